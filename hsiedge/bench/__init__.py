@@ -1,0 +1,185 @@
+"""Measuring models where they run: `bench(models)`. Needs no scene, no torch and no onnx."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hsiedge.bench import device
+from hsiedge.bench.compare import compare
+from hsiedge.bench.inputs import parse_shape
+from hsiedge.bench.measure import ModelFile, Plan, Progress, Sample, measure_group, model_file
+from hsiedge.bench.ops import profile
+from hsiedge.bench.results import (
+    Comparison,
+    Latency,
+    OperatorTime,
+    Profile,
+    Report,
+    Result,
+    Sustained,
+    Window,
+)
+from hsiedge.bench.statistics import latency
+from hsiedge.bench.sustained import sustain
+from hsiedge.bench.trust import warnings_of
+from hsiedge.errors import OptionError
+
+__all__ = ["Comparison", "Latency", "OperatorTime", "Profile", "Report", "Result", "Sustained", "Window", "bench"]
+
+BATCHES = (1, 256)
+RUNS, SECONDS = 20, 2.0
+
+
+def bench(
+    models: Sequence[str | Path],
+    *,
+    batches: Sequence[int] = BATCHES,
+    threads: int | None = None,
+    runs: int = RUNS,
+    seconds: float = SECONDS,
+    duration: float | None = None,
+    ops: bool = False,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Measures models on this machine, from rows in their stored dtype to label ids.
+
+    Each model and batch gets a fresh process; the models of a batch are interleaved and compared.
+
+    Args:
+        models: ONNX or ORT files, with or without a Card.
+        batches: pixels a run; for a model without a Card, its leading dimension.
+        threads: intra-operator threads; None (or 0) for one a physical core that may be used.
+        runs: at least so many, for each model and batch.
+        seconds: at least so long, likewise.
+        duration: seconds for which each model is then run without a pause, at the largest batch; None for not at all.
+        ops: whether to profile by operator as well.
+        shapes: free dimensions of a model without a Card, "1,200,13,13" or "NAME=1,200,13,13".
+        seed: of inputs and order.
+        progress: called with the share done, 0 to 1, and what is being done.
+
+    Raises:
+        OptionError: an argument that makes no sense, or a free dimension without a size.
+        ModelError: a file that is no model, does not run, or is not what its Card says.
+        CardError: a Card that cannot be read.
+    """
+    _check(models, batches, threads, runs, seconds, duration, shapes)
+    batches = list(dict.fromkeys(batches))
+    plan = Plan(runs, seconds, threads or device.default_threads(), tuple(shapes), seed)
+    modelled = [model_file(path) for path in models]
+    stages = _Stages(progress, len(batches), len(modelled), duration, ops)
+    before = device.throttle_state()
+    groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
+    facts = device.device_facts(runtime=_runtime(groups), before=before)
+    profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(modelled, ops)]
+    sustained = [
+        sustain(model, max(batches), duration, plan, stages.next(stages.sustained))
+        for model in modelled
+        if duration is not None
+    ]
+    stages.end()
+    return Report(
+        device=facts,
+        results=[_result(sample, facts, plan) for group in groups for sample in group],
+        comparisons=[comparison for group in groups for comparison in compare(group)],
+        sustained=sustained,
+        ops=[entry for entry in profiles if entry is not None],
+    )
+
+
+def _check(
+    models: Sequence[str | Path],
+    batches: Sequence[int],
+    threads: int | None,
+    runs: int,
+    seconds: float,
+    duration: float | None,
+    shapes: Sequence[str],
+) -> None:
+    if not models:
+        raise OptionError("no model to measure: name one or more .onnx files")
+    if not batches or min(batches) < 1:
+        raise OptionError(f"--batch {min(batches, default='')}: must be 1 or more")
+    if threads is not None and threads < 0:
+        raise OptionError(f"--threads {threads}: must be 1 or more, or 0 for one a physical core")
+    if runs < 1:
+        raise OptionError(f"--runs {runs}: must be 1 or more")
+    for name, value in (("seconds", seconds), ("duration", duration if duration is not None else 1.0)):
+        if not (math.isfinite(value) and value > 0):
+            raise OptionError(f"--{name} {value}: must be more than 0")
+    for text in shapes:
+        parse_shape(text)
+
+
+class _Stages:
+    """Maps the progress of each stage to that of the whole, by the seconds it is likely to take."""
+
+    group, profile, sustained = range(3)
+
+    def __init__(self, progress: Progress | None, groups: int, models: int, duration: float | None, ops: bool) -> None:
+        self._progress = progress
+        self._weights = (4.0 * models, 2.0, duration or 0.0)
+        self._total = groups * (self._weights[0] + models * ops * self._weights[1]) + models * self._weights[2]
+        self._done = self._ahead = 0.0
+
+    def next(self, stage: int) -> Progress:
+        """Begins a stage; what it returns takes the share of that stage."""
+        self._done = self._ahead
+        start, weight = self._done, self._weights[stage]
+        self._ahead = start + weight
+
+        def report(share: float, text: str) -> None:
+            if self._progress is not None:
+                self._progress(min(1.0, (start + share * weight) / self._total), text)
+
+        return report
+
+    def each(self, models: Sequence[ModelFile], wanted: bool) -> Any:
+        """The models to be profiled, each announced as its turn comes."""
+        for model in models if wanted else ():
+            self.next(self.profile)(0.0, f"profiling {model.path.name}")
+            yield model
+
+    def end(self) -> None:
+        if self._progress is not None:
+            self._progress(1.0, "done")
+
+
+def _runtime(groups: Sequence[Sequence[Sample]]) -> str | None:
+    return next((str(sample.opened["runtime"]) for group in groups for sample in group), None)
+
+
+def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:
+    opened, spread = sample.opened, latency(sample.all_ms)
+    same = ("kind", "runtime", "provider", "precision", "batch", "input_shape", "input_dtype", "pixels_per_run")
+    return Result(
+        **{name: opened[name] for name in (*same, "load_ms", "first_ms", "memory_mib", "memory_source")},
+        model=sample.model.path.name,
+        file_bytes=sample.model.bytes,
+        threads=plan.threads,
+        latency_ms=spread,
+        pixels_per_s=opened["pixels_per_run"] / spread.p50 * 1e3,
+        path=str(sample.model.path),
+        sha256=sample.model.sha256,
+        warnings=warnings_of(sample, facts, plan.threads),
+    )
+
+
+class _CallablePackage(ModuleType):
+    """Makes the package do what its function does.
+
+    `from hsiedge import bench` gives the function until something imports this package; from then on Python finds the
+    package under the same name.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Report:
+        return bench(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -1,0 +1,99 @@
+"""The parent's side of a measuring process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import hsiedge
+from hsiedge import errors
+from hsiedge.errors import HsiedgeError, ModelError
+
+
+class Worker:
+    """A fresh `python -m hsiedge.bench.worker`; use it as a context, at whose end the process is gone.
+
+    Args:
+        path: the model that it measures, named in errors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hsiedge.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            encoding="utf-8",
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is the parent's to handle: it ends its workers
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, do: str, **options: Any) -> dict[str, Any]:
+        """Sends a command and waits for its answer.
+
+        Raises:
+            HsiedgeError: the one that the worker met.
+            ModelError: the process died.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **options}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line.endswith("\n"):
+            raise self._death()
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            kind = getattr(errors, reply["error"], HsiedgeError)
+            raise kind(reply["message"])
+        return reply
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing, and its pipes."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:  # a command that nobody will read any more
+                pass
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _death(self) -> ModelError:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; out of memory? try a smaller --batch" if -code == signal.SIGKILL else ""
+            return ModelError(f"{self._path}: the process that measured it was ended by {name}{hint}")
+        return ModelError(f"{self._path}: the process that measured it ended with code {code}: {lines[-1] if lines else ''}")
+
+
+def _environment() -> dict[str, str]:
+    """A user's random.py beside the models must not be imported instead of Python's, unless hsiedge itself comes from there."""
+    package = Path(hsiedge.__file__).resolve().parent
+    return {**os.environ} if package.parent == Path.cwd() else {**os.environ, "PYTHONSAFEPATH": "1"}

@@ -1,0 +1,39 @@
+"""Paired comparison of models that took turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hsiedge.bench.measure import Sample
+from hsiedge.bench.results import Comparison
+from hsiedge.bench.statistics import paired_ratio
+
+
+def compare(samples: Sequence[Sample]) -> list[Comparison]:
+    """Each sample of a group against its baseline: the first float32 model, or else the first model.
+
+    Round by round the baseline's median over the other's: what slows both in a round cancels out.
+    """
+    baseline = next((sample for sample in samples if sample.opened["precision"] == "float32"), None) or next(
+        iter(samples), None
+    )
+    return [_compare(sample, baseline) for sample in samples if baseline is not None and _comparable(sample, baseline)]
+
+
+def _comparable(sample: Sample, baseline: Sample) -> bool:
+    return sample is not baseline and sample.opened["batch"] == baseline.opened["batch"]
+
+
+def _compare(sample: Sample, baseline: Sample) -> Comparison:
+    ratio, low, high = paired_ratio(baseline.medians, sample.medians)
+    return Comparison(
+        model=sample.model.path.name,
+        precision=sample.opened["precision"],
+        baseline=baseline.model.path.name,
+        baseline_precision=baseline.opened["precision"],
+        batch=sample.opened["batch"],
+        ratio=ratio,
+        low=low,
+        high=high,
+        rounds=len(sample.rounds),
+    )

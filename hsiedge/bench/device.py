@@ -1,0 +1,376 @@
+"""Facts about the device, read from the kernel's own text. What cannot be read is None, never guessed.
+
+Every function takes the `root` below which /proc, /sys and /etc lie, so that another machine's text can be read as well.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path("/")
+
+# Flags of /proc/cpuinfo by which onnxruntime (MLAS) picks its kernels; asimddp is the NEON dot product.
+X86_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+ARM_SETS = ("asimd", "asimddp", "i8mm", "sve")
+INT8_SETS = {"x86": ("avx512_vnni", "avx_vnni", "amx_int8"), "arm": ("asimddp", "i8mm")}
+
+# MIDR implementer and part: arch/arm64/include/asm/cputype.h of Linux; the names as lscpu gives them (util-linux, lscpu-arm.c).
+ARM_PARTS = {
+    (0x41, 0xC07): "Cortex-A7",
+    (0x41, 0xC0F): "Cortex-A15",
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD04): "Cortex-A35",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD0D): "Cortex-A77",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD42): "Cortex-A78AE",
+    (0x41, 0xD44): "Cortex-X1",
+    (0x41, 0xD46): "Cortex-A510",
+    (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x4E, 0x003): "Denver 2",
+    (0x4E, 0x004): "Carmel",
+}
+
+# `vcgencmd get_throttled`, Raspberry Pi documentation, "os.adoc": bits 0 to 3 now, the same from bit 16 on since boot.
+PI_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """The device a measurement was taken on.
+
+    Attributes:
+        cpu: model name; of an ARM CPU, its cores' names ("Cortex-A76").
+        board: what the device tree calls the machine ("Raspberry Pi 5 Model B Rev 1.0"); None on PCs.
+        machine: architecture of the kernel: "x86_64", "aarch64".
+        instruction_sets: those of `X86_SETS` or `ARM_SETS` that the CPU has.
+        cores_physical, cores_logical: of the machine.
+        cores_usable: that this process may use: its affinity, cut to the cgroup's CPU quota, rounded down, at least 1.
+        cpu_quota: the cgroup's limit, in cores; None for none.
+        governor: of cpufreq; several, sorted, where cores differ.
+        frequency_mhz, frequency_max_mhz: of the fastest core, now (after the run) and at most.
+        temperature_c: of the hottest CPU zone.
+        throttled: whether the CPU was held back while measuring; `throttle_reasons` says by what.
+        ram_mib: of the machine; `memory_limit_mib` that of the cgroup, None for none.
+        runtime: of the models ("onnxruntime 1.31.1").
+        container: whether this ran in one. virtual: whether the CPU says it runs under a hypervisor (x86 alone says).
+    """
+
+    cpu: str | None
+    board: str | None
+    machine: str
+    instruction_sets: list[str] | None
+    cores_physical: int | None
+    cores_logical: int | None
+    cores_usable: int | None
+    cpu_quota: float | None
+    governor: str | None
+    frequency_mhz: float | None
+    frequency_max_mhz: float | None
+    temperature_c: float | None
+    throttled: bool | None
+    throttle_reasons: list[str]
+    ram_mib: int | None
+    memory_limit_mib: int | None
+    os: str | None
+    kernel: str | None
+    python: str
+    runtime: str | None
+    container: bool
+    virtual: bool | None
+
+    @property
+    def int8_ready(self) -> bool | None:
+        """Whether the CPU multiplies 8-bit integers exactly and at speed; None where its flags are unknown."""
+        if self.instruction_sets is None:
+            return None
+        if self.machine in ("x86_64", "AMD64", "i686"):
+            return any(name in self.instruction_sets for name in INT8_SETS["x86"])
+        if self.machine.startswith(("aarch64", "arm")):
+            return any(name in self.instruction_sets for name in INT8_SETS["arm"])
+        return None
+
+
+@dataclass(frozen=True)
+class Throttle:
+    """How the CPU has been held back: `now`, `since_boot` (both reasons), and `events`, a count that only rises."""
+
+    now: frozenset[str]
+    since_boot: frozenset[str]
+    events: int
+
+    def since(self, before: Throttle) -> list[str]:
+        """The reasons that held at either reading, or came up between the two."""
+        fresh = self.since_boot - before.since_boot
+        limits = {"thermal limit"} if self.events > before.events else set()
+        return sorted(self.now | before.now | fresh | limits)
+
+
+@dataclass(frozen=True)
+class CpuSeconds:
+    """CPU seconds of the whole machine since boot: `busy` (all but idle, waiting and stolen) and `stolen` by the host."""
+
+    busy: float
+    stolen: float
+
+
+def device_facts(
+    root: Path = ROOT, runtime: str | None = None, before: Throttle | None = None, machine: str | None = None
+) -> DeviceFacts:
+    """The facts, now.
+
+    Args:
+        root: below which /proc, /sys and /etc are looked for.
+        runtime: of the models.
+        before: the throttle state when measuring began; None to tell the present state alone.
+        machine: the architecture; this machine's by default.
+    """
+    machine = machine if machine is not None else platform.machine()
+    info = _text(root, "proc/cpuinfo") or ""
+    quota, throttle = cpu_quota(root), throttle_state(root)
+    reasons = throttle.since(before if before is not None else throttle) if throttle is not None else []
+    return DeviceFacts(
+        cpu=cpu_model(info),
+        board=_board(root, info),
+        machine=machine,
+        instruction_sets=instruction_sets(info),
+        cores_physical=_physical_cores(root, info),
+        cores_logical=len(_entries(info, "processor")) or None,
+        cores_usable=usable_cores(root),
+        cpu_quota=quota,
+        governor=", ".join(sorted(set(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")))) or None,
+        frequency_mhz=frequency_mhz(root),
+        frequency_max_mhz=_mhz(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")),
+        temperature_c=temperature_c(root),
+        throttled=None if throttle is None else bool(reasons),
+        throttle_reasons=reasons,
+        ram_mib=_ram_mib(root),
+        memory_limit_mib=_memory_limit_mib(root),
+        os=_os_name(root),
+        kernel=_text(root, "proc/sys/kernel/osrelease"),
+        python=platform.python_version(),
+        runtime=runtime,
+        container=_in_container(root),
+        virtual=_is_virtual(info),
+    )
+
+
+def cpu_model(cpuinfo: str) -> str | None:
+    """The CPU's name in the text of /proc/cpuinfo."""
+    names = _entries(cpuinfo, "model name")
+    if names:
+        return names[0]
+    parts = zip(_entries(cpuinfo, "CPU implementer"), _entries(cpuinfo, "CPU part"))
+    known = [ARM_PARTS.get((int(maker, 16), int(part, 16)), f"ARM {maker} part {part}") for maker, part in parts]
+    return " + ".join(dict.fromkeys(known)) or None
+
+
+def instruction_sets(cpuinfo: str) -> list[str] | None:
+    """Those that matter to inference, in the text of /proc/cpuinfo; None where it lists no flags."""
+    flags = _entries(cpuinfo, "flags") or _entries(cpuinfo, "Features")
+    if not flags:
+        return None
+    present = set(flags[0].split())
+    return [name for name in (*X86_SETS, *ARM_SETS) if name in present]
+
+
+def usable_cores(root: Path = ROOT) -> int | None:
+    """Cores this process may use: the affinity of /proc/self/status, cut to the cgroup's quota."""
+    allowed = _entries(_text(root, "proc/self/status") or "", "Cpus_allowed_list")
+    if not allowed:
+        return None
+    count = sum(_length(span) for span in allowed[0].split(","))
+    quota = cpu_quota(root)
+    return max(1, count if quota is None else min(count, int(quota)))
+
+
+def default_threads(root: Path = ROOT) -> int:
+    """One thread a physical core, as far as they may be used: what onnxruntime would take, if it knew of quotas."""
+    usable = usable_cores(root) or os.cpu_count() or 1
+    return min(usable, _physical_cores(root, _text(root, "proc/cpuinfo") or "") or usable)
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """The tightest CPU limit of the process's cgroups, in cores (v2 cpu.max, v1 cpu.cfs_quota_us); None for none."""
+    limits = []
+    for line in _cgroup_files(root, "cpu.max", "cpu", "cpu.cfs_quota_us"):
+        quota, _, period = line[1].partition(" ")
+        period = period or _text(line[0].parent, "cpu.cfs_period_us") or ""
+        if quota.isdigit() and period.isdigit() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def temperature_c(root: Path = ROOT) -> float | None:
+    """Degrees Celsius of the hottest CPU zone: thermal zones first, hwmon else."""
+    found = []
+    for zone in _glob(root, "sys/class/thermal/thermal_zone*"):
+        if re.search(r"cpu|x86_pkg|soc|tj", _text(zone, "type") or "", re.IGNORECASE):
+            found += _texts(zone, "temp")
+    if not found:
+        for chip in _glob(root, "sys/class/hwmon/hwmon*"):
+            if _text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
+                found += _texts(chip, "temp*_input")
+    values = [int(text) / 1000 for text in found if re.fullmatch(r"-?\d+", text)]
+    return max(values, default=None)
+
+
+def frequency_mhz(root: Path = ROOT) -> float | None:
+    """MHz of the fastest core at this moment."""
+    scaled = _mhz(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    if scaled is not None:
+        return scaled
+    values = [float(text) for text in _entries(_text(root, "proc/cpuinfo") or "", "cpu MHz") if re.fullmatch(r"[\d.]+", text)]
+    return max(values, default=None)
+
+
+def throttle_state(root: Path = ROOT) -> Throttle | None:
+    """What the firmware (Raspberry Pi) or the kernel (x86 thermal_throttle) says; None where neither does."""
+    words = _texts(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled") or _vcgencmd(root)
+    if words and re.fullmatch(r"(0x)?[0-9a-fA-F]+", words[0]):
+        bits = int(words[0], 16)
+        now, past = ({name for bit, name in enumerate(PI_BITS) if bits >> (bit + shift) & 1} for shift in (0, 16))
+        return Throttle(frozenset(now), frozenset(past), 0)
+    counts = _texts(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    return Throttle(frozenset(), frozenset(), sum(int(text) for text in counts if text.isdigit())) if counts else None
+
+
+def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
+    """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in clock ticks (proc(5))."""
+    found = re.match(r"cpu +((?:\d+ ?)+)", _text(root, "proc/stat") or "")
+    ticks = [int(text) for text in found[1].split()] if found else []
+    if len(ticks) < 8:
+        return None
+    rate = os.sysconf("SC_CLK_TCK")
+    return CpuSeconds((ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / rate, ticks[7] / rate)
+
+
+def _vcgencmd(root: Path) -> list[str]:
+    """["0x50000"] of `throttled=0x50000`, from the Pi's own tool where its kernel has no file for it."""
+    tool = shutil.which("vcgencmd") if root == ROOT else None
+    if tool is None:
+        return []
+    try:
+        done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [done.stdout.strip().partition("=")[2]]
+
+
+def _board(root: Path, cpuinfo: str) -> str | None:
+    tree = _text(root, "proc/device-tree/model") or _text(root, "sys/firmware/devicetree/base/model")
+    return tree or next(iter(_entries(cpuinfo, "Model")), None)
+
+
+def _physical_cores(root: Path, cpuinfo: str) -> int | None:
+    """Pairs of package and core: of /proc/cpuinfo on x86, of the topology in /sys elsewhere."""
+    pairs: Iterable[Sequence[str]] = list(zip(_entries(cpuinfo, "physical id"), _entries(cpuinfo, "core id")))
+    if not pairs:
+        folders = _glob(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
+        pairs = [tuple(_text(entry, name) or "" for name in ("physical_package_id", "core_id")) for entry in folders]
+        # Device trees without a cpu-map number the cores of each cluster from 0 on: only the sibling lists tell them apart.
+        siblings = [_text(entry, "thread_siblings_list") for entry in folders]
+        pairs = [(text,) for text in siblings if text] or pairs
+    return len({tuple(pair) for pair in pairs}) or None
+
+
+def _ram_mib(root: Path) -> int | None:
+    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(root, "proc/meminfo") or "", re.MULTILINE)
+    return int(found[1]) >> 10 if found else None
+
+
+def _memory_limit_mib(root: Path) -> int | None:
+    """v1 says "no limit" with a number near 2^63, v2 with "max"."""
+    limits = [int(text) for _, text in _cgroup_files(root, "memory.max", "memory", "memory.limit_in_bytes") if text.isdigit()]
+    return min((limit >> 20 for limit in limits if limit < 1 << 60), default=None)
+
+
+def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[Path, str]]:
+    """(path, text) of a setting in each cgroup that holds this process, from its own up to the root.
+
+    In a container the paths of /proc/self/cgroup may be the host's, and missing here: then only the root is found, which is
+    the container's own group.
+    """
+    found = []
+    for line in (_text(root, "proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", v2
+        elif controller in controllers.split(","):
+            top, name = root / "sys/fs/cgroup" / controller, v1
+        else:
+            continue
+        own = top / group.strip().lstrip("/")
+        folders = [own, *(parent for parent in own.parents if parent == top or top in parent.parents)]
+        found += [(folder / name, text) for folder in folders if (text := _text(folder, name)) is not None]
+    return found
+
+
+def _os_name(root: Path) -> str | None:
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', _text(root, "etc/os-release") or "", re.MULTILINE)
+    return found[1] if found else None
+
+
+def _in_container(root: Path) -> bool:
+    """Docker and Podman leave a file; of the others the first process's cgroup tells."""
+    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
+        return True
+    return re.search(r"docker|kubepods|containerd|lxc", _text(root, "proc/1/cgroup") or "") is not None
+
+
+def _is_virtual(cpuinfo: str) -> bool | None:
+    flags = _entries(cpuinfo, "flags")
+    return "hypervisor" in flags[0].split() if flags else None
+
+
+def _entries(text: str, key: str) -> list[str]:
+    """The values of all lines `key : value`."""
+    return [value.strip() for value in re.findall(rf"^{re.escape(key)}[ \t]*:(.*)$", text, re.MULTILINE) if value.strip()]
+
+
+def _length(span: str) -> int:
+    """Of "3" or "0-3"."""
+    first, _, last = span.partition("-")
+    return int(last or first) - int(first) + 1
+
+
+def _mhz(kilohertz: Iterable[str]) -> float | None:
+    values = [int(text) / 1000 for text in kilohertz if text.isdigit()]
+    return max(values, default=None)
+
+
+def _texts(root: Path, pattern: str) -> list[str]:
+    return [text for path in _glob(root, pattern) if (text := _text(path.parent, path.name))]
+
+
+def _glob(root: Path, pattern: str) -> list[Path]:
+    """In a fixed order; a folder that cannot be listed holds nothing."""
+    try:
+        return sorted(root.glob(pattern))
+    except OSError:
+        return []
+
+
+def _text(root: Path, name: str) -> str | None:
+    """The text of a file, without the NUL that ends device-tree strings; None where it cannot be read."""
+    try:
+        return (root / name).read_text(errors="replace").strip("\0 \n\t")
+    except OSError:
+        return None

@@ -1,0 +1,229 @@
+"""What a model is timed on: seeded inputs, and the work from rows in their stored dtype to label ids.
+
+A line-scan sensor hands over rows of pixels, band-interleaved by pixel. So an input of a patch graph is a strip
+`(p, N + p - 1, bands)` in the scene's stored dtype, out of which N patches are cut; the clock covers cutting, the Card's
+input affine, the session, argmax and the label ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import Affine, Card
+from hsiedge.errors import ModelError, OptionError
+from hsiedge.runtimes import Model, TensorSpec
+from hsiedge.runtimes.base import apply_affine
+
+SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
+POOL_BYTES = 64 << 20
+Tensors = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class ShapeOption:
+    """One `--shape`: sizes for the input `name`, or for the first input where name is None."""
+
+    name: str | None
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One run of a model, ready to be repeated.
+
+    Attributes:
+        kind: the Card's kind, "patch" or "scene"; "tensor" for a model without a Card.
+        batch: what the graph's leading dimension is.
+        shape: of the graph's first input.
+        dtype: numpy name of what the clock starts with: the stored dtype, not the graph's where an affine lies between.
+        pixels: labelled by one run.
+        make: draws an input.
+        run: does the work of one run on an input; gives label ids, or a stranger's first output.
+    """
+
+    kind: str
+    batch: int
+    shape: tuple[int, ...]
+    dtype: str
+    pixels: int
+    make: Callable[[np.random.Generator], Tensors]
+    run: Callable[[Tensors], NDArray[Any]]
+
+    def pool_size(self, one: Tensors) -> int:
+        """How many different inputs to cycle through, so that caches are not flattered: 2 to 8, some 64 MiB at most."""
+        return int(np.clip(POOL_BYTES // max(1, sum(tensor.nbytes for tensor in one)), 2, 8))
+
+
+def parse_shape(text: str) -> ShapeOption:
+    """`--shape 1,200,13,13` or `--shape NAME=1,200,13,13`. Raises OptionError."""
+    name, equals, sizes = text.rpartition("=")
+    try:
+        numbers = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1 or (equals and not name):
+        raise OptionError(f"--shape {text}: not a shape; write it as 1,200,13,13 or NAME=1,200,13,13")
+    return ShapeOption(name or None, numbers)
+
+
+def fixed_batch(model: Model) -> int | None:
+    """The size of the leading dimension where the graph fixes it, None where it is free. A scene graph takes one scene."""
+    if model.card is not None and model.card.kind == "scene":
+        return 1
+    shape = model.session.inputs[0].shape if model.session.inputs else ()
+    return shape[0] if shape else 1
+
+
+def workload(model: Model, batch: int, shapes: Sequence[ShapeOption] = ()) -> Workload:
+    """The work of one run of `model` at `batch`.
+
+    Raises:
+        OptionError: a free dimension that no `--shape` sizes, or a `--shape` that contradicts the graph.
+        ModelError: a graph that is not what its Card says.
+    """
+    specs = model.session.inputs
+    unknown = sorted({entry.name for entry in shapes if entry.name is not None} - {spec.name for spec in specs})
+    if unknown:
+        raise OptionError(f"--shape {unknown[0]}=...: {model.path} has no such input, but {', '.join(s.name for s in specs)}")
+    if model.card is None:
+        return _tensors(model, batch, shapes)
+    if len(specs) != 1:
+        raise ModelError(f"{model.path}: its Card says one input of kind {model.card.kind}, the graph has {len(specs)}")
+    given = next((entry.sizes for entry in shapes), None)
+    return _patches(model, model.card, batch, given) if model.card.kind == "patch" else _scene(model, model.card, given)
+
+
+def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:
+    """All patches `(n, bands, p, p)` of a strip `(bands, p, n + p - 1)`, C-contiguous; its dtype is kept.
+
+    The rows of a patch are copied as single items p pixels long: half the time of copying pixel by pixel.
+    """
+    planes = np.ascontiguousarray(planes)
+    bands, _, width = planes.shape
+    count = width - patch + 1
+    by_band, by_row, by_column = planes.strides
+    row = np.dtype((np.void, patch * by_column))
+    windows: NDArray[Any] = np.ndarray((count, bands, patch), row, planes, 0, (by_column, by_band, by_row))
+    return np.ascontiguousarray(windows).view(planes.dtype).reshape(count, bands, patch, patch)
+
+
+def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None) -> Workload:
+    patch, bands, spec = card.patch, card.scene.bands, model.session.inputs[0]
+    shape = _resolve(model, spec, batch, given, (None, bands, patch, patch))
+    count = shape[0]
+    ids, affine, session = _label_ids(card), card.input_affine, model.session
+
+    def run(tensors: Tensors) -> NDArray[Any]:
+        patches = cut(_planes(tensors[0], affine), patch)
+        return np.asarray(ids[session.run([patches]).argmax(1)])
+
+    strip = (patch, count + patch - 1, bands)
+    return Workload(card.kind, count, shape, card.scene.dtype, count, lambda rng: (draw_rows(card, strip, rng),), run)
+
+
+def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
+    spec, border = model.session.inputs[0], 2 * card.radius
+    wanted = (1, card.scene.bands, None, None)
+    side = SCENE_SIDE + border
+    default = (1, card.scene.bands, side, side)
+    if len(spec.shape) == 4 and given is None:
+        given = tuple(size if size is not None else fallback for size, fallback in zip(spec.shape, default))
+    shape = _resolve(model, spec, 1, given, wanted)
+    rows, columns = shape[2], shape[3]
+    if min(rows, columns) <= border:
+        raise OptionError(
+            f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
+        )
+    ids, affine, session = _label_ids(card), card.input_affine, model.session
+
+    def run(tensors: Tensors) -> NDArray[Any]:
+        return np.asarray(ids[session.run([_planes(tensors[0], affine)[None]]).argmax(1)])
+
+    strip, pixels = (rows, columns, card.scene.bands), (rows - border) * (columns - border)
+    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card, strip, rng),), run)
+
+
+def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workload:
+    """A stranger's graph: nothing is known but its inputs, so tensors of their own dtypes go in as they are."""
+    specs, session = model.session.inputs, model.session
+    given = {specs[0].name if entry.name is None else entry.name: entry.sizes for entry in shapes} if specs else {}
+    resolved = [_resolve(model, spec, batch, given.get(spec.name), (None,) * len(spec.shape)) for spec in specs]
+    first = resolved[0] if resolved else ()
+    count = first[0] if first else 1
+
+    def make(rng: np.random.Generator) -> Tensors:
+        return tuple(_draw_tensor(shape, spec.dtype, rng) for shape, spec in zip(resolved, specs))
+
+    return Workload("tensor", count, first, specs[0].dtype.name if specs else "", count, make, session.run)
+
+
+def _resolve(
+    model: Model, spec: TensorSpec, batch: int, given: tuple[int, ...] | None, known: tuple[int | None, ...]
+) -> tuple[int, ...]:
+    """Every size of an input: the graph's own, else the batch where it leads, else the Card's (`known`), else `--shape`."""
+    where, said = f"{model.path}: input {spec.name}", "x".join("?" if size is None else str(size) for size in spec.shape)
+    if len(spec.shape) != len(known) or any(a is not None and b is not None and a != b for a, b in zip(spec.shape, known)):
+        wanted = "x".join("N" if size is None else str(size) for size in known)
+        raise ModelError(f"{where} is {said}, its Card says {wanted}")
+    if given is not None and len(given) != len(spec.shape):
+        raise OptionError(f"{where} has {len(spec.shape)} dimensions ({said}), --shape gives {len(given)}")
+    sizes: list[int] = []
+    for axis, own in enumerate(spec.shape):
+        size = own if own is not None else batch if axis == 0 else known[axis]
+        asked = given[axis] if given is not None else None
+        if axis == 0 and own is None and asked not in (None, 1, batch):
+            raise OptionError(f"{where}: its first dimension is the batch; say --batch {asked}, and --shape with 1 there")
+        if axis > 0 and asked is not None and size is not None and asked != size:
+            raise OptionError(f"{where}: dimension {axis} is {size}, --shape says {asked}")
+        size = size if size is not None else asked
+        if size is None:
+            raise OptionError(
+                f"{where} is {said}: its free dimension {axis} needs a size; give one with --shape {spec.name}=..."
+            )
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def _label_ids(card: Card) -> NDArray[np.uint16]:
+    return np.array([entry.id for entry in card.classes], np.uint16)
+
+
+def _planes(rows: NDArray[Any], affine: Affine | None) -> NDArray[Any]:
+    """`(bands, rows, columns)` of rows `(rows, columns, bands)`: the graph's dtype, made once a pixel and not once a patch."""
+    planes = np.ascontiguousarray(rows.transpose(2, 0, 1))
+    return planes if affine is None else apply_affine(planes, affine)
+
+
+def draw_rows(card: Card, shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[Any]:
+    """Random counts `(rows, columns, bands)` in the stored dtype, each band within its 1st and 99th percentile in the Card.
+
+    Drawn row by row: the temporary must not be what sets the memory mark.
+    """
+    dtype = np.dtype(card.scene.dtype)
+    low, high = (np.nan_to_num(np.asarray(bound, np.float64)) for bound in _bounds(card, dtype))
+    rows = np.empty(shape, dtype)
+    for row in rows:
+        values = low + (high - low) * rng.random(row.shape, np.float32)
+        row[...] = np.rint(values) if dtype.kind in "iu" else values
+    return rows
+
+
+def _bounds(card: Card, dtype: np.dtype[Any]) -> tuple[Sequence[float], Sequence[float]]:
+    percentiles, bands = card.scene.percentiles, card.scene.bands
+    if "1" in percentiles and "99" in percentiles:
+        return percentiles["1"], percentiles["99"]
+    return [0.0] * bands, [float(min(np.iinfo(dtype).max, 4095)) if dtype.kind in "iu" else 1.0] * bands
+
+
+def _draw_tensor(shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Floats from 0 to 1; small integers over their range; 32 and 64 bits wide 0 or 1, for they may be indices."""
+    if dtype.kind == "f":
+        return rng.random(shape, np.float32).astype(dtype, copy=False)
+    if dtype.kind == "b" or dtype.itemsize > 2:
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.integers(0, min(np.iinfo(dtype).max, 4095), shape, dtype, endpoint=True)

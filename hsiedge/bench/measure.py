@@ -1,0 +1,159 @@
+"""Measuring: models take turns in rounds, each in a process of its own, one working at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import files
+from hsiedge.bench import device
+from hsiedge.bench.client import Worker
+from hsiedge.errors import ModelError
+
+MIN_ROUNDS, ROUND_SECONDS = 10, 0.5
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every model.
+
+    Attributes:
+        runs, seconds: at least so many, for at least so long, for each model and batch.
+        threads: intra-operator threads, 1 or more.
+        shapes: `--shape` as written.
+        seed: of the inputs and of the order within the rounds.
+    """
+
+    runs: int
+    seconds: float
+    threads: int
+    shapes: tuple[str, ...]
+    seed: int
+
+    @property
+    def rounds(self) -> int:
+        """10, more where they would take over half a second: interleaving has to be quicker than the device drifts."""
+        return max(MIN_ROUNDS, math.ceil(self.seconds / ROUND_SECONDS))
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model to be measured."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One model at one batch: what its process said when it opened the model, and the milliseconds of each run, by round."""
+
+    model: ModelFile
+    opened: dict[str, Any]
+    rounds: list[NDArray[np.float64]]
+    load: OtherLoad
+
+    @property
+    def medians(self) -> NDArray[np.float64]:
+        """Of each round, ms."""
+        return np.array([np.median(entry) for entry in self.rounds])
+
+    @property
+    def all_ms(self) -> NDArray[np.float64]:
+        """Of every run, in the order of time."""
+        return np.concatenate(self.rounds)
+
+
+@dataclass(frozen=True)
+class OtherLoad:
+    """Cores that others kept busy meanwhile, and cores that the host of a virtual machine took away; None where unknown."""
+
+    cores: float | None
+    stolen: float | None
+
+
+def model_file(path: str | Path) -> ModelFile:
+    """Raises ModelError where there is no such file. Reading it through leaves it in the page cache, so that loads compare."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    return ModelFile(path, path.stat().st_size, files.digest(path))
+
+
+def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **options: Any) -> dict[str, Any]:
+    """What the worker says of the model; HsiedgeError as `Worker.ask`."""
+    common = {"threads": plan.threads, "shapes": list(plan.shapes), "seed": plan.seed}
+    return worker.ask("open", path=str(model.path), batch=batch, **common, **options)
+
+
+def wanted(opened: dict[str, Any], batch: int, batches: Sequence[int]) -> bool:
+    """Whether a model is measured in the group of `batch`: one that fixes its batch is, once, whatever was asked for."""
+    fixed = opened["fixed_batch"]
+    return fixed is None or batch == (fixed if fixed in batches else batches[0])
+
+
+def measure_group(
+    models: Sequence[ModelFile], batch: int, batches: Sequence[int], plan: Plan, progress: Progress
+) -> list[Sample]:
+    """All models at one batch, interleaved.
+
+    Every process stays alive, so that each model meets the same machine; they take turns in an order shuffled anew in each
+    round, so that neither drift nor the neighbour before favours one.
+
+    Args:
+        models: what to measure.
+        batch: the batch of this group.
+        batches: of all groups.
+        plan: what is asked of every model.
+        progress: called with the share done, 0 to 1, and what is being done.
+
+    Raises:
+        HsiedgeError: a model cannot be opened or run.
+    """
+    with ExitStack() as stack:
+        turns: list[tuple[ModelFile, Worker, dict[str, Any]]] = []
+        for index, model in enumerate(models):
+            progress(0.3 * index / len(models), f"opening {model.path.name}")
+            worker = stack.enter_context(Worker(model.path))
+            opened = open_model(worker, model, batch, plan)
+            if wanted(opened, batch, batches):
+                turns.append((model, worker, opened))
+            else:
+                worker.close()
+        rounds, load = _take_turns([worker for _, worker, _ in turns], batch, plan, progress)
+    return [Sample(model, opened, rounds[index], load) for index, (model, _, opened) in enumerate(turns)]
+
+
+def _take_turns(
+    workers: Sequence[Worker], batch: int, plan: Plan, progress: Progress
+) -> tuple[list[list[NDArray[np.float64]]], OtherLoad]:
+    order, shuffled = list(range(len(workers))), random.Random(plan.seed)  # noqa: S311
+    times: list[list[NDArray[np.float64]]] = [[] for _ in workers]
+    runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
+    before, start, spent = device.cpu_seconds(), time.perf_counter(), time.process_time()
+    for done in range(plan.rounds):
+        progress(0.3 + 0.7 * done / plan.rounds, f"batch {batch}, round {done + 1} of {plan.rounds}")
+        shuffled.shuffle(order)
+        for index in order:
+            reply = workers[index].ask("measure", runs=runs, seconds=seconds)
+            times[index].append(np.asarray(reply["ms"], np.float64))
+            spent -= reply["cpu_s"]
+    ours = time.process_time() - spent
+    return times, _other_load(before, device.cpu_seconds(), ours, time.perf_counter() - start)
+
+
+def _other_load(before: device.CpuSeconds | None, after: device.CpuSeconds | None, ours: float, seconds: float) -> OtherLoad:
+    if before is None or after is None or seconds <= 0:
+        return OtherLoad(None, None)
+    return OtherLoad(max(0.0, after.busy - before.busy - ours) / seconds, max(0.0, after.stolen - before.stolen) / seconds)

@@ -1,0 +1,172 @@
+"""What one measurement says, and its JSON: schema 1, documented in the README."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from hsiedge.bench.device import DeviceFacts
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one run, from rows in their stored dtype to label ids, over `runs` runs."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    std: float
+    min: float
+    max: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model at one batch.
+
+    Attributes:
+        model: file name; `path` as it was given; `sha256` of the file.
+        kind: the Card's, "patch" or "scene"; "tensor" for a model without a Card, where the clock covers the session alone.
+        precision: the Card's; "unknown" without one.
+        threads: intra-operator threads.
+        batch: pixels of a patch graph, images of a stranger's; a graph that fixes its own is measured at that.
+        input_shape: of the graph's first input; `input_dtype` the dtype the clock starts with, which is the stored one.
+        pixels_per_run: labelled by one run; without a Card, the leading dimension.
+        load_ms: opening the file, which the page cache holds. first_ms: the first inference after it.
+        pixels_per_s: from the median.
+        memory_mib: the highest resident memory while loading, at the first inference and at warm-up, beyond that of the
+            interpreter and the imported runtime; `memory_source` is "VmHWM" or "ru_maxrss" (`hsiedge.bench.memory`).
+        warnings: why the figures are not to be trusted.
+    """
+
+    model: str
+    kind: str
+    file_bytes: int
+    runtime: str
+    provider: str
+    precision: str
+    threads: int
+    batch: int
+    input_shape: list[int]
+    input_dtype: str
+    pixels_per_run: int
+    load_ms: float
+    first_ms: float
+    latency_ms: Latency
+    pixels_per_s: float
+    memory_mib: float
+    memory_source: str
+    path: str
+    sha256: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`model` is `ratio` times as fast as `baseline`, with its 95 % interval `low` to `high` over `rounds` paired rounds.
+
+    The interval is of these two processes: what differs from one start of a process to the next is not in it.
+    """
+
+    model: str
+    precision: str
+    baseline: str
+    baseline_precision: str
+    batch: int
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a sustained run: its rate, and the device at its end."""
+
+    start_s: float
+    seconds: float
+    pixels_per_s: float
+    p50_ms: float
+    temperature_c: float | None
+    frequency_mhz: float | None
+    throttle_reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """A model run without a pause. `ratio`: the rate of the last window over that of the first."""
+
+    model: str
+    precision: str
+    batch: int
+    ratio: float
+    windows: list[Window]
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """Time of an operator type (`name` is its type) or of one node: ms a run, share of all operators in percent."""
+
+    name: str
+    operator: str
+    provider: str
+    nodes: int
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """onnxruntime's own profile. Profiling costs time: its sums lie above the latencies, its shares hold.
+
+    Attributes:
+        run_ms: of the session's run; outside_ms: of cutting patches, the affine, argmax and label ids around it.
+        by_operator, by_node: slowest first.
+    """
+
+    model: str
+    precision: str
+    batch: int
+    runs: int
+    run_ms: float
+    outside_ms: float
+    by_operator: list[OperatorTime]
+    by_node: list[OperatorTime]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole measurement: the device, a result for each model and batch, and what was asked for beyond."""
+
+    device: DeviceFacts
+    results: list[Result]
+    comparisons: list[Comparison] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
+    ops: list[Profile] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, `schema` first; floats shortened to 6 significant digits, NaN as None."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return {"schema": plain.pop("schema"), **plain}
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """JSON text of `to_dict`."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value

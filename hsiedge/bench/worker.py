@@ -1,0 +1,171 @@
+"""The process in which one model is measured at one batch: `python -m hsiedge.bench.worker`.
+
+Commands come as JSON objects, one a line, on stdin; each is answered by one on stdout. "open" comes first, then "measure",
+"window" or "profile", as often as wanted. The process ends with its stdin: when the parent dies, however it dies, so does it.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from hsiedge.bench import memory
+from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
+from hsiedge.errors import HsiedgeError, ModelError, OptionError
+from hsiedge.runtimes import Model, load
+from hsiedge.runtimes.ort import OrtSession  # imported here, so that the runtime is in the baseline
+
+WARM_RUNS, WARM_SECONDS = 3, 0.3
+SETTLE_SECONDS = 0.01
+Reply = dict[str, Any]
+
+
+class Bench:
+    """One model, opened at one batch. `baseline` was taken once the runtime was imported."""
+
+    def __init__(self, baseline: memory.Baseline, command: dict[str, Any]) -> None:
+        path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
+        start = time.perf_counter_ns()
+        self._model = load(path, threads)
+        load_ms = _since(start)
+        if prefix is not None:  # never where time or memory is measured
+            self._model = Model(path, OrtSession(path, threads, Path(prefix)), self._model.card)
+        fixed = fixed_batch(self._model)
+        batch = fixed if fixed is not None else int(command["batch"])
+        self._work = workload(self._model, batch, [parse_shape(text) for text in command["shapes"]])
+        rng = np.random.default_rng(int(command["seed"]))
+        one = self._work.make(rng)
+        first_ms = self._first(one)
+        _repeat(lambda: self._work.run(one), WARM_RUNS, WARM_SECONDS)
+        # Read here, with one input alive, as on a device: the others belong to the measurement.
+        peak = memory.peak_mib(baseline)
+        pool = [one, *(self._work.make(rng) for _ in range(self._work.pool_size(one) - 1))]
+        self._inputs = itertools.cycle(pool)
+        self.reply = _described(self._model, self._work, fixed) | {
+            "load_ms": load_ms,
+            "first_ms": first_ms,
+            "memory_mib": peak,
+            "memory_source": baseline.source,
+            "clock_ms": clock_cost(),
+        }
+
+    def measure(self, command: dict[str, Any]) -> Reply:
+        """At least `runs` runs and `seconds` seconds: the milliseconds of each, and the CPU seconds this process spent."""
+        # The threads of the model that ran before may still spin, and it left its data in the caches.
+        _repeat(self._once, 1, SETTLE_SECONDS)
+        gc.collect()
+        gc.disable()
+        spent = time.process_time()
+        times = _repeat(self._once, int(command["runs"]), float(command["seconds"]))
+        spent = time.process_time() - spent
+        gc.enable()
+        return {"ms": [round(value, 6) for value in times], "cpu_s": spent}
+
+    def window(self, command: dict[str, Any]) -> Reply:
+        """`seconds` seconds without a pause: how many runs, in how long, and their median."""
+        start = time.perf_counter_ns()
+        times = _repeat(self._once, 1, float(command["seconds"]))
+        return {"runs": len(times), "seconds": _since(start) / 1e3, "p50_ms": float(np.median(times))}
+
+    def profile(self, command: dict[str, Any]) -> Reply:
+        """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
+        session = self._model.session
+        if not isinstance(session, OrtSession):
+            raise OptionError("--ops: only onnxruntime profiles by operator")
+        times = _repeat(self._once, int(command["runs"]), 0.0)
+        return {"file": str(session.end_profiling()), "runs": len(times), "mean_ms": float(np.mean(times))}
+
+    def _once(self) -> None:
+        self._work.run(next(self._inputs))
+
+    def _first(self, tensors: Tensors) -> float:
+        start = time.perf_counter_ns()
+        try:
+            output = self._work.run(tensors)
+        except (IndexError, ValueError) as error:  # more classes than the Card has, or no class dimension
+            raise ModelError(f"{self._model.path}: its output is not what its Card says ({error})") from error
+        elapsed = _since(start)
+        if self._work.kind != "tensor" and output.size != self._work.pixels:
+            raise ModelError(f"{self._model.path}: labels {output.size} pixels, its Card says {self._work.pixels}")
+        return elapsed
+
+
+def clock_cost() -> float:
+    """Milliseconds that an empty measurement shows: what reading the clock costs, or its resolution where that is coarser."""
+    costs = [_since(time.perf_counter_ns()) for _ in range(101)]
+    return float(max(np.median(costs), min((cost for cost in costs if cost > 0), default=0.0)))
+
+
+def serve(commands: TextIO, replies: TextIO) -> None:
+    """Answers commands until their stream ends."""
+    baseline = memory.take_baseline()
+    bench: Bench | None = None
+    for line in commands:
+        command = json.loads(line)
+        try:
+            if bench is None:
+                bench = Bench(baseline, command)
+                reply = bench.reply
+            else:
+                reply = {"measure": bench.measure, "window": bench.window, "profile": bench.profile}[command["do"]](command)
+        except HsiedgeError as error:
+            reply = {"error": type(error).__name__, "message": str(error)}
+        except MemoryError:
+            reply = {"error": "ModelError", "message": f"{command.get('path', 'the model')}: does not fit into memory"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Serves on stdin and stdout."""
+    # What a native library prints must not end up between the replies: stdout becomes stderr, replies keep the pipe.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
+        os.dup2(2, 1)
+        try:
+            serve(sys.stdin, replies)
+        except BrokenPipeError:  # the parent has gone: nobody to tell
+            os._exit(1)
+
+
+def _described(model: Model, work: Workload, fixed: int | None) -> Reply:
+    return {
+        "kind": work.kind,
+        "runtime": model.session.runtime,
+        "provider": model.session.provider,
+        "precision": model.card.precision if model.card is not None else "unknown",
+        "batch": work.batch,
+        "fixed_batch": fixed,
+        "input_shape": list(work.shape),
+        "input_dtype": work.dtype,
+        "pixels_per_run": work.pixels,
+    }
+
+
+def _repeat(once: Callable[[], object], runs: int, seconds: float) -> list[float]:
+    """Milliseconds of each call, at least `runs` of them and until `seconds` have passed."""
+    times: list[float] = []
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+    stop = start = 0
+    while len(times) < runs or stop < end:
+        start = time.perf_counter_ns()
+        once()
+        stop = time.perf_counter_ns()
+        times.append((stop - start) / 1e6)
+    return times
+
+
+def _since(start: int) -> float:
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+if __name__ == "__main__":
+    main()

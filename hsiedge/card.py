@@ -1,0 +1,271 @@
+"""The Card: what a model file says of itself. Plain data and JSON, nothing else.
+
+It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file. One schema version, read forward: a
+reader takes the fields it knows and leaves the others be, so a Card written by a later minor version still opens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from hsiedge.errors import CardError
+
+SCHEMA = 1
+KEY = "hsiedge.card"
+MAX_CHARS = 4 << 20  # a Card of a 400-band scene takes some 10 kB; more than this is not one
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SceneFacts:
+    """The scene a model was made for.
+
+    Attributes:
+        name: its catalog name, or the stem of its file.
+        sha256: of the decoded cube (`Scene.sha256`).
+        official: True if the cube equals the published one, False if it differs, None where nothing is known to compare with.
+        dtype: numpy name of the stored dtype: what goes into the model.
+        percentiles: per band, in stored units, keyed "1", "50" and "99"; of training pixels.
+        wavelengths: nm, one a band; empty where unknown.
+    """
+
+    name: str
+    sha256: str
+    official: bool | None
+    bands: int
+    dtype: str
+    units: str = ""
+    wavelengths: list[float] = field(default_factory=list)
+    percentiles: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassFacts:
+    """A class: its label id in the scene (ids have gaps) and its name. Its index is its place in `Card.classes`."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """A split, as far as it takes to draw it again and to know it again (`digest`)."""
+
+    kind: str
+    fraction: float | None
+    seed: int
+    guard: int | None
+    train: int
+    validation: int
+    test: int
+    dropped: list[int]
+    digest: str
+
+
+@dataclass(frozen=True)
+class NetFacts:
+    """The architecture, by its name in the registry, and what it was built with."""
+
+    name: str
+    options: dict[str, Any]
+    parameters: int
+    macs_per_pixel: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a model's making, oldest first: what was done, with what, to which file (`parent`, its sha256)."""
+
+    step: str
+    created: str
+    options: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A verification that a step passed: `against` what, on how many real patches, and the figures."""
+
+    step: str
+    against: str
+    patches: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the integers were made, and what it cost on validation pixels (`oa_float`, `oa_int8`, `agreement`, percent).
+
+    The OAs are None where the calibration cube had no labels. `float_layers`: layers that were given back to float.
+    """
+
+    recipe: str
+    options: dict[str, Any]
+    calibration: dict[str, Any]
+    float_layers: list[str]
+    pixels: int
+    agreement: float
+    oa_float: float | None
+    oa_int8: float | None
+    layer_snr_db: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AccuracyFacts:
+    """Accuracy on the test pixels of the split, percent."""
+
+    part: str
+    n: int
+    oa: float
+    aa: float
+    kappa: float
+    split: str
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The per-band affine that makes a graph's integer input from stored counts: `round((x - offset) * scale)`, clipped."""
+
+    offset: list[float]
+    scale: list[float]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model file says of itself.
+
+    Attributes:
+        kind: "checkpoint" (safetensors), "patch" (a graph `(N, bands, p, p)`) or "scene" (a graph of whole scenes).
+        patch: p, odd; the receptive field. `radius` is (p - 1) / 2.
+        created: UTC, ISO 8601; by it "the newest file" is found.
+        preprocess: how counts become what the net sees, in words; it is done inside the graph.
+        input_affine: set only where the graph's own input is integer; then the runtime adapter applies it.
+        net: None for a stranger's model.
+    """
+
+    kind: str
+    scene: SceneFacts
+    classes: list[ClassFacts]
+    patch: int
+    created: str
+    preprocess: str = ""
+    input_affine: Affine | None = None
+    net: NetFacts | None = None
+    split: SplitFacts | None = None
+    lineage: list[Step] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    quantization: Quantization | None = None
+    accuracy: list[AccuracyFacts] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    @property
+    def radius(self) -> int:
+        """How far, in pixels, the net looks around the pixel that it labels."""
+        return (self.patch - 1) // 2
+
+    @property
+    def precision(self) -> str:
+        """ "int8", "float16" or "float32"."""
+        if self.quantization is None:
+            return "float32"
+        return "float16" if self.quantization.recipe == "float16" else "int8"
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON text; floats shortened to 9 significant digits (float32 survives it)."""
+        separators = (",", ":") if indent is None else None
+        return json.dumps(_plain(dataclasses.asdict(self)), indent=indent, separators=separators, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Card:
+        """Reads a Card; `where` names the file in errors.
+
+        Raises:
+            CardError: not JSON, not a Card, or of a later schema.
+        """
+        if len(text) > MAX_CHARS:
+            raise CardError(f"{where}: its Card is {len(text)} characters long; this file was not written by hsiedge")
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CardError(f"{where}: its Card is not JSON ({error})") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if not isinstance(schema, int) or isinstance(schema, bool):
+            raise CardError(f"{where}: its Card carries no schema number")
+        if schema > SCHEMA:
+            raise CardError(f"{where}: its Card has schema {schema}, this hsiedge reads up to {SCHEMA}; update hsiedge")
+        try:
+            card: Card = _build(cls, data)
+            card._believable()
+        except (TypeError, ValueError, KeyError) as error:
+            raise CardError(f"{where}: its Card cannot be read ({error})") from error
+        return card
+
+    def _believable(self) -> None:
+        if self.kind not in ("checkpoint", "patch", "scene"):
+            raise ValueError(f"kind {self.kind!r}")
+        if self.patch < 1 or self.patch % 2 == 0:
+            raise ValueError(f"patch {self.patch}, must be odd")
+        if not 1 <= self.scene.bands <= 1 << 16:
+            raise ValueError(f"{self.scene.bands} bands")
+        ids = [entry.id for entry in self.classes]
+        if not ids or len(set(ids)) != len(ids) or min(ids) < 1 or max(ids) > 65535:
+            raise ValueError(f"label ids {ids}")
+        for values in (self.scene.wavelengths, *self.scene.percentiles.values()):
+            if values and len(values) != self.scene.bands:
+                raise ValueError(f"{len(values)} values for {self.scene.bands} bands")
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 with microseconds, so that Cards written one after another keep their order."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.9g}")
+        return int(short) if short.is_integer() and abs(short) < 1e9 else short
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """`value`, plain JSON, as an instance of the annotated type `kind`. Raises TypeError where it does not fit."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise TypeError(f"{kind.__name__} is not an object")
+        hints = get_type_hints(kind)
+        known = {entry.name for entry in dataclasses.fields(kind)}
+        return kind(**{key: _build(hints[key], entry) for key, entry in value.items() if key in known})
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is list:
+        if not isinstance(value, list):
+            raise TypeError("a list was expected")
+        return [_build(arguments[0], entry) for entry in value]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError("an object was expected")
+        return {key: _build(arguments[1], entry) for key, entry in value.items()}
+    if type(None) in arguments:
+        inner = [entry for entry in arguments if entry is not type(None)]
+        return None if value is None else _build(inner[0], value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    if kind is float and value is None:
+        return math.nan
+    raise TypeError(f"{value!r} is not {getattr(kind, '__name__', kind)}")

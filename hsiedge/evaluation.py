@@ -1,0 +1,102 @@
+"""Evaluation: the only place where test pixels are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import Card, SplitFacts
+from hsiedge.errors import ModelError
+from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
+from hsiedge.scenes import splits
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+Predict = Callable[[Scene, NDArray[np.intp]], NDArray[np.uint16]]
+"""Label ids `(n,)` at flat pixel indices `(n,)` of a scene; `Model.predict` is one."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scores on a scene.
+
+    Attributes:
+        split: None where all labelled pixels were counted, on a scene that the model never saw.
+        classes: label id -> name, in the order of the confusion matrix.
+    """
+
+    scene: str
+    split: SplitFacts | None
+    classes: dict[int, str]
+    accuracy: Accuracy
+
+    def to_json(self, model: str) -> dict[str, Any]:
+        """The documented JSON, schema 1; figures in percent, None where there was nothing to count."""
+        result, split = self.accuracy, self.split
+        per_class = {
+            title: {"id": label, "pa": _figure(entry.pa), "ua": _figure(entry.ua), "f1": _figure(entry.f1), "n": entry.n}
+            for (label, title), entry in zip(self.classes.items(), result.per_class)
+        }
+        return {
+            "schema": 1,
+            "scene": self.scene,
+            "model": model,
+            "split": {
+                "kind": split.kind if split else "all",
+                "fraction": split.fraction if split else None,
+                "seed": split.seed if split else None,
+                "guard": split.guard if split else None,
+                "digest": split.digest if split else None,
+            },
+            "n": result.n,
+            "oa": _figure(result.oa),
+            "oa_interval": [_figure(value) for value in result.oa_interval],
+            "aa": _figure(result.aa),
+            "kappa": _figure(result.kappa),
+            "per_class": per_class,
+            "confusion": result.confusion.tolist(),
+        }
+
+
+def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
+    """Counts a split's test pixels; with no split, all labelled pixels.
+
+    Raises:
+        SceneError: the scene has no labels.
+        ValueError: a prediction that is no class of the scene.
+    """
+    labels = scene.labelled().ravel()
+    pixels = np.flatnonzero(labels) if split is None else split.pixels(splits.TEST)
+    dropped = split.dropped if split else ()
+    classes = {label: title for label, title in scene.classes.items() if label not in dropped}
+    confusion = confusion_matrix(labels[pixels], predict(scene, pixels), list(classes))
+    return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion))
+
+
+def split_for(card: Card, scene: Scene, masks: Split | None = None) -> Split | None:
+    """The split on which a model with this Card may be judged on this scene; None if it never saw the scene.
+
+    Raises:
+        ModelError: the scene carries the name of the model's own, but is another cube.
+        SplitError: it is the model's own cube, and the labels or masks give another split than the Card's.
+    """
+    if card.scene.sha256 == scene.sha256:
+        if card.split is None:
+            return None
+        split = splits.redraw(scene, card.split, masks)
+        split.check_radius(card.radius)
+        return split
+    if card.scene.name == scene.name:
+        raise ModelError(
+            f"this {scene.name} is not the cube that the model was trained on (sha256 {scene.sha256[:12]}..., "
+            f"in the Card {card.scene.sha256[:12]}...); a split of one says nothing of the other"
+        )
+    return None
+
+
+def _figure(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)

@@ -1,0 +1,1 @@
+"""Graphs: ONNX in, ONNX out; at its edge, export from torch."""

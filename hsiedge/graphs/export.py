@@ -1,0 +1,137 @@
+"""Export: a checkpoint as one ONNX file, from stored counts to logits."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import tempfile
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsiedge.card import Card, Check, Step, now
+from hsiedge.errors import CheckError, ModelError
+from hsiedge.graphs.files import set_card, write_onnx
+from hsiedge.runtimes import load
+from hsiedge.scenes import splits
+from hsiedge.scenes.patches import extract
+from hsiedge.scenes.scene import Scene
+from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.classifier import Classifier, predict_logits
+
+OPSET = 18
+CHECK_PATCHES = 512
+LOGIT_LIMIT = 1e-4  # of the logits' range
+
+
+def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None = None) -> Card:
+    """Writes the checkpoint as ONNX with a free batch and the scene's stored dtype as input, once it has been verified.
+
+    Args:
+        scene: the checkpoint's own; its patches are what PyTorch and onnxruntime are compared on.
+        parent: sha256 of the checkpoint's file.
+
+    Returns:
+        The Card in the file.
+
+    Raises:
+        ModelError: a scene that is not the checkpoint's.
+        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
+        OutputError: `path` cannot be written.
+    """
+    source = checkpoint.card
+    if scene.sha256 != source.scene.sha256:
+        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({source.scene.name})")
+    model = to_onnx(checkpoint.classifier, source)
+    card = replace(
+        source,
+        kind="patch",
+        created=now(),
+        lineage=[*source.lineage, Step("export", now(), {"opset": OPSET}, parent, {"torch": str(torch.__version__)})],
+    )
+    patches = extract(scene.cube, check_pixels(scene, source), source.patch)
+    check = compare(model, card, checkpoint.classifier, patches)
+    card = replace(card, checks=[*card.checks, check])
+    write_onnx(path, model, card)
+    return card
+
+
+def to_onnx(classifier: Classifier, card: Card) -> Any:
+    """The classifier as an `onnx.ModelProto`: input `counts`, output `logits`, both with a free first dimension."""
+    dtype = torch.from_numpy(np.zeros(1, card.scene.dtype)).dtype
+    example = torch.zeros(2, card.scene.bands, card.patch, card.patch, dtype=dtype)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            copy.deepcopy(classifier),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["counts"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return name_layers(strip(program.model_proto))
+
+
+def strip(model: Any) -> Any:
+    """Removes what only tells of the exporting program: stack traces and namespaces of nodes and values."""
+    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+    del model.metadata_props[:]
+    model.graph.name, model.graph.doc_string, model.producer_name = "hsiedge", "", "hsiedge"
+    return model
+
+
+def name_layers(model: Any) -> Any:
+    """Names each node with weights after the module they come from: the weight `net.spatial.0.weight` gives `spatial.0`."""
+    for node in model.graph.node:
+        owners = [name for name in node.input[1:] if name.startswith("net.") and name.endswith(".weight")]
+        if owners:
+            node.name = owners[0].removeprefix("net.").removesuffix(".weight")
+    return model
+
+
+def check_pixels(scene: Scene, card: Card) -> NDArray[np.intp]:
+    """Pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
+
+    The test part of a split that came from mask files is not known here; unlabelled pixels come first then.
+    """
+    everywhere = np.arange(scene.shape[0] * scene.shape[1])
+    if card.split is None or card.split.kind == "masks":
+        last = scene.labelled().ravel() != 0
+    else:
+        last = splits.redraw(scene, card.split).parts.ravel() == splits.TEST
+    order = np.lexsort((splits.pixel_hash(0, 0, everywhere), last))
+    return everywhere[order][:CHECK_PATCHES]
+
+
+def compare(model: Any, card: Card, classifier: Classifier, patches: NDArray[Any]) -> Check:
+    """Runs the graph in onnxruntime, beside PyTorch, on `patches` `(n, bands, p, p)`.
+
+    Raises:
+        CheckError: a label differs, or a logit by more than 1e-4 of the logits' range.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "exported.onnx"
+        set_card(model, card)
+        file.write_bytes(model.SerializeToString())
+        ours = load(file).logits(patches)
+    theirs = predict_logits(classifier, patches).numpy()
+    difference = float(np.abs(ours - theirs).max() / np.ptp(theirs))
+    labels = int((ours.argmax(1) != theirs.argmax(1)).sum())
+    if labels or not difference <= LOGIT_LIMIT:
+        raise CheckError(f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}")
+    return Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})

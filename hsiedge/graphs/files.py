@@ -1,0 +1,79 @@
+"""ONNX files with a Card inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hsiedge import files
+from hsiedge.card import KEY, Card
+from hsiedge.errors import CheckError, MissingExtraError, ModelError
+
+MAX_OPSET, MAX_IR = 21, 10  # what onnxruntime 1.18 loads
+_LARGEST = 1 << 31  # protobuf's own limit
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("working on ONNX graphs", "quantize") from error
+    return onnx
+
+
+def read_onnx(path: Path) -> Any:
+    """The `onnx.ModelProto` of a file.
+
+    Raises:
+        ModelError: missing, broken, or with weights in other files (no path from inside a file is followed).
+        MissingExtraError: onnx is not installed.
+    """
+    onnx = _onnx()
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    if path.stat().st_size >= _LARGEST:
+        raise ModelError(f"{path}: larger than 2 GiB")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's exceptions differ between its implementations
+        raise ModelError(f"{path}: not an ONNX file ({str(error).splitlines()[0] if str(error) else error!r})") from error
+    if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+        raise ModelError(f"{path}: keeps its weights in other files; make one file of it first")
+    if not model.graph.node:
+        raise ModelError(f"{path}: not an ONNX file, or an empty graph")
+    return model
+
+
+def write_onnx(path: Path, model: Any, card: Card) -> None:
+    """Puts the Card into the model's metadata, checks the model, and writes it, whole or not at all.
+
+    Raises:
+        CheckError: onnx.checker finds fault with it, or it needs a newer onnxruntime than 1.18.
+        OutputError: the place cannot be written to.
+    """
+    set_card(model, card)
+    check_onnx(model)
+    files.write_bytes(path, model.SerializeToString())
+
+
+def set_card(model: Any, card: Card) -> None:
+    """Replaces the Card in the model's metadata, and leaves the other entries be."""
+    kept = [entry for entry in model.metadata_props if entry.key != KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=KEY, value=card.to_json())
+
+
+def check_onnx(model: Any) -> None:
+    """Raises CheckError unless onnx.checker passes the model and onnxruntime 1.18 can load its opset and IR."""
+    onnx = _onnx()
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:
+        raise CheckError(f"onnx.checker refuses the graph: {str(error).splitlines()[0]}") from error
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets.get("", 0) > MAX_OPSET or model.ir_version > MAX_IR:
+        raise CheckError(
+            f"opset {opsets.get('')} and IR {model.ir_version} are newer than onnxruntime 1.18 loads ({MAX_OPSET}, {MAX_IR})"
+        )

@@ -1,0 +1,389 @@
+"""Quantization: a float ONNX model and a scene in, a verified INT8 (or float16) model out. Needs onnx, and no torch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import files, metrics
+from hsiedge.card import Card, Quantization, Step, now
+from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
+from hsiedge.graphs.files import read_onnx, set_card, write_onnx
+from hsiedge.graphs.recipes import RECIPES, Recipe
+from hsiedge.progress import Progress, silent
+from hsiedge.runtimes import Model, load
+from hsiedge.scenes import splits
+from hsiedge.scenes.patches import batches, check_patch, extract
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+CALIBRATION_PATCHES = 1000
+HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
+_BATCH = 64
+_LAYERS = ("Conv", "Gemm", "MatMul")
+_OPERATORS = [*_LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a scene gives to quantization: flat indices that calibrate, and others that judge.
+
+    `truth` holds the label ids of the judging pixels; None where the cube has no labels of the model's own split.
+    """
+
+    calibration: NDArray[np.intp]
+    judging: NDArray[np.intp]
+    truth: NDArray[np.uint16] | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A candidate beside the float model, on the judging pixels, in percent; OAs are None without labels."""
+
+    agreement: float
+    oa_float: float | None
+    oa: float | None
+
+    @property
+    def drop(self) -> float:
+        """Points of OA lost; without labels, the share of labels that changed."""
+        return 100 - self.agreement if self.oa is None or self.oa_float is None else self.oa_float - self.oa
+
+
+@dataclass
+class _Float:
+    """The float model in hand: its graph, its Card, its answers on the judging pixels, and the ranges of its tensors."""
+
+    path: Path
+    graph: Any
+    card: Card
+    pixels: Pixels
+    patches: NDArray[Any]
+    logits: NDArray[np.float32]
+    ranges: Any = field(default=None)
+
+
+def quantize(
+    model: str | Path,
+    scene: Scene,
+    output: str | Path,
+    recipe: str = "default",
+    patches: int = CALIBRATION_PATCHES,
+    max_drop: float = 0.5,
+    seed: int = 0,
+    explain: bool = False,
+    masks: Split | None = None,
+    progress: Progress = silent,
+) -> Card:
+    """Quantizes a float model with patches of a scene, and writes it once validation pixels have judged it.
+
+    On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
+    cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
+
+    If more than `max_drop` points are lost, the layer whose quantization hurts the logits most goes back to float, then
+    the next, until it holds; the Card lists them.
+
+    Args:
+        recipe: a name in `RECIPES`.
+        patches: how many calibrate, at most.
+        explain: put each layer's signal-to-noise ratio into the Card.
+        masks: the split, for a model whose split came from mask files.
+
+    Returns:
+        The Card in the written file.
+
+    Raises:
+        OptionError: unknown recipe, no patches, a negative drop.
+        ModelError: a model that is quantized already, or does not fit the scene.
+        CardError: a model without a Card.
+        SplitError: the scene's labels are not those of the model's split.
+        CheckError: the result fails its own verification; nothing was written.
+        OutputError: `output` cannot be written.
+    """
+    if recipe not in RECIPES:
+        raise OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+    if patches < 1 or max_drop < 0:
+        raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
+    plan = RECIPES[recipe]
+    source = _open_float(Path(model), scene, patches, seed, masks)
+    if plan.weights == "float16":
+        graph, floats = to_float16(source.graph), []
+        snr: dict[str, float] = {}
+        judgement = judge(source, graph)
+    else:
+        source.ranges = calibrate(source.graph, source.card, plan, scene, source.pixels.calibration, progress)
+        snr = layer_snr(source, plan) if explain else {}
+        graph, floats, judgement = _search(source, plan, max_drop, snr)
+    if judgement.drop > max_drop:
+        raise CheckError(f"{recipe}: {judgement.drop:.2f} points are lost, {max_drop:g} are allowed; nothing was written")
+    card = _card(source, recipe, plan, judgement, floats, snr, patches, seed)
+    write_onnx(Path(output), graph, card)
+    return card
+
+
+def layers(graph: Any) -> list[str]:
+    """Names of the nodes that carry weights, in order."""
+    return [node.name for node in graph.graph.node if node.op_type in _LAYERS]
+
+
+def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split | None = None) -> Pixels:
+    """The pixels that calibrate and those that judge; never test pixels.
+
+    Raises:
+        SplitError: the scene is the model's own, and its labels or masks are not.
+        SceneError: an unlabelled cube too small to judge with.
+    """
+    if card.split is not None and scene.sha256 == card.scene.sha256 and scene.labels is not None:
+        split = splits.redraw(scene, card.split, masks)
+        judging = split.pixels(splits.VALIDATION)
+        calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
+        return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
+    if scene.name == card.scene.name and scene.labels is not None:
+        raise ModelError(f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}")
+    everywhere = np.arange(scene.shape[0] * scene.shape[1])
+    drawn = splits.balanced(np.zeros(scene.shape, np.uint16), everywhere, count + HELD_OUT, seed)
+    held = min(HELD_OUT, len(drawn) // 2)
+    if held == 0:
+        raise SceneError(f"{scene.name}: too few pixels to calibrate and judge with")
+    return Pixels(drawn[held:], drawn[:held], None, "pixels of an unlabelled cube, drawn evenly over its area")
+
+
+def calibrate(
+    graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent
+) -> Any:
+    """The range of each tensor, min and max over all patches, streamed: memory is that of one batch.
+
+    Returns:
+        onnxruntime's `TensorsData`.
+    """
+    quantization = _quantization()
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self._pieces = self._stream()
+
+        def _stream(self) -> Iterator[dict[str, NDArray[Any]]]:
+            done = 0
+            for piece, patches in batches(scene.cube, pixels, card.patch, _BATCH):
+                yield {graph.graph.input[0].name: patches}
+                done += len(piece)
+                progress(done / len(pixels))
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self._pieces, None)
+
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    with tempfile.TemporaryDirectory() as folder:
+        original = Path(folder) / "float.onnx"
+        original.write_bytes(_inferred(graph).SerializeToString())
+        # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
+        # Without it two scalars a tensor and batch are kept, which is nothing.
+        calibrator = create_calibrator(
+            original,
+            _OPERATORS,
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            extra_options={"symmetric": plan.symmetric_activations},
+        )
+        calibrator.collect_data(Reader())
+        return calibrator.compute_data()
+
+
+def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Any:
+    """The graph with the `chosen` layers, and what stands between them, in QDQ form."""
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    types = _quantization().QuantType
+    kept_float = [name for name in layers(source.graph) if name not in chosen]
+    quantizer = QDQQuantizer(
+        _inferred(source.graph),
+        plan.per_channel,
+        plan.seven_bit_weights,
+        types.QInt8,
+        types.QUInt8 if plan.activations == "uint8" else types.QInt8,
+        source.ranges,
+        [],
+        kept_float,
+        _OPERATORS,
+        {
+            "ActivationSymmetric": plan.symmetric_activations,
+            "WeightSymmetric": True,
+            "QuantizeBias": plan.integer_bias,
+            "OpTypesToExcludeOutputQuantization": [] if plan.integer_logits else _last_types(source.graph),
+        },
+    )
+    with _quiet():
+        quantizer.quantize_model()
+        quantizer.model.clean_initializers()
+        quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def judge(source: _Float, graph: Any) -> Judgement:
+    """Labels of a candidate graph beside the float model's, on the judging pixels."""
+    ours = _run(graph, source.card, source.patches).argmax(1)
+    theirs = source.logits.argmax(1)
+    agreement = 100 * float((ours == theirs).mean())
+    if source.pixels.truth is None:
+        return Judgement(agreement, None, None)
+    ids = np.array([entry.id for entry in source.card.classes])
+    oas = [
+        metrics.accuracy(metrics.confusion_matrix(source.pixels.truth, ids[found], list(ids))).oa for found in (theirs, ours)
+    ]
+    return Judgement(agreement, oas[0], oas[1])
+
+
+def layer_snr(source: _Float, plan: Recipe) -> dict[str, float]:
+    """Signal-to-noise ratio of the logits, in dB, when one layer alone is integer: the lowest is the most sensitive."""
+    signal = source.logits - source.logits.mean(0)
+    result = {}
+    for name in layers(source.graph):
+        noise = _run(integer_graph(source, plan, [name]), source.card, source.patches) - source.logits
+        power = float((noise.astype(np.float64) ** 2).mean())
+        result[name] = 10 * float(np.log10(float((signal.astype(np.float64) ** 2).mean()) / max(power, 1e-30)))
+    return result
+
+
+def to_float16(graph: Any) -> Any:
+    """Stores the layers' weights in half the bytes; each is cast back to float32 when the model is loaded.
+
+    The per-band affine stays float32: counts of 2048 and more have no exact float16.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    halved = copy.deepcopy(graph)
+    weights = {name for node in halved.graph.node if node.op_type in _LAYERS for name in node.input[1:]}
+    casts = []
+    for tensor in halved.graph.initializer:
+        if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor).astype(np.float16)
+            if not np.isfinite(values).all():
+                raise ModelError(f"weight {tensor.name} is too large for float16")
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_float16"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+    for place, node in enumerate(casts):
+        halved.graph.node.insert(place, node)
+    return halved
+
+
+def _search(
+    source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]
+) -> tuple[Any, list[str], Judgement]:
+    """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
+    chosen = layers(source.graph)
+    if not chosen:
+        raise ModelError(f"{source.path}: has no layer that could be quantized")
+    graph = integer_graph(source, plan, chosen)
+    judgement = judge(source, graph)
+    if judgement.drop > max_drop:
+        ratios = snr or layer_snr(source, plan)
+        for name in sorted(ratios, key=lambda entry: ratios[entry]):
+            chosen = [entry for entry in chosen if entry != name]
+            graph = integer_graph(source, plan, chosen)
+            judgement = judge(source, graph)
+            if judgement.drop <= max_drop:
+                break
+    return graph, [name for name in layers(source.graph) if name not in chosen], judgement
+
+
+def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | None) -> _Float:
+    model = load(path)
+    card = model.known
+    if card.quantization is not None:
+        raise ModelError(f"{path}: is quantized already; give the float model that it was made from")
+    if card.kind != "patch" or card.input_affine is not None:
+        raise ModelError(f"{path}: a {card.kind} graph; quantize takes a float patch graph, as hsiedge export writes it")
+    model.check_fits(scene)
+    check_patch(card.patch, scene.shape)
+    pixels = choose_pixels(scene, card, count, seed, masks)
+    patches = extract(scene.cube, pixels.judging, card.patch)
+    return _Float(path, read_onnx(path), card, pixels, patches, _logits(model, patches))
+
+
+def _card(
+    source: _Float,
+    recipe: str,
+    plan: Recipe,
+    judgement: Judgement,
+    floats: list[str],
+    snr: dict[str, float],
+    patches: int,
+    seed: int,
+) -> Card:
+    import onnxruntime
+
+    calibrated = 0 if plan.weights == "float16" else len(source.pixels.calibration)
+    return replace(
+        source.card,
+        created=now(),
+        accuracy=[],
+        lineage=[
+            *source.card.lineage,
+            Step("quantize", now(), {"recipe": recipe, "seed": seed}, files.digest(source.path), {"onnxruntime": onnxruntime.__version__}),
+        ],
+        quantization=Quantization(
+            recipe=recipe,
+            options=vars(plan),
+            calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed},
+            float_layers=floats,
+            pixels=len(source.pixels.judging),
+            agreement=judgement.agreement,
+            oa_float=judgement.oa_float,
+            oa_int8=judgement.oa,
+            layer_snr_db={name: round(value, 1) for name, value in snr.items()},
+        ),
+    )
+
+
+def _run(graph: Any, card: Card, patches: NDArray[Any]) -> NDArray[np.float32]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.onnx"
+        candidate = copy.deepcopy(graph)
+        set_card(candidate, card)
+        path.write_bytes(candidate.SerializeToString())
+        return _logits(load(path), patches)
+
+
+def _logits(model: Model, patches: NDArray[Any]) -> NDArray[np.float32]:
+    return np.concatenate([model.logits(patches[at : at + 256]) for at in range(0, len(patches), 256)])
+
+
+def _last_types(graph: Any) -> list[str]:
+    """The operator that makes the logits: its output stays float, for a step of 1/255 of their range makes ties."""
+    final = graph.graph.output[0].name
+    return [node.op_type for node in graph.graph.node if final in node.output]
+
+
+def _inferred(graph: Any) -> Any:
+    import onnx
+
+    return onnx.shape_inference.infer_shapes(copy.deepcopy(graph))
+
+
+def _quantization() -> Any:
+    try:
+        import onnxruntime.quantization as quantization
+    except ImportError as error:
+        raise MissingExtraError("quantizing", "quantize") from error
+    return quantization
+
+
+class _quiet:
+    """Keeps onnxruntime's advice on pre-processing, which the export has done already, from the user's terminal."""
+
+    def __enter__(self) -> None:
+        self._before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(self._before)

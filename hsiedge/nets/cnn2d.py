@@ -1,0 +1,46 @@
+"""The default net: spectra are mixed first, then space is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from hsiedge.errors import OptionError
+
+
+class CNN2D(nn.Module):
+    """A 1x1 convolution over the bands, unpadded 3x3 convolutions, global average pool, one linear layer.
+
+    The 1x1 convolution first is the network-in-network of Lin, Chen and Yan 2014 ("Network in network"), put to spectra
+    as in Lee and Kwon 2017 ("Going deeper with contextual CNN for hyperspectral image classification"). BatchNorm after
+    each convolution; it is folded into the convolution at export.
+
+    Args:
+        bands: B.
+        classes: C.
+        patch: p, odd, at least 2 * len(widths) - 1.
+        widths: channels of the 1x1 convolution, then of each 3x3 one.
+    """
+
+    def __init__(self, bands: int, classes: int, patch: int = 13, widths: Sequence[int] = (64, 64, 64, 64, 64)) -> None:
+        super().__init__()
+        if not widths or min(widths) < 1:
+            raise OptionError(f"cnn2d takes one width or more, each at least 1, not {tuple(widths)}")
+        if patch < 2 * len(widths) - 1:
+            raise OptionError(f"patch {patch} is too small for {len(widths) - 1} unpadded 3x3 convolutions")
+        self.spectral = nn.Conv2d(bands, widths[0], 1, bias=False)
+        self.spectral_norm = nn.BatchNorm2d(widths[0])
+        self.spatial = nn.ModuleList(nn.Conv2d(a, b, 3, bias=False) for a, b in zip(widths, widths[1:]))
+        self.spatial_norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        self.act = nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(widths[-1], classes)
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
+        features = self.act(self.spectral_norm(self.spectral(spectra)))
+        for conv, norm in zip(self.spatial, self.spatial_norm):
+            features = self.act(norm(conv(features)))
+        logits: Tensor = self.classifier(self.pool(features).flatten(1))
+        return logits

@@ -1,0 +1,86 @@
+"""Runtimes: one adapter for each inference engine. `load` opens a model file; `read_card` only its Card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hsiedge.card import KEY, MAX_CHARS, Card
+from hsiedge.errors import CardError, ModelError
+from hsiedge.runtimes.base import Model, Session, TensorSpec
+
+SUFFIXES = (".onnx", ".ort")
+
+__all__ = ["SUFFIXES", "Model", "Session", "TensorSpec", "load", "read_card", "require_card"]
+
+
+def load(path: str | Path, threads: int = 0) -> Model:
+    """Opens an ONNX or ORT model with onnxruntime, and reads its Card.
+
+    Args:
+        path: the model file.
+        threads: intra-operator threads; 0 leaves the choice to the runtime.
+
+    Raises:
+        ModelError: not a model file, or the runtime does not load it.
+        CardError: it carries a Card that cannot be read.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    from hsiedge.runtimes.ort import OrtSession
+
+    session = OrtSession(path, threads)
+    text = session.metadata.get(KEY)
+    return Model(path, session, Card.from_json(text, str(path)) if text is not None else None)
+
+
+def read_card(path: str | Path) -> Card | None:
+    """The Card in a checkpoint, ONNX or ORT file; None where there is none.
+
+    Raises:
+        ModelError: not a file of these kinds.
+        CardError: a Card that cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        text = _safetensors_metadata(path).get(KEY)
+    else:
+        _check_suffix(path)
+        from hsiedge.runtimes.ort import read_metadata
+
+        text = read_metadata(path).get(KEY)
+    return Card.from_json(text, str(path)) if text is not None else None
+
+
+def require_card(path: Path) -> Card:
+    """The Card in a file. Raises CardError where there is none."""
+    card = read_card(path)
+    if card is None:
+        raise CardError(f"{path}: has no Card; write one in with: hsiedge card {path} --scene NAME --patch P")
+    return card
+
+
+def _safetensors_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors header: 8 bytes of length, little-endian, then that much JSON. No tensor is read."""
+    wrong = ModelError(f"{path}: not a safetensors file; hsiedge reads no pickled checkpoints")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= 4 * MAX_CHARS or length + 8 > path.stat().st_size:
+            raise wrong
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError) as error:
+            raise wrong from error
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    if not isinstance(metadata, dict):
+        raise wrong
+    return {str(key): value for key, value in metadata.items() if isinstance(value, str)}
+
+
+def _check_suffix(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    if path.suffix not in SUFFIXES:
+        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)})")

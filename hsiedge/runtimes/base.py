@@ -1,0 +1,107 @@
+"""The protocol that every inference engine is put behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import Affine, Card
+from hsiedge.errors import CardError, ModelError
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.patches import batches, check_patch
+from hsiedge.scenes.scene import Scene
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input of a graph: its name, its shape (None where a dimension is free) and numpy dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+class Session(Protocol):
+    """A graph, loaded by one engine."""
+
+    runtime: str  # "onnxruntime 1.31.1"
+    provider: str  # "CPUExecutionProvider"
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]: ...
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The graph's first output."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file, opened and ready: a session and the Card inside the file (None for a stranger's)."""
+
+    path: Path
+    session: Session
+    card: Card | None
+
+    @property
+    def known(self) -> Card:
+        """The Card. Raises CardError where there is none."""
+        if self.card is None:
+            raise CardError(f"{self.path}: has no Card; write one in with: hsiedge card {self.path} --scene NAME --patch P")
+        return self.card
+
+    def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
+        """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype."""
+        affine = self.known.input_affine
+        return np.asarray(self.session.run([patches if affine is None else apply_affine(patches, affine)]), np.float32)
+
+    def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:
+        """Label ids `(n,)` of patches `(n, bands, p, p)` in the scene's stored dtype."""
+        ids = np.array([entry.id for entry in self.known.classes], np.uint16)
+        return ids[self.logits(patches).argmax(1)]
+
+    def check_fits(self, scene: Scene) -> None:
+        """Raises ModelError unless the model takes this scene's bands and dtype, and their classes agree where it has any."""
+        card = self.known
+        if scene.bands != card.scene.bands:
+            raise ModelError(
+                f"{self.path} takes {card.scene.bands} bands ({card.scene.name}), {scene.name} has {scene.bands}; "
+                f"train one on it: hsiedge train {scene.name}"
+            )
+        if scene.cube.dtype != np.dtype(card.scene.dtype):
+            raise ModelError(f"{self.path} takes counts as {card.scene.dtype}, {scene.name} stores {scene.cube.dtype}")
+        theirs = {entry.id for entry in card.classes}
+        dropped = set(card.split.dropped) if card.split else set()
+        extra = sorted(set(scene.classes) - theirs - dropped)
+        if scene.labels is not None and extra:
+            raise ModelError(f"{self.path} knows the classes {sorted(theirs)}, {scene.name} also has {extra}")
+
+    def predict(self, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> NDArray[np.uint16]:
+        """Label ids `(n,)` at flat pixel indices of a scene, patch by patch; memory is that of one batch.
+
+        Raises:
+            ModelError: the model does not fit the scene.
+            SceneError: the patch is wider than the scene.
+        """
+        self.check_fits(scene)
+        check_patch(self.known.patch, scene.shape)
+        labels = np.zeros(len(pixels), np.uint16)
+        done = 0
+        for piece, patches in batches(scene.cube, pixels, self.known.patch):
+            labels[done : done + len(piece)] = self.labels(patches)
+            done += len(piece)
+            progress(done / len(pixels))
+        return labels
+
+
+def apply_affine(patches: NDArray[Any], affine: Affine) -> NDArray[Any]:
+    """The integer input of a graph from patches `(n, bands, p, p)` in stored units: scaled by band, rounded, clipped."""
+    target = np.dtype(affine.dtype)
+    limits = np.iinfo(target)
+    offset = np.asarray(affine.offset, np.float32)[:, None, None]
+    scale = np.asarray(affine.scale, np.float32)[:, None, None]
+    return np.clip(np.rint((patches.astype(np.float32) - offset) * scale), limits.min, limits.max).astype(target)

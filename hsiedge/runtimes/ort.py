@@ -1,0 +1,111 @@
+"""onnxruntime behind the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from hsiedge.errors import ModelError
+from hsiedge.runtimes.base import TensorSpec
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OrtSession:
+    """An ONNX or ORT file in onnxruntime, on the CPU.
+
+    Args:
+        path: the model file.
+        threads: intra-operator threads; 0 leaves the choice to onnxruntime (one a physical core).
+        profile: file prefix for onnxruntime's own profile, or None.
+
+    Raises:
+        ModelError: onnxruntime does not load it.
+    """
+
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    provider = "CPUExecutionProvider"
+
+    def __init__(self, path: Path, threads: int = 0, profile: Path | None = None) -> None:
+        options = _options(threads)
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        self._session = _open(path, options)
+        self._inputs = [
+            TensorSpec(entry.name, tuple(size if isinstance(size, int) else None for size in entry.shape), _dtype(path, entry))
+            for entry in self._session.get_inputs()
+        ]
+        self._output = self._session.get_outputs()[0].name
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's own key-value metadata."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The first output. Raises ModelError where the tensors do not fit the graph."""
+        feeds = {spec.name: tensor for spec, tensor in zip(self._inputs, tensors)}
+        try:
+            output: NDArray[Any] = self._session.run([self._output], feeds)[0]
+        except Exception as error:  # onnxruntime raises classes that it does not export
+            raise ModelError(f"onnxruntime could not run the model: {_first_line(error)}") from error
+        return output
+
+    def end_profiling(self) -> Path:
+        """Closes the profile and tells where it lies."""
+        return Path(self._session.end_profiling())
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The key-value metadata of an ONNX or ORT file, its graph left unoptimized. Raises ModelError."""
+    options = _options(1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return dict(_open(path, options).get_modelmeta().custom_metadata_map)
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    return options
+
+
+def _open(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} does not load it: {_first_line(error)}") from error
+
+
+def _dtype(path: Path, entry: Any) -> np.dtype[Any]:
+    if entry.type not in _DTYPES:
+        raise ModelError(f"{path}: its input {entry.name} is {entry.type}, which hsiedge cannot make")
+    return np.dtype(_DTYPES[entry.type])
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text if len(text) <= 200 else text[:200] + "..."

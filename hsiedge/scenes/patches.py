@@ -1,0 +1,50 @@
+"""Patches: the neighbourhoods of pixels, reflected at the scene's true edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import SceneError
+
+
+def check_patch(patch: int, shape: tuple[int, int]) -> None:
+    """Raises SceneError unless `patch` is odd and no wider than the scene."""
+    if patch < 1 or patch % 2 == 0:
+        raise SceneError(f"patch {patch}: it must be odd, so that it has a centre")
+    if patch > min(shape):
+        raise SceneError(f"patch {patch} is wider than the scene ({shape[0]} x {shape[1]} pixels)")
+
+
+def reflected(indices: NDArray[np.integer], size: int) -> NDArray[np.intp]:
+    """Indices beyond 0..size-1 mirrored back at the edge pixel (numpy's "reflect"); at most one reflection deep."""
+    inside = np.abs(np.asarray(indices, np.intp))
+    return np.where(inside >= size, 2 * (size - 1) - inside, inside)
+
+
+def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:
+    """Patches `(n, bands, patch, patch)` in the stored dtype, centred on flat pixel indices `(n,)` (row * width + column)."""
+    height, width, _ = cube.shape
+    radius = np.arange(patch) - patch // 2
+    rows = reflected(pixels[:, None] // width + radius, height)
+    columns = reflected(pixels[:, None] % width + radius, width)
+    return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
+
+
+def strip_patches(strip: NDArray[Any], patch: int) -> NDArray[Any]:
+    """Patches `(n, bands, patch, patch)` of a strip of rows `(patch, n + patch - 1, bands)`, one for each position along it."""
+    bands_first = np.ascontiguousarray(strip.transpose(2, 0, 1))  # once, so that the overlapping copies below run along rows
+    windows = np.lib.stride_tricks.sliding_window_view(bands_first, patch, axis=2)
+    return np.ascontiguousarray(windows.transpose(2, 0, 1, 3))
+
+
+def batches(
+    cube: NDArray[Any], pixels: NDArray[np.integer], patch: int, batch: int = 256
+) -> Iterator[tuple[NDArray[np.integer], NDArray[Any]]]:
+    """`pixels` in pieces of `batch`, each with its patches; memory is that of one piece."""
+    for start in range(0, len(pixels), batch):
+        piece = pixels[start : start + batch]
+        yield piece, extract(cube, piece, patch)

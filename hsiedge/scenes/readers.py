@@ -1,0 +1,198 @@
+"""Readers of arrays, one for each format: .mat v5 and v7.3, .npy, .npz and ENVI.
+
+Each looks at the declared shape first and takes memory only for what can be true: a file may come from a stranger.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import MissingExtraError, SceneError
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An array as a file gives it, and what the file says beside it."""
+
+    array: NDArray[Any]
+    wavelengths: tuple[float, ...] = ()
+    nodata: float | None = None
+    units: str = ""
+    class_names: dict[int, str] = field(default_factory=dict)
+    georeference: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
+    """Reads a cube (`ndim` 3: height, width, bands) or a label map (2).
+
+    Args:
+        path: .mat, .npy, .npz, or ENVI (.hdr, or the data file with a .hdr beside it).
+        key: the variable in a .mat or .npz; not needed where only one has that many dimensions.
+
+    Raises:
+        SceneError: the file is missing, truncated, too large for the memory, of an unknown kind, or has no such variable.
+        MissingExtraError: the format's package is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SceneError(f"{path}: no such file")
+    reader = _READERS.get(path.suffix.lower(), _read_envi if _header_of(path) else None)
+    if reader is None:
+        known = ", ".join([*_READERS, "or ENVI with a .hdr beside it"])
+        raise SceneError(f"{path}: not a format that hsiedge reads ({known})")
+    try:
+        raster = reader(path, key, ndim)
+    except (SceneError, MissingExtraError):
+        raise
+    except MemoryError as error:
+        raise SceneError(f"{path}: does not fit into memory") from error
+    except Exception as error:  # each library has its own; a broken file must end in one line whatever they raise
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise SceneError(f"{path}: cannot be read ({reason}); is it truncated? fetch or copy it again") from error
+    if raster.array.ndim != ndim or 0 in raster.array.shape:
+        raise SceneError(f"{path}: an array of {ndim} dimensions was expected, this one is {raster.array.shape}")
+    if raster.array.dtype.kind not in "uif":
+        raise SceneError(f"{path}: holds {raster.array.dtype}, not numbers")
+    return raster
+
+
+def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
+    with path.open("rb") as file:
+        head = file.read(128)
+    if head.startswith(b"MATLAB 7.3") or head.startswith(b"\x89HDF"):
+        return _read_mat73(path, key, ndim)
+    try:
+        import scipy.io
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name}", "mat") from error
+    shapes = {name: shape for name, shape, kind in scipy.io.whosmat(str(path)) if kind not in _NOT_ARRAYS}
+    name = _choose(path, shapes, key, ndim)
+    _fits(path, shapes[name], 8)
+    return Raster(scipy.io.loadmat(str(path), variable_names=[name])[name])
+
+
+def _read_mat73(path: Path, key: str | None, ndim: int) -> Raster:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name} (MATLAB v7.3)", "hdf") from error
+    with h5py.File(path, "r") as file:
+        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        name = _choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
+        if arrays[name].is_virtual or arrays[name].external:
+            raise SceneError(f"{path}: {name} points into other files; copy its data into one")
+        _fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
+        return Raster(np.asarray(arrays[name]).T)  # MATLAB writes column-major: HDF5 sees the axes reversed
+
+
+def _read_npy(path: Path, key: str | None, ndim: int) -> Raster:
+    return Raster(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _read_npz(path: Path, key: str | None, ndim: int) -> Raster:
+    with zipfile.ZipFile(path) as archive:
+        shapes, sizes = {}, {}
+        for info in archive.infolist():
+            if info.filename.endswith(".npy"):
+                with archive.open(info) as member:
+                    shapes[info.filename[:-4]], dtype = _npy_header(member)
+                sizes[info.filename[:-4]] = dtype.itemsize
+    name = _choose(path, shapes, key, ndim)
+    _fits(path, shapes[name], sizes[name])
+    with np.load(path, allow_pickle=False) as arrays:
+        return Raster(arrays[name])
+
+
+def _npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(member)
+    return shape, dtype
+
+
+def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
+    import spectral.io.envi as envi
+
+    header_path = _header_of(path)
+    if header_path is None:
+        raise SceneError(f"{path}: an ENVI file needs its header beside it ({path.stem}.hdr)")
+    header = envi.read_envi_header(str(header_path))
+    shape = tuple(int(header[name]) for name in ("lines", "samples", "bands"))
+    image = envi.open(str(header_path), None if path == header_path else str(path))
+    itemsize = np.dtype(image.dtype).itemsize
+    needed = math.prod(shape) * itemsize + int(header.get("header offset", 0))
+    data_path = Path(image.filename)
+    if min(shape) < 1 or data_path.stat().st_size < needed:
+        raise SceneError(f"{data_path}: its header promises {needed} bytes, it has {data_path.stat().st_size}; truncated?")
+    cube = image.open_memmap(interleave="bip", writable=False)
+    if cube is None:
+        raise SceneError(f"{data_path}: cannot be memory-mapped")
+    return Raster(
+        array=cube[:, :, 0] if ndim == 2 and shape[2] == 1 else cube,
+        wavelengths=_nanometres(header),
+        nodata=_number(header.get("data ignore value")),
+        units=str(header.get("data units", "")),
+        class_names={index: str(name) for index, name in enumerate(header.get("class names", [])) if index > 0},
+        georeference={name: str(header[name]) for name in ("map info", "coordinate system string") if name in header},
+    )
+
+
+def _nanometres(header: Mapping[str, Any]) -> tuple[float, ...]:
+    """Wavelengths of an ENVI header in nm; empty where they are missing, or one is not a number."""
+    values = [_number(value) for value in header.get("wavelength", [])]
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) != len(values):
+        return ()
+    micrometres = str(header.get("wavelength units", "")).lower().startswith("micro") or max(numbers) < 100
+    return tuple(value * 1000 if micrometres else value for value in numbers)
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _header_of(path: Path) -> Path | None:
+    """The ENVI header of `path`: itself, `x.img.hdr` or `x.hdr`."""
+    candidates = (path,) if path.suffix.lower() == ".hdr" else (path.with_name(path.name + ".hdr"), path.with_suffix(".hdr"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None, ndim: int) -> str:
+    listing = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()) or "no arrays"
+    if key is not None:
+        if key not in shapes:
+            raise SceneError(f"{path}: has no variable {key!r}; it has {listing}")
+        return key
+    fitting = [name for name, shape in shapes.items() if len(shape) == ndim]
+    if len(fitting) != 1:
+        option = "--cube-key" if ndim == 3 else "--labels-key"
+        raise SceneError(f"{path}: name the variable with {option}; it has {listing}")
+    return fitting[0]
+
+
+def _fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
+    import psutil
+
+    needed, free = math.prod(shape) * itemsize, psutil.virtual_memory().available
+    if needed > free:
+        raise SceneError(f"{path}: needs {needed >> 20} MiB, {free >> 20} MiB are free; convert it to .npy, which is memory-mapped")
+
+
+_NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "sparse", "unknown")
+_READERS: dict[str, Callable[[Path, str | None, int], Raster]] = {
+    ".mat": _read_mat,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".hdr": _read_envi,
+}

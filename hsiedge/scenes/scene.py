@@ -1,0 +1,301 @@
+"""Scene: a cube, its labels, and where they came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import files
+from hsiedge.errors import SceneError
+from hsiedge.scenes import readers
+from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
+
+
+class SceneWarning(UserWarning):
+    """A scene that can be used, but not believed in every respect."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A cube with its labels.
+
+    Attributes:
+        name: catalog name, or the stem of the cube's file.
+        cube: `(height, width, bands)`, the stored dtype (uint16, int16, float32, ...); memory-mapped where the format allows.
+        labels: uint16 `(height, width)` of label ids, 0 = unlabelled; None for an unlabelled cube.
+        classes: label id -> name, ascending by id. A class's index is its place in it.
+        wavelengths: nm; empty where the file does not say.
+        nodata: the value that marks absent pixels, in stored units, or None.
+        units: of the counts, in the file's words.
+        georeference: what the file says of it, in its own words.
+        official: True if equal to the published scene, False if it differs, None if there is nothing to compare with.
+        source: where it was read from.
+    """
+
+    name: str
+    cube: NDArray[Any]
+    labels: NDArray[np.uint16] | None
+    classes: dict[int, str]
+    wavelengths: tuple[float, ...] = ()
+    nodata: float | None = None
+    units: str = ""
+    georeference: dict[str, str] = field(default_factory=dict)
+    official: bool | None = None
+    source: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)"""
+        return self.cube.shape[0], self.cube.shape[1]
+
+    @property
+    def bands(self) -> int:
+        return int(self.cube.shape[2])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the decoded cube: dtype, shape and values in row-major order, so that .mat and .npy of one scene agree."""
+        stored = self.cube.dtype.newbyteorder("<")
+        sha = hashlib.sha256(f"{stored.str} {self.cube.shape}".encode())
+        for row in self.cube:
+            sha.update(np.ascontiguousarray(row, dtype=stored).tobytes())
+        return sha.hexdigest()
+
+    def labelled(self) -> NDArray[np.uint16]:
+        """The label map. Raises SceneError for an unlabelled cube."""
+        if self.labels is None:
+            raise SceneError(f"{self.name} has no labels; give them with --labels FILE")
+        return self.labels
+
+    @property
+    def titles(self) -> list[str]:
+        return list(self.classes.values())
+
+
+def build_scene(
+    name: str,
+    cube: readers.Raster,
+    labels: readers.Raster | None,
+    classes: dict[int, str] | None = None,
+    official: bool | None = None,
+    source: str = "",
+) -> Scene:
+    """Puts a cube and its labels together, believing neither.
+
+    Args:
+        classes: label id -> name; left out, the ids found, with the names that the label file gives them.
+
+    Raises:
+        SceneError: sizes differ; counts are NaN or infinite; labels are not whole numbers from 0 to 65535, or not of
+            `classes`, or one of `classes` has no pixel.
+    """
+    array = cube.array
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not isinstance(array, np.memmap):
+        array = np.ascontiguousarray(array)  # .mat is column-major: spectra and patches would be gathered byte by byte
+    _finite(source, array)
+    label_map = None
+    if labels is not None:
+        label_map = _label_map(source, labels.array, array.shape[:2])
+        found = [int(label) for label in np.unique(label_map) if label]
+        given = {label: labels.class_names.get(label, f"class {label}") for label in found}
+        classes = _same_classes(source, classes or given, found)
+    return Scene(
+        name=name,
+        cube=array,
+        labels=label_map,
+        classes=dict(sorted((classes or {}).items())),
+        wavelengths=cube.wavelengths if len(cube.wavelengths) == array.shape[2] else (),
+        nodata=cube.nodata,
+        units=cube.units,
+        georeference=cube.georeference,
+        official=official,
+        source=source,
+    )
+
+
+def open_scene(
+    name: str | Path,
+    labels: str | Path | None = None,
+    data_dir: Path | None = None,
+    cube_key: str | None = None,
+    labels_key: str | None = None,
+) -> Scene:
+    """Opens a scene: by its catalog name or alias, or from a file (.mat, .npy, .npz, ENVI, or what `scenes pack` wrote).
+
+    A catalog scene is looked for in `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an
+    installed tensorly. Nothing is downloaded: `fetch` does that.
+
+    Raises:
+        SceneError: not found, not readable, or not believable.
+    """
+    text = str(name)
+    if labels is None and not _looks_like_file(text):
+        return _open_catalog(lookup(text), data_dir)
+    path = Path(text)
+    if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
+        return packed
+    cube = readers.read(path, cube_key, 3)
+    label_raster = readers.read(Path(labels), labels_key, 2) if labels is not None else None
+    return build_scene(path.stem, cube, label_raster, source=str(path))
+
+
+def search_path(data_dir: Path | None = None) -> list[Path]:
+    """The folders in which catalog scenes are looked for, first to last."""
+    given = [data_dir, os.environ.get("HSIEDGE_DATA")]
+    return [Path(folder) for folder in given if folder] + [cache_dir()]
+
+
+def cache_dir() -> Path:
+    """Where downloads go: the user's cache."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("hsiedge", appauthor=False))
+
+
+def pack(scene: Scene, path: Path) -> None:
+    """Writes the scene as one compressed .npz (cube, labels, facts), which `open_scene` reads on a device without scipy.
+
+    Raises:
+        OutputError: `path` cannot be written.
+    """
+    facts = {
+        "name": scene.name,
+        "classes": [[label, title] for label, title in scene.classes.items()],
+        "wavelengths": list(scene.wavelengths),
+        "nodata": scene.nodata,
+        "units": scene.units,
+        "georeference": scene.georeference,
+        "official": scene.official,
+    }
+    arrays = {"cube": np.ascontiguousarray(scene.cube), "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+    if scene.labels is not None:
+        arrays["labels"] = scene.labels
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _open_packed(path: Path) -> Scene | None:
+    """What `pack` wrote; None for any other .npz."""
+    if not path.is_file():
+        raise SceneError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "facts" not in arrays:
+                return None
+            facts = json.loads(bytes(arrays["facts"]).decode())
+            has_labels = "labels" in arrays
+        classes = {int(label): str(title) for label, title in facts["classes"]}
+        cube = readers.read(path, "cube", 3)
+        labels = readers.read(path, "labels", 2) if has_labels else None
+        raster = readers.Raster(
+            cube.array,
+            tuple(float(value) for value in facts["wavelengths"]),
+            facts["nodata"],
+            str(facts["units"]),
+            georeference={str(key): str(value) for key, value in facts["georeference"].items()},
+        )
+        return build_scene(str(facts["name"]), raster, labels, classes, facts["official"], str(path))
+    except SceneError:
+        raise
+    except Exception as error:
+        raise SceneError(f"{path}: not a whole scene pack ({error}); make it again with: hsiedge scenes pack") from error
+
+
+def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
+    for folder in search_path(data_dir):
+        if (folder / entry.cube.name).is_file():
+            return open_entry(entry, folder)
+        if (folder / f"{entry.name}.npz").is_file():
+            return open_scene(folder / f"{entry.name}.npz")
+    if entry.name == "indian_pines" and (folder := _tensorly()):
+        cube = readers.read(folder / "Indian_pines_corrected.npy")
+        labels = readers.read(folder / "Indian_pines_gt.npy", ndim=2)
+        return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(folder)), None)
+    places = ", ".join(str(folder) for folder in search_path(data_dir))
+    raise SceneError(
+        f"{entry.name}: {entry.cube.name} is not in {places}; download it with: hsiedge scenes fetch {entry.name}"
+        + ("  (or pip install tensorly, which carries it)" if entry.name == "indian_pines" else "")
+    )
+
+
+def open_entry(entry: CatalogEntry, folder: Path) -> Scene:
+    """The catalog scene whose official file names are in `folder`; one that differs from the official file warns."""
+    cube = _read_official(entry.cube, folder, 3)
+    labels = _read_official(entry.labels, folder, 2)
+    scene = build_scene(entry.name, cube, labels, entry.classes, source=str(folder / entry.cube.name))
+    return _judge(entry, scene, files.digest(folder / entry.cube.name))
+
+
+def _read_official(file: RemoteFile, folder: Path, ndim: int) -> readers.Raster:
+    return readers.read(folder / file.name, file.key, ndim)
+
+
+def _judge(entry: CatalogEntry, scene: Scene, file_sha256: str | None) -> Scene:
+    """The scene, marked official or not, with a warning where it is not."""
+    if scene.bands != entry.shape[2]:
+        raise SceneError(f"{scene.source}: has {scene.bands} bands, {entry.title} has {entry.shape[2]}; is it the corrected cube?")
+    official = file_sha256 == entry.cube.sha256 or scene.sha256 == entry.decoded_sha256
+    if not official:
+        warnings.warn(
+            f"{scene.source} differs from the official {entry.title}: what is measured on it says nothing of that scene",
+            SceneWarning,
+            stacklevel=4,
+        )
+    return dataclasses.replace(scene, official=official)
+
+
+def _tensorly() -> Path | None:
+    spec = importlib.util.find_spec("tensorly")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    return folder if (folder / "Indian_pines_corrected.npy").is_file() else None
+
+
+def _looks_like_file(text: str) -> bool:
+    known = any(text.lower() in (entry.name, *entry.aliases) for entry in CATALOG.values())
+    return not known and (Path(text).suffix != "" or os.sep in text or Path(text).is_file())
+
+
+def _finite(source: str, cube: NDArray[Any]) -> None:
+    if cube.dtype.kind != "f":
+        return
+    for index, row in enumerate(cube):
+        if not np.isfinite(row).all():
+            raise SceneError(f"{source}: row {index} holds NaN or infinite counts; mend or mask them first")
+
+
+def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    if labels.shape != shape:
+        raise SceneError(f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {labels.shape[0]} x {labels.shape[1]}")
+    whole = np.asarray(labels)
+    if whole.dtype.kind == "f" and not (np.isfinite(whole).all() and (whole == np.round(whole)).all()):
+        raise SceneError(f"{source}: its labels are not whole numbers")
+    if whole.min() < 0 or whole.max() > 65535:
+        raise SceneError(f"{source}: its labels go from {whole.min()} to {whole.max()}; 0 to 65535 is allowed, 0 = unlabelled")
+    if whole.max() == 0:
+        raise SceneError(f"{source}: no pixel is labelled")
+    return np.ascontiguousarray(whole, dtype=np.uint16)
+
+
+def _same_classes(source: str, classes: dict[int, str], found: list[int]) -> dict[int, str]:
+    unknown = sorted(set(found) - set(classes))
+    if unknown:
+        raise SceneError(f"{source}: label ids {unknown} are not among the scene's classes {sorted(classes)}")
+    empty = [f"{label} ({classes[label]})" for label in classes if label not in found]
+    if empty:
+        raise SceneError(f"{source}: no pixel of class {', '.join(empty)}; a class without pixels cannot be learnt")
+    return classes

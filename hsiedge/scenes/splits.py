@@ -1,0 +1,330 @@
+"""Splits: which labelled pixels train, validate and test.
+
+A split is drawn from a hash of (seed, class, pixel index), never from a library's random generator, so that any device
+with any version of numpy draws the same one.
+
+`random` is what most papers use. It leaks: patches of neighbouring training and test pixels overlap (Liang et al. 2016,
+"On the sampling strategy for evaluation of spectral-spatial methods in hyperspectral image classification"; Nalepa et
+al. 2019, "Validating hyperspectral image segmentation"). `blocks` does not: test pixels lie farther than `guard` from
+every training and validation pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import SplitFacts
+from hsiedge.errors import OptionError, SplitError
+from hsiedge.scenes.scene import Scene
+
+TRAIN, VALIDATION, TEST = 1, 2, 3
+KINDS = ("random", "blocks", "masks")
+DEFAULT_FRACTION = 0.1
+DEFAULT_GUARD = 6
+MIN_TRAIN = 3  # of each class: what the smallest classes of Indian Pines can spare
+VALIDATION_SHARE = 0.5  # validation pixels for each training pixel
+
+_BLOCK_SIDES = (8, 12, 16, 20, 24, 32)
+_BLOCK_DRAWS = 24  # grids tried for each side
+_BLOCK_MINIMUM = {TRAIN: 3, VALIDATION: 1, TEST: 5}  # fewer pixels of a class than that in a part say nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A division of a scene's labelled pixels.
+
+    Attributes:
+        kind: "random", "blocks" or "masks".
+        parts: uint8 `(height, width)`: 0 for pixels in no part, else TRAIN, VALIDATION or TEST.
+        fraction: the share of each class's pixels that trains; None for masks.
+        guard: Chebyshev distance, in pixels, that test pixels keep from all others; None but for `blocks`.
+        dropped: label ids of classes that could not be in every part; they have no pixel in any, and AA leaves them out.
+    """
+
+    kind: str
+    parts: NDArray[np.uint8]
+    seed: int = 0
+    fraction: float | None = None
+    guard: int | None = None
+    dropped: tuple[int, ...] = ()
+
+    def pixels(self, part: int) -> NDArray[np.intp]:
+        """Flat indices (row * width + column) of the pixels of a part, ascending."""
+        return np.flatnonzero(self.parts.ravel() == part)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of size and parts: two splits with the same digest are the same pixels."""
+        return hashlib.sha256(f"{self.parts.shape}".encode() + np.ascontiguousarray(self.parts).tobytes()).hexdigest()
+
+    @property
+    def facts(self) -> SplitFacts:
+        """What a Card keeps of it."""
+        counts = np.bincount(self.parts.ravel(), minlength=4)
+        return SplitFacts(
+            kind=self.kind,
+            fraction=self.fraction,
+            seed=self.seed,
+            guard=self.guard,
+            train=int(counts[TRAIN]),
+            validation=int(counts[VALIDATION]),
+            test=int(counts[TEST]),
+            dropped=list(self.dropped),
+            digest=self.digest,
+        )
+
+    def check_radius(self, radius: int) -> None:
+        """Raises SplitError if a net that looks `radius` pixels around could see training pixels from test pixels."""
+        if self.guard is not None and radius > self.guard:
+            raise SplitError(
+                f"patch {2 * radius + 1} looks {radius} pixels far, this split keeps only {self.guard} between test and "
+                f"training pixels; use --patch {2 * self.guard + 1} or less"
+            )
+
+
+def draw(
+    kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACTION, guard: int = DEFAULT_GUARD
+) -> Split:
+    """Draws a `random` or `blocks` split.
+
+    Raises:
+        OptionError: no such kind, or a fraction outside 0..1.
+        SplitError: the scene's labels cannot be divided so.
+    """
+    if kind == "random":
+        return random_split(scene, seed, fraction)
+    if kind == "blocks":
+        return blocks_split(scene, seed, fraction, guard)
+    raise OptionError(f"split {kind!r}: choose random or blocks, or give --train-mask and --test-mask")
+
+
+def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split:
+    """The split that a Card tells of, drawn again on `scene`.
+
+    Args:
+        masks: for a split of kind `masks`, which cannot be drawn: the one made from the same files.
+
+    Raises:
+        SplitError: it does not come out the same, so the labels are not those the model was trained with.
+    """
+    if facts.kind == "masks" and masks is None:
+        raise SplitError("the model's split came from mask files; give the same ones with --train-mask and --test-mask")
+    split = masks if masks is not None else draw(facts.kind, scene, facts.seed, facts.fraction or 0, facts.guard or 0)
+    if split.digest != facts.digest:
+        raise SplitError(
+            f"{scene.name}: its labels give another {split.kind} split than the model's Card tells of "
+            f"(test pixels {split.facts.test}, in the Card {facts.test}); these are not the labels it was trained with"
+        )
+    return split
+
+
+def random_split(scene: Scene, seed: int, fraction: float) -> Split:
+    """Of each class, `fraction` (at least 3 pixels) trains, half as many (at least 1) validate, the rest test.
+
+    Raises:
+        OptionError: a fraction outside 0..1.
+        SplitError: no class has enough pixels.
+    """
+    _check_fraction(fraction)
+    labels = scene.labelled()
+    parts = np.zeros(labels.size, np.uint8)
+    dropped = []
+    for label in scene.classes:
+        members = np.flatnonzero(labels.ravel() == label)
+        train, validate = _sizes(len(members), fraction)
+        if train + validate >= len(members):
+            dropped.append(label)
+            continue
+        order = _ranked(seed, label, members)
+        parts[order[:train]] = TRAIN
+        parts[order[train : train + validate]] = VALIDATION
+        parts[order[train + validate :]] = TEST
+    _check_any(scene, parts, f"with a training fraction of {fraction:g}")
+    return Split("random", parts.reshape(labels.shape), seed, fraction, None, tuple(dropped))
+
+
+def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_GUARD) -> Split:
+    """Pixels of a few blocks of the scene train and validate, and all that lie farther than `guard` from those test.
+
+    Seeded grids of several block sides are drawn. In each, class by class from the rarest, blocks are opened until they
+    hold what the class needs: `fraction` of its pixels (at least 3) to train, half as many to validate. Of all grids
+    the one that keeps most classes in all three parts wins, then the one that tests most pixels. Only the label map is
+    looked at.
+
+    Raises:
+        OptionError: a fraction outside 0..1, or a negative guard.
+        SplitError: no grid keeps two classes.
+    """
+    _check_fraction(fraction)
+    if guard < 0:
+        raise OptionError(f"guard {guard}: it is a distance in pixels, 0 or more")
+    labels = scene.labelled()
+    best: tuple[tuple[int, int], NDArray[np.uint8]] | None = None
+    for side in _BLOCK_SIDES:
+        for attempt in range(_BLOCK_DRAWS):
+            blocks = _grid(labels.shape, side, seed, attempt)
+            parts = _assign(labels, tuple(scene.classes), blocks, seed, fraction, guard)
+            score = (len(_kept(labels, scene, parts)), int((parts == TEST).sum()))
+            if best is None or score > best[0]:
+                best = (score, parts)
+    assert best is not None
+    parts = best[1]
+    kept = _kept(labels, scene, parts)
+    dropped = tuple(label for label in scene.classes if label not in kept)
+    parts[np.isin(labels, dropped)] = 0
+    if len(kept) < 2:
+        raise SplitError(f"{scene.name}: no {guard}-pixel guard fits between its classes; use --split random, or a larger scene")
+    return Split("blocks", parts, seed, fraction, guard, dropped)
+
+
+def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int = 0) -> Split:
+    """A published split: two maps `(height, width)`, nonzero where a pixel trains or tests. A third of the former validates.
+
+    Raises:
+        SplitError: a map of another size; a pixel in both; a pixel without a label, or with another one than a map of
+            labels gives it; a class that only one of them has.
+    """
+    labels = scene.labelled()
+    for name, mask in (("training", train), ("test", test)):
+        if mask.shape != labels.shape:
+            raise SplitError(f"the {name} mask is {mask.shape}, the scene {labels.shape}")
+        inside = mask != 0
+        if (labels[inside] == 0).any():
+            raise SplitError(f"the {name} mask has {int((labels[inside] == 0).sum())} pixels that the scene leaves unlabelled")
+        if mask.max() > 1 and (mask[inside] != labels[inside]).any():
+            raise SplitError(f"the {name} mask gives pixels other labels than the scene does")
+    both = int(((train != 0) & (test != 0)).sum())
+    if both:
+        raise SplitError(f"{both} pixels are in the training mask and in the test mask")
+    parts = np.zeros(labels.shape, np.uint8)
+    parts[train != 0], parts[test != 0] = TRAIN, TEST
+    _take_validation(labels, tuple(scene.classes), parts, seed)
+    for label, title in scene.classes.items():
+        counts = np.bincount(parts[labels == label], minlength=4)
+        if (counts[1:] > 0).any() and not (counts[1:] > 0).all():
+            raise SplitError(f"class {label} ({title}): the masks leave {counts[1]} pixels to train, {counts[2]} to validate, {counts[3]} to test")
+    dropped = tuple(label for label in scene.classes if not (parts[labels == label] != 0).any())
+    _check_any(scene, parts, "in the masks")
+    return Split("masks", parts, seed, None, None, dropped)
+
+
+def pixel_hash(seed: int, stream: int, indices: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """64-bit hashes of (seed, stream, index), one an index: SplitMix64 (Steele et al. 2014), chained over the three."""
+    state = np.uint64(0)
+    for value in (np.uint64(seed % 2**64), np.uint64(stream % 2**64)):
+        state = _mix(np.atleast_1d(state ^ value))[0]
+    return _mix(np.asarray(indices).astype(np.uint64) ^ state)
+
+
+def balanced(labels: NDArray[np.uint16], pixels: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
+    """At most `count` of `pixels`, as evenly over their classes as there are pixels, in an order that mixes the classes.
+
+    Label 0 counts as a class of its own, so an unlabelled cube is sampled evenly over its area.
+    """
+    flat = labels.ravel()
+    place = np.empty(len(pixels), np.int64)
+    for label in np.unique(flat[pixels]):
+        members = np.flatnonzero(flat[pixels] == label)
+        place[members[np.argsort(pixel_hash(seed, int(label), pixels[members]), kind="stable")]] = np.arange(len(members))
+    return pixels[np.argsort(place, kind="stable")[:count]]
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _grid(shape: tuple[int, ...], side: int, seed: int, attempt: int) -> NDArray[np.int64]:
+    """Block numbers `(height, width)` of a grid of squares, shifted by the seed."""
+    shift = pixel_hash(seed, 1 << 32 | side, np.array([2 * attempt, 2 * attempt + 1])) % np.uint64(side)
+    rows = (np.arange(shape[0]) + int(shift[0])) // side
+    columns = (np.arange(shape[1]) + int(shift[1])) // side
+    return rows[:, None] * (int(columns[-1]) + 1) + columns[None, :]
+
+
+def _assign(
+    labels: NDArray[np.uint16], classes: tuple[int, ...], blocks: NDArray[np.int64], seed: int, fraction: float, guard: int
+) -> NDArray[np.uint8]:
+    """The parts that a grid gives."""
+    flat, block_of = labels.ravel(), blocks.ravel()
+    members = {label: np.flatnonzero(flat == label) for label in classes}
+    opened = np.zeros(int(blocks.max()) + 1, bool)
+    for label in sorted(classes, key=lambda entry: (len(members[entry]), entry)):
+        held = np.bincount(block_of[members[label]], minlength=len(opened))
+        needed = sum(_sizes(len(members[label]), fraction))
+        for block in _ranked(seed, label, np.flatnonzero(held)):
+            if held[opened].sum() >= needed:
+                break
+            opened[block] = True
+    parts = np.zeros(labels.size, np.uint8)
+    for label in classes:
+        train, validate = _sizes(len(members[label]), fraction)
+        order = _ranked(seed, label, members[label][opened[block_of[members[label]]]])
+        parts[order[:train]] = TRAIN
+        parts[order[train : train + validate]] = VALIDATION
+    parts = parts.reshape(labels.shape)
+    parts[(labels != 0) & ~dilate(parts != 0, guard)] = TEST
+    return parts
+
+
+def _sizes(count: int, fraction: float) -> tuple[int, int]:
+    """How many of a class's `count` pixels train and validate."""
+    return max(MIN_TRAIN, _round(fraction * count)), max(1, _round(VALIDATION_SHARE * fraction * count))
+
+
+def _ranked(seed: int, label: int, members: NDArray[np.intp]) -> NDArray[np.intp]:
+    """`members` in the order of their hashes."""
+    return members[np.argsort(pixel_hash(seed, label, members), kind="stable")]
+
+
+def _take_validation(labels: NDArray[np.uint16], classes: tuple[int, ...], parts: NDArray[np.uint8], seed: int) -> None:
+    """Moves a third of each class's training pixels to validation, in place."""
+    for label in classes:
+        members = np.flatnonzero((parts.ravel() == TRAIN) & (labels.ravel() == label))
+        order = _ranked(seed, label, members)
+        parts.reshape(-1)[order[: _round(len(order) * VALIDATION_SHARE / (1 + VALIDATION_SHARE))]] = VALIDATION
+
+
+def _kept(labels: NDArray[np.uint16], scene: Scene, parts: NDArray[np.uint8]) -> set[int]:
+    """The classes that have enough pixels in every part."""
+    size = max(scene.classes) + 1
+    enough = np.ones(size, bool)
+    for part, minimum in _BLOCK_MINIMUM.items():
+        enough &= np.bincount(labels[parts == part], minlength=size) >= minimum
+    return {label for label in scene.classes if enough[label]}
+
+
+def dilate(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Every pixel within Chebyshev distance `reach` of a pixel of `mask`."""
+    grown = mask
+    for axis in (0, 1):
+        length = grown.shape[axis]
+        sums = np.concatenate([np.zeros_like(np.take(grown, [0], axis), np.int64), np.cumsum(grown, axis, dtype=np.int64)], axis)
+        upper = np.minimum(np.arange(length) + reach + 1, length)
+        lower = np.maximum(np.arange(length) - reach, 0)
+        grown = np.take(sums, upper, axis) > np.take(sums, lower, axis)
+    return grown
+
+
+def _round(value: float) -> int:
+    return int(np.floor(value + 0.5))
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1 / (1 + VALIDATION_SHARE):
+        raise OptionError(f"training fraction {fraction:g}: it must lie between 0 and 0.66, for validation takes half as much again")
+
+
+def _check_any(scene: Scene, parts: NDArray[np.uint8], how: str) -> None:
+    found: Callable[[int], int] = lambda part: int((parts == part).sum())  # noqa: E731
+    if not all(found(part) for part in (TRAIN, VALIDATION, TEST)):
+        raise SplitError(f"{scene.name}: no class has enough pixels to train, validate and test {how}")

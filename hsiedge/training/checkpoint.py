@@ -1,0 +1,62 @@
+"""Checkpoints: weights as safetensors, the Card as metadata of the same file. Nothing is unpickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from hsiedge import files, nets
+from hsiedge.card import KEY, Card
+from hsiedge.errors import HsiedgeError, ModelError
+from hsiedge.runtimes import require_card
+from hsiedge.scenes.preprocess import BandAffine
+from hsiedge.training.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier with its Card. The classifier is in evaluation mode."""
+
+    classifier: Classifier
+    card: Card
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes weights and Card, whole or not at all. Raises OutputError."""
+    state = {name: tensor.detach().contiguous() for name, tensor in checkpoint.classifier.state_dict().items()}
+    files.write_bytes(path, save(state, {KEY: checkpoint.card.to_json()}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Builds the net that the Card names and gives it the file's weights.
+
+    The net is first built without memory (device "meta"), so that a Card with absurd widths costs nothing.
+
+    Raises:
+        ModelError: not a safetensors file, or weights that are not those of the Card's net.
+        CardError: no Card, or one that cannot be read.
+    """
+    card = require_card(path)
+    if card.kind != "checkpoint" or card.net is None:
+        raise ModelError(f"{path}: its Card is that of a {card.kind} model, not of a checkpoint")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
+    empty = BandAffine(np.zeros(0, np.float32), np.zeros(0, np.float32))
+    try:
+        with torch.device("meta"):
+            net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **card.net.options)
+        classifier = Classifier(net, empty)
+        classifier.offset = torch.empty(card.scene.bands, 1, 1, device="meta")
+        classifier.scale = torch.empty(card.scene.bands, 1, 1, device="meta")
+        classifier.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, ValueError, OverflowError, HsiedgeError) as error:
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ModelError(f"{path}: its weights are not those of the {card.net.name} in its Card ({reason})") from error
+    return Checkpoint(classifier.eval(), card)

@@ -1,0 +1,110 @@
+"""The fit loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hsiedge.progress import Progress, silent
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of logits `(n, classes)` and class indices `(n,)`, a scalar."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a net is fitted: AdamW (Loshchilov and Hutter 2019) under a one-cycle rate (Smith and Topin 2019).
+
+    Attributes:
+        epochs: passes over the training pixels, in number of steps.
+        batch: patches a step.
+        rate: peak learning rate.
+        decay: weight decay.
+        smoothing: label smoothing (Szegedy et al. 2016).
+        balance: classes are sampled with probability ~ count ** (1 - balance); 0 is plain sampling, 1 all classes alike.
+    """
+
+    epochs: int = 60
+    batch: int = 64
+    rate: float = 2e-3
+    decay: float = 0.01
+    smoothing: float = 0.1
+    balance: float = 0.5
+
+
+class PatchImage:
+    """A whole scene in training: standardized (and projected) spectra, from which patches are cut on the fly.
+
+    Args:
+        image: float32 `(height, width, channels)`.
+        patch: p, odd.
+    """
+
+    def __init__(self, image: NDArray[np.float32], patch: int) -> None:
+        radius = patch // 2
+        padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
+        channels_first = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
+        self._width = image.shape[1]
+        self._windows = channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """float32 `(n, channels, p, p)` around flat pixel indices `(n,)`."""
+        return self._windows[:, pixels // self._width, pixels % self._width].transpose(0, 1)
+
+
+def fit(
+    net: nn.Module,
+    image: PatchImage,
+    pixels: NDArray[np.intp],
+    targets: NDArray[np.int64],
+    settings: FitSettings,
+    seed: int,
+    progress: Progress = silent,
+) -> None:
+    """Fits `net` in place, to `targets` (class indices) at flat `pixels`; leaves it in evaluation mode.
+
+    Patches are flipped and rotated at random (one of the square's eight symmetries a step). On one machine, with one
+    number of threads, a run repeats to the bit.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    where, what = torch.from_numpy(pixels), torch.from_numpy(targets)
+    weights = torch.bincount(what).double()[what] ** -settings.balance
+    steps = max(2, settings.epochs * len(pixels) // settings.batch)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=settings.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps)
+    loss = nn.CrossEntropyLoss(label_smoothing=settings.smoothing)
+    net.train()
+    with deterministic():
+        for step in range(steps):
+            chosen = torch.multinomial(weights, settings.batch, replacement=True, generator=generator)
+            symmetry = int(torch.randint(8, (), generator=generator))
+            patches = turn(image.patches(where[chosen]), symmetry)
+            optimizer.zero_grad()
+            loss(net(patches), what[chosen]).backward()
+            optimizer.step()
+            schedule.step()
+            progress((step + 1) / steps)
+    net.eval()
+
+
+def turn(patches: Tensor, symmetry: int) -> Tensor:
+    """`patches` `(..., p, p)` under one of the eight symmetries of the square, 0 to 7."""
+    rotated = torch.rot90(patches, symmetry % 4, (-2, -1))
+    return rotated.flip(-1) if symmetry >= 4 else rotated
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Only algorithms that repeat to the bit, inside the block."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
