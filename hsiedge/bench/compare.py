@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hsiedge.bench.measure import Sample
 from hsiedge.bench.results import Comparison
 from hsiedge.bench.statistics import paired_ratio
@@ -12,7 +15,7 @@ from hsiedge.bench.statistics import paired_ratio
 def compare(samples: Sequence[Sample]) -> list[Comparison]:
     """Each sample of a group against its baseline: the first float32 model, or else the first model.
 
-    Round by round the baseline's median over the other's: what slows both in a round cancels out.
+    Round by round the baseline's median time a pixel over the other's: what slows both in a round cancels out.
     """
     baseline = next((sample for sample in samples if sample.opened["precision"] == "float32"), None) or next(
         iter(samples), None
@@ -25,7 +28,7 @@ def _comparable(sample: Sample, baseline: Sample) -> bool:
 
 
 def _compare(sample: Sample, baseline: Sample) -> Comparison:
-    ratio, low, high = paired_ratio(baseline.medians, sample.medians)
+    ratio, low, high = paired_ratio(_per_pixel(baseline), _per_pixel(sample))
     return Comparison(
         model=sample.model.path.name,
         precision=sample.opened["precision"],
@@ -37,3 +40,7 @@ def _compare(sample: Sample, baseline: Sample) -> Comparison:
         high=high,
         rounds=len(sample.rounds),
     )
+
+
+def _per_pixel(sample: Sample) -> NDArray[np.float64]:
+    return sample.medians / float(sample.opened["pixels_per_run"])

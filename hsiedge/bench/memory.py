@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import sys
@@ -18,9 +19,9 @@ class Baseline:
 
     Attributes:
         resident: bytes resident when the baseline was taken.
-        source: "VmHWM" where the mark was reset then, so that only later peaks count; "ru_maxrss" where the kernel has no
-            /proc/PID/clear_refs: then the highest resident size since the process began stands in, and a peak during
-            the imports counts too.
+        source: where the peak comes from. "VmHWM": the kernel's mark, reset at the baseline, so that only later peaks
+            count. "VmHWM, not reset": the same where the kernel has no /proc/PID/clear_refs, so that a peak during the
+            imports counts too. "ru_maxrss": where there is no such mark either (macOS).
         proc: the process's folder in /proc.
     """
 
@@ -30,21 +31,33 @@ class Baseline:
 
 
 def take_baseline(proc: Path = PROC) -> Baseline:
-    """Resets the high-water mark to what is resident now, and notes it.
-
-    Writing "5" to clear_refs resets VmHWM: proc(5), since Linux 4.0.
-    """
+    """Resets the high-water mark to what is resident now, and notes it."""
     try:
-        (proc / "clear_refs").write_text("5")
-        return Baseline(_status(proc, "VmRSS"), "VmHWM", proc)
+        source = "VmHWM" if _reset(proc) else "VmHWM, not reset"
+        _status(proc, "VmHWM")
+        return Baseline(_status(proc, "VmRSS"), source, proc)
     except (OSError, LookupError):
         return Baseline(_max_resident(), "ru_maxrss", proc)
 
 
 def peak_mib(baseline: Baseline) -> float:
     """MiB by which resident memory has been higher than at the baseline, at most, since then. Never below 0."""
-    peak = _status(baseline.proc, "VmHWM") if baseline.source == "VmHWM" else _max_resident()
+    peak = _max_resident() if baseline.source == "ru_maxrss" else _status(baseline.proc, "VmHWM")
     return max(0, peak - baseline.resident) / MIB
+
+
+def _reset(proc: Path) -> bool:
+    """Writing "5" to clear_refs sets VmHWM to VmRSS: proc(5), since Linux 4.0. Tells whether it could be written."""
+    try:
+        handle = os.open(proc / "clear_refs", os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        return os.write(handle, b"5") == 1
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def _status(proc: Path, key: str) -> int:
@@ -56,6 +69,6 @@ def _status(proc: Path, key: str) -> int:
 
 
 def _max_resident() -> int:
-    """getrusage(2) counts kilobytes; on macOS bytes."""
+    """getrusage(2) counts kilobytes; on macOS bytes. On Linux it starts, after exec, from the parent's peak: a last resort."""
     value = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return value if sys.platform == "darwin" else value << 10

@@ -42,7 +42,7 @@ class Result:
         load_ms: opening the file, which the page cache holds. first_ms: the first inference after it.
         pixels_per_s: from the median.
         memory_mib: the highest resident memory while loading, at the first inference and at warm-up, beyond that of the
-            interpreter and the imported runtime; `memory_source` is "VmHWM" or "ru_maxrss" (`hsiedge.bench.memory`).
+            interpreter and the imported runtime; `memory_source` says how the kernel gave it (`hsiedge.bench.memory`).
         warnings: why the figures are not to be trusted.
     """
 

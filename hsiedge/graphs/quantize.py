@@ -147,7 +147,7 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
         judging = split.pixels(splits.VALIDATION)
         calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
         return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
-    if scene.name == card.scene.name and scene.labels is not None:
+    if scene.name == card.scene.name and scene.sha256 != card.scene.sha256:
         raise ModelError(f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}")
     everywhere = np.arange(scene.shape[0] * scene.shape[1])
     drawn = splits.balanced(np.zeros(scene.shape, np.uint16), everywhere, count + HELD_OUT, seed)

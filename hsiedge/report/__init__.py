@@ -1,0 +1,1 @@
+"""Report: what results are shown with."""

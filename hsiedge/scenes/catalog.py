@@ -25,7 +25,7 @@ class RemoteFile:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CatalogEntry:
     """One scene: `shape` is (height, width, bands); `classes` maps label id to name.
 

@@ -214,21 +214,32 @@ def _open_packed(path: Path) -> Scene | None:
         raise SceneError(f"{path}: not a whole scene pack ({error}); make it again with: hsiedge scenes pack") from error
 
 
-def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
+def locate(entry: CatalogEntry, data_dir: Path | None = None) -> Path | None:
+    """The folder, pack or package in which a catalog scene is found first; None where it is not on this machine."""
     for folder in search_path(data_dir):
-        if (folder / entry.cube.name).is_file():
-            return open_entry(entry, folder)
+        if (folder / entry.cube.name).is_file() and (folder / entry.labels.name).is_file():
+            return folder
         if (folder / f"{entry.name}.npz").is_file():
-            return open_scene(folder / f"{entry.name}.npz")
-    if entry.name == "indian_pines" and (folder := _tensorly()):
-        cube = readers.read(folder / "Indian_pines_corrected.npy")
-        labels = readers.read(folder / "Indian_pines_gt.npy", ndim=2)
-        return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(folder)), None)
-    places = ", ".join(str(folder) for folder in search_path(data_dir))
-    raise SceneError(
-        f"{entry.name}: {entry.cube.name} is not in {places}; download it with: hsiedge scenes fetch {entry.name}"
-        + ("  (or pip install tensorly, which carries it)" if entry.name == "indian_pines" else "")
-    )
+            return folder / f"{entry.name}.npz"
+    return _tensorly() if entry.name == "indian_pines" else None
+
+
+def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
+    place = locate(entry, data_dir)
+    if place is None:
+        places = ", ".join(str(folder) for folder in search_path(data_dir))
+        carried = "  (or pip install tensorly, which carries it)" if entry.name == "indian_pines" else ""
+        raise SceneError(
+            f"{entry.name}: {entry.cube.name} and {entry.labels.name} are not in {places}; "
+            f"download them with: hsiedge scenes fetch {entry.name}{carried}"
+        )
+    if place.is_file():
+        return open_scene(place)
+    if (place / entry.cube.name).is_file():
+        return open_entry(entry, place)
+    cube = readers.read(place / "Indian_pines_corrected.npy")
+    labels = readers.read(place / "Indian_pines_gt.npy", ndim=2)
+    return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(place)), None)
 
 
 def open_entry(entry: CatalogEntry, folder: Path) -> Scene:

@@ -12,7 +12,6 @@ every training and validation pixel.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -105,6 +104,26 @@ def draw(
     raise OptionError(f"split {kind!r}: choose random or blocks, or give --train-mask and --test-mask")
 
 
+def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
+    """Both kinds of split with their defaults; in the place of one that cannot be drawn, why."""
+    if scene.labels is None:
+        return {}
+    drawn: dict[str, Split | str] = {}
+    for kind in ("random", "blocks"):
+        try:
+            drawn[kind] = draw(kind, scene, seed)
+        except SplitError as error:
+            drawn[kind] = str(error)
+    return drawn
+
+
+def leaked(split: Split, reach: int) -> float:
+    """The share of test pixels within Chebyshev distance `reach` of a training or validation pixel."""
+    test = split.parts == TEST
+    near = dilate((split.parts == TRAIN) | (split.parts == VALIDATION), reach)
+    return float((test & near).sum() / max(1, test.sum()))
+
+
 def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split:
     """The split that a Card tells of, drawn again on `scene`.
 
@@ -155,8 +174,8 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
 
     Seeded grids of several block sides are drawn. In each, class by class from the rarest, blocks are opened until they
     hold what the class needs: `fraction` of its pixels (at least 3) to train, half as many to validate. Of all grids
-    the one that keeps most classes in all three parts wins, then the one that tests most pixels. Only the label map is
-    looked at.
+    the one that keeps most classes in all three parts wins, then the one that tests the largest share of each class, on
+    average. Only the label map is looked at.
 
     Raises:
         OptionError: a fraction outside 0..1, or a negative guard.
@@ -166,12 +185,12 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
     if guard < 0:
         raise OptionError(f"guard {guard}: it is a distance in pixels, 0 or more")
     labels = scene.labelled()
-    best: tuple[tuple[int, int], NDArray[np.uint8]] | None = None
+    best: tuple[tuple[int, float], NDArray[np.uint8]] | None = None
     for side in _BLOCK_SIDES:
         for attempt in range(_BLOCK_DRAWS):
             blocks = _grid(labels.shape, side, seed, attempt)
             parts = _assign(labels, tuple(scene.classes), blocks, seed, fraction, guard)
-            score = (len(_kept(labels, scene, parts)), int((parts == TEST).sum()))
+            score = (len(_kept(labels, scene, parts)), _tested(labels, parts))
             if best is None or score > best[0]:
                 best = (score, parts)
     assert best is not None
@@ -303,6 +322,13 @@ def _kept(labels: NDArray[np.uint16], scene: Scene, parts: NDArray[np.uint8]) ->
     return {label for label in scene.classes if enough[label]}
 
 
+def _tested(labels: NDArray[np.uint16], parts: NDArray[np.uint8]) -> float:
+    """The share of a class's pixels that test, averaged over the classes."""
+    counts = np.bincount(labels.ravel())[1:]
+    tested = np.bincount(labels[parts == TEST], minlength=len(counts) + 1)[1:]
+    return float((tested[counts > 0] / counts[counts > 0]).mean())
+
+
 def dilate(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """Every pixel within Chebyshev distance `reach` of a pixel of `mask`."""
     grown = mask
@@ -325,6 +351,5 @@ def _check_fraction(fraction: float) -> None:
 
 
 def _check_any(scene: Scene, parts: NDArray[np.uint8], how: str) -> None:
-    found: Callable[[int], int] = lambda part: int((parts == part).sum())  # noqa: E731
-    if not all(found(part) for part in (TRAIN, VALIDATION, TEST)):
+    if not all((parts == part).any() for part in (TRAIN, VALIDATION, TEST)):
         raise SplitError(f"{scene.name}: no class has enough pixels to train, validate and test {how}")

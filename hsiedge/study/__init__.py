@@ -1,0 +1,1 @@
+"""The study, the search for a budget, the demo."""

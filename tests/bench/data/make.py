@@ -52,7 +52,10 @@ def _value(name: str, dtype: int, shape: list[int | str]) -> onnx.ValueInfoProto
 def _net(dtype: int, shape: list[int | str], *, scene: bool = False, classes: int = len(IDS)) -> onnx.GraphProto:
     """Cast, one convolution over the patch, and for patches a flatten: logits."""
     rng = np.random.default_rng(7)
-    weights = [numpy_helper.from_array(rng.normal(0, 1e-3, (classes, BANDS, PATCH, PATCH)).astype(np.float32), "w")]
+    values = rng.normal(0, 1, (classes, BANDS, PATCH, PATCH))
+    values -= values.mean((1, 2, 3), keepdims=True)  # no class wins by its bias: labels depend on the input
+    values /= np.array(CARD.scene.percentiles["50"])[:, None, None]
+    weights = [numpy_helper.from_array(values.astype(np.float32), "w")]
     nodes = [helper.make_node("Cast", ["x"], ["f"], to=1), helper.make_node("Conv", ["f", "w"], ["m" if not scene else "y"])]
     if not scene:
         nodes.append(helper.make_node("Flatten", ["m"], ["y"]))
@@ -68,6 +71,13 @@ def _stranger() -> onnx.GraphProto:
     return helper.make_graph(nodes, "two", inputs, [_value("y", 1, ["N", 3])], [numpy_helper.from_array(np.array([2]), "axis")])
 
 
+def _hungry() -> onnx.GraphProto:
+    """`x` (1, 1) float32, spread over 64 MiB, and its maximum: needs them at each run, and has no weights."""
+    nodes = [helper.make_node("Expand", ["x", "shape"], ["wide"]), helper.make_node("ReduceMax", ["wide"], ["y"], axes=[1])]
+    shape = [numpy_helper.from_array(np.array([1, 16 << 20]), "shape")]
+    return helper.make_graph(nodes, "hungry", [_value("x", 1, [1, 1])], [_value("y", 1, [1, 1])], shape)
+
+
 def main() -> None:
     free: list[int | str] = ["N", BANDS, PATCH, PATCH]
     _save("float.onnx", _net(TensorProto.UINT16, free), CARD)
@@ -80,6 +90,7 @@ def main() -> None:
     _save("scene.onnx", _net(TensorProto.UINT16, [1, BANDS, "H", "W"], scene=True), scene)
     _save("other_bands.onnx", _net(TensorProto.UINT16, free), dataclasses.replace(CARD, patch=5))
     _save("stranger.onnx", _stranger(), None)
+    _save("hungry.onnx", _hungry(), None)
 
 
 if __name__ == "__main__":

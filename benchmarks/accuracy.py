@@ -1,0 +1,110 @@
+"""Accuracy over seeds, float and INT8: what the README's table of shipped models says.
+
+    python benchmarks/accuracy.py                             # the default net, 5 seeds, random 10 %
+    python benchmarks/accuracy.py --split blocks
+    python benchmarks/accuracy.py --net cnn3d --seeds 1
+
+Each seed draws its own split, trains, exports, quantizes and counts the test pixels once. Results go to
+benchmarks/results/SCENE-NET-SPLIT.json after each seed; seeds that are there already are not run again (--fresh does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hsiedge import files
+from hsiedge.bench.device import device_facts
+from hsiedge.evaluation import evaluate, split_for
+from hsiedge.graphs.export import export
+from hsiedge.graphs.quantize import quantize
+from hsiedge.runtimes import load
+from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.splits import draw
+from hsiedge.training.checkpoint import save_checkpoint
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.train import train
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def run_seed(scene: Scene, net: str, split: str, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
+    """One seed, end to end; the models stay in `folder`."""
+    started = time.perf_counter()
+    checkpoint = train(scene, draw(split, scene, seed), net, settings=FitSettings(epochs=epochs))
+    seconds = time.perf_counter() - started
+    paths = {name: folder / f"{scene.name}-{net}-{split}-s{seed}{name}" for name in (".safetensors", ".onnx", "-int8.onnx")}
+    save_checkpoint(paths[".safetensors"], checkpoint)
+    export(checkpoint, scene, paths[".onnx"], files.digest(paths[".safetensors"]))
+    made = quantize(paths[".onnx"], scene, paths["-int8.onnx"])
+    result: dict[str, Any] = {"seed": seed, "train_seconds": round(seconds, 1), "threads": torch.get_num_threads()}
+    for name in (".onnx", "-int8.onnx"):
+        model = load(paths[name])
+        evaluation = evaluate(model.predict, scene, split_for(model.known, scene))
+        found = evaluation.accuracy
+        result["int8" if "int8" in name else "float"] = {
+            "n": found.n,
+            "oa": round(found.oa, 3),
+            "aa": round(found.aa, 3),
+            "kappa": round(found.kappa, 3),
+            "bytes": paths[name].stat().st_size,
+        }
+        assert evaluation.split is not None
+        result["split"] = evaluation.split.digest
+    assert made.quantization is not None
+    result["float_layers"] = made.quantization.float_layers
+    return result
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over seeds."""
+    lines = []
+    for precision in ("float", "int8"):
+        for figure in ("oa", "aa", "kappa"):
+            values = [row[precision][figure] for row in rows]
+            spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+            lines.append(f"{precision:5} {figure.upper():5} {statistics.mean(values):6.2f} +- {spread:.2f} %   {values}")
+    drops = [row["float"]["oa"] - row["int8"]["oa"] for row in rows]
+    lines.append(f"OA lost to INT8: mean {statistics.mean(drops):.3f}, most {max(drops):.3f} points")
+    lines.append(f"INT8 file: {rows[0]['int8']['bytes'] / rows[0]['float']['bytes']:.3f} of float")
+    lines.append(f"training: at most {max(row['train_seconds'] for row in rows):.0f} s a seed, {rows[0]['threads']} threads")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs what is missing, and prints the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scene", default="indian_pines")
+    parser.add_argument("--net", default="cnn2d")
+    parser.add_argument("--split", default="random")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=FitSettings.epochs)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--keep", type=Path, help="folder for the models; left out, they are thrown away")
+    arguments = parser.parse_args()
+    store = RESULTS / f"{arguments.scene}-{arguments.net}-{arguments.split}.json"
+    rows = [] if arguments.fresh or not store.exists() else json.loads(store.read_text())["seeds"]
+    scene = open_scene(arguments.scene)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(arguments.seeds):
+            if any(row["seed"] == seed for row in rows):
+                continue
+            rows.append(run_seed(scene, arguments.net, arguments.split, seed, arguments.epochs, folder))
+            print(rows[-1], flush=True)
+            data = {"epochs": arguments.epochs, "device": device_facts().cpu, "seeds": rows}
+            files.write_bytes(store, (json.dumps(data, indent=1) + "\n").encode())
+    print(f"{arguments.scene}, {arguments.net}, {arguments.split} split, seeds {[row['seed'] for row in rows]}")
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`hsiedge bench`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import choose, console, options
+
+
+def bench_command(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="ONNX models; left out, the newest float and INT8 ones here, else the shipped ones."),
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="Inference engine: ort.")] = "ort",
+    batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
+    threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
+    runs: Annotated[int, typer.Option(help="At least so many runs for each model and batch.")] = 20,
+    seconds: Annotated[float, typer.Option(help="At least so many seconds for each model and batch.")] = 2.0,
+    duration: Annotated[str | None, typer.Option(help="Then each model without a pause for so long: 90s, 10m, 1h.")] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Profile by operator as well.")] = False,
+    shape: Annotated[
+        list[str], typer.Option(help="Free dimensions of a model without a Card: 1,200,13,13 or NAME=1,200,13,13.")
+    ] = [],  # noqa: B006
+    seed: options.SeedOption = 0,
+    json: options.JsonOption = None,
+) -> None:
+    """Measure models on this machine: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
+    from hsiedge.bench import bench
+    from hsiedge.errors import OptionError
+    from hsiedge.report.tables import bench_tables
+
+    if runtime != "ort":
+        raise OptionError(f"--runtime {runtime}: bench runs ort (onnxruntime)")
+    lasting = parse_duration(duration) if duration is not None else None
+    chosen = models or choose.bench_models()
+    with _progress() as progress:
+        report = bench(
+            chosen,
+            batches=batch,
+            threads=threads,
+            runs=runs,
+            seconds=seconds,
+            duration=lasting,
+            ops=ops,
+            shapes=shape,
+            seed=seed,
+            progress=progress,
+        )
+    if json is not None:
+        console.write_json(report.to_dict(), json)
+    if json != "-":
+        screen = console.stdout()
+        screen.print(*bench_tables(report, screen.width), sep="\n")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "90", "90s", "10m" or "1.5h". Raises OptionError."""
+    from hsiedge.errors import OptionError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None or float(found[1]) == 0:
+        raise OptionError(f"--duration {text}: not a time; write it as 90s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr. It is drawn when it is told to and at no other time: a thread that redraws would be measured too."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    quiet = not sys.stderr.isatty()
+    with Progress(*columns, console=console.stderr(), transient=True, auto_refresh=False, disable=quiet) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, text: bar.update(task, completed=share, description=text, refresh=True)

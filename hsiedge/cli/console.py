@@ -1,0 +1,77 @@
+"""What the user sees: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hsiedge.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stdout() -> Console:
+    """Where results go. 100 columns where the terminal does not say."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """Where everything else goes."""
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=file, highlight=False, soft_wrap=False, width=None if file.isatty() else 100)
+
+
+def say(text: str) -> None:
+    """One line to the user, that is no result."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def fail(text: str) -> None:
+    """The one line of an error."""
+    say(f"hsiedge: error: {' '.join(text.split())}")
+
+
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """A Python warning, as one line."""
+    say(f"hsiedge: warning: {message}")
+
+
+def write_json(data: dict[str, Any], target: str) -> None:
+    """Writes to a file, or to stdout where `target` is "-". Raises OutputError."""
+    from hsiedge import files
+
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        files.write_bytes(Path(target), text.encode())
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches."""
+    from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner on stderr, for what takes over two seconds and cannot tell how far it is."""
+    with stderr().status(title):
+        yield

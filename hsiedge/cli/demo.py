@@ -1,0 +1,26 @@
+"""`hsiedge demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+
+def demo_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that it leaves.")] = Path("demo"),
+    seed: options.SeedOption = 0,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """The main job on Indian Pines: train, export, quantize, evaluate, bench; leaves models, a map and report.html."""
+    from hsiedge.errors import MissingExtraError
+
+    try:
+        from hsiedge.study.demo import run_demo
+    except ImportError as error:
+        raise MissingExtraError("the demo", "demo") from error
+
+    console.stdout().print(*run_demo(output, seed, data_dir, console.progress, console.say), sep="\n")

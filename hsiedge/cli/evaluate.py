@@ -1,0 +1,46 @@
+"""`hsiedge eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import choose, console, options
+
+
+def eval_command(
+    model: Annotated[Path | None, typer.Argument(help="An ONNX model; left out, the newest here, else the shipped INT8 one.")] = None,
+    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")] = None,
+    cube: options.CubeOption = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    train_mask: options.TrainMaskOption = None,
+    test_mask: options.TestMaskOption = None,
+    threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
+    json: options.JsonOption = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
+    from hsiedge.evaluation import evaluate, split_for
+    from hsiedge.report.model_tables import accuracy_tables
+    from hsiedge.runtimes import load
+
+    path = model or choose.any_model()
+    loaded = load(path, threads)
+    opened = options.open_for(loaded.known, scene, cube, labels, cube_key, labels_key, data_dir)
+    loaded.check_fits(opened)
+    card = loaded.known
+    masks = options.open_masks(opened, train_mask, test_mask, card.split.seed if card.split else 0)
+    split = split_for(card, opened, masks)
+    if split is None:
+        why = "the Card tells of no split" if card.scene.sha256 == opened.sha256 else f"the model never saw {opened.name}"
+        console.say(f"{why}: all labelled pixels are counted")
+    with console.progress("evaluating") as tick:
+        result = evaluate(lambda where, pixels: loaded.predict(where, pixels, tick), opened, split)
+    if json is not None:
+        console.write_json(result.to_json(path.name), json)
+    if json != "-":
+        console.stdout().print(*accuracy_tables(result, path.name), sep="\n")

@@ -1,0 +1,73 @@
+"""`hsiedge`: the commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from typing import Annotated
+
+import typer
+
+from hsiedge import __version__
+from hsiedge.cli import bench, console, demo, evaluate, export, models, quantize, scenes, train
+from hsiedge.errors import HsiedgeError
+
+app = typer.Typer(
+    name="hsiedge",
+    help="Hyperspectral classifiers on small computers: train, export, quantize, evaluate, and measure where they run.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
+
+app.add_typer(scenes.app, name="scenes")
+app.command("train")(train.train_command)
+app.command("export")(export.export_command)
+app.command("quantize")(quantize.quantize_command)
+app.command("eval")(evaluate.eval_command)
+app.command("bench")(bench.bench_command)
+app.command("show")(models.show_command)
+app.command("card")(models.card_command)
+app.command("demo")(demo.demo_command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"hsiedge {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error (anywhere on the line).")] = False,
+) -> None:
+    """What stands before the command's name."""
+
+
+def main() -> None:
+    """Runs the command line; a user's error is one line on stderr and exit code 2, Ctrl-C is 130."""
+    arguments = [word for word in sys.argv[1:] if word not in ("-v", "--verbose")]
+    verbose = len(arguments) < len(sys.argv) - 1
+    warnings.showwarning = console.show_warning
+    warnings.simplefilter("default" if verbose else "ignore")
+    warnings.filterwarnings("always", module="hsiedge")
+    try:
+        status = app(arguments or ["--help"], standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        console.say("stopped; nothing was left half-written")
+        status = 130
+    except _USAGE_ERROR as error:
+        console.fail(f"{error} (see hsiedge --help)")
+        status = 2
+    except (HsiedgeError, BrokenPipeError) as error:
+        if verbose:
+            traceback.print_exc()
+        console.fail(str(error))
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

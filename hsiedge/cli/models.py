@@ -1,0 +1,57 @@
+"""`hsiedge show` and `hsiedge card`: reading a Card, and writing one into a stranger's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+
+def show_command(
+    file: Annotated[Path, typer.Argument(help="A checkpoint or a model.")],
+    json: options.JsonOption = None,
+) -> None:
+    """Shows what a file says of itself: its Card."""
+    import json as codec
+
+    from hsiedge.report.model_tables import card_table
+    from hsiedge.runtimes import require_card
+
+    card = require_card(file)
+    if json is not None:
+        console.write_json(codec.loads(card.to_json()), json)
+    if json != "-":
+        console.stdout().print(card_table(card, file))
+
+
+def card_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file without a Card.")],
+    patch: Annotated[int, typer.Option(help="Patch that the graph takes: (N, bands, patch, patch).")],
+    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene that it was trained on.")] = None,
+    cube: options.CubeOption = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    split: Annotated[str | None, typer.Option(help="Split that it was trained on: random or blocks; left out, unknown.")] = None,
+    train_fraction: Annotated[float, typer.Option(help="Of that split.")] = 0.1,
+    guard: Annotated[int, typer.Option(help="Of a blocks split.")] = 6,
+    train_mask: options.TrainMaskOption = None,
+    test_mask: options.TestMaskOption = None,
+    seed: options.SeedOption = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Writes a Card into a stranger's ONNX, so that it can be evaluated and quantized. Its classes must be the scene's, in order."""
+    from hsiedge.graphs.adopt import adopt
+    from hsiedge.scenes import splits
+
+    opened = options.open_given(scene, cube, labels, cube_key, labels_key, data_dir)
+    drawn = options.open_masks(opened, train_mask, test_mask, seed)
+    if drawn is None and split is not None:
+        drawn = splits.draw(split, opened, seed, train_fraction, guard)
+    path = output or model
+    card = adopt(model, opened, patch, drawn, path)
+    console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

@@ -1,0 +1,83 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hsiedge.card import Card
+    from hsiedge.scenes.scene import Scene
+    from hsiedge.scenes.splits import Split
+
+CubeOption = Annotated[Path | None, typer.Option("--cube", help="Your own cube: .mat, .npy, .npz, or ENVI (.hdr).")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Its label map, 0 = unlabelled.")]
+CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
+LabelsKeyOption = Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Look for scenes here first, then in $HSIEDGE_DATA and the user's cache.")
+]
+TrainMaskOption = Annotated[Path | None, typer.Option("--train-mask", help="Published split: map of the training pixels.")]
+TestMaskOption = Annotated[Path | None, typer.Option("--test-mask", help="Published split: map of the test pixels.")]
+JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - is stdout.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of all that is drawn at random.")]
+
+
+def open_given(
+    scene: str | None, cube: Path | None, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None
+) -> Scene:
+    """The scene that the options name.
+
+    Raises:
+        OptionError: neither or both of a name and a cube.
+    """
+    from hsiedge.errors import OptionError
+    from hsiedge.scenes.scene import open_scene
+
+    if (scene is None) == (cube is None):
+        raise OptionError("name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE")
+    if cube is None:
+        return open_scene(str(scene), labels, data_dir, cube_key, labels_key)
+    return open_scene(cube if cube.is_absolute() else f"./{cube}", labels, data_dir, cube_key, labels_key)
+
+
+def open_for(
+    card: Card, scene: str | None, cube: Path | None, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None
+) -> Scene:
+    """The scene that the options name; left out, the Card's own, by its name in the catalog."""
+    from hsiedge.errors import SceneError
+    from hsiedge.scenes.catalog import CATALOG
+
+    if scene is None and cube is None:
+        if card.scene.name not in CATALOG:
+            raise SceneError(f"the model was made on {card.scene.name}, which is not in the catalog; give it with --cube and --labels")
+        scene = card.scene.name
+    return open_given(scene, cube, labels, cube_key, labels_key, data_dir)
+
+
+def open_masks(scene: Scene, train_mask: Path | None, test_mask: Path | None, seed: int) -> Split | None:
+    """The split of two mask files; None where neither is given. Raises OptionError where only one is."""
+    from hsiedge.errors import OptionError
+    from hsiedge.scenes import readers
+    from hsiedge.scenes.splits import masks_split
+
+    if train_mask is None and test_mask is None:
+        return None
+    if train_mask is None or test_mask is None:
+        raise OptionError("--train-mask and --test-mask go together")
+    return masks_split(scene, readers.read(train_mask, ndim=2).array, readers.read(test_mask, ndim=2).array, seed)
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """ "64,64,32" as numbers. Raises OptionError."""
+    from hsiedge.errors import OptionError
+
+    try:
+        widths = tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise OptionError(f"--widths {text}: whole numbers with commas between them are expected, as 64,64,32") from error
+    if not all(1 <= width <= 4096 for width in widths):
+        raise OptionError(f"--widths {text}: each must lie between 1 and 4096")
+    return widths

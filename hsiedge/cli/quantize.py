@@ -1,0 +1,94 @@
+"""`hsiedge quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsiedge.cli import choose, console, options
+
+if TYPE_CHECKING:
+    from hsiedge.card import Card
+    from hsiedge.scenes.scene import Scene
+
+
+def quantize_command(
+    model: Annotated[Path | None, typer.Argument(help="A float ONNX; left out, the newest here that fits the scene.")] = None,
+    calib: Annotated[
+        str | None, typer.Option("--calib", help="Scene to calibrate on: catalog name or file; left out, the model's own.")
+    ] = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    recipe: Annotated[str, typer.Option(help="default, avx2 (x86 without VNNI), tensorrt, or float16.")] = "default",
+    calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
+    max_drop: Annotated[float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")] = 0.5,
+    explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
+    train_mask: options.TrainMaskOption = None,
+    test_mask: options.TestMaskOption = None,
+    seed: options.SeedOption = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx.")] = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough."""
+    from hsiedge.cli.names import quantized_stem
+    from hsiedge.graphs.quantize import quantize
+    from hsiedge.report.model_tables import layer_table
+    from hsiedge.runtimes import require_card
+    from hsiedge.scenes.scene import open_scene
+
+    if calib is None:
+        source = model or choose.float_model()
+        scene = options.open_for(require_card(source), None, None, labels, cube_key, labels_key, data_dir)
+    else:
+        scene = open_scene(calib, labels, data_dir, cube_key, labels_key)
+        source = model or _float_model_for(scene)
+    card = require_card(source)
+    masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)
+    path = output or Path(f"{quantized_stem(card, recipe)}.onnx")
+    with console.progress("calibrating") as tick:
+        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, tick)
+    if explain:
+        console.stdout().print(layer_table(made))
+    _tell(made, source, path)
+
+
+def _float_model_for(scene: Scene) -> Path:
+    """The newest float model made on this scene, or one that takes its bands where the scene is a stranger's cube."""
+    from hsiedge.errors import ModelError
+    from hsiedge.scenes.catalog import CATALOG
+
+    found = choose.newest(".onnx", lambda card: choose.is_float(card) and card.scene.name == scene.name)
+    if found is None and scene.name not in CATALOG:
+        found = choose.newest(
+            ".onnx",
+            lambda card: choose.is_float(card) and card.scene.bands == scene.bands and card.scene.dtype == scene.cube.dtype.name,
+        )
+    if found is not None:
+        console.say(f"no model was named: taking the newest that fits, {found}")
+        return found
+    if scene.name == "indian_pines":
+        return choose.shipped(".onnx")
+    name = scene.name if scene.name in CATALOG else f"--cube {scene.source} --labels LABELS"
+    raise ModelError(f"no float model of {scene.name} is here; make one: hsiedge train {name} && hsiedge export")
+
+
+def _tell(card: Card, source: Path, path: Path) -> None:
+    made = card.quantization
+    assert made is not None
+    if made.calibration["patches"]:
+        console.say(f"calibrated on {made.calibration['patches']} patches: {made.calibration['pixels']}")
+    if made.oa_int8 is None or made.oa_float is None:
+        console.say(f"{made.pixels} held-out pixels: labels agree with float on {made.agreement:.2f} %")
+    else:
+        console.say(
+            f"{made.pixels} validation pixels: labels agree with float on {made.agreement:.2f} %, "
+            f"OA {made.oa_float:.2f} -> {made.oa_int8:.2f} %"
+        )
+    if made.float_layers:
+        console.say(f"left in float, for the drop would have been too large: {', '.join(made.float_layers)}")
+    before, after = source.stat().st_size, path.stat().st_size
+    note = "; float16 saves the file, not the time: weights are cast to float32 at load" if made.recipe == "float16" else ""
+    console.say(f"{path}  {after / 1000:.0f} kB, {after / before:.2f} of the float file{note}; next: hsiedge bench")

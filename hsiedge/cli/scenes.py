@@ -1,0 +1,77 @@
+"""`hsiedge scenes`: list, show, fetch, pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+app = typer.Typer(help="Scenes: what there is, what is in them, and how to get them.", no_args_is_help=True)
+
+NameArgument = Annotated[str | None, typer.Argument(help="A scene of the catalog, or a file that `pack` wrote.")]
+
+
+@app.command("list")
+def list_command(data_dir: options.DataDirOption = None) -> None:
+    """The catalog, and which of it is on this machine."""
+    from hsiedge.report.scene_tables import catalog_table
+    from hsiedge.scenes.catalog import CATALOG
+    from hsiedge.scenes.scene import locate
+
+    console.stdout().print(catalog_table({entry: locate(entry, data_dir) for entry in CATALOG.values()}))
+
+
+@app.command("show")
+def show_command(
+    name: NameArgument = None,
+    cube: options.CubeOption = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    seed: options.SeedOption = 0,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """A scene's facts, its classes, and how many pixels of each the two kinds of split give to each part."""
+    from hsiedge.report.scene_tables import scene_tables
+    from hsiedge.scenes.splits import draw_all
+
+    scene = options.open_given(name, cube, labels, cube_key, labels_key, data_dir)
+    console.stdout().print(*scene_tables(scene, draw_all(scene, seed)), sep="\n")
+
+
+@app.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(help="A scene of the catalog.")],
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where to; left out, the user's cache.")] = None,
+) -> None:
+    """Downloads a scene from its publisher, checks it, and tells where it lies."""
+    from hsiedge.scenes.catalog import lookup
+    from hsiedge.scenes.fetch import fetch
+    from hsiedge.scenes.scene import cache_dir
+
+    folder = data_dir or cache_dir()
+    with console.progress(f"fetching {name}") as tick:
+        for path in fetch(lookup(name), folder, tick):
+            console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+
+
+@app.command("pack")
+def pack_command(
+    name: NameArgument = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file; left out, NAME.npz.")] = None,
+    cube: options.CubeOption = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Packs cube, labels and facts into one .npz, which a device reads without further packages."""
+    from hsiedge.scenes.scene import pack
+
+    scene = options.open_given(name, cube, labels, cube_key, labels_key, data_dir)
+    path = output or Path(f"{scene.name}.npz")
+    pack(scene, path)
+    console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB; on the device: hsiedge eval MODEL --scene {path}")

@@ -1,0 +1,104 @@
+"""Adopting a stranger's ONNX: a Card is written into it, and its input made to take the scene's stored dtype."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsiedge import __version__
+from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
+from hsiedge.errors import ModelError
+from hsiedge.graphs.files import read_onnx, write_onnx
+from hsiedge.runtimes import load
+from hsiedge.scenes.patches import check_patch, extract
+from hsiedge.scenes.preprocess import band_percentiles
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import TRAIN, Split
+
+
+def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
+    """Writes a Card into an ONNX file, and a cast in front of the graph where it takes another dtype than the scene stores.
+
+    Preprocessing beyond that cast must be in the graph. Outputs are taken to be the scene's classes, in order of their ids.
+
+    Raises:
+        ModelError: the graph does not take `(N, bands, patch, patch)`, or gives another number of logits than there are classes.
+        SceneError: the patch does not fit the scene.
+        OutputError: `output` cannot be written.
+    """
+    check_patch(patch, scene.shape)
+    graph = read_onnx(model)
+    _check_input(model, graph, scene, patch)
+    graph = take_dtype(graph, scene.cube.dtype)
+    dropped = split.dropped if split else ()
+    classes = [ClassFacts(label, title) for label, title in scene.classes.items() if label not in dropped]
+    pixels = split.pixels(TRAIN) if split else np.flatnonzero(scene.labelled())
+    card = Card(
+        kind="patch",
+        scene=SceneFacts(
+            scene.name,
+            scene.sha256,
+            scene.official,
+            scene.bands,
+            scene.cube.dtype.name,
+            scene.units,
+            list(scene.wavelengths),
+            band_percentiles(np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])),
+        ),
+        classes=classes,
+        patch=patch,
+        created=now(),
+        preprocess="inside the graph, as its maker left it",
+        split=split.facts if split else None,
+        lineage=[Step("card", now(), {}, None, {"hsiedge": __version__})],
+    )
+    _check_output(model, graph, card, scene)
+    write_onnx(output, graph, card)
+    return card
+
+
+def take_dtype(graph: Any, dtype: np.dtype[Any]) -> Any:
+    """The graph with its one input in `dtype`, cast to what it took before; itself where that is the same."""
+    from onnx import helper
+
+    wanted = helper.np_dtype_to_tensor_dtype(dtype)
+    source = graph.graph.input[0]
+    had = source.type.tensor_type.elem_type
+    if had == wanted:
+        return graph
+    changed = copy.deepcopy(graph)
+    name = f"{source.name}_cast"
+    for node in changed.graph.node:
+        for place, entry in enumerate(node.input):
+            if entry == source.name:
+                node.input[place] = name
+    changed.graph.node.insert(0, helper.make_node("Cast", [source.name], [name], name=name, to=had))
+    changed.graph.input[0].type.tensor_type.elem_type = wanted
+    return changed
+
+
+def _check_input(path: Path, graph: Any, scene: Scene, patch: int) -> None:
+    initializers = {tensor.name for tensor in graph.graph.initializer}
+    inputs = [entry for entry in graph.graph.input if entry.name not in initializers]
+    if len(inputs) != 1:
+        raise ModelError(f"{path}: has {len(inputs)} inputs; a patch graph has one, (N, bands, patch, patch)")
+    shape = [size.dim_value or None for size in inputs[0].type.tensor_type.shape.dim]
+    expected = (None, scene.bands, patch, patch)
+    if len(shape) != 4 or any(size not in (None, want) for size, want in zip(shape[1:], expected[1:])):
+        raise ModelError(f"{path}: takes {tuple(shape)}, {scene.name} with patch {patch} gives (N, {scene.bands}, {patch}, {patch})")
+    if shape[0] not in (None, 1):
+        raise ModelError(f"{path}: takes batches of {shape[0]} only; export it with a free first dimension")
+
+
+def _check_output(path: Path, graph: Any, card: Card, scene: Scene) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        candidate = Path(folder) / "model.onnx"
+        candidate.write_bytes(graph.SerializeToString())
+        logits = load(candidate).session.run([extract(scene.cube, np.zeros(1, np.intp), card.patch)])
+    if logits.shape != (1, len(card.classes)):
+        raise ModelError(f"{path}: gives {logits.shape} for one patch, {scene.name} has {len(card.classes)} classes")

@@ -1,0 +1,84 @@
+"""Scenes, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from hsiedge.scenes import splits
+from hsiedge.scenes.catalog import CatalogEntry
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+
+def catalog_table(places: dict[CatalogEntry, Path | None]) -> Table:
+    """The catalog; `places` tells where each scene lies on this machine, None where it does not."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "scene", "sensor", "pixels", "bands", "classes", "here"):
+        table.add_column(column, justify="right" if column in ("pixels", "bands", "classes") else "left")
+    for entry, place in places.items():
+        height, width, bands = entry.shape
+        here = place.name if place else "no"
+        table.add_row(entry.name, entry.title, entry.sensor, f"{height} x {width}", str(bands), str(len(entry.classes)), here)
+    table.caption = "download one with: hsiedge scenes fetch NAME"
+    return table
+
+
+def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[RenderableType]:
+    """A scene's facts, then its classes with the pixels that each split gives to training, validation and test.
+
+    `drawn`: split kind -> the split, or why there is none.
+    """
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    official = {True: "equal to the official file", False: "NOT the official file", None: "nothing known to compare with"}
+    rows = {
+        "scene": scene.name,
+        "from": scene.source,
+        "size": f"{scene.shape[0]} x {scene.shape[1]} pixels, {scene.bands} bands, {scene.cube.dtype}",
+        "counts": f"{scene.cube.min()} to {scene.cube.max()}",
+        "wavelengths": f"{scene.wavelengths[0]:.0f} to {scene.wavelengths[-1]:.0f} nm" if scene.wavelengths else "unknown",
+        "published": official[scene.official],
+        "sha256": scene.sha256,
+    }
+    for name, text in rows.items():
+        facts.add_row(name, text)
+    if scene.labels is None:
+        return [facts, "No labels."]
+    return [facts, _class_table(scene, drawn), *_notes(scene, drawn)]
+
+
+def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:
+    labels = scene.labelled()
+    made = {kind: split for kind, split in drawn.items() if isinstance(split, Split)}
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("id", justify="right")
+    table.add_column("class", footer="all")
+    table.add_column("pixels", justify="right", footer=str(int((labels != 0).sum())))
+    for kind, split in made.items():
+        facts = split.facts
+        table.add_column(f"{kind}: train/val/test", justify="right", footer=f"{facts.train}/{facts.validation}/{facts.test}")
+    for label, title in scene.classes.items():
+        inside = labels == label
+        parts = ["/".join(str(int((split.parts[inside] == part).sum())) for part in (1, 2, 3)) for split in made.values()]
+        cells = ["left out" if label in split.dropped else text for split, text in zip(made.values(), parts)]
+        table.add_row(str(label), title, str(int(inside.sum())), *cells)
+    return table
+
+
+def _notes(scene: Scene, drawn: dict[str, Split | str]) -> list[str]:
+    notes = [f"{kind}: {reason}" for kind, reason in drawn.items() if isinstance(reason, str)]
+    blocks = drawn.get("blocks")
+    if isinstance(blocks, Split):
+        kept = len(scene.classes) - len(blocks.dropped)
+        notes.append(
+            f"blocks (seed {blocks.seed}) keeps {kept} of {len(scene.classes)} classes; test pixels lie more than "
+            f"{blocks.guard} pixels from all others, so patches up to {2 * (blocks.guard or 0) + 1} may be used"
+        )
+    random = drawn.get("random")
+    if isinstance(random, Split):
+        share = 100 * splits.leaked(random, 6)
+        notes.append(f"random leaks: {share:.0f} % of its test pixels lie within 6 pixels of a training pixel")
+    return notes

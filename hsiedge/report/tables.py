@@ -1,0 +1,203 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hsiedge.bench.device import DeviceFacts
+from hsiedge.bench.results import Comparison, Profile, Report, Result, Sustained
+
+TOP_OPERATORS = 12
+_BESIDE_FILE = 70  # columns that everything but the file names takes
+
+
+def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
+    """What `hsiedge bench` prints: the device, the results, ratios, what was asked for beyond, and the warnings.
+
+    Args:
+        report: the measurement.
+        width: columns of the terminal; where file names do not fit beside the figures, letters stand for them.
+    """
+    names = _names(report, width)
+    parts: list[RenderableType] = [*_device_lines(report.device), Text()]
+    if any(name != file for file, name in names.items()):
+        parts += [_legend(report, names), Text()]
+    parts.append(_results_table(report.results, names))
+    parts += [_ratio_line(entry, names) for entry in report.comparisons]
+    for profile in report.ops:
+        parts += [Text(), _profile_table(profile, names)]
+    for sustained in report.sustained:
+        parts += [Text(), _sustained_table(sustained, names)]
+    warnings = _warning_lines(report.results, names)
+    return [*parts, Text(), *warnings] if warnings else parts
+
+
+def _names(report: Report, width: int) -> dict[str, str]:
+    """File name -> how it is called in the tables."""
+    found = list(dict.fromkeys(entry.model for entry in report.results))
+    if max((len(name) for name in found), default=0) + _BESIDE_FILE <= width:
+        return {name: name for name in found}
+    return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(found)}
+
+
+def _device_lines(facts: DeviceFacts) -> list[Text]:
+    cores = f"{facts.cores_usable} of {facts.cores_logical} cores" if facts.cores_logical else None
+    place = " in a container" if facts.container else ""
+    place += " on a virtual machine" if facts.virtual else ""
+    board = f"{facts.board} ({facts.cpu})" if facts.board and facts.cpu else facts.board or facts.cpu or facts.machine
+    ram = f"{facts.ram_mib / 1024:.1f} GiB" if facts.ram_mib is not None else None
+    clock = _frequency(facts)
+    heat = f"{facts.temperature_c:.0f} °C" if facts.temperature_c is not None else None
+    governor = f"governor {facts.governor}" if facts.governor else None
+    lines: list[list[str | None]] = [
+        [board, cores, ram, *(facts.instruction_sets or [])],
+        [f"{facts.machine}{place}"] if place else [],
+        [clock, governor, heat, f"held back: {', '.join(facts.throttle_reasons)}" if facts.throttled else None],
+        [facts.runtime, f"Python {facts.python}", facts.os],
+    ]
+    texts = [" · ".join(entry for entry in line if entry) for line in lines]
+    return [Text(text, style="bold" if index == 0 else "dim") for index, text in enumerate(texts) if text]
+
+
+def _frequency(facts: DeviceFacts) -> str | None:
+    if facts.frequency_mhz is None:
+        return None
+    most = f" of {facts.frequency_max_mhz:.0f}" if facts.frequency_max_mhz is not None else ""
+    return f"{facts.frequency_mhz:.0f}{most} MHz"
+
+
+def _legend(report: Report, names: dict[str, str]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for file, name in names.items():
+        result = next(entry for entry in report.results if entry.model == file)
+        table.add_row(Text(name, style="bold"), Text(file, overflow="fold"), result.kind)
+    return table
+
+
+def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("file" if all(name == file for file, name in names.items()) else "", overflow="fold")
+    for heading in (
+        "size",
+        "precision",
+        "batch",
+        "p50\nms",
+        "p90\nms",
+        "p99\nms",
+        "pixels\na second",
+        "memory\nMiB",
+        "load\nms",
+    ):
+        table.add_column(heading, justify="left" if heading == "precision" else "right", no_wrap=True)
+    last = None
+    for entry in sorted(results, key=lambda entry: (list(names).index(entry.model), entry.batch)):
+        first, last = entry.model != last, entry.model
+        spread = entry.latency_ms
+        table.add_row(
+            Text(names[entry.model]) if first else "",
+            _bytes(entry.file_bytes) if first else "",
+            entry.precision if first else "",
+            str(entry.batch),
+            *(_figure(value) for value in (spread.p50, spread.p90, spread.p99)),
+            _large(entry.pixels_per_s),
+            _figure(entry.memory_mib),
+            _figure(entry.load_ms),
+        )
+    return table
+
+
+def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
+    """INT8 is 2.31x (2.25..2.38) as fast as float32 at batch 256; file names where precisions do not tell the models apart."""
+    told_apart = entry.precision != entry.baseline_precision and len(names) == 2
+    this, that = (entry.precision, entry.baseline_precision) if told_apart else (names[entry.model], names[entry.baseline])
+    this, that = ("INT8" if name == "int8" else name for name in (this, that))
+    digits = 2 if entry.ratio < 10 else 1
+    ratio, low, high = (f"{value:.{digits}f}" for value in (entry.ratio, entry.low, entry.high))
+    return Text.from_markup(
+        f"{escape(this)} is [bold]{ratio}x[/] ({low}..{high}) as fast as {escape(that)} at batch {entry.batch}"
+    )
+
+
+def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:
+    title = f"{names[profile.model]}, {profile.precision}, batch {profile.batch}: operators, {profile.runs} profiled runs"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("operator", overflow="fold")
+    for heading in ("nodes", "ms a run", "share"):
+        table.add_column(heading, justify="right")
+    table.add_column("provider", overflow="fold")
+    for entry in profile.by_operator[:TOP_OPERATORS]:
+        provider = entry.provider.removesuffix("ExecutionProvider")
+        table.add_row(Text(entry.name), str(entry.nodes), _figure(entry.ms), f"{entry.share:.1f} %", provider)
+    rest = profile.by_operator[TOP_OPERATORS:]
+    if rest:
+        figures = (str(sum(entry.nodes for entry in rest)), _figure(sum(entry.ms for entry in rest)))
+        table.add_row(f"{len(rest)} others", *figures, f"{sum(entry.share for entry in rest):.1f} %", "")
+    table.add_row("session, in all", "", _figure(profile.run_ms), "", "", style="dim")
+    table.add_row("rows to patches, logits to labels", "", _figure(profile.outside_ms), "", "", style="dim")
+    return Group(Text(title, style="bold"), table)
+
+
+def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableType:
+    title = f"{names[sustained.model]}, {sustained.precision}, batch {sustained.batch}: without a pause"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("from s", "pixels/s", "p50 ms", "°C", "MHz"):
+        table.add_column(heading, justify="right")
+    table.add_column("held back")
+    decimals = 1 if sustained.windows[-1].start_s < 60 else 0
+    for entry in sustained.windows:
+        heat = f"{entry.temperature_c:.1f}" if entry.temperature_c is not None else "-"
+        clock = f"{entry.frequency_mhz:.0f}" if entry.frequency_mhz is not None else "-"
+        held = ", ".join(entry.throttle_reasons)
+        table.add_row(f"{entry.start_s:.{decimals}f}", _large(entry.pixels_per_s), _figure(entry.p50_ms), heat, clock, held)
+    last = Text(f"The last window ran at {100 * sustained.ratio:.1f} % of the rate of the first.")
+    return Group(Text(title, style="bold"), table, last)
+
+
+def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[RenderableType]:
+    """What holds for every result once, the rest by result."""
+    counts = Counter(text for entry in results for text in entry.warnings)
+    common = [text for text, count in counts.items() if count == len(results) > 1]
+    lines: list[RenderableType] = []
+    if common:
+        lines.append(_warning("all", common))
+    for entry in results:
+        own = [text for text in entry.warnings if text not in common]
+        if own:
+            lines.append(_warning(f"{names[entry.model]}, batch {entry.batch}", own))
+    if not lines:
+        return []
+    return [Text("Do not trust these figures yet:", style="yellow"), *lines]
+
+
+def _warning(where: str, texts: Sequence[str]) -> RenderableType:
+    return Padding(Text.assemble((f"{where}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
+
+
+def _figure(value: float) -> str:
+    """Three significant digits, without an exponent: 0.0172, 1.23, 45.6, 1234."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    text = f"{value:#.3g}"
+    return f"{value:.6f}" if "e" in text else text
+
+
+def _large(value: float) -> str:
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{_figure(value / limit)} {unit}"
+    return _figure(value)
+
+
+def _bytes(count: int) -> str:
+    for limit, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= limit:
+            return f"{_figure(count / limit)} {unit}"
+    return f"{count} B"
