@@ -6,9 +6,13 @@ The public API is imported on first use, so that `import hsiedge` (and `hsiedge 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# onnxruntime's wheels from 1.29 on send usage data home unless told not to before their import. A user's own setting wins.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from hsiedge.bench import bench

@@ -174,7 +174,7 @@ class Card:
 
     @property
     def precision(self) -> str:
-        """ "int8", "float16" or "float32"."""
+        """One of "int8", "float16" and "float32"."""
         if self.quantization is None:
             return "float32"
         return "float16" if self.quantization.recipe == "float16" else "int8"

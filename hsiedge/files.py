@@ -47,6 +47,15 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raises OutputError now rather than after the work whose result `path` is to hold. Leaves nothing behind."""
+    folder = Path(path).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place with -o")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all. Raises OutputError."""
     with atomic(path) as temporary:

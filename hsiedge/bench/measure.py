@@ -19,7 +19,7 @@ from hsiedge.bench import device
 from hsiedge.bench.client import Worker
 from hsiedge.errors import ModelError
 
-MIN_ROUNDS, ROUND_SECONDS = 10, 0.5
+MIN_ROUNDS, ROUND_SECONDS, WARM_SECONDS = 10, 0.5, 0.3
 Progress = Callable[[float, str], None]
 
 
@@ -93,7 +93,12 @@ def model_file(path: str | Path) -> ModelFile:
 
 def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **options: Any) -> dict[str, Any]:
     """What the worker says of the model; HsiedgeError as `Worker.ask`."""
-    common = {"threads": plan.threads, "shapes": list(plan.shapes), "seed": plan.seed}
+    common = {
+        "threads": plan.threads,
+        "shapes": list(plan.shapes),
+        "seed": plan.seed,
+        "warm_s": min(WARM_SECONDS, plan.seconds),
+    }
     return worker.ask("open", path=str(model.path), batch=batch, **common, **options)
 
 

@@ -24,7 +24,7 @@ from hsiedge.errors import HsiedgeError, ModelError, OptionError
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.ort import OrtSession  # imported here, so that the runtime is in the baseline
 
-WARM_RUNS, WARM_SECONDS = 3, 0.3
+WARM_RUNS = 3
 SETTLE_SECONDS = 0.01
 Reply = dict[str, Any]
 
@@ -45,7 +45,7 @@ class Bench:
         rng = np.random.default_rng(int(command["seed"]))
         one = self._work.make(rng)
         first_ms = self._first(one)
-        _repeat(lambda: self._work.run(one), WARM_RUNS, WARM_SECONDS)
+        _repeat(lambda: self._work.run(one), WARM_RUNS, float(command["warm_s"]))
         # Read here, with one input alive, as on a device: the others belong to the measurement.
         peak = memory.peak_mib(baseline)
         pool = [one, *(self._work.make(rng) for _ in range(self._work.pool_size(one) - 1))]

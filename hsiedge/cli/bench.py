@@ -35,7 +35,7 @@ def bench_command(
     """Measure models on this machine: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
     from hsiedge.bench import bench
     from hsiedge.errors import OptionError
-    from hsiedge.report.tables import bench_tables
+    from hsiedge.report.bench_tables import bench_tables
 
     if runtime != "ort":
         raise OptionError(f"--runtime {runtime}: bench runs ort (onnxruntime)")
@@ -54,11 +54,11 @@ def bench_command(
             seed=seed,
             progress=progress,
         )
-    if json is not None:
-        console.write_json(report.to_dict(), json)
     if json != "-":
         screen = console.stdout()
         screen.print(*bench_tables(report, screen.width), sep="\n")
+    if json is not None:
+        console.write_json(report.to_dict(), json)
 
 
 def parse_duration(text: str) -> float:

@@ -42,7 +42,12 @@ def fail(text: str) -> None:
 
 
 def show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """A Python warning, as one line."""
     say(f"hsiedge: warning: {message}")
@@ -62,7 +67,8 @@ def write_json(data: dict[str, Any], target: str) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
     """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches."""
-    from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Bar(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:

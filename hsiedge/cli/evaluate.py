@@ -11,8 +11,12 @@ from hsiedge.cli import choose, console, options
 
 
 def eval_command(
-    model: Annotated[Path | None, typer.Argument(help="An ONNX model; left out, the newest here, else the shipped INT8 one.")] = None,
-    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="An ONNX model; left out, the newest here, else the shipped INT8 one.")
+    ] = None,
+    scene: Annotated[
+        str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")
+    ] = None,
     cube: options.CubeOption = None,
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,

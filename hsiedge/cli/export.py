@@ -11,12 +11,16 @@ from hsiedge.cli import choose, console, options
 
 
 def export_command(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")
+    ] = None,
     cube: options.CubeOption = None,
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED.onnx.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED.onnx.")
+    ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified against PyTorch on real patches."""
@@ -34,6 +38,7 @@ def export_command(
     loaded = load_checkpoint(source)
     scene = options.open_for(loaded.card, None, cube, labels, cube_key, labels_key, data_dir)
     path = output or Path(f"{stem(loaded.card)}.onnx")
+    files.check_writable(path)
     with console.waiting("exporting"):
         card = export(loaded, scene, path, files.digest(source))
     check = card.checks[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_USAGE_ERROR = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
 
 app.add_typer(scenes.app, name="scenes")
 app.command("train")(train.train_command)
@@ -41,7 +41,9 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error (anywhere on the line).")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the traceback of an error (anywhere on the line).")
+    ] = False,
 ) -> None:
     """What stands before the command's name."""
 

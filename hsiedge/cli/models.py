@@ -35,7 +35,9 @@ def card_command(
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
-    split: Annotated[str | None, typer.Option(help="Split that it was trained on: random or blocks; left out, unknown.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split that it was trained on: random or blocks; left out, unknown.")
+    ] = None,
     train_fraction: Annotated[float, typer.Option(help="Of that split.")] = 0.1,
     guard: Annotated[int, typer.Option(help="Of a blocks split.")] = 6,
     train_mask: options.TrainMaskOption = None,
@@ -44,7 +46,7 @@ def card_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Writes a Card into a stranger's ONNX, so that it can be evaluated and quantized. Its classes must be the scene's, in order."""
+    """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order."""
     from hsiedge.graphs.adopt import adopt
     from hsiedge.scenes import splits
 

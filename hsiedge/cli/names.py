@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from hsiedge.card import Card
+from hsiedge.card import Card, SplitFacts
+from hsiedge.scenes.splits import Split
 
 _SUFFIX = {"default": "int8", "avx2": "int8-avx2", "tensorrt": "int8-tensorrt", "float16": "float16"}
 
 
 def stem(card: Card) -> str:
     """SCENE-NET-SPLIT-sSEED, with the recipe where the model is quantized."""
-    net = card.net.name if card.net else "net"
-    split = f"-{card.split.kind}-s{card.split.seed}" if card.split else ""
     precision = f"-{_SUFFIX.get(card.quantization.recipe, card.quantization.recipe)}" if card.quantization else ""
-    return f"{_safe(card.scene.name)}-{net}{split}{precision}"
+    return file_stem(card.scene.name, card.net.name if card.net else "net", card.split) + precision
+
+
+def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
+    """SCENE-NET-SPLIT-sSEED."""
+    return f"{_safe(scene)}-{_safe(net)}" + (f"-{split.kind}-s{split.seed}" if split else "")
 
 
 def quantized_stem(card: Card, recipe: str) -> str:

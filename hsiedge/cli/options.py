@@ -26,7 +26,12 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Of all that is drawn at
 
 
 def open_given(
-    scene: str | None, cube: Path | None, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None
+    scene: str | None,
+    cube: Path | None,
+    labels: Path | None,
+    cube_key: str | None,
+    labels_key: str | None,
+    data_dir: Path | None,
 ) -> Scene:
     """The scene that the options name.
 
@@ -37,14 +42,22 @@ def open_given(
     from hsiedge.scenes.scene import open_scene
 
     if (scene is None) == (cube is None):
-        raise OptionError("name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE")
+        raise OptionError(
+            "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
+        )
     if cube is None:
         return open_scene(str(scene), labels, data_dir, cube_key, labels_key)
     return open_scene(cube if cube.is_absolute() else f"./{cube}", labels, data_dir, cube_key, labels_key)
 
 
 def open_for(
-    card: Card, scene: str | None, cube: Path | None, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None
+    card: Card,
+    scene: str | None,
+    cube: Path | None,
+    labels: Path | None,
+    cube_key: str | None,
+    labels_key: str | None,
+    data_dir: Path | None,
 ) -> Scene:
     """The scene that the options name; left out, the Card's own, by its name in the catalog."""
     from hsiedge.errors import SceneError
@@ -52,7 +65,9 @@ def open_for(
 
     if scene is None and cube is None:
         if card.scene.name not in CATALOG:
-            raise SceneError(f"the model was made on {card.scene.name}, which is not in the catalog; give it with --cube and --labels")
+            raise SceneError(
+                f"the model was made on {card.scene.name}, which is not in the catalog; give it with --cube and --labels"
+            )
         scene = card.scene.name
     return open_given(scene, cube, labels, cube_key, labels_key, data_dir)
 
@@ -71,7 +86,7 @@ def open_masks(scene: Scene, train_mask: Path | None, test_mask: Path | None, se
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
-    """ "64,64,32" as numbers. Raises OptionError."""
+    """Widths like "64,64,32" as numbers. Raises OptionError."""
     from hsiedge.errors import OptionError
 
     try:

@@ -24,7 +24,9 @@ def quantize_command(
     labels_key: options.LabelsKeyOption = None,
     recipe: Annotated[str, typer.Option(help="default, avx2 (x86 without VNNI), tensorrt, or float16.")] = "default",
     calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
-    max_drop: Annotated[float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")] = 0.5,
+    max_drop: Annotated[
+        float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")
+    ] = 0.5,
     explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
     train_mask: options.TrainMaskOption = None,
     test_mask: options.TestMaskOption = None,
@@ -33,6 +35,7 @@ def quantize_command(
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough."""
+    from hsiedge import files
     from hsiedge.cli.names import quantized_stem
     from hsiedge.graphs.quantize import quantize
     from hsiedge.report.model_tables import layer_table
@@ -48,6 +51,7 @@ def quantize_command(
     card = require_card(source)
     masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)
     path = output or Path(f"{quantized_stem(card, recipe)}.onnx")
+    files.check_writable(path)
     with console.progress("calibrating") as tick:
         made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, tick)
     if explain:
@@ -59,18 +63,21 @@ def _float_model_for(scene: Scene) -> Path:
     """The newest float model made on this scene, or one that takes its bands where the scene is a stranger's cube."""
     from hsiedge.errors import ModelError
     from hsiedge.scenes.catalog import CATALOG
+    from hsiedge.shipped import shipped
 
     found = choose.newest(".onnx", lambda card: choose.is_float(card) and card.scene.name == scene.name)
     if found is None and scene.name not in CATALOG:
         found = choose.newest(
             ".onnx",
-            lambda card: choose.is_float(card) and card.scene.bands == scene.bands and card.scene.dtype == scene.cube.dtype.name,
+            lambda card: (
+                choose.is_float(card) and card.scene.bands == scene.bands and card.scene.dtype == scene.cube.dtype.name
+            ),
         )
     if found is not None:
         console.say(f"no model was named: taking the newest that fits, {found}")
         return found
     if scene.name == "indian_pines":
-        return choose.shipped(".onnx")
+        return shipped(".onnx")
     name = scene.name if scene.name in CATALOG else f"--cube {scene.source} --labels LABELS"
     raise ModelError(f"no float model of {scene.name} is here; make one: hsiedge train {name} && hsiedge export")
 

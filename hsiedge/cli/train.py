@@ -26,11 +26,14 @@ def train_command(
     test_mask: options.TestMaskOption = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 60,
     seed: options.SeedOption = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")
+    ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
-    from hsiedge.cli.names import stem
+    from hsiedge import files
+    from hsiedge.cli.names import file_stem
     from hsiedge.errors import MissingExtraError
     from hsiedge.scenes import splits
 
@@ -44,14 +47,19 @@ def train_command(
     opened = options.open_given(scene, cube, labels, cube_key, labels_key, data_dir)
     masks = options.open_masks(opened, train_mask, test_mask, seed)
     drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
+    path = output or Path(f"{file_stem(opened.name, net, drawn)}.safetensors")
+    files.check_writable(path)
     facts = drawn.facts
-    console.say(f"{opened.name}: {facts.kind} split, {facts.train} pixels train, {facts.validation} validate, {facts.test} test")
+    console.say(
+        f"{opened.name}: {facts.kind} split, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
+    )
     if drawn.dropped:
-        console.say(f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in drawn.dropped)}")
+        console.say(
+            f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in drawn.dropped)}"
+        )
     shape = {} if widths is None else {"widths": options.parse_widths(widths)}
     with console.progress(f"training {net}") as tick:
         checkpoint = train(opened, drawn, net, patch, FitSettings(epochs=epochs), tick, **shape)
-    path = output or Path(f"{stem(checkpoint.card)}.safetensors")
     save_checkpoint(path, checkpoint)
     made, score = checkpoint.card.net, checkpoint.card.accuracy[0]
     assert made is not None

@@ -20,12 +20,12 @@ from hsiedge.scenes.splits import TRAIN, Split
 
 
 def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
-    """Writes a Card into an ONNX file, and a cast in front of the graph where it takes another dtype than the scene stores.
+    """Writes a Card into an ONNX file, and a cast before the graph where it takes another dtype than the scene stores.
 
     Preprocessing beyond that cast must be in the graph. Outputs are taken to be the scene's classes, in order of their ids.
 
     Raises:
-        ModelError: the graph does not take `(N, bands, patch, patch)`, or gives another number of logits than there are classes.
+        ModelError: the graph does not take `(N, bands, patch, patch)`, or gives more or fewer logits than there are classes.
         SceneError: the patch does not fit the scene.
         OutputError: `output` cannot be written.
     """
@@ -88,7 +88,9 @@ def _check_input(path: Path, graph: Any, scene: Scene, patch: int) -> None:
     shape = [size.dim_value or None for size in inputs[0].type.tensor_type.shape.dim]
     expected = (None, scene.bands, patch, patch)
     if len(shape) != 4 or any(size not in (None, want) for size, want in zip(shape[1:], expected[1:])):
-        raise ModelError(f"{path}: takes {tuple(shape)}, {scene.name} with patch {patch} gives (N, {scene.bands}, {patch}, {patch})")
+        raise ModelError(
+            f"{path}: takes {tuple(shape)}, {scene.name} with patch {patch} gives (N, {scene.bands}, {patch}, {patch})"
+        )
     if shape[0] not in (None, 1):
         raise ModelError(f"{path}: takes batches of {shape[0]} only; export it with a free first dimension")
 

@@ -87,7 +87,13 @@ def to_onnx(classifier: Classifier, card: Card) -> Any:
 
 def strip(model: Any) -> Any:
     """Removes what only tells of the exporting program: stack traces and namespaces of nodes and values."""
-    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+    for entry in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
         del entry.metadata_props[:]
         entry.doc_string = ""
     del model.metadata_props[:]
@@ -133,5 +139,7 @@ def compare(model: Any, card: Card, classifier: Classifier, patches: NDArray[Any
     difference = float(np.abs(ours - theirs).max() / np.ptp(theirs))
     labels = int((ours.argmax(1) != theirs.argmax(1)).sum())
     if labels or not difference <= LOGIT_LIMIT:
-        raise CheckError(f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}")
+        raise CheckError(
+            f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}"
+        )
     return Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})

@@ -6,6 +6,7 @@ import copy
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,8 @@ def quantize(
     plan = RECIPES[recipe]
     source = _open_float(Path(model), scene, patches, seed, masks)
     if plan.weights == "float16":
-        graph, floats = to_float16(source.graph), []
+        graph = to_float16(source.graph)
+        floats: list[str] = []
         snr: dict[str, float] = {}
         judgement = judge(source, graph)
     else:
@@ -148,7 +150,9 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
         calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
         return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
     if scene.name == card.scene.name and scene.sha256 != card.scene.sha256:
-        raise ModelError(f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}")
+        raise ModelError(
+            f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}"
+        )
     everywhere = np.arange(scene.shape[0] * scene.shape[1])
     drawn = splits.balanced(np.zeros(scene.shape, np.uint16), everywhere, count + HELD_OUT, seed)
     held = min(HELD_OUT, len(drawn) // 2)
@@ -157,9 +161,7 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
     return Pixels(drawn[held:], drawn[:held], None, "pixels of an unlabelled cube, drawn evenly over its area")
 
 
-def calibrate(
-    graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent
-) -> Any:
+def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> Any:
     """The range of each tensor, min and max over all patches, streamed: memory is that of one batch.
 
     Returns:
@@ -276,9 +278,7 @@ def to_float16(graph: Any) -> Any:
     return halved
 
 
-def _search(
-    source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]
-) -> tuple[Any, list[str], Judgement]:
+def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Any, list[str], Judgement]:
     """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
     chosen = layers(source.graph)
     if not chosen:
@@ -329,7 +329,13 @@ def _card(
         accuracy=[],
         lineage=[
             *source.card.lineage,
-            Step("quantize", now(), {"recipe": recipe, "seed": seed}, files.digest(source.path), {"onnxruntime": onnxruntime.__version__}),
+            Step(
+                "quantize",
+                now(),
+                {"recipe": recipe, "seed": seed},
+                files.digest(source.path),
+                {"onnxruntime": onnxruntime.__version__},
+            ),
         ],
         quantization=Quantization(
             recipe=recipe,
@@ -378,12 +384,12 @@ def _quantization() -> Any:
     return quantization
 
 
-class _quiet:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Keeps onnxruntime's advice on pre-processing, which the export has done already, from the user's terminal."""
-
-    def __enter__(self) -> None:
-        self._before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._before)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

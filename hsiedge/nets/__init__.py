@@ -30,7 +30,7 @@ class NetSpec:
 
 NETS: dict[str, NetSpec] = {
     "cnn1d": NetSpec(CNN1D, 1, 1, "spectrum of one pixel (Hu et al. 2015)"),
-    "cnn2d": NetSpec(CNN2D, 13, 3, "1x1 spectral convolution, then 3x3 convolutions"),
+    "cnn2d": NetSpec(CNN2D, 13, 1, "1x1 spectral convolution, then 3x3 convolutions"),
     "cnn3d": NetSpec(CNN3D, 5, 5, "3x3x3 convolutions (Hamida et al. 2018)"),
     "hybridsn": NetSpec(HybridSN, 13, 9, "3-D, then 2-D convolutions (Roy et al. 2020)"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ class CNN2D(nn.Module):
             raise OptionError(f"patch {patch} is too small for {len(widths) - 1} unpadded 3x3 convolutions")
         self.spectral = nn.Conv2d(bands, widths[0], 1, bias=False)
         self.spectral_norm = nn.BatchNorm2d(widths[0])
-        self.spatial = nn.ModuleList(nn.Conv2d(a, b, 3, bias=False) for a, b in zip(widths, widths[1:]))
+        self.spatial = nn.ModuleList(nn.Conv2d(a, b, 3, bias=False) for a, b in pairwise(widths))
         self.spatial_norm = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
         self.act = nn.ReLU()
         self.pool = nn.AdaptiveAvgPool2d(1)

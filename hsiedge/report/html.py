@@ -21,7 +21,11 @@ def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: 
         picture: PNG, put into the page.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hsiedge.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("hsiedge.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     first = models[0].evaluation
     return environment.get_template("report.html").render(

@@ -32,7 +32,9 @@ def paint(labels: NDArray[np.uint16], classes: dict[int, str]) -> NDArray[np.uin
     return table[labels]
 
 
-def comparison_png(truth: NDArray[np.uint16], predicted: NDArray[np.uint16], classes: dict[int, str], titles: tuple[str, str]) -> bytes:
+def comparison_png(
+    truth: NDArray[np.uint16], predicted: NDArray[np.uint16], classes: dict[int, str], titles: tuple[str, str]
+) -> bytes:
     """PNG: two label maps `(height, width)` side by side under `titles`, classes named below."""
     with matplotlib.rc_context({"font.family": "sans-serif", "font.size": 9, "figure.facecolor": "white"}):
         height, width = truth.shape

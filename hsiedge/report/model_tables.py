@@ -67,7 +67,9 @@ def card_table(card: Card, file: Path) -> Table:
     table.add_row("classes", ", ".join(f"{entry.id} {entry.name}" for entry in card.classes))
     if card.net:
         options = "".join(f", {name} {value}" for name, value in card.net.options.items())
-        table.add_row("net", f"{card.net.name}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel")
+        table.add_row(
+            "net", f"{card.net.name}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel"
+        )
     if split:
         table.add_row("split", f"{split_words(split)}: {split.train} train, {split.validation} validate, {split.test} test")
         if split.dropped:
@@ -75,13 +77,18 @@ def card_table(card: Card, file: Path) -> Table:
     for entry in card.accuracy:
         seeds = f"seed {entry.seeds[0]}" if len(entry.seeds) == 1 else f"seeds {', '.join(map(str, entry.seeds))}"
         table.add_row(
-            "accuracy", f"OA {entry.oa:.2f} %, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} on {entry.n} {entry.part} pixels, {seeds}"
+            "accuracy",
+            f"OA {entry.oa:.2f} %, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} on {entry.n} {entry.part} pixels, {seeds}",
         )
     for check in card.checks:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in check.figures.items())
         table.add_row("verified", f"{check.step} against {check.against} on {check.patches} patches: {figures}")
     if made:
-        oa = f", OA {made.oa_float:.2f} -> {made.oa_int8:.2f} %" if made.oa_float is not None and made.oa_int8 is not None else ""
+        oa = (
+            f", OA {made.oa_float:.2f} -> {made.oa_int8:.2f} %"
+            if made.oa_float is not None and made.oa_int8 is not None
+            else ""
+        )
         table.add_row(
             "quantization",
             f"recipe {made.recipe}; {made.calibration.get('patches')} calibration patches; on {made.pixels} pixels "

@@ -62,10 +62,11 @@ class Model:
     def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:
         """Label ids `(n,)` of patches `(n, bands, p, p)` in the scene's stored dtype."""
         ids = np.array([entry.id for entry in self.known.classes], np.uint16)
-        return ids[self.logits(patches).argmax(1)]
+        labels: NDArray[np.uint16] = ids[self.logits(patches).argmax(1)]
+        return labels
 
     def check_fits(self, scene: Scene) -> None:
-        """Raises ModelError unless the model takes this scene's bands and dtype, and their classes agree where it has any."""
+        """Raises ModelError unless the model takes this scene's bands and dtype, and knows its classes."""
         card = self.known
         if scene.bands != card.scene.bands:
             raise ModelError(
@@ -104,4 +105,7 @@ def apply_affine(patches: NDArray[Any], affine: Affine) -> NDArray[Any]:
     limits = np.iinfo(target)
     offset = np.asarray(affine.offset, np.float32)[:, None, None]
     scale = np.asarray(affine.scale, np.float32)[:, None, None]
-    return np.clip(np.rint((patches.astype(np.float32) - offset) * scale), limits.min, limits.max).astype(target)
+    integers: NDArray[Any] = np.clip(np.rint((patches.astype(np.float32) - offset) * scale), limits.min, limits.max).astype(
+        target
+    )
+    return integers

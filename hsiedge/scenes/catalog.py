@@ -54,6 +54,29 @@ _SALINAS = _numbered(
     "Vinyard vertical trellis",
 )  # fmt: skip
 
+_INDIAN_PINES = _numbered(
+    "Alfalfa", "Corn-notill", "Corn-mintill", "Corn", "Grass-pasture", "Grass-trees", "Grass-pasture-mowed",
+    "Hay-windrowed", "Oats", "Soybean-notill", "Soybean-mintill", "Soybean-clean", "Wheat", "Woods",
+    "Buildings-Grass-Trees-Drives", "Stone-Steel-Towers",
+)  # fmt: skip
+_PAVIA = _numbered(
+    "Asphalt", "Meadows", "Gravel", "Trees", "Painted metal sheets", "Bare soil", "Bitumen", "Self-blocking bricks",
+    "Shadows",
+)  # fmt: skip
+_PAVIA_CENTRE = _numbered(
+    "Water", "Trees", "Meadows", "Self-blocking bricks", "Bare soil", "Asphalt", "Bitumen", "Tiles", "Shadows",
+)  # fmt: skip
+_KSC = _numbered(
+    "Scrub", "Willow swamp", "Cabbage palm hammock", "Cabbage palm/oak hammock", "Slash pine",
+    "Oak/broadleaf hammock", "Hardwood swamp", "Graminoid marsh", "Spartina marsh", "Cattail marsh", "Salt marsh",
+    "Mud flats", "Water",
+)  # fmt: skip
+_BOTSWANA = _numbered(
+    "Water", "Hippo grass", "Floodplain grasses 1", "Floodplain grasses 2", "Reeds", "Riparian", "Firescar",
+    "Island interior", "Acacia woodlands", "Acacia shrublands", "Acacia grasslands", "Short mopane", "Mixed mopane",
+    "Exposed soils",
+)  # fmt: skip
+
 CATALOG: dict[str, CatalogEntry] = {
     entry.name: entry
     for entry in (
@@ -69,11 +92,7 @@ CATALOG: dict[str, CatalogEntry] = {
                 "ec2f8808710919d566f70f0d4aa885aae1ddfd42b734aba71c5e12ca65450939",
             ),
             labels=RemoteFile("Indian_pines_gt.mat", "indian_pines_gt", f"{_SITE}/c/c4/Indian_pines_gt.mat"),
-            classes=_numbered(
-                "Alfalfa", "Corn-notill", "Corn-mintill", "Corn", "Grass-pasture", "Grass-trees",
-                "Grass-pasture-mowed", "Hay-windrowed", "Oats", "Soybean-notill", "Soybean-mintill", "Soybean-clean",
-                "Wheat", "Woods", "Buildings-Grass-Trees-Drives", "Stone-Steel-Towers",
-            ),  # fmt: skip
+            classes=_INDIAN_PINES,
             aliases=("ip", "indianpines"),
             decoded_sha256="6517a9a51decb662d380875f13b8d1f0d4c1ca465db8609cacde69fc491dbcf9",
         ),
@@ -89,10 +108,7 @@ CATALOG: dict[str, CatalogEntry] = {
                 "28447fa87f7a5797845e9a189c0da85e23b1d06a4ba7361e5ff44efbf834d2fb",
             ),
             labels=RemoteFile("PaviaU_gt.mat", "paviaU_gt", f"{_SITE}/5/50/PaviaU_gt.mat"),
-            classes=_numbered(
-                "Asphalt", "Meadows", "Gravel", "Trees", "Painted metal sheets", "Bare soil", "Bitumen",
-                "Self-blocking bricks", "Shadows",
-            ),  # fmt: skip
+            classes=_PAVIA,
             aliases=("paviau", "pavia_university"),
         ),
         CatalogEntry(
@@ -107,10 +123,7 @@ CATALOG: dict[str, CatalogEntry] = {
                 "b60341da323fd271cd97dd6d7a69514d385ccd7fdfc5a60c4ff5994b047f152e",
             ),
             labels=RemoteFile("Pavia_gt.mat", "pavia_gt", f"{_SITE}/5/53/Pavia_gt.mat"),
-            classes=_numbered(
-                "Water", "Trees", "Meadows", "Self-blocking bricks", "Bare soil", "Asphalt", "Bitumen", "Tiles",
-                "Shadows",
-            ),  # fmt: skip
+            classes=_PAVIA_CENTRE,
             aliases=("paviac", "pavia_center"),
         ),
         CatalogEntry(
@@ -155,11 +168,7 @@ CATALOG: dict[str, CatalogEntry] = {
                 "b1ad011cfdb65c853e4f9f6108ca4774467d87f90a5c23b74ff3a2984a3b4786",
             ),
             labels=RemoteFile("KSC_gt.mat", "KSC_gt", f"{_SITE}/a/a6/KSC_gt.mat"),
-            classes=_numbered(
-                "Scrub", "Willow swamp", "Cabbage palm hammock", "Cabbage palm/oak hammock", "Slash pine",
-                "Oak/broadleaf hammock", "Hardwood swamp", "Graminoid marsh", "Spartina marsh", "Cattail marsh",
-                "Salt marsh", "Mud flats", "Water",
-            ),  # fmt: skip
+            classes=_KSC,
         ),
         CatalogEntry(
             name="botswana",
@@ -173,11 +182,7 @@ CATALOG: dict[str, CatalogEntry] = {
                 "f1603903c844cdc2980550b0180688e8e1a72d4292595d1120e1dec2a80a91c7",
             ),
             labels=RemoteFile("Botswana_gt.mat", "Botswana_gt", f"{_SITE}/5/58/Botswana_gt.mat"),
-            classes=_numbered(
-                "Water", "Hippo grass", "Floodplain grasses 1", "Floodplain grasses 2", "Reeds", "Riparian", "Firescar",
-                "Island interior", "Acacia woodlands", "Acacia shrublands", "Acacia grasslands", "Short mopane",
-                "Mixed mopane", "Exposed soils",
-            ),  # fmt: skip
+            classes=_BOTSWANA,
         ),
     )
 }

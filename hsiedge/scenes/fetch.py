@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hsiedge.errors import DownloadError, HsiedgeError, OutputError
+from hsiedge.errors import DownloadError, HsiedgeError, OutputError, SceneError
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.catalog import CatalogEntry, RemoteFile
 from hsiedge.scenes.scene import open_entry
@@ -23,11 +23,17 @@ def fetch(entry: CatalogEntry, folder: Path, progress: Progress = silent) -> lis
         SceneError: the files are not the scene.
     """
     paths, done = [], 0.0
+    unproven = [file for file in (entry.cube, entry.labels) if file.sha256 is None and not (folder / file.name).exists()]
     for file, share in zip((entry.cube, entry.labels), _MEASURE):
         paths.append(_retrieve(file, folder, lambda part, done=done, share=share: progress(done + share * part)))  # type: ignore[misc]
         done += share
     progress(1.0)
-    open_entry(entry, folder)
+    try:
+        open_entry(entry, folder)
+    except SceneError:
+        for file in unproven:  # a login page in place of the labels must not be found again next time
+            (folder / file.name).unlink(missing_ok=True)
+        raise
     return paths
 
 
@@ -44,14 +50,19 @@ def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
     except HsiedgeError:
         raise
     except requests.RequestException as error:
+        status = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
         raise DownloadError(
-            f"{file.url}: cannot be downloaded ({type(error).__name__}); is there a network? "
+            f"{file.url}: cannot be downloaded ({status}); is there a network? "
             f"A copy of {file.name} in {folder}, $HSIEDGE_DATA or --data-dir serves as well"
         ) from error
     except ValueError as error:  # pooch: the checksum
-        raise DownloadError(f"{file.url}: what arrived is not the official {file.name}, and was thrown away ({error})") from error
+        raise DownloadError(
+            f"{file.url}: what arrived is not the official {file.name}, and was thrown away ({error})"
+        ) from error
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another place with --data-dir") from error
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another place with --data-dir"
+        ) from error
 
 
 class _Bar:

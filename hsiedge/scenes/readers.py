@@ -6,6 +6,7 @@ Each looks at the declared shape first and takes memory only for what can be tru
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
 def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
     with path.open("rb") as file:
         head = file.read(128)
-    if head.startswith(b"MATLAB 7.3") or head.startswith(b"\x89HDF"):
+    if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
         return _read_mat73(path, key, ndim)
     try:
         import scipy.io
@@ -85,7 +86,8 @@ def _read_mat73(path: Path, key: str | None, ndim: int) -> Raster:
     except ImportError as error:
         raise MissingExtraError(f"reading {path.name} (MATLAB v7.3)", "hdf") from error
     with h5py.File(path, "r") as file:
-        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]  # not in another file
+        arrays = {name: file[name] for name in own if isinstance(file[name], h5py.Dataset)}
         name = _choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
         if arrays[name].is_virtual or arrays[name].external:
             raise SceneError(f"{path}: {name} points into other files; copy its data into one")
@@ -124,9 +126,13 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
     header_path = _header_of(path)
     if header_path is None:
         raise SceneError(f"{path}: an ENVI file needs its header beside it ({path.stem}.hdr)")
-    header = envi.read_envi_header(str(header_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of capitals in the header, which it reads all the same
+        header = envi.read_envi_header(str(header_path))
+        image = envi.open(str(header_path), None if path == header_path else str(path))
+    if header["interleave"].lower() not in ("bsq", "bil", "bip"):  # which spectral takes for bsq
+        raise SceneError(f"{header_path}: interleave {header['interleave']!r}: bsq, bil or bip was expected")
     shape = tuple(int(header[name]) for name in ("lines", "samples", "bands"))
-    image = envi.open(str(header_path), None if path == header_path else str(path))
     itemsize = np.dtype(image.dtype).itemsize
     needed = math.prod(shape) * itemsize + int(header.get("header offset", 0))
     data_path = Path(image.filename)
@@ -141,7 +147,7 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
         nodata=_number(header.get("data ignore value")),
         units=str(header.get("data units", "")),
         class_names={index: str(name) for index, name in enumerate(header.get("class names", [])) if index > 0},
-        georeference={name: str(header[name]) for name in ("map info", "coordinate system string") if name in header},
+        georeference={name: _text(header[name]) for name in ("map info", "coordinate system string") if name in header},
     )
 
 
@@ -153,6 +159,11 @@ def _nanometres(header: Mapping[str, Any]) -> tuple[float, ...]:
         return ()
     micrometres = str(header.get("wavelength units", "")).lower().startswith("micro") or max(numbers) < 100
     return tuple(value * 1000 if micrometres else value for value in numbers)
+
+
+def _text(value: str | list[str]) -> str:
+    """A header's value as it stood there: what is in braces has been taken apart at the commas."""
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def _number(text: Any) -> float | None:
@@ -186,7 +197,9 @@ def _fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
 
     needed, free = math.prod(shape) * itemsize, psutil.virtual_memory().available
     if needed > free:
-        raise SceneError(f"{path}: needs {needed >> 20} MiB, {free >> 20} MiB are free; convert it to .npy, which is memory-mapped")
+        raise SceneError(
+            f"{path}: needs {needed >> 20} MiB, {free >> 20} MiB are free; convert it to .npy, which is memory-mapped"
+        )
 
 
 _NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "sparse", "unknown")

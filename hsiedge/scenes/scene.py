@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import warnings
+import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from hsiedge import files
 from hsiedge.errors import SceneError
 from hsiedge.scenes import readers
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
+
+_MAX_FACTS = 1 << 20  # of a pack; those of a 400-band scene take some 10 kB
 
 
 class SceneWarning(UserWarning):
@@ -192,26 +195,34 @@ def _open_packed(path: Path) -> Scene | None:
     if not path.is_file():
         raise SceneError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "facts" not in arrays:
-                return None
-            facts = json.loads(bytes(arrays["facts"]).decode())
-            has_labels = "labels" in arrays
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info.file_size for info in archive.infolist()}
+        if "facts.npy" not in members:
+            return None
+        if members["facts.npy"] > _MAX_FACTS:
+            raise SceneError(f"{path}: its facts take {members['facts.npy']} bytes; this pack was not written by hsiedge")
+        facts = json.loads(readers.read(path, "facts", 1).array.tobytes())
         classes = {int(label): str(title) for label, title in facts["classes"]}
         cube = readers.read(path, "cube", 3)
-        labels = readers.read(path, "labels", 2) if has_labels else None
         raster = readers.Raster(
             cube.array,
             tuple(float(value) for value in facts["wavelengths"]),
-            facts["nodata"],
+            None if facts["nodata"] is None else float(facts["nodata"]),
             str(facts["units"]),
             georeference={str(key): str(value) for key, value in facts["georeference"].items()},
         )
-        return build_scene(str(facts["name"]), raster, labels, classes, facts["official"], str(path))
+        official = facts["official"]
+        if official is not None and not isinstance(official, bool):
+            raise ValueError(f"official: {official!r}")
+        labels = readers.read(path, "labels", 2) if "labels.npy" in members else None
+        scene = build_scene(str(facts["name"]), raster, labels, classes, official, str(path))
     except SceneError:
         raise
     except Exception as error:
         raise SceneError(f"{path}: not a whole scene pack ({error}); make it again with: hsiedge scenes pack") from error
+    if scene.official is False:
+        _warn(scene.source, scene.name)
+    return scene
 
 
 def locate(entry: CatalogEntry, data_dir: Path | None = None) -> Path | None:
@@ -234,7 +245,10 @@ def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
             f"download them with: hsiedge scenes fetch {entry.name}{carried}"
         )
     if place.is_file():
-        return open_scene(place)
+        packed = open_scene(place)
+        if (packed.name, packed.bands, packed.classes) != (entry.name, entry.shape[2], entry.classes):
+            raise SceneError(f"{place}: holds {packed.name}, {packed.bands} bands, not {entry.title} with its classes")
+        return packed
     if (place / entry.cube.name).is_file():
         return open_entry(entry, place)
     cube = readers.read(place / "Indian_pines_corrected.npy")
@@ -257,15 +271,21 @@ def _read_official(file: RemoteFile, folder: Path, ndim: int) -> readers.Raster:
 def _judge(entry: CatalogEntry, scene: Scene, file_sha256: str | None) -> Scene:
     """The scene, marked official or not, with a warning where it is not."""
     if scene.bands != entry.shape[2]:
-        raise SceneError(f"{scene.source}: has {scene.bands} bands, {entry.title} has {entry.shape[2]}; is it the corrected cube?")
+        raise SceneError(
+            f"{scene.source}: has {scene.bands} bands, {entry.title} has {entry.shape[2]}; is it the corrected cube?"
+        )
     official = file_sha256 == entry.cube.sha256 or scene.sha256 == entry.decoded_sha256
     if not official:
-        warnings.warn(
-            f"{scene.source} differs from the official {entry.title}: what is measured on it says nothing of that scene",
-            SceneWarning,
-            stacklevel=4,
-        )
+        _warn(scene.source, entry.title)
     return dataclasses.replace(scene, official=official)
+
+
+def _warn(source: str, title: str) -> None:
+    warnings.warn(
+        f"{source} differs from the official {title}: what is measured on it says nothing of that scene",
+        SceneWarning,
+        stacklevel=5,
+    )
 
 
 def _tensorly() -> Path | None:
@@ -291,7 +311,9 @@ def _finite(source: str, cube: NDArray[Any]) -> None:
 
 def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint16]:
     if labels.shape != shape:
-        raise SceneError(f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {labels.shape[0]} x {labels.shape[1]}")
+        raise SceneError(
+            f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {labels.shape[0]} x {labels.shape[1]}"
+        )
     whole = np.asarray(labels)
     if whole.dtype.kind == "f" and not (np.isfinite(whole).all() and (whole == np.round(whole)).all()):
         raise SceneError(f"{source}: its labels are not whole numbers")

@@ -88,9 +88,7 @@ class Split:
             )
 
 
-def draw(
-    kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACTION, guard: int = DEFAULT_GUARD
-) -> Split:
+def draw(kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACTION, guard: int = DEFAULT_GUARD) -> Split:
     """Draws a `random` or `blocks` split.
 
     Raises:
@@ -199,7 +197,9 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
     dropped = tuple(label for label in scene.classes if label not in kept)
     parts[np.isin(labels, dropped)] = 0
     if len(kept) < 2:
-        raise SplitError(f"{scene.name}: no {guard}-pixel guard fits between its classes; use --split random, or a larger scene")
+        raise SplitError(
+            f"{scene.name}: no {guard}-pixel guard fits between its classes; use --split random, or a larger scene"
+        )
     return Split("blocks", parts, seed, fraction, guard, dropped)
 
 
@@ -228,7 +228,10 @@ def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int
     for label, title in scene.classes.items():
         counts = np.bincount(parts[labels == label], minlength=4)
         if (counts[1:] > 0).any() and not (counts[1:] > 0).all():
-            raise SplitError(f"class {label} ({title}): the masks leave {counts[1]} pixels to train, {counts[2]} to validate, {counts[3]} to test")
+            raise SplitError(
+                f"class {label} ({title}): the masks leave {counts[TRAIN]} pixels to train, "
+                f"{counts[VALIDATION]} to validate, {counts[TEST]} to test"
+            )
     dropped = tuple(label for label in scene.classes if not (parts[labels == label] != 0).any())
     _check_any(scene, parts, "in the masks")
     return Split("masks", parts, seed, None, None, dropped)
@@ -290,9 +293,9 @@ def _assign(
         order = _ranked(seed, label, members[label][opened[block_of[members[label]]]])
         parts[order[:train]] = TRAIN
         parts[order[train : train + validate]] = VALIDATION
-    parts = parts.reshape(labels.shape)
-    parts[(labels != 0) & ~dilate(parts != 0, guard)] = TEST
-    return parts
+    drawn = parts.reshape(labels.shape)
+    drawn[(labels != 0) & ~dilate(drawn != 0, guard)] = TEST
+    return drawn
 
 
 def _sizes(count: int, fraction: float) -> tuple[int, int]:
@@ -334,7 +337,10 @@ def dilate(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     grown = mask
     for axis in (0, 1):
         length = grown.shape[axis]
-        sums = np.concatenate([np.zeros_like(np.take(grown, [0], axis), np.int64), np.cumsum(grown, axis, dtype=np.int64)], axis)
+        reach = min(reach, length)  # a Card may ask for more than an integer holds
+        sums = np.concatenate(
+            [np.zeros_like(np.take(grown, [0], axis), np.int64), np.cumsum(grown, axis, dtype=np.int64)], axis
+        )
         upper = np.minimum(np.arange(length) + reach + 1, length)
         lower = np.maximum(np.arange(length) - reach, 0)
         grown = np.take(sums, upper, axis) > np.take(sums, lower, axis)
@@ -347,7 +353,9 @@ def _round(value: float) -> int:
 
 def _check_fraction(fraction: float) -> None:
     if not 0 < fraction < 1 / (1 + VALIDATION_SHARE):
-        raise OptionError(f"training fraction {fraction:g}: it must lie between 0 and 0.66, for validation takes half as much again")
+        raise OptionError(
+            f"training fraction {fraction:g}: it must lie between 0 and 0.66, for validation takes half as much again"
+        )
 
 
 def _check_any(scene: Scene, parts: NDArray[np.uint8], how: str) -> None:

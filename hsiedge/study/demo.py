@@ -44,15 +44,24 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     shown = [_score(path, scene, folder, watch) for path in models]
     with watch("measuring float and INT8") as tick:
         report = bench(models, progress=lambda share, stage: tick(share))
-    files.write_bytes(folder / "bench.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    files.write_bytes(folder / "bench.json", (report.to_json() + "\n").encode())
     with watch("mapping the whole scene") as tick:
         labels = classify(load(models[-1]), scene.cube, tick)
     accuracy = shown[-1].evaluation.accuracy
     picture = comparison_png(
-        scene.labelled(), labels, scene.classes, ("Indian Pines, ground truth", f"INT8 model, {accuracy.oa:.2f} % of test pixels right")
+        scene.labelled(),
+        labels,
+        scene.classes,
+        ("Indian Pines, ground truth", f"INT8 model, {accuracy.oa:.2f} % of test pixels right"),
     )
     files.write_bytes(folder / "map.png", picture)
-    page = render("Indian Pines, from labelled scene to INT8 model", shown, report.to_json(), picture, "The INT8 model's map beside the ground truth")
+    page = render(
+        "Indian Pines, from labelled scene to INT8 model",
+        shown,
+        report.to_dict(),
+        picture,
+        "The INT8 model's map beside the ground truth",
+    )
     files.write_bytes(folder / "report.html", page.encode())
     say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return [summary_table(shown), *bench_tables(report)]
@@ -75,6 +84,8 @@ def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Pa
 def _score(path: Path, scene: Scene, folder: Path, watch: Watch) -> Shown:
     model = load(path)
     with watch(f"evaluating {model.known.precision}") as tick:
-        result: Evaluation = evaluate(lambda where, pixels: model.predict(where, pixels, tick), scene, split_for(model.known, scene))
+        result: Evaluation = evaluate(
+            lambda where, pixels: model.predict(where, pixels, tick), scene, split_for(model.known, scene)
+        )
     files.write_bytes(folder / f"{path.stem}.eval.json", (json.dumps(result.to_json(path.name), indent=2) + "\n").encode())
     return Shown(path.name, model.known, path.stat().st_size, result)

@@ -106,7 +106,9 @@ def _spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
 def _with_validation(card: Card, classifier: Classifier, scene: Scene, split: Split) -> Card:
     pixels = split.pixels(VALIDATION)
     ids = np.array([entry.id for entry in card.classes])
-    predicted = [ids[predict_logits(classifier, patches).argmax(1).numpy()] for _, patches in batches(scene.cube, pixels, card.patch)]
+    predicted = [
+        ids[predict_logits(classifier, patches).argmax(1).numpy()] for _, patches in batches(scene.cube, pixels, card.patch)
+    ]
     result = accuracy(confusion_matrix(scene.labelled().ravel()[pixels], np.concatenate(predicted), list(ids)))
     facts = AccuracyFacts("validation", result.n, result.oa, result.aa, result.kappa, split.kind, [split.seed])
     return replace(card, accuracy=[facts])

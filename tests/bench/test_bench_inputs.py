@@ -110,7 +110,9 @@ def test_shapes_that_do_not_fit(name: str, shapes: Any, error: type[Exception], 
 
 
 def test_fixed_batch() -> None:
-    found = {name: fixed_batch(load(DATA / f"{name}.onnx", 1)) for name in ("float", "float_batch1", "scene", "stranger", "hungry")}
+    found = {
+        name: fixed_batch(load(DATA / f"{name}.onnx", 1)) for name in ("float", "float_batch1", "scene", "stranger", "hungry")
+    }
     assert found == {"float": None, "float_batch1": 1, "scene": 1, "stranger": None, "hungry": 1}
 
 

@@ -72,9 +72,9 @@ def _stranger() -> onnx.GraphProto:
 
 
 def _hungry() -> onnx.GraphProto:
-    """`x` (1, 1) float32, spread over 64 MiB, and its maximum: needs them at each run, and has no weights."""
-    nodes = [helper.make_node("Expand", ["x", "shape"], ["wide"]), helper.make_node("ReduceMax", ["wide"], ["y"], axes=[1])]
-    shape = [numpy_helper.from_array(np.array([1, 16 << 20]), "shape")]
+    """`x` (1, 1) float32, spread over 64 MiB, and their first: needs them at each run, and has no weights."""
+    nodes = [helper.make_node("Expand", ["x", "shape"], ["wide"]), helper.make_node("Gather", ["wide", "first"], ["y"], axis=1)]
+    shape = [numpy_helper.from_array(np.array([1, 16 << 20]), "shape"), numpy_helper.from_array(np.array([0]), "first")]
     return helper.make_graph(nodes, "hungry", [_value("x", 1, [1, 1])], [_value("y", 1, [1, 1])], shape)
 
 

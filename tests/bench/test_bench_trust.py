@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hsiedge.bench.compare import compare
+from hsiedge.bench.device import DeviceFacts
+from hsiedge.bench.measure import ModelFile, OtherLoad, Plan, Sample
+from hsiedge.bench.trust import warnings_of
+
+FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {
+    "machine": "x86_64",
+    "instruction_sets": ["avx2", "avx512_vnni"],
+    "cores_usable": 4,
+    "governor": "performance",
+    "throttle_reasons": [],
+}
+CALM = [np.full(20, 10.0) for _ in range(10)]
+
+
+def sample(rounds: list[NDArray[np.float64]], name: str = "a.onnx", load: OtherLoad | None = None, **opened: Any) -> Sample:
+    described = {"precision": "float32", "batch": 1, "pixels_per_run": 1, "clock_ms": 1e-4, **opened}
+    return Sample(ModelFile(Path(name), 1, ""), described, rounds, load or OtherLoad(0.0, 0.0))
+
+
+def found(rounds: list[NDArray[np.float64]], threads: int = 4, facts: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    return warnings_of(sample(rounds, **more), DeviceFacts(**(FACTS | (facts or {}))), threads)
+
+
+def test_a_calm_run_is_trusted() -> None:
+    assert found(CALM) == []
+    assert found(CALM, facts={"governor": None, "cores_usable": None, "instruction_sets": None}, precision="int8") == []
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.09, False), (0.12, True)])
+def test_spread_of_the_rounds(spread: float, warned: bool) -> None:
+    signs = [1, -1, -1, 1, 1, -1, -1, 1, 1, -1]
+    rounds = [np.full(20, 10 * (1 + sign * spread * 0.95)) for sign in signs]
+    assert any("unstable" in line for line in found(rounds)) is warned
+
+
+def test_one_round_far_from_the_rest() -> None:
+    lines = found([*CALM[:5], np.full(20, 18.0), *CALM[:4]])
+    assert "one round lies 67 % above the mean" in lines
+
+
+def test_a_long_tail() -> None:
+    rounds = [np.concatenate([np.full(95, 1.0), np.full(5, 2.5)]) for _ in range(10)]
+    assert found(rounds) == ["1 run in 100 takes 2.5 times the median or longer"]
+
+
+@pytest.mark.parametrize(("last", "says"), [(12.0, "20% longer"), (8.0, "20% less"), (10.5, None)])
+def test_drift(last: float, says: str | None) -> None:
+    lines = found([*CALM[:7], *(np.full(20, last) for _ in range(3))])
+    assert [line for line in lines if "drift" in line] == (
+        [f"drift: the last third took {says} than the first"] if says else []
+    )
+
+
+def test_too_short() -> None:
+    assert "too short to time: reading the clock is 2% of a run; raise --batch" in found(
+        [np.full(20000, 0.01)] * 10, clock_ms=2e-4
+    )
+    assert found([np.full(2, 10.0)] * 10) == ["timed for 0.2 s in all; raise --seconds"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "more", "says"),
+    [
+        ({"throttle_reasons": ["under-voltage"]}, {}, "held back: under-voltage"),
+        ({"cores_usable": 2}, {}, "4 threads on 2 usable cores"),
+        ({"governor": "powersave"}, {}, "governor is powersave"),
+        ({"instruction_sets": ["avx2"]}, {"precision": "int8"}, "without VNNI or AMX"),
+        ({"instruction_sets": ["asimd"], "machine": "aarch64"}, {"precision": "int8"}, "without the dot product"),
+        ({}, {"load": OtherLoad(0.8, 0.0)}, "other programs kept 0.8 cores busy"),
+        ({}, {"load": OtherLoad(None, 0.1)}, "the host took 0.10 cores away"),
+    ],
+)
+def test_the_device(facts: dict[str, Any], more: dict[str, Any], says: str) -> None:
+    (line,) = found(CALM, facts=facts, **more)
+    assert says in line
+
+
+def test_float_needs_no_dot_product() -> None:
+    assert found(CALM, facts={"instruction_sets": ["avx2"]}) == []
+    assert found(CALM, facts={"instruction_sets": ["avx2", "amx_int8"]}, precision="int8") == []
+
+
+def test_comparison_is_by_round_with_the_float_model() -> None:
+    noise = np.linspace(1, 3, 10)
+    slow = sample([np.full(5, 10 * value) for value in noise], "f.onnx")
+    fast = sample([np.full(5, 4 * value) for value in noise], "q.onnx", precision="int8")
+    (entry,) = compare([fast, slow])
+    assert (entry.model, entry.baseline) == ("q.onnx", "f.onnx")
+    assert (entry.ratio, entry.low, entry.high) == pytest.approx((2.5, 2.5, 2.5))
+
+
+def test_comparison_is_by_pixel_and_within_a_batch() -> None:
+    whole = sample(CALM, "scene.onnx", pixels_per_run=100)
+    single = sample(CALM, "patch.onnx")
+    assert compare([single, whole])[0].ratio == pytest.approx(100)
+    assert compare([single, sample(CALM, batch=2)]) == []
+    assert compare([]) == []
+
+
+def test_plan_has_more_rounds_where_they_would_be_long() -> None:
+    assert Plan(20, 2.0, 1, (), 0).rounds == 10
+    assert Plan(20, 60.0, 1, (), 0).rounds == 120

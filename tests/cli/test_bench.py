@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hsiedge.bench.device import DeviceFacts
+from hsiedge.bench.results import Comparison, Latency, OperatorTime, Profile, Report, Result, Sustained, Window
+from hsiedge.cli.bench import parse_duration
+from hsiedge.errors import OptionError
+from hsiedge.report.bench_tables import bench_tables
+
+DATA = Path(__file__).parents[1] / "bench" / "data"
+QUICK = ["--runs", "20", "--seconds", "0.02", "--threads", "1"]
+
+
+def run(*arguments: str, folder: Path = DATA) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hsiedge.cli.main", "bench", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_json_alone_on_stdout() -> None:
+    done = run("float.onnx", "int8.onnx", "--batch", "1", "--json", "-", *QUICK)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [entry["model"] for entry in data["results"]] == ["float.onnx", "int8.onnx"]
+
+
+def test_tables_on_stdout_and_json_in_a_file(tmp_path: Path) -> None:
+    done = run("float.onnx", "--batch", "1", "--batch", "8", "--ops", "--json", str(tmp_path / "r.json"), *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "float.onnx" in done.stdout
+    assert "Conv" in done.stdout
+    assert done.stderr == ""
+    assert [entry["batch"] for entry in json.loads((tmp_path / "r.json").read_text())["results"]] == [1, 8]
+
+
+def test_without_models_the_newest_here_are_taken(tmp_path: Path) -> None:
+    for name in ("float.onnx", "int8.onnx"):
+        shutil.copy(DATA / name, tmp_path)
+    done = run("--batch", "1", "--json", "-", *QUICK, folder=tmp_path)
+    assert [entry["model"] for entry in json.loads(done.stdout)["results"]] == ["float.onnx", "int8.onnx"]
+    assert "float.onnx" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["float.onnx", "--runtime", "tvm"], "--runtime tvm"),
+        (["none.onnx"], "none.onnx: no such file"),
+        (["float.onnx", "--batch", "0"], "--batch 0"),
+        (["float.onnx", "--duration", "soon"], "--duration soon"),
+        (["stranger.onnx"], "--shape a="),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
+def test_parse_duration() -> None:
+    assert [parse_duration(text) for text in ("90", "90s", "10m", "1.5h")] == [90, 90, 600, 5400]
+    for text in ("", "m", "0s", "-1s", "1d"):
+        with pytest.raises(OptionError, match="--duration"):
+            parse_duration(text)
+
+
+def example(names: tuple[str, str], **facts: Any) -> Report:
+    device = DeviceFacts(
+        **dict.fromkeys(DeviceFacts.__dataclass_fields__)
+        | {"machine": "aarch64", "board": "Raspberry Pi 5", "cpu": "Cortex-A76", "python": "3.11", "container": False}
+        | {"throttle_reasons": [], "cores_logical": 4, "cores_usable": 4, **facts}
+    )
+    latency = Latency(0.01234, 1.5, 123.4, 1, 1, 1, 1, 1)
+    common: dict[str, Any] = {"kind": "patch", "runtime": "ort", "provider": "CPU", "threads": 4, "input_dtype": "uint16"}
+    common |= {"input_shape": [], "load_ms": 3.2, "first_ms": 1.0, "memory_source": "VmHWM", "path": "", "sha256": ""}
+    results = [
+        Result(
+            **common,
+            pixels_per_run=batch,
+            model=name,
+            precision=precision,
+            file_bytes=size,
+            batch=batch,
+            latency_ms=latency,
+            pixels_per_s=1.25e6,
+            memory_mib=12.34,
+            warnings=["shared", *(["own"] if (batch, precision) == (256, "int8") else [])],
+        )
+        for name, precision, size in zip(names, ("float32", "int8"), (660601, 187832))
+        for batch in (1, 256)
+    ]
+    comparison = Comparison(names[1], "int8", names[0], "float32", 256, 2.314, 2.25, 2.38, 10)
+    window = Window(0.0, 30.0, 5e3, 0.2, 61.5, 2400.0, ["soft temperature limit"])
+    operators = [OperatorTime(f"Op{index}", "Op", "CPUExecutionProvider", 1, 1.0, 5.0) for index in range(20)]
+    sustained = Sustained(names[0], "float32", 256, 0.91, [window])
+    return Report(device, results, [comparison], [sustained], [Profile(names[0], "float32", 1, 50, 20.0, 1.0, operators, [])])
+
+
+def shown(report: Report, width: int) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False).print(*bench_tables(report, width), sep="\n")
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_tables_fit_the_terminal_and_keep_every_figure(width: int) -> None:
+    names = ("indian_pines-cnn2d-random-s0.onnx", "indian_pines-cnn2d-random-s0-int8.onnx")
+    lines = shown(example(names), width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    assert "Raspberry Pi 5 (Cortex-A76) · 4 of 4 cores" in text
+    assert "INT8 is 2.31x (2.25..2.38) as fast as float32 at batch 256" in text
+    row = [line for line in lines if "645 KiB" in line]
+    assert [line.split()[1:] for line in row] == [
+        ["645", "KiB", "float32", "1", "0.0123", "1.50", "123", "1.25", "M", "12.3", "3.20"]
+    ]
+    assert "The last window ran at 91.0 % of the rate of the first." in text
+    assert "8 others" in text
+    assert all(name in text for name in names)
+    assert row[0].split()[0] == ("A" if width < 120 else names[0])  # a letter stands for a name that does not fit
+
+
+def test_warnings_that_all_share_are_said_once() -> None:
+    lines = shown(example(("a.onnx", "b.onnx")), 120)
+    assert [line.strip() for line in lines[-2:]] == ["all: shared", "b.onnx, batch 256: own"]
+
+
+def test_markup_in_a_file_name_is_text() -> None:
+    assert any("[red]a.onnx" in line for line in shown(example(("[red]a.onnx", "b[/].onnx")), 120))
+
+
+def test_help_imports_no_numpy() -> None:
+    code = "import sys; from hsiedge.cli import bench; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_names_every_option() -> None:
+    text = run("--help").stdout
+    for option in ("runtime", "batch", "threads", "runs", "seconds", "duration", "ops", "shape", "seed", "json"):
+        assert re.search(rf"--{option}\b", text), option

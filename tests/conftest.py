@@ -1,0 +1,106 @@
+"""What all tests share: an empty cache, the real scenes, and models small enough to be worked out by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.card import KEY, Card, ClassFacts, SceneFacts
+from hsiedge.scenes.scene import Scene, open_scene
+
+try:
+    from hypothesis import settings
+except ImportError:  # the device wing's tests run without it
+    pass
+else:
+    settings.register_profile("hsiedge", deadline=None, database=None, derandomize=True)
+    settings.load_profile("hsiedge")
+
+IDS = (1, 10, 11, 14)  # with gaps, as in Salinas-A
+BANDS = 5
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the scenes that a user has fetched, or leaves one there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("HSIEDGE_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data that lies beside the checkout."""
+    folder = Path(os.environ.get("HSIEDGE_SHARED") or Path(__file__).parents[2] / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"needs ../shared, which is not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def indian_pines() -> Scene:
+    """The real one, whole."""
+    pytest.importorskip("tensorly", reason="tensorly carries Indian Pines, and is not installed")
+    return open_scene("indian_pines")
+
+
+@pytest.fixture
+def tiny_scene() -> Scene:
+    """40 x 30 pixels, five bands, the classes 1, 10, 11, 14 in patches with unlabelled ones between; made without a library's dice."""
+    rows, columns = np.mgrid[0:40, 0:30]
+    labels = np.array((0, *IDS), np.uint16)[(rows // 8 + 3 * (columns // 6)) % 5]
+    counts = (rows[..., None] * 131 + columns[..., None] * 71 + np.arange(BANDS) * 977 + labels[..., None] * 53) % 1000
+    return Scene("tiny", counts.astype(np.uint16), labels, {label: f"class {label}" for label in IDS})
+
+
+def card_for(scene: Scene, patch: int, **changes: Any) -> Card:
+    """A Card of a patch graph for `scene`."""
+    facts = SceneFacts(scene.name, scene.sha256, None, scene.bands, str(scene.cube.dtype))
+    classes = [ClassFacts(label, title) for label, title in scene.classes.items()]
+    values = {"kind": "patch", "scene": facts, "classes": classes, "patch": patch, "created": "2026-01-01T00:00:00.000000+00:00"}
+    return Card(**{**values, **changes})
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
+    """Writes a real ONNX model, one convolution over the patch, its Card inside; gives its path and weights `(c, b, p, p)`.
+
+    `card` may be a Card, any text in its place, or None.
+    """
+    onnx = pytest.importorskip("onnx", reason="onnx makes the models of this test, and is not installed")
+
+    def make(card: Card | str | None, patch: int = 3, bands: int = BANDS, outputs: int = len(IDS)) -> tuple[Path, np.ndarray]:
+        weights = np.random.default_rng(patch).normal(0, 1, (outputs, bands, patch, patch)).astype(np.float32)
+        weights -= weights.mean((1, 2, 3), keepdims=True)
+        nodes = [
+            onnx.helper.make_node("Cast", ["x"], ["f"], to=onnx.TensorProto.FLOAT),
+            onnx.helper.make_node("Conv", ["f", "w"], ["m"]),
+            onnx.helper.make_node("Flatten", ["m"], ["y"]),
+        ]
+        graph = onnx.helper.make_graph(
+            nodes,
+            "tiny",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT16, ["N", bands, patch, patch])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", outputs])],
+            [onnx.numpy_helper.from_array(weights, "w")],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+        if card is not None:
+            onnx.helper.set_model_props(model, {KEY: card.to_json() if isinstance(card, Card) else card})
+        onnx.checker.check_model(model)
+        path = tmp_path / f"tiny{len(list(tmp_path.glob('*.onnx')))}.onnx"
+        onnx.save(model, str(path))
+        return path, weights
+
+    return make
+
+
+@pytest.fixture
+def make_card() -> Callable[..., Card]:
+    return card_for

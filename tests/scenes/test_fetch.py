@@ -1,0 +1,193 @@
+"""Downloads, from a real server on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hsiedge.errors import DownloadError, HsiedgeError, OutputError, SceneError
+from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile
+from hsiedge.scenes.fetch import fetch
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pooch leaves it to the garbage collector
+SHAPE = (16, 12, 200)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `promised` is how many bytes more than that it says a file has."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.promised = 0
+        self.asked: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[1]
+        self.server.asked.append(name)
+        if name not in self.server.files:
+            self.send_error(404)
+            return
+        body = self.server.files[name]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) + self.server.promised))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    gc.collect()
+
+
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    cube = np.random.default_rng(0).integers(900, 9000, SHAPE, np.uint16)
+    return cube, (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint8) % 17).reshape(SHAPE[:2])
+
+
+def encode(key: str, array: np.ndarray, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "mat":
+        pytest.importorskip("scipy.io", reason="scipy writes .mat, and is not installed").savemat(buffer, {key: array})
+    else:
+        np.savez(buffer, **{key: array})
+    return buffer.getvalue()
+
+
+def offered(server: Server, kind: str = "npz") -> CatalogEntry:
+    """Indian Pines in the small, on the server; as on the official site, only the cube's checksum is known."""
+    real, (cube, labels) = CATALOG["indian_pines"], arrays()
+    address = f"http://127.0.0.1:{server.server_port}"
+    remote = []
+    for file, array in ((real.cube, cube), (real.labels, labels)):
+        name = f"{file.name[:-4]}.{kind}"
+        server.files[name] = encode(file.key, array, kind)
+        sha256 = hashlib.sha256(server.files[name]).hexdigest() if file is real.cube else None
+        remote.append(RemoteFile(name, file.key, f"{address}/{name}", sha256))
+    return dataclasses.replace(real, cube=remote[0], labels=remote[1], shape=SHAPE, decoded_sha256=None)
+
+
+def fails(error: type[HsiedgeError], match: str, entry: CatalogEntry, folder: Path) -> None:
+    with pytest.raises(error, match=match) as caught:
+        fetch(entry, folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["mat", "npz"])
+def test_arrives_whole_with_progress(server: Server, tmp_path: Path, kind: str) -> None:
+    entry, ticks = offered(server, kind), []
+    paths = fetch(entry, tmp_path / "new" / "folder", ticks.append)
+    assert [path.read_bytes() for path in paths] == [server.files[file.name] for file in (entry.cube, entry.labels)]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(server.files)
+    assert ticks[-1] == 1.0
+    assert len([tick for tick in ticks if 0 < tick < 0.97]) > 10
+    assert all(0 <= tick <= 1 for tick in ticks)
+
+
+def test_progress_never_falls_back(server: Server, tmp_path: Path) -> None:
+    ticks: list[float] = []
+    fetch(offered(server), tmp_path, ticks.append)
+    assert ticks == sorted(ticks)
+
+
+def test_a_second_time_downloads_nothing(server: Server, tmp_path: Path) -> None:
+    entry, ticks = offered(server), []
+    fetch(entry, tmp_path)
+    assert server.asked == [entry.cube.name, entry.labels.name]
+    fetch(entry, tmp_path, ticks.append)
+    assert len(server.asked) == 2
+    assert ticks[-1] == 1.0
+
+
+def test_a_damaged_copy_is_replaced(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    fetch(entry, tmp_path)
+    (tmp_path / entry.cube.name).write_bytes(b"damaged")
+    fetch(entry, tmp_path)
+    assert (tmp_path / entry.cube.name).read_bytes() == server.files[entry.cube.name]
+
+
+def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    server.files[entry.cube.name] += b"more"
+    fails(DownloadError, "not the official Indian_pines_corrected.npz, and was thrown away", entry, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["cube", "labels"])
+def test_connection_lost_halfway(server: Server, tmp_path: Path, which: str) -> None:
+    entry = offered(server)
+    if which == "labels":
+        fetch(entry, tmp_path)
+        (tmp_path / entry.labels.name).unlink()
+    server.promised = 1000
+    fails(DownloadError, "cannot be downloaded", entry, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ([entry.cube.name] if which == "labels" else [])
+
+
+def test_not_found(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    del server.files[entry.cube.name]
+    fails(DownloadError, "cannot be downloaded .HTTP 404", entry, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_listens(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    gone = dataclasses.replace(entry.cube, url=f"http://127.0.0.1:{port}/{entry.cube.name}")
+    fails(DownloadError, "is there a network.*HSIEDGE_DATA or --data-dir", dataclasses.replace(entry, cube=gone), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_login_page_in_place_of_the_labels_does_not_stay(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    right, server.files[entry.labels.name] = server.files[entry.labels.name], b"<html>please log in</html>" * 9
+    fails(SceneError, "Indian_pines_gt", entry, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [entry.cube.name]
+    server.files[entry.labels.name] = right
+    fetch(entry, tmp_path)
+
+
+def test_labels_that_somebody_put_there_stay(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    (tmp_path / entry.labels.name).write_bytes(b"my own, and wrong")
+    fails(SceneError, "Indian_pines_gt", entry, tmp_path)
+    assert (tmp_path / entry.labels.name).read_bytes() == b"my own, and wrong"
+
+
+def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+    entry = offered(server)
+    (tmp_path / "file").write_text("in its place")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        fails(OutputError, "cannot write to .*--data-dir", entry, folder)
+    assert (tmp_path / "file").read_text() == "in its place"
+    assert server.asked == []

@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import io
+import pickle
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.errors import HsiedgeError, MissingExtraError, SceneError
+from hsiedge.scenes import readers
+
+CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 257
+LABELS = np.array([[0, 1, 2, 2, 1, 0]] * 4, np.uint8)
+HUGE = (1 << 20, 1 << 20, 1 << 10)  # 2 PiB of 16-bit counts
+
+
+@pytest.fixture
+def scipy_io() -> Any:
+    return pytest.importorskip("scipy.io", reason="scipy writes .mat v5, and is not installed")
+
+
+@pytest.fixture
+def h5py() -> Any:
+    return pytest.importorskip("h5py", reason="h5py writes .mat v7.3, and is not installed")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Fails a test that takes more than 64 MiB."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def refused(path: Path, match: str, key: str | None = None, ndim: int = 3) -> None:
+    with pytest.raises(SceneError, match=match) as caught:
+        readers.read(path, key, ndim)
+    assert path.stem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def write_mat73(h5py: Any, path: Path, **arrays: np.ndarray) -> Path:
+    """As MATLAB does: 512 bytes before the HDF5 that say so, and the axes reversed."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array.T)
+    with path.open("r+b") as raw:
+        text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  5 10:00:00 2026 HDF5 schema 1.00 ."
+        raw.write(text.ljust(116) + bytes(8) + b"\x00\x02IM")
+    return path
+
+
+def write_envi(
+    folder: Path, cube: np.ndarray, interleave: str = "bip", extra: str = "", offset: int = 0, data: bytes | None = None, **changes: Any
+) -> Path:
+    """A header and its data, by hand."""
+    order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
+    codes = {"u1": 1, "i2": 2, "i4": 3, "f4": 4, "f8": 5, "u2": 12, "c8": 6}
+    fields = {
+        "samples": cube.shape[1],
+        "lines": cube.shape[0],
+        "bands": cube.shape[2],
+        "header offset": offset,
+        "data type": codes[cube.dtype.str[1:]],
+        "interleave": interleave,
+        "byte order": int(cube.dtype.str[0] == ">"),
+        **changes,
+    }
+    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
+    header = folder / "flight.hdr"
+    header.write_text("\n".join(["ENVI", *lines, extra]) + "\n")
+    (folder / "flight.img").write_bytes(bytes(offset) + cube.transpose(order).tobytes() if data is None else data)
+    return header
+
+
+class TestMat:
+    def test_v5(self, tmp_path: Path, scipy_io: Any) -> None:
+        path = tmp_path / "a.mat"
+        scipy_io.savemat(path, {"cube": CUBE, "gt": LABELS, "note": "text", "cell": np.array([1, "a"], object)}, do_compression=True)
+        assert (readers.read(path).array == CUBE).all()
+        assert readers.read(path).array.dtype == np.uint16
+        assert (readers.read(path, "gt", 2).array == LABELS).all()
+
+    def test_wrong_key_lists_what_there_is(self, tmp_path: Path, scipy_io: Any) -> None:
+        path = tmp_path / "a.mat"
+        scipy_io.savemat(path, {"paviaU": CUBE, "other": CUBE[1:]})
+        refused(path, r"no variable 'pavia'; it has paviaU 4x6x3, other 3x6x3", "pavia")
+        refused(path, r"--cube-key; it has paviaU 4x6x3, other 3x6x3")
+        refused(path, r"--labels-key", ndim=2)
+        refused(path, r"2 dimensions was expected, this one is \(4, 6, 3\)", "paviaU", ndim=2)
+        scipy_io.savemat(path, {"text": "no numbers"})
+        refused(path, "it has no arrays")
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    def test_truncated_anywhere(self, tmp_path: Path, scipy_io: Any, compressed: bool) -> None:
+        path = tmp_path / "a.mat"
+        scipy_io.savemat(path, {"cube": np.random.default_rng(0).integers(0, 9999, (9, 9, 5))}, do_compression=compressed)
+        whole = path.read_bytes()
+        for length in (0, 1, 100, 128, 130, 140, 200, len(whole) // 2, len(whole) - 9):
+            path.write_bytes(whole[:length])
+            refused(path, "cannot be read|has no arrays|no arrays")
+
+    def test_not_a_mat(self, tmp_path: Path) -> None:
+        pytest.importorskip("scipy", reason="scipy reads .mat, and is not installed")
+        path = tmp_path / "a.mat"
+        for content in (b"<html>404 Not Found</html>" * 20, b"\x00" * 500, bytes(range(256)) * 8):
+            path.write_bytes(content)
+            refused(path, "cannot be read|no arrays")
+
+    def test_declares_more_than_there_can_be(self, tmp_path: Path, scipy_io: Any, little_memory: None) -> None:
+        path = tmp_path / "a.mat"
+        scipy_io.savemat(path, {"cube": CUBE})
+        dimensions = np.array(CUBE.shape, "<i4").tobytes()
+        whole = path.read_bytes()
+        assert whole.count(dimensions) == 1
+        path.write_bytes(whole.replace(dimensions, np.array([2**30, 2**30, 7], "<i4").tobytes()))
+        refused(path, "MiB are free")
+        path.write_bytes(whole.replace(dimensions, np.array([400, 600, 30], "<i4").tobytes()))
+        refused(path, "cannot be read")
+
+    def test_complex_and_strings_are_no_counts(self, tmp_path: Path, scipy_io: Any) -> None:
+        path = tmp_path / "a.mat"
+        scipy_io.savemat(path, {"cube": CUBE * 1j})
+        refused(path, "holds complex128, not numbers")
+
+    def test_without_scipy_names_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
+        path = tmp_path / "a.mat"
+        path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(128))
+        with pytest.raises(MissingExtraError, match=r"hsiedge\[mat\]"):
+            readers.read(path)
+
+
+class TestMat73:
+    def test_axes_come_back_in_order(self, tmp_path: Path, h5py: Any) -> None:
+        path = write_mat73(h5py, tmp_path / "a.mat", cube=CUBE, gt=LABELS)
+        assert path.read_bytes()[512:520] == b"\x89HDF\r\n\x1a\n"
+        assert (readers.read(path).array == CUBE).all()
+        assert (readers.read(path, ndim=2).array == LABELS).all()
+        assert readers.read(path).array.dtype == np.uint16
+
+    def test_wrong_key(self, tmp_path: Path, h5py: Any) -> None:
+        refused(write_mat73(h5py, tmp_path / "a.mat", cube=CUBE), "no variable 'x'; it has cube 3x6x4", "x")
+
+    def test_truncated(self, tmp_path: Path, h5py: Any) -> None:
+        path = write_mat73(h5py, tmp_path / "a.mat", cube=np.tile(CUBE, (20, 20, 5)))
+        whole = path.read_bytes()
+        for length in (300, 600, 1500, len(whole) // 2):
+            path.write_bytes(whole[:length])
+            refused(path, "cannot be read")
+
+    def test_declares_more_than_there_can_be(self, tmp_path: Path, h5py: Any, little_memory: None) -> None:
+        path = tmp_path / "a.mat"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("cube", HUGE, "u2", chunks=(64, 64, 8))
+        refused(path, "MiB are free")
+
+    def test_points_into_other_files(self, tmp_path: Path, h5py: Any) -> None:
+        secret, path = tmp_path / "secret.bin", tmp_path / "a.mat"
+        secret.write_bytes(CUBE.tobytes())
+        with h5py.File(path, "w") as file:
+            file.create_dataset("cube", CUBE.shape, "u2", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+        refused(path, "points into other files")
+        with h5py.File(tmp_path / "source.h5", "w") as file:
+            file["cube"] = CUBE
+        layout = h5py.VirtualLayout(CUBE.shape, "u2")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "source.h5"), "cube", CUBE.shape)
+        with h5py.File(path, "w") as file:
+            file.create_virtual_dataset("cube", layout)
+        refused(path, "points into other files")
+        with h5py.File(path, "w") as file:
+            file["cube"] = h5py.ExternalLink(str(tmp_path / "source.h5"), "cube")
+        refused(path, "no arrays")
+        refused(path, "has no variable", "cube")
+
+    def test_references_are_no_counts(self, tmp_path: Path, h5py: Any) -> None:
+        path = tmp_path / "a.mat"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("cube", (2, 2, 2), h5py.ref_dtype)
+        refused(path, "not numbers|cannot be read")
+
+    def test_without_h5py_names_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+        path = tmp_path / "a.mat"
+        path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512))
+        with pytest.raises(MissingExtraError, match=r"hsiedge\[hdf\]"):
+            readers.read(path)
+
+
+class TestNumpy:
+    def test_npy_is_memory_mapped(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", CUBE)
+        array = readers.read(tmp_path / "a.npy").array
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        assert (array == CUBE).all()
+
+    def test_npz(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.npz"
+        np.savez_compressed(path, cube=CUBE, gt=LABELS)
+        assert (readers.read(path).array == CUBE).all()
+        assert (readers.read(path, "gt", 2).array == LABELS).all()
+        refused(path, "no variable 'nothing'; it has cube 4x6x3, gt 4x6", "nothing")
+
+    def test_pickles_are_refused_unopened(self, tmp_path: Path) -> None:
+        trap = _Trap(tmp_path / "sprung")
+        (tmp_path / "a.npy").write_bytes(pickle.dumps(trap))
+        refused(tmp_path / "a.npy", "cannot be read")
+        objects = np.empty((2, 2, 2), object)
+        objects[:] = trap
+        np.save(tmp_path / "b.npy", objects)
+        refused(tmp_path / "b.npy", "cannot be read")
+        np.savez(tmp_path / "c.npz", cube=objects)
+        refused(tmp_path / "c.npz", "cannot be read")
+        assert not (tmp_path / "sprung").exists()
+        pickle.loads(pickle.dumps(trap))
+        assert (tmp_path / "sprung").exists()  # the trap works
+
+    @pytest.mark.parametrize("array", [CUBE * 1j, CUBE.astype(str), CUBE.astype("M8[s]"), CUBE > 3])
+    def test_no_counts(self, tmp_path: Path, array: np.ndarray) -> None:
+        np.save(tmp_path / "a.npy", array)
+        refused(tmp_path / "a.npy", "not numbers")
+
+    @pytest.mark.parametrize("shape", [(4,), (4, 6), (4, 6, 3, 1), (0, 6, 3), ()])
+    def test_other_dimensions(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        np.save(tmp_path / "a.npy", np.zeros(shape, np.uint16))
+        refused(tmp_path / "a.npy", "3 dimensions was expected|cannot be read")
+
+    @pytest.mark.parametrize("shape", [HUGE, (2**62, 2**62, 2**62), (2**31, 2**31, 4)])
+    def test_declares_more_than_there_is(self, tmp_path: Path, shape: tuple[int, ...], little_memory: None) -> None:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_2_0(header, {"descr": "<u2", "fortran_order": False, "shape": shape})
+        (tmp_path / "a.npy").write_bytes(header.getvalue() + bytes(100))
+        refused(tmp_path / "a.npy", "cannot be read")
+        with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+            archive.writestr("cube.npy", header.getvalue() + bytes(100))
+        refused(tmp_path / "b.npz", "MiB are free")
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", CUBE)
+        np.savez(tmp_path / "b.npz", cube=CUBE)
+        for name in ("a.npy", "b.npz"):
+            whole = (tmp_path / name).read_bytes()
+            for length in (0, 5, 40, len(whole) - 20):
+                (tmp_path / name).write_bytes(whole[:length])
+                refused(tmp_path / name, "cannot be read")
+
+    def test_npz_member_shorter_than_its_header_says(self, tmp_path: Path) -> None:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<u2", "fortran_order": False, "shape": (50, 50, 9)})
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("cube.npy", header.getvalue() + bytes(100))
+        refused(tmp_path / "a.npz", "cannot be read")
+
+
+class TestEnvi:
+    @pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+    @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", ">f4", "<f8", "|u1"])
+    def test_interleaves_and_byte_orders_agree(self, tmp_path: Path, interleave: str, dtype: str) -> None:
+        cube = (CUBE // 257).astype(dtype)
+        raster = readers.read(write_envi(tmp_path, cube, interleave))
+        assert isinstance(raster.array, np.memmap)
+        assert not raster.array.flags.writeable
+        assert raster.array.dtype == np.dtype(dtype)
+        assert (raster.array == cube).all()
+
+    def test_what_the_spectral_package_writes(self, tmp_path: Path) -> None:
+        import spectral.io.envi as envi
+
+        envi.save_image(str(tmp_path / "a.hdr"), CUBE, interleave="bil", metadata={"wavelength": [400.5, 500, 600]})
+        raster = readers.read(tmp_path / "a.hdr")
+        assert (raster.array == CUBE).all()
+        assert raster.wavelengths == (400.5, 500, 600)
+
+    def test_by_the_name_of_its_data(self, tmp_path: Path) -> None:
+        header = write_envi(tmp_path, CUBE)
+        assert (readers.read(tmp_path / "flight.img").array == CUBE).all()
+        header.rename(tmp_path / "flight.img.hdr")
+        assert (readers.read(tmp_path / "flight.img").array == CUBE).all()
+        assert (readers.read(tmp_path / "flight.img.hdr").array == CUBE).all()
+        (tmp_path / "flight.img.hdr").unlink()
+        refused(tmp_path / "flight.img", "not a format that hsiedge reads")
+
+    def test_header_offset(self, tmp_path: Path) -> None:
+        assert (readers.read(write_envi(tmp_path, CUBE, offset=37)).array == CUBE).all()
+        refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes(), **{"header offset": 37}), "truncated")
+
+    def test_micrometres_become_nanometres(self, tmp_path: Path) -> None:
+        extra = "wavelength units = Micrometers\nwavelength = {0.4,\n 0.55,\n 0.7}"
+        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))
+        extra = "wavelength = {0.4, 0.55, 2.5}"
+        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 2500))
+        extra = "wavelength units = Nanometers\nwavelength = {400, 550, 700}"
+        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+        assert readers.read(write_envi(tmp_path, CUBE, extra="wavelength = {400, none, 700}")).wavelengths == ()
+        assert readers.read(write_envi(tmp_path, CUBE)).wavelengths == ()
+
+    def test_what_it_says_beside(self, tmp_path: Path) -> None:
+        extra = "data ignore value = -9999\ndata units = Reflectance * 10000\nmap info = {UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North}"
+        raster = readers.read(write_envi(tmp_path, CUBE.astype("<i2"), extra=extra))
+        assert (raster.nodata, raster.units) == (-9999, "Reflectance * 10000")
+        assert raster.georeference == {"map info": "UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North"}
+        assert readers.read(write_envi(tmp_path, CUBE)).nodata is None
+
+    def test_capitals_in_the_header(self, tmp_path: Path) -> None:
+        extra = "Wavelength Units = Nanometers\nWavelength = {400, 550, 700}\nSensor = made up"
+        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+
+    def test_a_classification_names_its_classes(self, tmp_path: Path) -> None:
+        extra = "file type = ENVI Classification\nclasses = 3\nclass names = {Unclassified, Water, Trees}"
+        raster = readers.read(write_envi(tmp_path, LABELS[..., None], "bsq", extra), ndim=2)
+        assert (raster.array == LABELS).all()
+        assert raster.class_names == {1: "Water", 2: "Trees"}
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes()[:-1]), "promises 144 bytes, it has 143; truncated")
+        refused(write_envi(tmp_path, CUBE, data=b""), "truncated")
+
+    def test_declares_more_than_there_is(self, tmp_path: Path, little_memory: None) -> None:
+        refused(write_envi(tmp_path, CUBE, lines=HUGE[0], samples=HUGE[1], bands=HUGE[2]), "promises")
+        refused(write_envi(tmp_path, CUBE, lines=10**30), "promises")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"lines": -4},
+            {"lines": 0},
+            {"lines": "many"},
+            {"bands": None},
+            {"byte order": None},
+            {"data type": 99},
+            {"header offset": -50},
+            {"header offset": "far"},
+        ],
+    )
+    def test_headers_that_cannot_be(self, tmp_path: Path, changes: dict[str, Any]) -> None:
+        header = write_envi(tmp_path, CUBE, **changes)
+        with pytest.raises(HsiedgeError, match="flight"):
+            readers.read(header)
+
+    def test_unknown_interleave(self, tmp_path: Path) -> None:
+        refused(write_envi(tmp_path, CUBE, extra="interleave = tiled"), "interleave 'tiled': bsq, bil or bip")
+        assert (readers.read(write_envi(tmp_path, CUBE, "bil", extra="interleave = BIL")).array == CUBE).all()
+
+    def test_no_header_no_data(self, tmp_path: Path) -> None:
+        header = write_envi(tmp_path, CUBE)
+        (tmp_path / "flight.img").unlink()
+        refused(header, "cannot be read")
+        for content in (b"not a header", b"ENVI\nlines = {", b"\xff\xfe\x00ENVI", b"ENVI\n\xff\xfe = 3", b""):
+            header.write_bytes(content)
+            refused(header, "cannot be read")
+
+    def test_complex_is_refused(self, tmp_path: Path) -> None:
+        refused(write_envi(tmp_path, CUBE.astype("<c8")), "holds complex64, not numbers")
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npy", "a.npz", "a.hdr", "a.tif", "a"])
+def test_missing(tmp_path: Path, name: str) -> None:
+    refused(tmp_path / name, "no such file")
+    (tmp_path / name).mkdir()
+    refused(tmp_path / name, "no such file")
+
+
+def test_unknown_formats_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0")
+    refused(tmp_path / "a.tif", r"not a format that hsiedge reads \(.mat, .npy, .npz, .hdr, or ENVI")
+
+
+class _Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)

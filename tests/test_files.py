@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hsiedge import files
+from hsiedge.errors import OutputError
+
+
+def test_digest(tmp_path: Path) -> None:
+    for data in (b"", b"abc", bytes(range(256)) * 10_000):
+        (tmp_path / "a").write_bytes(data)
+        assert files.digest(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_takes_its_place_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "model.onnx"
+    with files.atomic(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (path.parent, ".onnx")
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+    files.write_bytes(path, b"again")
+    assert path.read_bytes() == b"again"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_vanishes_with_an_exception(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(error), files.atomic(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "a", tmp_path / "file" / "b" / "a", tmp_path / "folder", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError, match="cannot write .*choose another place with -o") as caught:
+            files.write_bytes(path, b"data")
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    if os.geteuid() == 0:  # root may write everywhere but where the kernel itself says no
+        path = Path("/proc/self/hsiedge")
+    else:
+        path = tmp_path / "locked" / "a"
+    with pytest.raises(OutputError, match="cannot write"):
+        files.write_bytes(path, b"data")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_umask_is_respected(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_bytes(tmp_path / "a", b"data")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~umask
+
+
+def test_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    program = (
+        "import sys, time; from pathlib import Path; from hsiedge import files\n"
+        "with files.atomic(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"writing\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    assert [entry for entry in tmp_path.iterdir() if not entry.name.startswith(".")] == [path]
+
+
+def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    program = (
+        "import sys, time; from pathlib import Path; from hsiedge import files\n"
+        "with files.atomic(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_bytes(b'half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        child.wait(10)
+    assert list(tmp_path.iterdir()) == []
