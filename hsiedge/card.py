@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hsiedge.errors import CardError
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 KEY = "hsiedge.card"
 MAX_CHARS = 4 << 20  # a Card of a 400-band scene takes some 10 kB; more than this is not one
 
-T = TypeVar("T")
+_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,13 @@ class Affine:
     scale: list[float]
     dtype: str
 
+    def check(self, bands: int) -> None:
+        """Raises ValueError unless it makes integers of so many bands."""
+        if not len(self.offset) == len(self.scale) == bands:
+            raise ValueError(f"an affine of {len(self.offset)} offsets and {len(self.scale)} scales for {bands} bands")
+        if self.dtype not in _DTYPES or "int" not in self.dtype:
+            raise ValueError(f"an affine that makes {self.dtype!r}, no integers")
+
 
 @dataclass(frozen=True)
 class Card:
@@ -205,7 +212,7 @@ class Card:
         try:
             card: Card = _build(cls, data)
             card._believable()
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise CardError(f"{where}: its Card cannot be read ({error})") from error
         return card
 
@@ -216,12 +223,16 @@ class Card:
             raise ValueError(f"patch {self.patch}, must be odd")
         if not 1 <= self.scene.bands <= 1 << 16:
             raise ValueError(f"{self.scene.bands} bands")
+        if self.scene.dtype not in _DTYPES:
+            raise ValueError(f"counts stored as {self.scene.dtype!r}")
         ids = [entry.id for entry in self.classes]
         if not ids or len(set(ids)) != len(ids) or min(ids) < 1 or max(ids) > 65535:
             raise ValueError(f"label ids {ids}")
         for values in (self.scene.wavelengths, *self.scene.percentiles.values()):
             if values and len(values) != self.scene.bands:
                 raise ValueError(f"{len(values)} values for {self.scene.bands} bands")
+        if self.input_affine is not None:
+            self.input_affine.check(self.scene.bands)
 
 
 def now() -> str:

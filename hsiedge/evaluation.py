@@ -65,15 +65,19 @@ class Evaluation:
 def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
     """Counts a split's test pixels; with no split, all labelled pixels.
 
+    A label that only the model knows, and gives, is wrong wherever it stands: it has a column, and no pixels.
+
     Raises:
         SceneError: the scene has no labels.
-        ValueError: a prediction that is no class of the scene.
     """
     labels = scene.labelled().ravel()
     pixels = np.flatnonzero(labels) if split is None else split.pixels(splits.TEST)
     dropped = split.dropped if split else ()
     classes = {label: title for label, title in scene.classes.items() if label not in dropped}
-    confusion = confusion_matrix(labels[pixels], predict(scene, pixels), list(classes))
+    predicted = predict(scene, pixels)
+    for label in map(int, np.unique(predicted)):
+        classes.setdefault(label, scene.classes.get(label, f"class {label}"))
+    confusion = confusion_matrix(labels[pixels], predicted, list(classes))
     return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion))
 
 

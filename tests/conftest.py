@@ -52,7 +52,7 @@ def indian_pines() -> Scene:
 
 @pytest.fixture
 def tiny_scene() -> Scene:
-    """40 x 30 pixels, five bands, the classes 1, 10, 11, 14 in patches with unlabelled ones between; made without a library's dice."""
+    """40 x 30 pixels, five bands, the classes 1, 10, 11, 14 in patches with unlabelled ones between, without dice."""
     rows, columns = np.mgrid[0:40, 0:30]
     labels = np.array((0, *IDS), np.uint16)[(rows // 8 + 3 * (columns // 6)) % 5]
     counts = (rows[..., None] * 131 + columns[..., None] * 71 + np.arange(BANDS) * 977 + labels[..., None] * 53) % 1000
@@ -63,7 +63,13 @@ def card_for(scene: Scene, patch: int, **changes: Any) -> Card:
     """A Card of a patch graph for `scene`."""
     facts = SceneFacts(scene.name, scene.sha256, None, scene.bands, str(scene.cube.dtype))
     classes = [ClassFacts(label, title) for label, title in scene.classes.items()]
-    values = {"kind": "patch", "scene": facts, "classes": classes, "patch": patch, "created": "2026-01-01T00:00:00.000000+00:00"}
+    values = {
+        "kind": "patch",
+        "scene": facts,
+        "classes": classes,
+        "patch": patch,
+        "created": "2026-01-01T00:00:00.000000+00:00",
+    }
     return Card(**{**values, **changes})
 
 

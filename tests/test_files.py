@@ -37,9 +37,14 @@ def test_takes_its_place_when_whole(tmp_path: Path) -> None:
 def test_vanishes_with_an_exception(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
-    with pytest.raises(error), files.atomic(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
+
+    def interrupted() -> None:
+        with files.atomic(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -48,7 +53,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "a", tmp_path / "file" / "b" / "a", tmp_path / "folder", tmp_path / ("x" * 300)):
-        with pytest.raises(OutputError, match="cannot write .*choose another place with -o") as caught:
+        with pytest.raises(OutputError, match=r"cannot write .*choose another place with -o") as caught:
             files.write_bytes(path, b"data")
         assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
@@ -57,10 +62,8 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    if os.geteuid() == 0:  # root may write everywhere but where the kernel itself says no
-        path = Path("/proc/self/hsiedge")
-    else:
-        path = tmp_path / "locked" / "a"
+    # root may write everywhere but where the kernel itself says no
+    path = Path("/proc/self/hsiedge") if os.geteuid() == 0 else tmp_path / "locked" / "a"
     with pytest.raises(OutputError, match="cannot write"):
         files.write_bytes(path, b"data")
 
@@ -100,7 +103,9 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
         "with files.atomic(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_bytes(b'half'); print('writing', flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
         assert child.stdout is not None
         child.stdout.readline()
         time.sleep(0.05)

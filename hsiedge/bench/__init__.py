@@ -12,7 +12,7 @@ from typing import Any
 from hsiedge.bench import device
 from hsiedge.bench.compare import compare
 from hsiedge.bench.inputs import parse_shape
-from hsiedge.bench.measure import ModelFile, Plan, Progress, Sample, measure_group, model_file
+from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_file
 from hsiedge.bench.ops import profile
 from hsiedge.bench.results import (
     Comparison,
@@ -28,6 +28,7 @@ from hsiedge.bench.statistics import latency
 from hsiedge.bench.sustained import sustain
 from hsiedge.bench.trust import warnings_of
 from hsiedge.errors import OptionError
+from hsiedge.progress import Progress, silent
 
 __all__ = ["Comparison", "Latency", "OperatorTime", "Profile", "Report", "Result", "Sustained", "Window", "bench"]
 
@@ -46,7 +47,7 @@ def bench(
     ops: bool = False,
     shapes: Sequence[str] = (),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Measures models on this machine, from rows in their stored dtype to label ids.
 
@@ -62,7 +63,7 @@ def bench(
         ops: whether to profile by operator as well.
         shapes: free dimensions of a model without a Card, "1,200,13,13" or "NAME=1,200,13,13".
         seed: of inputs and order.
-        progress: called with the share done, 0 to 1, and what is being done.
+        progress: called with the share done, 0 to 1.
 
     Raises:
         OptionError: an argument that makes no sense, or a free dimension without a size.
@@ -122,7 +123,7 @@ class _Stages:
 
     group, profile, sustained = range(3)
 
-    def __init__(self, progress: Progress | None, groups: int, models: int, duration: float | None, ops: bool) -> None:
+    def __init__(self, progress: Progress, groups: int, models: int, duration: float | None, ops: bool) -> None:
         self._progress = progress
         self._weights = (4.0 * models, 2.0, duration or 0.0)
         self._total = groups * (self._weights[0] + models * ops * self._weights[1]) + models * self._weights[2]
@@ -134,21 +135,16 @@ class _Stages:
         start, weight = self._done, self._weights[stage]
         self._ahead = start + weight
 
-        def report(share: float, text: str) -> None:
-            if self._progress is not None:
-                self._progress(min(1.0, (start + share * weight) / self._total), text)
-
-        return report
+        return lambda share: self._progress(min(1.0, (start + share * weight) / self._total))
 
     def each(self, models: Sequence[ModelFile], wanted: bool) -> Any:
         """The models to be profiled, each announced as its turn comes."""
         for model in models if wanted else ():
-            self.next(self.profile)(0.0, f"profiling {model.path.name}")
+            self.next(self.profile)(0.0)
             yield model
 
     def end(self) -> None:
-        if self._progress is not None:
-            self._progress(1.0, "done")
+        self._progress(1.0)
 
 
 def _runtime(groups: Sequence[Sequence[Sample]]) -> str | None:

@@ -97,8 +97,6 @@ def _environment() -> dict[str, str]:
     """The parent's, and what a measurement needs.
 
     A user's random.py beside the models must not be imported instead of Python's, unless hsiedge itself comes from there.
-    onnxruntime from 1.29 on reports over the network from a thread of its own, which would be measured (its documentation:
-    docs/Privacy.md); it does so only where the user has said that it may.
     """
     safe = {} if Path(hsiedge.__file__).resolve().parents[1] == Path.cwd() else {"PYTHONSAFEPATH": "1"}
-    return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, **safe}
+    return {**os.environ, **safe}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from hsiedge import files
 from hsiedge.bench import device
 from hsiedge.bench.client import Worker
 from hsiedge.errors import ModelError
+from hsiedge.progress import Progress
 
 MIN_ROUNDS, ROUND_SECONDS, WARM_SECONDS = 10, 0.5, 0.3
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def measure_group(
         batch: the batch of this group.
         batches: of all groups.
         plan: what is asked of every model.
-        progress: called with the share done, 0 to 1, and what is being done.
+        progress: called with the share done, 0 to 1.
 
     Raises:
         HsiedgeError: a model cannot be opened or run.
@@ -129,7 +129,7 @@ def measure_group(
     with ExitStack() as stack:
         turns: list[tuple[ModelFile, Worker, dict[str, Any]]] = []
         for index, model in enumerate(models):
-            progress(0.3 * index / len(models), f"opening {model.path.name}")
+            progress(0.3 * index / len(models))
             worker = stack.enter_context(Worker(model.path))
             opened = open_model(worker, model, batch, plan)
             if wanted(opened, batch, batches):
@@ -148,7 +148,7 @@ def _take_turns(
     runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
     before, start, spent = device.cpu_seconds(), time.perf_counter(), time.process_time()
     for done in range(plan.rounds):
-        progress(0.3 + 0.7 * done / plan.rounds, f"batch {batch}, round {done + 1} of {plan.rounds}")
+        progress(0.3 + 0.7 * done / plan.rounds)
         shuffled.shuffle(order)
         for index in order:
             reply = workers[index].ask("measure", runs=runs, seconds=seconds)

@@ -6,8 +6,9 @@ import math
 
 from hsiedge.bench import device
 from hsiedge.bench.client import Worker
-from hsiedge.bench.measure import ModelFile, Plan, Progress, open_model
+from hsiedge.bench.measure import ModelFile, Plan, open_model
 from hsiedge.bench.results import Sustained, Window
+from hsiedge.progress import Progress
 
 WINDOWS, LONGEST_WINDOW = 20, 30.0
 
@@ -24,7 +25,7 @@ def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: 
         opened = open_model(worker, model, batch, plan)
         throttle, elapsed = device.throttle_state(), 0.0
         while len(windows) < count and elapsed < seconds:  # a run longer than a window makes for fewer windows
-            progress(elapsed / seconds, f"{model.path.name}: sustained, {elapsed:.0f} of {seconds:.0f} s")
+            progress(elapsed / seconds)
             reply = worker.ask("window", seconds=seconds / count)
             later = device.throttle_state()
             windows.append(

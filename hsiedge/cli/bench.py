@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +38,7 @@ def bench_command(
         raise OptionError(f"--runtime {runtime}: bench runs ort (onnxruntime)")
     lasting = parse_duration(duration) if duration is not None else None
     chosen = models or choose.bench_models()
-    with _progress() as progress:
+    with console.progress("measuring") as progress:
         report = bench(
             chosen,
             batches=batch,
@@ -69,15 +66,3 @@ def parse_duration(text: str) -> float:
     if found is None or float(found[1]) == 0:
         raise OptionError(f"--duration {text}: not a time; write it as 90s, 10m or 1h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr. It is drawn when it is told to and at no other time: a thread that redraws would be measured too."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    quiet = not sys.stderr.isatty()
-    with Progress(*columns, console=console.stderr(), transient=True, auto_refresh=False, disable=quiet) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda share, text: bar.update(task, completed=share, description=text, refresh=True)

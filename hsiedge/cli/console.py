@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,14 +67,25 @@ def write_json(data: dict[str, Any], target: str) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
-    """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches."""
+    """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches.
+
+    It is drawn when it is told to, and at no other time: a thread that redraws would be measured along with a model.
+    """
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+    with Bar(*columns, console=stderr(), transient=True, auto_refresh=False, disable=not sys.stderr.isatty()) as bar:
+        task, drawn = bar.add_task(title, total=1.0), 0.0
+        bar.refresh()
+
+        def update(share: float) -> None:
+            nonlocal drawn
+            due = time.monotonic() - drawn >= 0.1 or share >= 1
+            drawn = time.monotonic() if due else drawn
+            bar.update(task, completed=share, refresh=due)
+
+        yield update
 
 
 @contextmanager

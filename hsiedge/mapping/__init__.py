@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsiedge.errors import ModelError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.scenes.patches import check_patch, reflected, strip_patches
+from hsiedge.scenes.patches import check_patch, cut, reflected
 
 __all__ = ["LineClassifier", "classify"]
 
@@ -34,6 +34,7 @@ class LineClassifier:
         self._columns = reflected(np.arange(-card.radius, width + card.radius), width)
         self._lines: dict[int, NDArray[Any]] = {}
         self._received = self._labelled = 0
+        self._ended = False
 
     def push(self, line: NDArray[Any]) -> NDArray[np.uint16] | None:
         """Takes a line `(width, bands)` in the stored dtype; gives the label ids `(width,)` of the next line that is due.
@@ -42,8 +43,10 @@ class LineClassifier:
             None for the first `radius` lines, whose surroundings are not known yet.
 
         Raises:
-            ModelError: a line of another size or dtype than the model takes.
+            ModelError: a line of another size or dtype than the model takes, or one after the end.
         """
+        if self._ended:
+            raise ModelError("the scene has ended; another one takes another LineClassifier")
         expected = (self._width, self._card.scene.bands)
         if line.shape != expected or line.dtype != np.dtype(self._card.scene.dtype):
             raise ModelError(f"a line is {line.dtype} {line.shape}, the model takes {self._card.scene.dtype} {expected}")
@@ -59,6 +62,7 @@ class LineClassifier:
         """
         if self._received < self._card.patch:
             raise ModelError(f"{self._received} lines are fewer than the model's patch of {self._card.patch}")
+        self._ended = True
         return [self._label(self._received) for _ in range(self._received - self._labelled)]
 
     def _label(self, height: int | None) -> NDArray[np.uint16]:
@@ -68,7 +72,7 @@ class LineClassifier:
         strip = np.stack([self._lines[int(row)] for row in rows])
         self._labelled += 1
         self._lines.pop(line - radius, None)
-        return self._model.labels(strip_patches(strip, self._card.patch))
+        return self._model.labels(cut(strip.transpose(2, 0, 1), self._card.patch))
 
 
 def classify(model: Model, cube: NDArray[Any], progress: Progress = silent) -> NDArray[np.uint16]:

@@ -55,9 +55,16 @@ class Model:
         return self.card
 
     def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
-        """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype."""
-        affine = self.known.input_affine
-        return np.asarray(self.session.run([patches if affine is None else apply_affine(patches, affine)]), np.float32)
+        """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype.
+
+        Raises:
+            ModelError: the graph does not take them, or gives other than a logit for each class of its Card.
+        """
+        affine, expected = self.known.input_affine, (len(patches), len(self.known.classes))
+        output = self.session.run([patches if affine is None else apply_affine(patches, affine)])
+        if np.shape(output) != expected:
+            raise ModelError(f"{self.path}: its graph gives {np.shape(output)}, by its Card {expected} was expected")
+        return np.asarray(output, np.float32)
 
     def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:
         """Label ids `(n,)` of patches `(n, bands, p, p)` in the scene's stored dtype."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from hsiedge.errors import ModelError
+from hsiedge.errors import CardError, ModelError
 from hsiedge.runtimes.base import TensorSpec
 
 _DTYPES = {
@@ -47,6 +47,7 @@ class OrtSession:
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
+        self._path = path
         self._session = _open(path, options)
         self._inputs = [
             TensorSpec(entry.name, tuple(size if isinstance(size, int) else None for size in entry.shape), _dtype(path, entry))
@@ -60,8 +61,8 @@ class OrtSession:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The file's own key-value metadata."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
+        """The file's own key-value metadata. Raises CardError where it is no text."""
+        return _metadata(self._path, self._session)
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The first output. Raises ModelError where the tensors do not fit the graph."""
@@ -78,10 +79,17 @@ class OrtSession:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The key-value metadata of an ONNX or ORT file, its graph left unoptimized. Raises ModelError."""
+    """The key-value metadata of an ONNX or ORT file, its graph left unoptimized. Raises ModelError or CardError."""
     options = _options(1)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return dict(_open(path, options).get_modelmeta().custom_metadata_map)
+    return _metadata(path, _open(path, options))
+
+
+def _metadata(path: Path, session: onnxruntime.InferenceSession) -> dict[str, str]:
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise CardError(f"{path}: its metadata is not text ({error})") from error
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

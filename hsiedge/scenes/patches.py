@@ -34,11 +34,18 @@ def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDAr
     return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
 
 
-def strip_patches(strip: NDArray[Any], patch: int) -> NDArray[Any]:
-    """Patches `(n, bands, patch, patch)` of a strip of rows `(patch, n + patch - 1, bands)`, one for each position along it."""
-    bands_first = np.ascontiguousarray(strip.transpose(2, 0, 1))  # once, so that the overlapping copies below run along rows
-    windows = np.lib.stride_tricks.sliding_window_view(bands_first, patch, axis=2)
-    return np.ascontiguousarray(windows.transpose(2, 0, 1, 3))
+def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:
+    """All patches `(n, bands, p, p)` of a strip `(bands, p, n + p - 1)`, C-contiguous; its dtype is kept.
+
+    The rows of a patch are copied as single items p pixels long: half the time of copying pixel by pixel.
+    """
+    planes = np.ascontiguousarray(planes)
+    bands, rows, width = planes.shape
+    count, size = width - patch + 1, planes.itemsize
+    # Spelled out: numpy leaves the strides of dimensions of size 1 undefined.
+    strides = (size, rows * width * size, width * size)
+    windows: NDArray[Any] = np.ndarray((count, bands, patch), np.dtype((np.void, patch * size)), planes, 0, strides)
+    return np.ascontiguousarray(windows).view(planes.dtype).reshape(count, bands, patch, patch)
 
 
 def batches(

@@ -43,7 +43,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     models = _make_models(scene, folder, seed, watch)
     shown = [_score(path, scene, folder, watch) for path in models]
     with watch("measuring float and INT8") as tick:
-        report = bench(models, progress=lambda share, stage: tick(share))
+        report = bench(models, progress=tick)
     files.write_bytes(folder / "bench.json", (report.to_json() + "\n").encode())
     with watch("mapping the whole scene") as tick:
         labels = classify(load(models[-1]), scene.cube, tick)

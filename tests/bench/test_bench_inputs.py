@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsiedge.bench.inputs import ShapeOption, cut, draw_rows, fixed_batch, parse_shape, workload
+from hsiedge.bench.inputs import ShapeOption, draw_rows, fixed_batch, parse_shape, workload
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import load, require_card
-from hsiedge.scenes.patches import extract
+from hsiedge.scenes.patches import cut, extract
 
 DATA = Path(__file__).parent / "data"
 

@@ -182,17 +182,16 @@ def test_profile_leaves_the_warm_up_out() -> None:
 def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsiedge.bench.device.temperature_c", iter(range(40, 200)).__next__)
     monkeypatch.setattr("hsiedge.bench.device.device_facts", lambda *a, **b: hsiedge.bench.device.DeviceFacts(**FACTS))
-    told: list[tuple[float, str]] = []
-    (found,) = bench([FLOAT], batches=[1, 4], duration=1.0, progress=lambda *tell: told.append(tell), **QUICK).sustained
+    told: list[float] = []
+    (found,) = bench([FLOAT], batches=[1, 4], duration=1.0, progress=told.append, **QUICK).sustained
     assert (found.model, found.batch) == ("float.onnx", 4)
     assert 2 <= len(found.windows) <= 20
     assert found.windows[-1].start_s < 1.0 <= sum(entry.seconds for entry in found.windows) + 0.01
     assert [entry.temperature_c for entry in found.windows] == list(range(40, 40 + len(found.windows)))
     assert found.ratio == pytest.approx(found.windows[-1].pixels_per_s / found.windows[0].pixels_per_s)
-    shares = [share for share, _ in told]
-    assert shares == sorted(shares)
-    assert (shares[0], shares[-1]) == (0, 1)
-    assert any("sustained" in text for _, text in told)
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0, 1)
+    assert len(told) > len(found.windows)
 
 
 FACTS: dict[str, Any] = dict.fromkeys(hsiedge.bench.device.DeviceFacts.__dataclass_fields__) | {
@@ -285,14 +284,14 @@ def test_a_users_own_modules_are_not_imported(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_parent_is_stopped_its_workers_go(ending: signal.Signals, tmp_path: Path) -> None:
-    code = f"from hsiedge import bench\nbench([{str(FLOAT)!r}] * 2, seconds=60, progress=lambda s, t: print(t, flush=True))"
+    code = f"from hsiedge import bench\nbench([{str(FLOAT)!r}] * 2, seconds=60, progress=lambda s: print(s, flush=True))"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as parent:
         assert parent.stdout is not None
         for line in parent.stdout:
-            if "round 2" in line:
+            if float(line) > 0.3:  # both are open, and the first round is done
                 break
         workers = psutil.Process(parent.pid).children()
         assert len(workers) == 2

@@ -60,7 +60,7 @@ def test_errors(stranger: Path, tmp_path: Path) -> None:
     scene, out = workstation.scene(), tmp_path / "out.onnx"
     with pytest.raises(ModelError, match="patch 9"):
         adopt(stranger, scene, 9, None, out)
-    with pytest.raises(ModelError, match="bands|gives"):
+    with pytest.raises(ModelError, match=r"bands|gives"):
         adopt(stranger, dataclasses.replace(scene, cube=scene.cube[:, :, :50]), 7, None, out)
     with pytest.raises(ModelError, match="classes"):
         adopt(stranger, workstation.corner(), 7, None, out)

@@ -49,9 +49,9 @@ def test_int8_scores_what_float_scores(net: str) -> None:
     scores = []
     for path in (workstation.float_file(net), workstation.integer_file(net)):
         model = load(path)
-        scores.append(evaluate(model.predict, scene, split_for(model.known, scene)).accuracy.oa)
-    assert scores[0] - scores[1] <= 0.3
-    assert scores[0] > 40  # of a net that has learnt something
+        scores.append(evaluate(model.predict, scene, split_for(model.known, scene)).accuracy)
+    assert scores[0].oa - scores[1].oa <= 0.3
+    assert scores[0].kappa > 5  # the net has learnt something that could be lost
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -94,7 +94,7 @@ def test_tensorrt_is_symmetric_without_integer_biases() -> None:
 def test_float16_halves_the_file_and_keeps_the_labels() -> None:
     before, after = workstation.float_file("hybridsn"), workstation.integer_file("hybridsn", "float16")
     weights = sum(values.nbytes for name, values in initializers(before).items() if name.startswith("net."))
-    assert before.stat().st_size - after.stat().st_size > 0.47 * weights
+    assert before.stat().st_size - after.stat().st_size > 0.4 * weights  # the Casts take some bytes too
     card = load(after).known
     assert card.precision == "float16"
     assert card.quantization.agreement > 99  # type: ignore[union-attr]

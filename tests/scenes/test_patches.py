@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.patches import batches, check_patch, extract, reflected, strip_patches
+from hsiedge.scenes.patches import batches, check_patch, cut, extract, reflected
 
 CUBE = np.random.default_rng(0).integers(0, 60_000, (9, 13, 4), np.uint16)
 
@@ -41,12 +41,14 @@ def test_extract_of_a_memory_map(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize("patch", [1, 3, 7])
-def test_strip_patches_are_those_of_a_line(patch: int) -> None:
-    radius = patch // 2
-    strip = np.pad(CUBE, ((0, 0), (radius, radius), (0, 0)), mode="reflect")[4 - radius : 5 + radius]
-    patches = strip_patches(strip, patch)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_cut_gives_the_patches_of_a_line(patch: int, dtype: type) -> None:
+    radius, cube = patch // 2, (CUBE // 256).astype(dtype)
+    strip = np.pad(cube, ((0, 0), (radius, radius), (0, 0)), mode="reflect")[4 - radius : 5 + radius]
+    patches = cut(strip.transpose(2, 0, 1), patch)
+    assert patches.dtype == dtype
     assert patches.flags.c_contiguous
-    assert (patches == extract(CUBE, 4 * 13 + np.arange(13), patch)).all()
+    assert (patches == extract(cube, 4 * 13 + np.arange(13), patch)).all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -5,7 +5,9 @@ import pytest
 
 from hsiedge.scenes.preprocess import band_percentiles, fit_affine, principal_axes
 
-SPECTRA = (np.random.default_rng(0).normal(size=(500, 6)) @ np.random.default_rng(1).normal(size=(6, 8)) * 300 + 4000).astype(np.uint16)
+SPECTRA = (np.random.default_rng(0).normal(size=(500, 6)) @ np.random.default_rng(1).normal(size=(6, 8)) * 300 + 4000).astype(
+    np.uint16
+)
 
 
 def test_affine_standardizes_each_band() -> None:
@@ -46,7 +48,9 @@ def test_percentiles() -> None:
         expected = [np.sort(SPECTRA[:, band].astype(float)) for band in range(8)]
         place = float(name) / 100 * 499
         low = int(place)
-        np.testing.assert_allclose(values, [s[low] + (s[min(low + 1, 499)] - s[low]) * (place - low) for s in expected], rtol=1e-5)
+        np.testing.assert_allclose(
+            values, [s[low] + (s[min(low + 1, 499)] - s[low]) * (place - low) for s in expected], rtol=1e-5
+        )
 
 
 class TestPrincipalAxes:
@@ -68,7 +72,9 @@ class TestPrincipalAxes:
     def test_between_the_two(self) -> None:
         axes = principal_axes(self.standardized, 4, 0)
         variance = (self.standardized @ axes.T).var(0)
-        np.testing.assert_allclose(principal_axes(self.standardized, 4, 0.25), axes * variance[:, None] ** -0.25, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            principal_axes(self.standardized, 4, 0.25), axes * variance[:, None] ** -0.25, rtol=1e-3, atol=1e-5
+        )
 
     def test_spans_what_varies_most(self) -> None:
         _, _, rows = np.linalg.svd(self.standardized.astype(float), full_matrices=False)

@@ -58,7 +58,13 @@ def write_mat73(h5py: Any, path: Path, **arrays: np.ndarray) -> Path:
 
 
 def write_envi(
-    folder: Path, cube: np.ndarray, interleave: str = "bip", extra: str = "", offset: int = 0, data: bytes | None = None, **changes: Any
+    folder: Path,
+    cube: np.ndarray,
+    interleave: str = "bip",
+    extra: str = "",
+    offset: int = 0,
+    data: bytes | None = None,
+    **changes: Any,
 ) -> Path:
     """A header and its data, by hand."""
     order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
@@ -83,7 +89,9 @@ def write_envi(
 class TestMat:
     def test_v5(self, tmp_path: Path, scipy_io: Any) -> None:
         path = tmp_path / "a.mat"
-        scipy_io.savemat(path, {"cube": CUBE, "gt": LABELS, "note": "text", "cell": np.array([1, "a"], object)}, do_compression=True)
+        scipy_io.savemat(
+            path, {"cube": CUBE, "gt": LABELS, "note": "text", "cell": np.array([1, "a"], object)}, do_compression=True
+        )
         assert (readers.read(path).array == CUBE).all()
         assert readers.read(path).array.dtype == np.uint16
         assert (readers.read(path, "gt", 2).array == LABELS).all()
@@ -303,7 +311,9 @@ class TestEnvi:
         assert readers.read(write_envi(tmp_path, CUBE)).wavelengths == ()
 
     def test_what_it_says_beside(self, tmp_path: Path) -> None:
-        extra = "data ignore value = -9999\ndata units = Reflectance * 10000\nmap info = {UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North}"
+        extra = (
+            "data ignore value = -9999\ndata units = Reflectance * 10000\nmap info = {UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North}"
+        )
         raster = readers.read(write_envi(tmp_path, CUBE.astype("<i2"), extra=extra))
         assert (raster.nodata, raster.units) == (-9999, "Reflectance * 10000")
         assert raster.georeference == {"map info": "UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North"}

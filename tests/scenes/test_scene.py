@@ -60,7 +60,9 @@ class TestBuild:
         labels[1, 1] = label
         refused("not whole numbers", labels=labels)
 
-    @pytest.mark.parametrize(("dtype", "label"), [(np.int16, -1), (np.float64, -1), (np.int64, 65536), (np.uint64, 2**63), (np.float32, 1e30)])
+    @pytest.mark.parametrize(
+        ("dtype", "label"), [(np.int16, -1), (np.float64, -1), (np.int64, 65536), (np.uint64, 2**63), (np.float32, 1e30)]
+    )
     def test_labels_out_of_range(self, dtype: type, label: float) -> None:
         labels = LABELS.astype(dtype)
         labels[0, 0] = label
@@ -118,7 +120,7 @@ class TestOpenFiles:
 
     def test_errors_name_the_file(self, tmp_path: Path) -> None:
         for name in ("gone.npy", "gone.npz", "gone.mat", "folder/gone"):
-            with pytest.raises(SceneError, match="gone.*no such file"):
+            with pytest.raises(SceneError, match=r"gone.*no such file"):
                 open_scene(tmp_path / name)
         np.save(tmp_path / "a.npy", CUBE)
         np.save(tmp_path / "gt.npy", LABELS[1:])
@@ -185,7 +187,9 @@ class TestPack:
     def test_facts_that_are_unknown_are_left_alone(self, tmp_path: Path) -> None:
         assert open_scene(tampered(tmp_path, later=[1, 2], another={})).name == "made"
 
-    @pytest.mark.parametrize("text", [b"", b"no JSON", b"[]", b"3", b"{}", b"\xff\xfe\xfd", b"[" * 5000, b'"' + b"x" * (1 << 20) + b'"'])
+    @pytest.mark.parametrize(
+        "text", [b"", b"no JSON", b"[]", b"3", b"{}", b"\xff\xfe\xfd", b"[" * 5000, b'"' + b"x" * (1 << 20) + b'"']
+    )
     def test_facts_that_are_none(self, tmp_path: Path, text: bytes) -> None:
         np.savez(tmp_path / "a.npz", cube=CUBE, facts=np.frombuffer(text, np.uint8))
         with pytest.raises(SceneError, match=r"a\.npz"):

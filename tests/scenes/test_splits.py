@@ -212,7 +212,9 @@ def test_redraw(tiny_scene: Scene, kind: str) -> None:
         splits.redraw(dataclasses.replace(tiny_scene, labels=labels), split.facts)
 
 
-@pytest.mark.parametrize("change", [{"guard": 10**30}, {"guard": -1}, {"guard": None}, {"fraction": None}, {"kind": "x"}, {"seed": 10**30}])
+@pytest.mark.parametrize(
+    "change", [{"guard": 10**30}, {"guard": -1}, {"guard": None}, {"fraction": None}, {"kind": "x"}, {"seed": 10**30}]
+)
 def test_redraw_of_facts_that_were_tampered_with(tiny_scene: Scene, change: dict[str, object]) -> None:
     facts = dataclasses.replace(splits.draw("blocks", tiny_scene, guard=2).facts, **change)
     with pytest.raises((SplitError, OptionError)):

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
+from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
+from hsiedge.runtimes import load, read_card, require_card
+from hsiedge.runtimes.base import apply_affine
+from hsiedge.scenes.patches import extract
+from hsiedge.scenes.scene import Scene
+
+MakeModel = Callable[..., tuple[Path, np.ndarray]]
+MakeCard = Callable[..., Card]
+STORED = Path(__file__).parents[1] / "bench" / "data"  # models that were made beforehand: these need no onnx
+
+
+def refused(error: type[HsiedgeError], match: str, path: Path, *readers: Callable[[Path], object]) -> None:
+    for reader in readers or (load, read_card):
+        with pytest.raises(error, match=match) as caught:
+            reader(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def by_hand(cube: np.ndarray, weights: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    return np.einsum("nbij,cbij->nc", extract(cube, pixels, weights.shape[-1]).astype(np.float64), weights)
+
+
+class TestModel:
+    @pytest.mark.parametrize("patch", [1, 3])
+    def test_predict_is_what_the_weights_say(
+        self, make_model: MakeModel, make_card: MakeCard, tiny_scene: Scene, patch: int
+    ) -> None:
+        path, weights = make_model(make_card(tiny_scene, patch), patch)
+        pixels = np.random.default_rng(0).permutation(1200)[:700]
+        ticks: list[float] = []
+        labels = load(path).predict(tiny_scene, pixels, ticks.append)
+        ids = np.array(list(tiny_scene.classes))
+        assert (labels == ids[by_hand(tiny_scene.cube, weights, pixels).argmax(1)]).all()
+        assert labels.dtype == np.uint16
+        assert ticks == sorted(ticks)
+        assert ticks[-1] == 1.0
+
+    def test_logits(self, make_model: MakeModel, make_card: MakeCard, tiny_scene: Scene) -> None:
+        path, weights = make_model(make_card(tiny_scene, 3))
+        pixels = np.arange(0, 1200, 7)
+        logits = load(path, threads=1).logits(extract(tiny_scene.cube, pixels, 3))
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, by_hand(tiny_scene.cube, weights, pixels), rtol=1e-4, atol=1e-1)
+
+    def test_an_affine_of_the_card_is_applied(self, tiny_scene: Scene) -> None:
+        model, float_model = load(STORED / "int8.onnx"), load(STORED / "float.onnx")
+        assert model.session.inputs[0].dtype == np.uint8
+        pixels = np.arange(1200)
+        affine = model.known.input_affine
+        assert affine is not None
+        patches = extract(tiny_scene.cube, pixels, 3)
+        counts = (patches.astype(float) - np.array(affine.offset)[:, None, None]) * np.array(affine.scale)[:, None, None]
+        expected = model.session.run([np.clip(np.rint(counts), 0, 255).astype(np.uint8)])
+        np.testing.assert_allclose(model.logits(patches), expected, atol=0.01)  # halves: float32 there, float64 here
+        assert len(np.unique(float_model.predict(tiny_scene, pixels))) > 1
+
+    def test_its_session(self) -> None:
+        model = load(STORED / "float.onnx", threads=1)
+        assert model.session.runtime.startswith("onnxruntime ")
+        assert model.session.provider == "CPUExecutionProvider"
+        (spec,) = model.session.inputs
+        assert (spec.shape, spec.dtype) == ((None, 5, 3, 3), np.uint16)
+
+    def test_tensors_that_do_not_fit(self) -> None:
+        model = load(STORED / "float.onnx")
+        for patches in (np.zeros((2, 5, 3, 3), np.float32), np.zeros((2, 4, 3, 3), np.uint16), np.zeros((2, 5, 3), np.uint16)):
+            with pytest.raises(ModelError, match="onnxruntime could not run the model"):
+                model.logits(patches)
+
+    @pytest.mark.parametrize("name", ["five_logits.onnx", "scene.onnx"])
+    def test_a_graph_that_is_not_what_its_card_says(self, tiny_scene: Scene, name: str) -> None:
+        with pytest.raises(ModelError, match=re.escape(f"{name}: its graph gives (1, ")):
+            load(STORED / name).labels(extract(tiny_scene.cube, np.array([31]), 3))
+
+    def test_a_scene_that_does_not_fit(self, tiny_scene: Scene) -> None:
+        model, pixels = load(STORED / "float.onnx"), np.arange(9)
+
+        def unfit(match: str, error: type[HsiedgeError] = ModelError, **changes: Any) -> None:
+            with pytest.raises(error, match=match):
+                model.predict(dataclasses.replace(tiny_scene, **changes), pixels)
+
+        unfit("takes 5 bands .tiny., tiny has 4; train one on it: hsiedge train tiny", cube=tiny_scene.cube[..., :4])
+        unfit("takes counts as uint16, tiny stores int16", cube=tiny_scene.cube.astype(np.int16))
+        unfit(r"knows the classes \[1, 10, 11, 14\], tiny also has \[3\]", classes={1: "a", 3: "b"})
+        unfit("patch 3 is wider", SceneError, cube=tiny_scene.cube[:2], labels=tiny_scene.labelled()[:2])
+        assert len(model.predict(dataclasses.replace(tiny_scene, labels=None, classes={}), pixels)) == 9
+
+    def test_without_a_card(self, tiny_scene: Scene) -> None:
+        model = load(STORED / "stranger.onnx")
+        assert model.card is None
+        assert read_card(STORED / "stranger.onnx") is None
+        for act in (lambda: model.known, lambda: model.predict(tiny_scene, np.arange(3)), lambda: require_card(model.path)):
+            with pytest.raises(CardError, match=r"has no Card; write one in with: hsiedge card .*stranger\.onnx"):
+                act()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_apply_affine_scales_rounds_and_clips(dtype: str) -> None:
+    counts = np.array([0, 99, 100, 105, 110, 115, 6000], np.uint16).reshape(7, 1, 1, 1)
+    made = apply_affine(np.concatenate([counts, counts], 1), Affine([100.0, 0.0], [0.1, 0.001], dtype))
+    low = max(-10, np.iinfo(dtype).min)
+    high = min(590, np.iinfo(dtype).max)
+    assert made.dtype == np.dtype(dtype)
+    assert made[:, 0, 0, 0].tolist() == [low, 0, 0, 0, 1, 2, high]  # halves to even
+    assert made[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
+
+
+class TestCards:
+    def test_of_a_model(self, make_model: MakeModel, make_card: MakeCard, tiny_scene: Scene) -> None:
+        card = make_card(tiny_scene, 3)
+        path, _ = make_model(card)
+        assert load(path).card == read_card(path) == require_card(path) == card
+        assert read_card(make_model(None)[0]) is None
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "garbage", "{}", '{"schema": 99}', '{"schema": 1}', '{"schema": 1, "kind": "patch", "scene": ' + "[" * 9000],
+        ids=lambda text: text[:15],
+    )
+    def test_garbage_in_its_place(self, make_model: MakeModel, text: str) -> None:
+        refused(CardError, "its Card", make_model(text)[0])
+
+    def test_metadata_that_is_not_text(self, tmp_path: Path) -> None:
+        whole = (STORED / "float.onnx").read_bytes()
+        for place in (whole.index(b'"tiny"') + 1, whole.index(KEY.encode())):
+            path = tmp_path / "a.onnx"
+            path.write_bytes(whole[:place] + b"\xff\xfe" + whole[place + 2 :])
+            refused(CardError, "its metadata is not text", path)
+
+
+class TestWhatIsNoModel:
+    @pytest.mark.parametrize("content", [b"", b"garbage", b"<html>", bytes(1000), b"\x08\x0a" * 300, pickle.dumps({"a": 1})])
+    @pytest.mark.parametrize("suffix", [".onnx", ".ort"])
+    def test_garbage(self, tmp_path: Path, content: bytes, suffix: str) -> None:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(content)
+        refused(ModelError, r"onnxruntime \S+ does not load it", path)
+
+    def test_truncated(self, tmp_path: Path) -> None:
+        whole = (STORED / "float.onnx").read_bytes()
+        path = tmp_path / "a.onnx"
+        for length in (1, 50, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:length])
+            refused(ModelError, "does not load it", path)
+
+    def test_missing_and_of_another_kind(self, tmp_path: Path) -> None:
+        for name in ("a.onnx", "a.ort", "a.safetensors", "a.pt"):
+            refused(ModelError, "no such file", tmp_path / name)
+        (tmp_path / "folder.onnx").mkdir()
+        refused(ModelError, "no such file", tmp_path / "folder.onnx")
+        (tmp_path / "a.pt").write_bytes(b"x")
+        refused(ModelError, r"not a model that hsiedge runs \(.onnx, .ort\)", tmp_path / "a.pt")
+
+
+class TestSafetensors:
+    """The header is read, and no tensor; nothing is unpickled."""
+
+    card = Card("checkpoint", SceneFacts("a", "", None, 2, "uint16"), [ClassFacts(1, "a")], 3, "")
+
+    def write(self, folder: Path, header: Any, tensors: bytes = b"", length: int | None = None) -> Path:
+        path = folder / "a.safetensors"
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + tensors)
+        return path
+
+    def test_card(self, tmp_path: Path) -> None:
+        weights = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+        path = self.write(tmp_path, {"__metadata__": {KEY: self.card.to_json()}, **weights}, bytes(4))
+        assert read_card(path) == self.card
+        assert read_card(self.write(tmp_path, weights, bytes(4))) is None
+        assert read_card(self.write(tmp_path, {"__metadata__": {KEY: 3}})) is None
+
+    def test_of_the_library_itself(self, tmp_path: Path) -> None:
+        numpy_files = pytest.importorskip("safetensors.numpy", reason="safetensors writes the file, and is not installed")
+        path = tmp_path / "a.safetensors"
+        numpy_files.save_file({"w": np.zeros(3)}, str(path), {KEY: self.card.to_json()})
+        assert read_card(path) == self.card
+
+    @pytest.mark.parametrize("length", [0, 1, 3, 100, 2**24, 2**40, 2**63, 2**64 - 1])
+    def test_a_length_that_lies(self, tmp_path: Path, length: int) -> None:
+        path = self.write(tmp_path, {"__metadata__": {}}, b"", length)
+        refused(ModelError, "not a safetensors file; hsiedge reads no pickled checkpoints", path, read_card)
+
+    @pytest.mark.parametrize(
+        "header", [b"[" * 50_000, b"\xff\xfe{}", b"no JSON", b'{"__metadata__": []}', b'{"__metadata__": 3}']
+    )
+    def test_headers_that_are_none(self, tmp_path: Path, header: bytes) -> None:
+        refused(ModelError, "not a safetensors file", self.write(tmp_path, header), read_card)
+
+    @pytest.mark.parametrize("content", [b"", b"\x02", bytes(8), bytes(9)])
+    def test_too_short(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.safetensors").write_bytes(content)
+        refused(ModelError, "not a safetensors file", tmp_path / "a.safetensors", read_card)
+
+    def test_a_renamed_pickle_is_not_opened(self, tmp_path: Path) -> None:
+        class Trap:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Path.touch, (tmp_path / "sprung",)
+
+        path = tmp_path / "a.safetensors"
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            path.write_bytes(pickle.dumps({"state": Trap(), "more": list(range(5000))}, protocol))
+            refused(ModelError, "no pickled checkpoints", path, read_card)
+        assert not (tmp_path / "sprung").exists()
+
+    def test_a_renamed_pt(self, tmp_path: Path) -> None:
+        torch = pytest.importorskip("torch", reason="torch writes the .pt, and is not installed")
+        torch.save({"w": torch.zeros(3)}, tmp_path / "a.pt")
+        (tmp_path / "a.pt").rename(tmp_path / "a.safetensors")
+        refused(ModelError, "no pickled checkpoints", tmp_path / "a.safetensors", read_card)
+
+    def test_garbage_in_place_of_the_card(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, {"__metadata__": {KEY: "garbage"}})
+        refused(CardError, "its Card is not JSON", path, read_card)
