@@ -38,5 +38,4 @@ def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: 
         classes=list(first.classes.values()),
         picture=base64.b64encode(picture).decode(),
         picture_title=picture_title,
-        warnings=sorted({text for result in bench["results"] for text in result["warnings"]}),
     )

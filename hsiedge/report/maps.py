@@ -38,14 +38,15 @@ def comparison_png(
     """PNG: two label maps `(height, width)` side by side under `titles`, classes named below."""
     with matplotlib.rc_context({"font.family": "sans-serif", "font.size": 9, "figure.facecolor": "white"}):
         height, width = truth.shape
-        rows = -(-len(classes) // 4)
+        rows = -(-(len(classes) + 1) // 4)
         picture = 4.6 * min(2.0, height / width)
         figure = Figure(figsize=(9.6, picture + 0.5 + 0.24 * rows), dpi=150, layout="constrained")
         for axes, labels, title in zip(figure.subplots(1, 2), (truth, predicted), titles):
             axes.imshow(paint(labels, classes), interpolation="nearest")
             axes.set_title(title, fontsize=10)
             axes.set_axis_off()
-        handles = [Patch(color=colour, label=f"{label} {classes[label]}") for label, colour in colours(classes).items()]
+        handles = [Patch(color=UNLABELLED, label="unlabelled")] if (truth == 0).any() else []
+        handles += [Patch(color=colour, label=f"{label} {classes[label]}") for label, colour in colours(classes).items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8, handlelength=1.2)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})

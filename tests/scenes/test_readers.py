@@ -14,7 +14,7 @@ import pytest
 from hsiedge.errors import HsiedgeError, MissingExtraError, SceneError
 from hsiedge.scenes import readers
 
-CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 257
+CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
 LABELS = np.array([[0, 1, 2, 2, 1, 0]] * 4, np.uint8)
 HUGE = (1 << 20, 1 << 20, 1 << 10)  # 2 PiB of 16-bit counts
 
@@ -272,7 +272,7 @@ class TestEnvi:
     @pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
     @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", ">f4", "<f8", "|u1"])
     def test_interleaves_and_byte_orders_agree(self, tmp_path: Path, interleave: str, dtype: str) -> None:
-        cube = (CUBE // 257).astype(dtype)
+        cube = (CUBE // 251).astype(dtype)
         raster = readers.read(write_envi(tmp_path, cube, interleave))
         assert isinstance(raster.array, np.memmap)
         assert not raster.array.flags.writeable

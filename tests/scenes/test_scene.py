@@ -19,7 +19,7 @@ from hsiedge.scenes.catalog import CATALOG, lookup
 from hsiedge.scenes.readers import Raster
 from hsiedge.scenes.scene import Scene, SceneWarning, build_scene, cache_dir, locate, open_scene, pack, search_path
 
-CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 257
+CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
 LABELS = np.array([[0, 1, 10, 10, 1, 0]] * 4, np.uint8)
 
 
@@ -44,7 +44,7 @@ class TestBuild:
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f8"])
     def test_counts_that_are_none(self, bad: float, dtype: Any) -> None:
-        cube = (CUBE // 257).astype(dtype)
+        cube = (CUBE // 251).astype(dtype)
         build(cube=cube)
         cube[2, 3, 1] = bad
         refused("row 2 holds NaN or infinite", cube=cube)
@@ -216,6 +216,11 @@ class TestPack:
         np.savez(path, **{name: array for name, array in kept.items() if array is not None})
         with pytest.raises(SceneError, match=r"a\.npz"):
             open_scene(path)
+
+    def test_facts_that_are_too_many(self, tmp_path: Path) -> None:
+        assert open_scene(tampered(tmp_path, later="x" * 1000)).name == "made"
+        with pytest.raises(SceneError, match=r"its facts take 10.* bytes"):
+            open_scene(tampered(tmp_path, later="x" * (1 << 20)))
 
     def test_facts_that_lie_about_their_size(self, tmp_path: Path) -> None:
         header = io.BytesIO()
