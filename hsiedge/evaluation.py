@@ -37,8 +37,15 @@ class Evaluation:
     def to_json(self, model: str) -> dict[str, Any]:
         """The documented JSON, schema 1; figures in percent, None where there was nothing to count."""
         result, split = self.accuracy, self.split
+        titles = list(self.classes.values())
         per_class = {
-            title: {"id": label, "pa": _figure(entry.pa), "ua": _figure(entry.ua), "f1": _figure(entry.f1), "n": entry.n}
+            title if titles.count(title) == 1 else f"{title} ({label})": {
+                "id": label,
+                "pa": _figure(entry.pa),
+                "ua": _figure(entry.ua),
+                "f1": _figure(entry.f1),
+                "n": entry.n,
+            }
             for (label, title), entry in zip(self.classes.items(), result.per_class)
         }
         return {

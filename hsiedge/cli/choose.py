@@ -21,10 +21,10 @@ def newest(suffix: str, fits: Fits, folder: Path | None = None) -> Path | None:
     from hsiedge.runtimes import read_card
 
     found: list[tuple[str, Path]] = []
-    for path in sorted((folder or Path()).glob(f"*{suffix}")):
+    for path in sorted((folder or Path()).glob(f"[!.]*{suffix}")):  # hidden ones are what a killed process left
         try:
             card = read_card(path)
-        except HsiedgeError:
+        except (HsiedgeError, OSError):
             continue
         if card is not None and fits(card):
             found.append((card.created, path))

@@ -61,9 +61,9 @@ def main() -> None:
         console.say("stopped; nothing was left half-written")
         status = 130
     except _USAGE_ERROR as error:
-        console.fail(f"{error} (see hsiedge --help)")
+        console.fail(f"{error.format_message()} (see hsiedge --help)")
         status = 2
-    except (HsiedgeError, BrokenPipeError) as error:
+    except (HsiedgeError, OSError) as error:
         if verbose:
             traceback.print_exc()
         console.fail(str(error))

@@ -1,0 +1,5 @@
+"""`python -m hsiedge`."""
+
+from hsiedge.cli.main import main
+
+main()

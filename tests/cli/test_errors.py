@@ -1,0 +1,124 @@
+"""Bad input: one line, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Hsiedge
+
+DATA = Path(__file__).parents[1] / "bench" / "data"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A small scene of one's own."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "cube.npy", rng.integers(0, 4000, (20, 30, 12), dtype=np.uint16))
+    np.save(tmp_path / "labels.npy", np.repeat(np.arange(1, 4), 10)[None, :].repeat(20, 0))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("scenes show nowhere", "no scene is called 'nowhere'"),
+        ("scenes show", "name one scene"),
+        ("scenes show salinas", "hsiedge scenes fetch salinas"),
+        ("scenes show gone.npy", "no such file"),
+        ("scenes pack --cube cube.npy --labels wide.npy", "20 x 30 pixels, its labels 20 x 31"),
+        ("scenes show --cube nan.npy --labels labels.npy", "NaN or infinite"),
+        ("scenes show --cube cut.npy --labels labels.npy", "cannot be read"),
+        ("scenes show --cube cut.mat --labels labels.npy", "cut.mat"),
+        ("scenes show --cube pack.npz --labels labels.npy --cube-key b", "has no variable 'b'; it has a 20x30x12"),
+        ("scenes show --cube pickled.npy", "cannot be read"),
+        ("scenes show --cube cube.npy --labels half.npy", "not whole numbers"),
+        ("eval gone.onnx", "no such file"),
+        ("eval garbage.onnx", "does not load it"),
+        ("eval cube.npy", "not a model"),
+        ("show garbage.safetensors", "not a safetensors file"),
+        ("bench garbage.onnx", "does not load it"),
+        ("bench --runtime tflite", "bench runs ort"),
+        ("bench --batch 0", "must be 1 or more"),
+        ("bench --batch many", "batch"),
+        ("nonsense", "nonsense"),
+        ("eval --nonsense", "nonsense"),
+    ],
+)
+def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> None:
+    np.save(own / "wide.npy", np.ones((20, 31), np.uint8))
+    np.save(own / "half.npy", np.full((20, 30), 0.5))
+    np.save(own / "nan.npy", np.full((20, 30, 12), np.nan, np.float32))
+    np.save(own / "pickled.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    np.savez(own / "pack.npz", a=np.load(own / "cube.npy"))
+    (own / "cut.npy").write_bytes((own / "cube.npy").read_bytes()[:900])
+    (own / "cut.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 105 + b"\x00\x01IM" + b"\x0f\x00\x00\x00\xff\xff\x00\x00")
+    (own / "garbage.onnx").write_bytes(b"\x08\x07garbage" * 30)
+    (own / "garbage.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    before = set(own.iterdir())
+    assert says in hsiedge(*words.split()).error
+    assert set(own.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("train nowhere", "no scene is called"),
+        ("train", "name one scene"),
+        ("train --cube cube.npy", "has no labels"),
+        ("train --cube cube.npy --labels labels.npy --net resnet", "no net is called 'resnet'"),
+        ("train --cube cube.npy --labels labels.npy --net cnn1d --patch 4", "must be odd"),
+        ("train --cube cube.npy --labels labels.npy --patch 21", "wider than the scene"),
+        ("train --cube cube.npy --labels labels.npy --widths 8,x", "whole numbers with commas"),
+        ("train --cube cube.npy --labels labels.npy --train-fraction 0.9", "training fraction 0.9"),
+        ("train --cube cube.npy --labels labels.npy --split stripes", "choose random or blocks"),
+        ("train --cube cube.npy --labels labels.npy --split blocks --guard 30", "guard"),
+        ("train --cube cube.npy --labels labels.npy --split blocks --guard 2", "keeps only 2"),
+        ("train --cube cube.npy --labels labels.npy --train-mask labels.npy", "go together"),
+        (
+            "train --cube cube.npy --labels labels.npy --train-mask labels.npy --test-mask labels.npy",
+            "are in the training mask",
+        ),
+        ("train --cube cube.npy --labels labels.npy -o file/a.safetensors", "cannot write"),
+        ("train --cube cube.npy --labels labels.npy --epochs 0", "epochs 0"),
+        ("export gone.safetensors", "no such file"),
+        ("export garbage.safetensors", "not a safetensors file"),
+        ("quantize gone.onnx", "no such file"),
+        ("quantize --calib nowhere", "no scene is called"),
+        ("quantize --calib cube.npy", "hsiedge train --cube"),
+        ("card float.onnx --patch 9 --cube cube.npy --labels labels.npy", "float.onnx"),
+    ],
+)
+def test_workstation_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    (own / "file").write_text("in the way")
+    (own / "garbage.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    (own / "float.onnx").write_bytes((DATA / "float.onnx").read_bytes())
+    before = set(own.iterdir())
+    assert says in hsiedge(*words.split()).error
+    assert set(own.iterdir()) == before
+
+
+def test_verbose_gives_the_traceback(hsiedge: Hsiedge) -> None:
+    assert "Traceback" in hsiedge("eval", "gone.onnx", "-v").err
+    assert "Traceback" not in hsiedge("eval", "gone.onnx").err
+
+
+def test_no_network(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert "is there a network?" in hsiedge("scenes", "fetch", "salinas_a", "--data-dir", tmp_path / "data").error
+    assert not list(tmp_path.glob("data/*"))
+
+
+def test_a_missing_extra_is_named(hsiedge: Hsiedge, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "scipy"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    (own / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 200)
+    assert "pip install 'hsiedge[mat]'" in hsiedge("scenes", "show", "--cube", "a.mat").error
