@@ -38,8 +38,10 @@ def show_command(
     from hsiedge.report.scene_tables import scene_tables
     from hsiedge.scenes.splits import draw_all
 
-    scene = options.open_given(name, cube, labels, cube_key, labels_key, data_dir)
-    console.stdout().print(*scene_tables(scene, draw_all(scene, seed)), sep="\n")
+    with console.waiting("reading, and drawing splits"):
+        scene = options.open_given(name, cube, labels, cube_key, labels_key, data_dir)
+        tables = scene_tables(scene, draw_all(scene, seed))
+    console.stdout().print(*tables, sep="\n")
 
 
 @app.command("fetch")

@@ -44,9 +44,10 @@ def train_command(
     except ImportError as error:
         raise MissingExtraError("training", "train") from error
 
-    opened = options.open_given(scene, cube, labels, cube_key, labels_key, data_dir)
-    masks = options.open_masks(opened, train_mask, test_mask, seed)
-    drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
+    with console.waiting("reading, and drawing the split"):
+        opened = options.open_given(scene, cube, labels, cube_key, labels_key, data_dir)
+        masks = options.open_masks(opened, train_mask, test_mask, seed)
+        drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
     path = output or Path(f"{file_stem(opened.name, net, drawn)}.safetensors")
     files.check_writable(path)
     facts = drawn.facts

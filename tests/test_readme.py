@@ -1,0 +1,52 @@
+"""The README's figures are those of the stored results, and its commands exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+if not README.is_file():
+    pytest.skip("the README lies in a checkout, not beside an installed wheel", allow_module_level=True)
+TEXT = README.read_text()
+
+
+def test_the_table_is_the_stored_results() -> None:
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "benchmarks" / "readme_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.table() in TEXT
+
+
+def test_the_bars_hold_in_the_stored_results() -> None:
+    import json
+    import statistics
+
+    rows = json.loads((ROOT / "benchmarks" / "results" / "indian_pines-cnn2d-random.json").read_text())["seeds"]
+    assert len(rows) == 5
+    assert statistics.mean(row["float"]["oa"] for row in rows) >= 98.5
+    assert statistics.mean(row["float"]["aa"] for row in rows) >= 97
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        for row in json.loads(path.read_text())["seeds"]:
+            assert row["float"]["oa"] - row["int8"]["oa"] <= 0.3, path.name
+
+
+def test_every_command_it_names_exists() -> None:
+    from typer.main import get_command
+
+    from hsiedge.cli.main import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    named = set(re.findall(r"hsiedge ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|^    .+$", TEXT, re.M))))
+    assert {"train", "export", "quantize", "eval", "bench"} <= named
+    assert named <= known
+
+
+def test_nothing_is_left_open() -> None:
+    assert not re.search(r"@[A-Z]+@|TODO|FIXME", TEXT)
