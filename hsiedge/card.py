@@ -132,11 +132,12 @@ class AccuracyFacts:
 
 @dataclass(frozen=True)
 class Affine:
-    """The per-band affine that makes a graph's integer input from stored counts: `round((x - offset) * scale)`, clipped."""
+    """What makes a graph's integer input of stored counts, band by band: `round((x - offset) * scale) + zero_point`, clipped."""
 
     offset: list[float]
     scale: list[float]
     dtype: str
+    zero_point: int = 0
 
     def check(self, bands: int) -> None:
         """Raises ValueError unless it makes integers of so many bands."""
@@ -144,6 +145,8 @@ class Affine:
             raise ValueError(f"an affine of {len(self.offset)} offsets and {len(self.scale)} scales for {bands} bands")
         if self.dtype not in _DTYPES or "int" not in self.dtype:
             raise ValueError(f"an affine that makes {self.dtype!r}, no integers")
+        if not -(1 << 31) <= self.zero_point < 1 << 31:
+            raise ValueError(f"an affine with zero point {self.zero_point}")
 
 
 @dataclass(frozen=True)

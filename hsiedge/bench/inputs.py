@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.card import Affine, Card
+from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
-from hsiedge.runtimes.base import apply_affine
 from hsiedge.scenes.patches import cut
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
@@ -103,10 +102,10 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
     patch, bands, spec = card.patch, card.scene.bands, model.session.inputs[0]
     shape = _resolve(model, spec, batch, given, (None, bands, patch, patch))
     count = shape[0]
-    ids, affine, session = _label_ids(card), card.input_affine, model.session
+    ids, session = _label_ids(card), model.session
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        patches = cut(_planes(tensors[0], affine), patch)
+        patches = cut(model.prepare(_planes(tensors[0])), patch)
         return np.asarray(ids[session.run([patches]).argmax(1)])
 
     strip = (patch, count + patch - 1, bands)
@@ -126,10 +125,10 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
         raise OptionError(
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
-    ids, affine, session = _label_ids(card), card.input_affine, model.session
+    ids, session = _label_ids(card), model.session
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        return np.asarray(ids[session.run([_planes(tensors[0], affine)[None]]).argmax(1)])
+        return np.asarray(ids[session.run([model.prepare(_planes(tensors[0]))[None]]).argmax(1)])
 
     strip, pixels = (rows, columns, card.scene.bands), (rows - border) * (columns - border)
     return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card, strip, rng),), run)
@@ -180,10 +179,9 @@ def _label_ids(card: Card) -> NDArray[np.uint16]:
     return np.array([entry.id for entry in card.classes], np.uint16)
 
 
-def _planes(rows: NDArray[Any], affine: Affine | None) -> NDArray[Any]:
-    """`(bands, rows, columns)` of rows `(rows, columns, bands)`: the graph's dtype, made once a pixel and not once a patch."""
-    planes = np.ascontiguousarray(rows.transpose(2, 0, 1))
-    return planes if affine is None else apply_affine(planes, affine)
+def _planes(rows: NDArray[Any]) -> NDArray[Any]:
+    """`(bands, rows, columns)` of rows `(rows, columns, bands)`, made once a pixel and not once a patch."""
+    return np.ascontiguousarray(rows.transpose(2, 0, 1))
 
 
 def draw_rows(card: Card, shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[Any]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files, metrics
-from hsiedge.card import Card, Quantization, Step, now
+from hsiedge.card import Affine, Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
 from hsiedge.graphs.files import read_onnx, set_card, write_onnx
+from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model, load
@@ -29,6 +30,7 @@ from hsiedge.scenes.splits import Split
 CALIBRATION_PATCHES = 1000
 HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
 _BATCH = 64
+_OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime adapter makes the graph's integers with it"
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _OPERATORS = [*_LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
 
@@ -58,6 +60,14 @@ class Judgement:
     def drop(self) -> float:
         """Points of OA lost; without labels, the share of labels that changed."""
         return 100 - self.agreement if self.oa is None or self.oa_float is None else self.oa_float - self.oa
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A quantized graph, and the affine that makes its input where that is integer."""
+
+    graph: Any
+    affine: Affine | None = None
 
 
 @dataclass
@@ -117,18 +127,20 @@ def quantize(
     plan = RECIPES[recipe]
     source = _open_float(Path(model), scene, patches, seed, masks)
     if plan.weights == "float16":
-        graph = to_float16(source.graph)
+        candidate = Candidate(to_float16(source.graph))
         floats: list[str] = []
         snr: dict[str, float] = {}
-        judgement = judge(source, graph)
+        judgement = judge(source, candidate)
     else:
         source.ranges = calibrate(source.graph, source.card, plan, scene, source.pixels.calibration, progress)
         snr = layer_snr(source, plan) if explain else {}
-        graph, floats, judgement = _search(source, plan, max_drop, snr)
+        candidate, floats, judgement = _search(source, plan, max_drop, snr)
     if judgement.drop > max_drop:
         raise CheckError(f"{recipe}: {judgement.drop:.2f} points are lost, {max_drop:g} are allowed; nothing was written")
     card = _card(source, recipe, plan, judgement, floats, snr, patches, seed)
-    write_onnx(Path(output), graph, card)
+    if candidate.affine is not None:
+        card = replace(card, input_affine=candidate.affine, preprocess=_OUTSIDE)
+    write_onnx(Path(output), candidate.graph, card)
     return card
 
 
@@ -200,8 +212,8 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
         return calibrator.compute_data()
 
 
-def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Any:
-    """The graph with the `chosen` layers, and what stands between them, in QDQ form."""
+def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Candidate:
+    """The graph with the `chosen` layers, and what stands between them, in QDQ form; it takes integers where it can."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     types = _quantization().QuantType
@@ -227,12 +239,12 @@ def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Any:
         quantizer.quantize_model()
         quantizer.model.clean_initializers()
         quantizer.model.topological_sort()
-    return quantizer.model.model
+    return Candidate(*integer_input(quantizer.model.model))
 
 
-def judge(source: _Float, graph: Any) -> Judgement:
-    """Labels of a candidate graph beside the float model's, on the judging pixels."""
-    ours = _run(graph, source.card, source.patches).argmax(1)
+def judge(source: _Float, candidate: Candidate) -> Judgement:
+    """Labels of a candidate beside the float model's, on the judging pixels."""
+    ours = _run(candidate, source).argmax(1)
     theirs = source.logits.argmax(1)
     agreement = 100 * float((ours == theirs).mean())
     if source.pixels.truth is None:
@@ -249,7 +261,7 @@ def layer_snr(source: _Float, plan: Recipe) -> dict[str, float]:
     signal = source.logits - source.logits.mean(0)
     result = {}
     for name in layers(source.graph):
-        noise = _run(integer_graph(source, plan, [name]), source.card, source.patches) - source.logits
+        noise = _run(integer_graph(source, plan, [name]), source) - source.logits
         power = float((noise.astype(np.float64) ** 2).mean())
         result[name] = 10 * float(np.log10(float((signal.astype(np.float64) ** 2).mean()) / max(power, 1e-30)))
     return result
@@ -278,22 +290,22 @@ def to_float16(graph: Any) -> Any:
     return halved
 
 
-def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Any, list[str], Judgement]:
+def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Candidate, list[str], Judgement]:
     """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
     chosen = layers(source.graph)
     if not chosen:
         raise ModelError(f"{source.path}: has no layer that could be quantized")
-    graph = integer_graph(source, plan, chosen)
-    judgement = judge(source, graph)
+    candidate = integer_graph(source, plan, chosen)
+    judgement = judge(source, candidate)
     if judgement.drop > max_drop:
         ratios = snr or layer_snr(source, plan)
         for name in sorted(ratios, key=lambda entry: ratios[entry]):
             chosen = [entry for entry in chosen if entry != name]
-            graph = integer_graph(source, plan, chosen)
-            judgement = judge(source, graph)
+            candidate = integer_graph(source, plan, chosen)
+            judgement = judge(source, candidate)
             if judgement.drop <= max_drop:
                 break
-    return graph, [name for name in layers(source.graph) if name not in chosen], judgement
+    return candidate, [name for name in layers(source.graph) if name not in chosen], judgement
 
 
 def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | None) -> _Float:
@@ -351,13 +363,14 @@ def _card(
     )
 
 
-def _run(graph: Any, card: Card, patches: NDArray[Any]) -> NDArray[np.float32]:
+def _run(candidate: Candidate, source: _Float) -> NDArray[np.float32]:
+    """A candidate's logits on the judging pixels."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.onnx"
-        candidate = copy.deepcopy(graph)
-        set_card(candidate, card)
-        path.write_bytes(candidate.SerializeToString())
-        return _logits(load(path), patches)
+        graph = copy.deepcopy(candidate.graph)
+        set_card(graph, replace(source.card, input_affine=candidate.affine))
+        path.write_bytes(graph.SerializeToString())
+        return _logits(load(path), source.patches)
 
 
 def _logits(model: Model, patches: NDArray[Any]) -> NDArray[np.float32]:

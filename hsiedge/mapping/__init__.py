@@ -50,7 +50,7 @@ class LineClassifier:
         expected = (self._width, self._card.scene.bands)
         if line.shape != expected or line.dtype != np.dtype(self._card.scene.dtype):
             raise ModelError(f"a line is {line.dtype} {line.shape}, the model takes {self._card.scene.dtype} {expected}")
-        self._lines[self._received] = line[self._columns]
+        self._lines[self._received] = self._model.prepare(line.T[:, None, self._columns])  # (bands, 1, width + 2 radius)
         self._received += 1
         return self._label(None) if self._received > self._card.radius else None
 
@@ -69,10 +69,10 @@ class LineClassifier:
         """Labels the next line; `height` is known once the scene has ended."""
         radius, line = self._card.radius, self._labelled
         rows = reflected(np.arange(line - radius, line + radius + 1), height or self._received)
-        strip = np.stack([self._lines[int(row)] for row in rows])
+        strip = np.concatenate([self._lines[int(row)] for row in rows], axis=1)
         self._labelled += 1
         self._lines.pop(line - radius, None)
-        return self._model.labels(cut(strip.transpose(2, 0, 1), self._card.patch))
+        return self._model.label_ids(self._model.run(cut(strip, self._card.patch)))
 
 
 def classify(model: Model, cube: NDArray[Any], progress: Progress = silent) -> NDArray[np.uint16]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,23 +55,44 @@ class Model:
             raise CardError(f"{self.path}: has no Card; write one in with: hsiedge card {self.path} --scene NAME --patch P")
         return self.card
 
-    def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
-        """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype.
+    @cached_property
+    def _affine(self) -> InputAffine | None:
+        return InputAffine(self.known.input_affine) if self.known.input_affine is not None else None
+
+    @cached_property
+    def _ids(self) -> NDArray[np.uint16]:
+        return np.array([entry.id for entry in self.known.classes], np.uint16)
+
+    def prepare(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """What the graph takes, of `(..., bands, height, width)` in the scene's stored dtype: itself, or the Card's integers.
+
+        It works pixel by pixel, so it costs least before patches are cut.
+        """
+        return planes if self._affine is None else self._affine(planes)
+
+    def run(self, patches: NDArray[Any]) -> NDArray[np.float32]:
+        """`(n, classes)` float32 logits of prepared patches `(n, bands, p, p)`.
 
         Raises:
             ModelError: the graph does not take them, or gives other than a logit for each class of its Card.
         """
-        affine, expected = self.known.input_affine, (len(patches), len(self.known.classes))
-        output = self.session.run([patches if affine is None else apply_affine(patches, affine)])
+        output, expected = self.session.run([patches]), (len(patches), len(self.known.classes))
         if np.shape(output) != expected:
             raise ModelError(f"{self.path}: its graph gives {np.shape(output)}, by its Card {expected} was expected")
         return np.asarray(output, np.float32)
 
+    def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
+        """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype. Raises ModelError, as `run`."""
+        return self.run(self.prepare(patches))
+
+    def label_ids(self, logits: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """Label ids `(n,)` of logits `(n, classes)`."""
+        labels: NDArray[np.uint16] = self._ids[logits.argmax(1)]
+        return labels
+
     def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:
         """Label ids `(n,)` of patches `(n, bands, p, p)` in the scene's stored dtype."""
-        ids = np.array([entry.id for entry in self.known.classes], np.uint16)
-        labels: NDArray[np.uint16] = ids[self.logits(patches).argmax(1)]
-        return labels
+        return self.label_ids(self.logits(patches))
 
     def check_fits(self, scene: Scene) -> None:
         """Raises ModelError unless the model takes this scene's bands and dtype, and knows its classes."""
@@ -106,13 +128,26 @@ class Model:
         return labels
 
 
-def apply_affine(patches: NDArray[Any], affine: Affine) -> NDArray[Any]:
-    """The integer input of a graph from patches `(n, bands, p, p)` in stored units: scaled by band, rounded, clipped."""
-    target = np.dtype(affine.dtype)
-    limits = np.iinfo(target)
-    offset = np.asarray(affine.offset, np.float32)[:, None, None]
-    scale = np.asarray(affine.scale, np.float32)[:, None, None]
-    integers: NDArray[Any] = np.clip(np.rint((patches.astype(np.float32) - offset) * scale), limits.min, limits.max).astype(
-        target
-    )
-    return integers
+class InputAffine:
+    """The Card's affine, ready to be applied: stored counts to the integers that a graph takes.
+
+    `round((x - offset) * scale) + zero_point`, clipped to the dtype; each step in float32 and rounded half to even, so that
+    every processor gives the same integers.
+    """
+
+    def __init__(self, affine: Affine) -> None:
+        self._offset = np.asarray(affine.offset, np.float32)[:, None, None]
+        self._scale = np.asarray(affine.scale, np.float32)[:, None, None]
+        self._zero_point = np.float32(affine.zero_point)
+        self._dtype = np.dtype(affine.dtype)
+
+    def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Integers of `planes` `(..., bands, height, width)` in stored units."""
+        values = planes.astype(np.float32)
+        values -= self._offset
+        values *= self._scale
+        np.rint(values, out=values)
+        values += self._zero_point
+        limits = np.iinfo(self._dtype)
+        np.clip(values, limits.min, limits.max, out=values)
+        return values.astype(self._dtype)

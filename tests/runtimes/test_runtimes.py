@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
-from hsiedge.runtimes.base import apply_affine
+from hsiedge.runtimes.base import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 
@@ -111,14 +111,16 @@ class TestModel:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
-def test_apply_affine_scales_rounds_and_clips(dtype: str) -> None:
+def test_the_input_affine_scales_rounds_and_clips(dtype: str) -> None:
     counts = np.array([0, 99, 100, 105, 110, 115, 6000], np.uint16).reshape(7, 1, 1, 1)
-    made = apply_affine(np.concatenate([counts, counts], 1), Affine([100.0, 0.0], [0.1, 0.001], dtype))
+    made = InputAffine(Affine([100.0, 0.0], [0.1, 0.001], dtype))(np.concatenate([counts, counts], 1))
     low = max(-10, np.iinfo(dtype).min)
     high = min(590, np.iinfo(dtype).max)
     assert made.dtype == np.dtype(dtype)
     assert made[:, 0, 0, 0].tolist() == [low, 0, 0, 0, 1, 2, high]  # halves to even
     assert made[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
+    shifted = InputAffine(Affine([100.0], [0.1], dtype, 7))(counts)
+    assert shifted[:, 0, 0, 0].tolist() == [max(-3, np.iinfo(dtype).min), 7, 7, 7, 8, 9, min(597, np.iinfo(dtype).max)]
 
 
 class TestCards:
