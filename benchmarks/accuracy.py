@@ -5,7 +5,8 @@
     python benchmarks/accuracy.py --net cnn3d --seeds 1
 
 Each seed draws its own split, trains, exports, quantizes and counts the test pixels once. Results go to
-benchmarks/results/SCENE-NET-SPLIT.json after each seed; seeds that are there already are not run again (--fresh does).
+benchmarks/results/SCENE-NET-SPLIT.json after each seed; seeds that are there already, with as many epochs and of this
+version, are not run again (--fresh does).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from hsiedge import files
+from hsiedge import __version__, files
 from hsiedge.bench.device import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export import export
@@ -28,7 +29,7 @@ from hsiedge.graphs.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw
-from hsiedge.training.checkpoint import save_checkpoint
+from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
 
@@ -36,15 +37,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run_seed(scene: Scene, net: str, split: str, seed: int, epochs: int, folder: Path) -> dict[str, Any]:
-    """One seed, end to end; the models stay in `folder`."""
-    started = time.perf_counter()
-    checkpoint = train(scene, draw(split, scene, seed), net, settings=FitSettings(epochs=epochs))
-    seconds = time.perf_counter() - started
+    """One seed, end to end; the models stay in `folder`, and a checkpoint that is there already is not trained again."""
     paths = {name: folder / f"{scene.name}-{net}-{split}-s{seed}{name}" for name in (".safetensors", ".onnx", "-int8.onnx")}
-    save_checkpoint(paths[".safetensors"], checkpoint)
+    checkpoint, result = trained(scene, net, split, seed, epochs, paths[".safetensors"])
     export(checkpoint, scene, paths[".onnx"], files.digest(paths[".safetensors"]))
     made = quantize(paths[".onnx"], scene, paths["-int8.onnx"])
-    result: dict[str, Any] = {"seed": seed, "train_seconds": round(seconds, 1), "threads": torch.get_num_threads()}
+    result["hsiedge"] = __version__
     for name in (".onnx", "-int8.onnx"):
         model = load(paths[name])
         evaluation = evaluate(model.predict, scene, split_for(model.known, scene))
@@ -61,6 +59,22 @@ def run_seed(scene: Scene, net: str, split: str, seed: int, epochs: int, folder:
     assert made.quantization is not None
     result["float_layers"] = made.quantization.float_layers
     return result
+
+
+def trained(scene: Scene, net: str, split: str, seed: int, epochs: int, path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+    """The checkpoint, from `path` where it lies there beside the facts of its training, else trained now."""
+    wanted = {"seed": seed, "epochs": epochs, "threads": torch.get_num_threads()}
+    facts = path.with_suffix(".json")
+    if path.exists() and facts.exists():
+        stored = json.loads(facts.read_text())
+        if wanted.items() <= stored.items():
+            return load_checkpoint(path), stored
+    started = time.perf_counter()
+    checkpoint = train(scene, draw(split, scene, seed), net, settings=FitSettings(epochs=epochs))
+    wanted["train_seconds"] = round(time.perf_counter() - started)
+    save_checkpoint(path, checkpoint)
+    facts.write_text(json.dumps(wanted))
+    return checkpoint, wanted
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -96,11 +110,12 @@ def main() -> None:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(arguments.seeds):
-            if any(row["seed"] == seed for row in rows):
+            if any((row["seed"], row["epochs"], row["hsiedge"]) == (seed, arguments.epochs, __version__) for row in rows):
                 continue
+            rows = [row for row in rows if row["seed"] != seed]
             rows.append(run_seed(scene, arguments.net, arguments.split, seed, arguments.epochs, folder))
             print(rows[-1], flush=True)
-            data = {"epochs": arguments.epochs, "device": device_facts().cpu, "seeds": rows}
+            data = {"device": device_facts().cpu, "seeds": sorted(rows, key=lambda row: row["seed"])}
             files.write_bytes(store, (json.dumps(data, indent=1) + "\n").encode())
     print(f"{arguments.scene}, {arguments.net}, {arguments.split} split, seeds {[row['seed'] for row in rows]}")
     print(summary(rows))

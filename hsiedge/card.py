@@ -119,7 +119,7 @@ class Quantization:
 
 @dataclass(frozen=True)
 class AccuracyFacts:
-    """Accuracy on the test pixels of the split, percent."""
+    """Accuracy on the pixels of a part of the split, percent; over several seeds the mean, with its standard deviation."""
 
     part: str
     n: int
@@ -128,11 +128,13 @@ class AccuracyFacts:
     kappa: float
     split: str
     seeds: list[int]
+    oa_std: float | None = None
+    aa_std: float | None = None
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What makes a graph's integer input of stored counts, band by band: `round((x - offset) * scale) + zero_point`, clipped."""
+    """What makes integers of stored counts, band by band: `round((x - offset) * scale) + zero_point`, clipped to the dtype."""
 
     offset: list[float]
     scale: list[float]
@@ -190,7 +192,7 @@ class Card:
         return "float16" if self.quantization.recipe == "float16" else "int8"
 
     def to_json(self, indent: int | None = None) -> str:
-        """JSON text; floats shortened to 9 significant digits (float32 survives it)."""
+        """JSON text; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
         separators = (",", ":") if indent is None else None
         return json.dumps(_plain(dataclasses.asdict(self)), indent=indent, separators=separators, allow_nan=False)
 
@@ -245,15 +247,19 @@ def now() -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        short = float(f"{value:.9g}")
-        return int(short) if short.is_integer() and abs(short) < 1e9 else short
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [_short(entry) if isinstance(entry, float) else _plain(entry) for entry in value]
     return value
+
+
+def _short(value: float) -> float | int | None:
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.9g}")
+    return int(short) if short.is_integer() and abs(short) < 1e9 else short
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -13,6 +13,7 @@ from hsiedge.card import Card, SplitFacts
 from hsiedge.errors import ModelError
 from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
 from hsiedge.scenes import splits
+from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -101,7 +102,7 @@ def split_for(card: Card, scene: Scene, masks: Split | None = None) -> Split | N
         split = splits.redraw(scene, card.split, masks)
         split.check_radius(card.radius)
         return split
-    if card.scene.name == scene.name:
+    if card.scene.name == scene.name and scene.name in CATALOG:  # other names are only those of files
         raise ModelError(
             f"this {scene.name} is not the cube that the model was trained on (sha256 {scene.sha256[:12]}..., "
             f"in the Card {card.scene.sha256[:12]}...); a split of one says nothing of the other"

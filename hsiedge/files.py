@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written to.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays a link, to what is written
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -60,14 +61,32 @@ def check_writable(path: Path) -> None:
     folder = Path(path).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+    given = Path(path)
+    if _is_special(given):
+        return
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or given.is_dir():
         raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place with -o")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` to `path`, whole or not at all. Raises OutputError."""
+    """Writes `data` to `path`, whole or not at all; into a pipe or device as it stands. Raises OutputError."""
+    if _is_special(path):
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        return
     with atomic(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there, and neither a file nor a folder: a pipe or a device, which is written into and not replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _umask() -> int:

@@ -35,9 +35,10 @@ def record(path: Path, scene: Scene, precision: str) -> None:
     found = evaluate(model.predict, scene, split_for(card, scene)).accuracy
     facts = [AccuracyFacts("test", found.n, found.oa, found.aa, found.kappa, "random", [0])]
     rows = json.loads(RESULTS.read_text())["seeds"] if RESULTS.exists() else []
-    if rows:
+    if len(rows) > 1:
         oa, aa, kappa = (statistics.mean(row[precision][figure] for row in rows) for figure in ("oa", "aa", "kappa"))
-        facts.append(AccuracyFacts("test", found.n, oa, aa, kappa, "random", [row["seed"] for row in rows]))
+        spread = [statistics.stdev(row[precision][figure] for row in rows) for figure in ("oa", "aa")]
+        facts.append(AccuracyFacts("test", found.n, oa, aa, kappa, "random", [row["seed"] for row in rows], *spread))
     write_onnx(path, read_onnx(path), replace(card, accuracy=facts))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hsiedge.bench import device
 from hsiedge.bench.compare import compare
 from hsiedge.bench.inputs import parse_shape
-from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_file
+from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.bench.ops import profile
 from hsiedge.bench.results import (
     Comparison,
@@ -73,7 +73,7 @@ def bench(
     _check(models, batches, threads, runs, seconds, duration, shapes)
     batches = list(dict.fromkeys(batches))
     plan = Plan(runs, seconds, threads or device.default_threads(), tuple(shapes), seed)
-    modelled = [model_file(path) for path in models]
+    modelled = model_files(models)
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     before = device.throttle_state()
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
@@ -156,7 +156,7 @@ def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:
     same = ("kind", "runtime", "provider", "precision", "batch", "input_shape", "input_dtype", "pixels_per_run")
     return Result(
         **{name: opened[name] for name in (*same, "load_ms", "first_ms", "memory_mib", "memory_source")},
-        model=sample.model.path.name,
+        model=sample.model.name,
         file_bytes=sample.model.bytes,
         threads=plan.threads,
         latency_ms=spread,

@@ -30,9 +30,9 @@ def _comparable(sample: Sample, baseline: Sample) -> bool:
 def _compare(sample: Sample, baseline: Sample) -> Comparison:
     ratio, low, high = paired_ratio(_per_pixel(baseline), _per_pixel(sample))
     return Comparison(
-        model=sample.model.path.name,
+        model=sample.model.name,
         precision=sample.opened["precision"],
-        baseline=baseline.model.path.name,
+        baseline=baseline.model.name,
         baseline_precision=baseline.opened["precision"],
         batch=sample.opened["batch"],
         ratio=ratio,

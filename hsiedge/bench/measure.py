@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model to be measured."""
+    """A model to be measured. `name` tells it from the others of the run: the file's, or as much of its path as that takes."""
 
     path: Path
     bytes: int
     sha256: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ def model_file(path: str | Path) -> ModelFile:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     return ModelFile(path, path.stat().st_size, files.digest(path))
+
+
+def model_files(paths: Sequence[str | Path]) -> list[ModelFile]:
+    """All of them, told apart by name. Raises ModelError where one is not there."""
+    models = [model_file(path) for path in paths]
+    names = Counter(model.path.name for model in models)
+    seen: Counter[str] = Counter()
+    named = []
+    for model in models:
+        name = model.path.name if names[model.path.name] == 1 else str(model.path)
+        seen[name] += 1
+        named.append(replace(model, name=name if seen[name] == 1 else f"{name} ({seen[name]})"))
+    return named
 
 
 def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **options: Any) -> dict[str, Any]:

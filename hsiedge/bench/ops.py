@@ -31,7 +31,7 @@ def profile(model: ModelFile, batch: int, batches: Sequence[int], plan: Plan) ->
             raise ModelError(f"{model.path}: onnxruntime left no profile that can be read ({error})") from error
     run_ms, nodes = last_runs(events, reply["runs"])
     return Profile(
-        model=model.path.name,
+        model=model.name,
         precision=opened["precision"],
         batch=opened["batch"],
         runs=reply["runs"],

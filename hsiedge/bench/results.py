@@ -32,7 +32,7 @@ class Result:
     """One model at one batch.
 
     Attributes:
-        model: file name; `path` as it was given; `sha256` of the file.
+        model: file name, or as much of the path as tells it from others; `path` as it was given; `sha256` of the file.
         kind: the Card's, "patch" or "scene"; "tensor" for a model without a Card, where the clock covers the session alone.
         precision: the Card's; "unknown" without one.
         threads: intra-operator threads.

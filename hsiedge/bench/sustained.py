@@ -41,4 +41,4 @@ def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: 
             )
             elapsed, throttle = elapsed + reply["seconds"], later
     ratio = windows[-1].pixels_per_s / windows[0].pixels_per_s
-    return Sustained(model.path.name, opened["precision"], opened["batch"], ratio, windows)
+    return Sustained(model.name, opened["precision"], opened["batch"], ratio, windows)

@@ -37,6 +37,7 @@ def bench_command(
     if runtime != "ort":
         raise OptionError(f"--runtime {runtime}: bench runs ort (onnxruntime)")
     lasting = parse_duration(duration) if duration is not None else None
+    console.check_json(json)
     chosen = models or choose.bench_models()
     with console.progress("measuring") as progress:
         report = bench(

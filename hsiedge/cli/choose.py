@@ -47,11 +47,24 @@ def any_model() -> Path:
 
 
 def bench_models() -> list[Path]:
-    """The newest float and the newest INT8 model here, side by side; with neither, the shipped ones."""
-    found = [newest(".onnx", is_float), newest(".onnx", lambda card: card.precision == "int8")]
-    models = [path for path in found if path is not None] or [shipped(".onnx"), shipped("-int8.onnx")]
+    """The newest INT8 model here and the float one it was made from; else the newest model; else the shipped two."""
+    integer = newest(".onnx", lambda card: card.precision == "int8")
+    source = _made_from(integer) if integer else None
+    alone = integer or newest(".onnx", lambda card: card.kind != "checkpoint")
+    found = [source, integer] if source else [alone] if alone else [shipped(".onnx"), shipped("-int8.onnx")]
+    models = [path for path in found if path is not None]
     console.say("no model was named: taking " + " and ".join(str(path) for path in models))
     return models
+
+
+def _made_from(model: Path) -> Path | None:
+    """The file of the same folder that the last step of a model's making took, by its digest."""
+    from hsiedge import files
+    from hsiedge.runtimes import require_card
+
+    lineage = require_card(model).lineage
+    parent = lineage[-1].parent if lineage else None
+    return next((path for path in sorted(model.parent.glob("[!.]*.onnx")) if files.digest(path) == parent), None)
 
 
 def is_float(card: Card) -> bool:

@@ -29,7 +29,7 @@ def stderr() -> Console:
 def _console(file: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=file, highlight=False, soft_wrap=False, width=None if file.isatty() else 100)
+    return Console(file=file, highlight=False, markup=False, width=None if file.isatty() else 100)
 
 
 def say(text: str) -> None:
@@ -52,6 +52,14 @@ def show_warning(
 ) -> None:
     """A Python warning, as one line."""
     say(f"hsiedge: warning: {message}")
+
+
+def check_json(target: str | None) -> None:
+    """Raises OutputError before the work whose result `write_json` could not write."""
+    from hsiedge import files
+
+    if target is not None and target != "-":
+        files.check_writable(Path(target))
 
 
 def write_json(data: dict[str, Any], target: str) -> None:

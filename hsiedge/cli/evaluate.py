@@ -32,6 +32,7 @@ def eval_command(
     from hsiedge.report.model_tables import accuracy_tables
     from hsiedge.runtimes import load
 
+    console.check_json(json)
     path = model or choose.any_model()
     loaded = load(path, threads)
     opened = options.open_for(loaded.known, scene, cube, labels, cube_key, labels_key, data_dir)

@@ -63,10 +63,10 @@ def main() -> None:
     except _USAGE_ERROR as error:
         console.fail(f"{error.format_message()} (see hsiedge --help)")
         status = 2
-    except (HsiedgeError, OSError) as error:
+    except (HsiedgeError, OSError, MemoryError) as error:
         if verbose:
             traceback.print_exc()
-        console.fail(str(error))
+        console.fail(str(error) or "out of memory")
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -16,7 +16,7 @@ def stem(card: Card) -> str:
 
 def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
     """SCENE-NET-SPLIT-sSEED."""
-    return f"{_safe(scene)}-{_safe(net)}" + (f"-{split.kind}-s{split.seed}" if split else "")
+    return f"{safe(scene)}-{safe(net)}" + (f"-{split.kind}-s{split.seed}" if split else "")
 
 
 def quantized_stem(card: Card, recipe: str) -> str:
@@ -24,6 +24,6 @@ def quantized_stem(card: Card, recipe: str) -> str:
     return f"{stem(card)}-{_SUFFIX.get(recipe, recipe)}"
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
     """A scene's name, which may come from inside a file, as part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")[:80] or "scene"

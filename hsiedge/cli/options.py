@@ -22,7 +22,7 @@ DataDirOption = Annotated[
 TrainMaskOption = Annotated[Path | None, typer.Option("--train-mask", help="Published split: map of the training pixels.")]
 TestMaskOption = Annotated[Path | None, typer.Option("--test-mask", help="Published split: map of the test pixels.")]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - is stdout.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of all that is drawn at random.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is drawn at random.")]
 
 
 def open_given(
@@ -46,8 +46,24 @@ def open_given(
             "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
         )
     if cube is None:
-        return open_scene(str(scene), labels, data_dir, cube_key, labels_key)
+        return open_named(str(scene), labels, cube_key, labels_key, data_dir)
     return open_scene(cube if cube.is_absolute() else f"./{cube}", labels, data_dir, cube_key, labels_key)
+
+
+def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None) -> Scene:
+    """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
+    from hsiedge.cli import console
+    from hsiedge.scenes.scene import cache_dir, missing, open_scene
+
+    entry = missing(name, data_dir) if labels is None else None
+    if entry is not None:
+        from hsiedge.scenes.fetch import fetch
+
+        folder = data_dir or cache_dir()
+        console.say(f"{entry.name} is not on this machine: downloading it to {folder}")
+        with console.progress(f"fetching {entry.name}") as tick:
+            fetch(entry, folder, tick)
+    return open_scene(name, labels, data_dir, cube_key, labels_key)
 
 
 def open_for(

@@ -40,13 +40,12 @@ def quantize_command(
     from hsiedge.graphs.quantize import quantize
     from hsiedge.report.model_tables import layer_table
     from hsiedge.runtimes import require_card
-    from hsiedge.scenes.scene import open_scene
 
     if calib is None:
         source = model or choose.float_model()
         scene = options.open_for(require_card(source), None, None, labels, cube_key, labels_key, data_dir)
     else:
-        scene = open_scene(calib, labels, data_dir, cube_key, labels_key)
+        scene = options.open_named(calib, labels, cube_key, labels_key, data_dir)
         source = model or _float_model_for(scene)
     card = require_card(source)
     masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)

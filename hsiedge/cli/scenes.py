@@ -71,9 +71,10 @@ def pack_command(
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Packs cube, labels and facts into one .npz, which a device reads without further packages."""
+    from hsiedge.cli.names import safe
     from hsiedge.scenes.scene import pack
 
     scene = options.open_given(name, cube, labels, cube_key, labels_key, data_dir)
-    path = output or Path(f"{scene.name}.npz")
+    path = output or Path(f"{safe(scene.name)}.npz")
     pack(scene, path)
     console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB; on the device: hsiedge eval MODEL --scene {path}")

@@ -11,7 +11,7 @@ import numpy as np
 from hsiedge import __version__
 from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
-from hsiedge.graphs.files import read_onnx, write_onnx
+from hsiedge.graphs.files import MAX_IR, read_onnx, write_onnx
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
@@ -31,6 +31,7 @@ def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Pa
     """
     check_patch(patch, scene.shape)
     graph = read_onnx(model)
+    graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
     _check_input(model, graph, scene, patch)
     graph = take_dtype(graph, scene.cube.dtype)
     dropped = split.dropped if split else ()
@@ -61,23 +62,38 @@ def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Pa
 
 
 def take_dtype(graph: Any, dtype: np.dtype[Any]) -> Any:
-    """The graph with its one input in `dtype`, cast to what it took before; itself where that is the same."""
+    """The graph with its one input in `dtype`, cast to what it took before; itself where that is the same.
+
+    Raises:
+        ModelError: what it took before cannot hold the values of `dtype`.
+    """
     from onnx import helper
 
     wanted = helper.np_dtype_to_tensor_dtype(dtype)
-    source = graph.graph.input[0]
-    had = source.type.tensor_type.elem_type
+    had = input_of(graph).type.tensor_type.elem_type
     if had == wanted:
         return graph
+    taken = helper.tensor_dtype_to_np_dtype(had)
+    if taken.kind != "f" and not np.can_cast(dtype, taken):
+        raise ModelError(
+            f"the graph takes {taken}, which does not hold what the scene stores ({dtype}); export it with float input"
+        )
     changed = copy.deepcopy(graph)
+    source = input_of(changed)
     name = f"{source.name}_cast"
     for node in changed.graph.node:
         for place, entry in enumerate(node.input):
             if entry == source.name:
                 node.input[place] = name
     changed.graph.node.insert(0, helper.make_node("Cast", [source.name], [name], name=name, to=had))
-    changed.graph.input[0].type.tensor_type.elem_type = wanted
+    source.type.tensor_type.elem_type = wanted
     return changed
+
+
+def input_of(graph: Any) -> Any:
+    """The one input that is no weight (older files list their weights among the inputs)."""
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    return next(entry for entry in graph.graph.input if entry.name not in weights)
 
 
 def _check_input(path: Path, graph: Any, scene: Scene, patch: int) -> None:

@@ -75,5 +75,6 @@ def check_onnx(model: Any) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets.get("", 0) > MAX_OPSET or model.ir_version > MAX_IR:
         raise CheckError(
-            f"opset {opsets.get('')} and IR {model.ir_version} are newer than onnxruntime 1.18 loads ({MAX_OPSET}, {MAX_IR})"
+            f"opset {opsets.get('')} and IR {model.ir_version} are newer than "
+            f"onnxruntime 1.18 loads; export it with opset {MAX_OPSET} or less"
         )

@@ -23,13 +23,16 @@ from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes import splits
-from hsiedge.scenes.patches import batches, check_patch, extract
+from hsiedge.scenes.catalog import CATALOG
+from hsiedge.scenes.patches import batches, check_patch, touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
 CALIBRATION_PATCHES = 1000
+MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is reported and only ruin is refused
 HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
 _BATCH = 64
+_CALIBRATING = 0.6  # of the whole time, or so; the rest is judging
 _OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime adapter makes the graph's integers with it"
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _OPERATORS = [*_LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
@@ -56,10 +59,16 @@ class Judgement:
     oa_float: float | None
     oa: float | None
 
-    @property
-    def drop(self) -> float:
-        """Points of OA lost; without labels, the share of labels that changed."""
-        return 100 - self.agreement if self.oa is None or self.oa_float is None else self.oa_float - self.oa
+    def holds(self, max_drop: float) -> bool:
+        """Whether at most `max_drop` points of OA are lost; without labels, whether `MIN_AGREEMENT` percent of labels stay."""
+        if self.oa is None or self.oa_float is None:
+            return self.agreement >= MIN_AGREEMENT
+        return self.oa_float - self.oa <= max_drop
+
+    def __str__(self) -> str:
+        """In words, for errors."""
+        lost = f"OA {self.oa_float:.2f} -> {self.oa:.2f} %, " if self.oa is not None else ""
+        return f"{lost}labels agree with float on {self.agreement:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,8 @@ class _Float:
     path: Path
     graph: Any
     card: Card
+    scene: Scene
     pixels: Pixels
-    patches: NDArray[Any]
     logits: NDArray[np.float32]
     ranges: Any = field(default=None)
 
@@ -100,8 +109,8 @@ def quantize(
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
     cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
 
-    If more than `max_drop` points are lost, the layer whose quantization hurts the logits most goes back to float, then
-    the next, until it holds; the Card lists them.
+    If more than `max_drop` points are lost (without labels: if fewer than `MIN_AGREEMENT` percent agree), the layer
+    whose quantization hurts the logits most goes back to float, then the next, until it holds; the Card lists them.
 
     Args:
         recipe: a name in `RECIPES`.
@@ -135,12 +144,13 @@ def quantize(
         source.ranges = calibrate(source.graph, source.card, plan, scene, source.pixels.calibration, progress)
         snr = layer_snr(source, plan) if explain else {}
         candidate, floats, judgement = _search(source, plan, max_drop, snr)
-    if judgement.drop > max_drop:
-        raise CheckError(f"{recipe}: {judgement.drop:.2f} points are lost, {max_drop:g} are allowed; nothing was written")
+    if not judgement.holds(max_drop):
+        raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
     card = _card(source, recipe, plan, judgement, floats, snr, patches, seed)
     if candidate.affine is not None:
         card = replace(card, input_affine=candidate.affine, preprocess=_OUTSIDE)
     write_onnx(Path(output), candidate.graph, card)
+    progress(1.0)
     return card
 
 
@@ -156,21 +166,26 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
         SplitError: the scene is the model's own, and its labels or masks are not.
         SceneError: an unlabelled cube too small to judge with.
     """
-    if card.split is not None and scene.sha256 == card.scene.sha256 and scene.labels is not None:
+    own = scene.sha256 == card.scene.sha256
+    if own and card.split is not None:
+        if scene.labels is None:
+            raise SceneError(
+                f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate (--labels FILE)"
+            )
         split = splits.redraw(scene, card.split, masks)
         judging = split.pixels(splits.VALIDATION)
         calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
         return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
-    if scene.name == card.scene.name and scene.sha256 != card.scene.sha256:
+    if not own and scene.name == card.scene.name and scene.name in CATALOG:
         raise ModelError(
             f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}"
         )
-    everywhere = np.arange(scene.shape[0] * scene.shape[1])
-    drawn = splits.balanced(np.zeros(scene.shape, np.uint16), everywhere, count + HELD_OUT, seed)
+    drawn = splits.scattered(scene.shape, count + HELD_OUT, seed)
+    drawn = drawn[~touches_nodata(scene, drawn, card.patch)]
     held = min(HELD_OUT, len(drawn) // 2)
     if held == 0:
         raise SceneError(f"{scene.name}: too few pixels to calibrate and judge with")
-    return Pixels(drawn[held:], drawn[:held], None, "pixels of an unlabelled cube, drawn evenly over its area")
+    return Pixels(drawn[held:][:count], drawn[:held], None, "pixels drawn evenly over the cube, no labels used")
 
 
 def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> Any:
@@ -190,7 +205,7 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
             for piece, patches in batches(scene.cube, pixels, card.patch, _BATCH):
                 yield {graph.graph.input[0].name: patches}
                 done += len(piece)
-                progress(done / len(pixels))
+                progress(_CALIBRATING * done / len(pixels))
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             return next(self._pieces, None)
@@ -297,14 +312,16 @@ def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]
         raise ModelError(f"{source.path}: has no layer that could be quantized")
     candidate = integer_graph(source, plan, chosen)
     judgement = judge(source, candidate)
-    if judgement.drop > max_drop:
+    if not judgement.holds(max_drop):
         ratios = snr or layer_snr(source, plan)
         for name in sorted(ratios, key=lambda entry: ratios[entry]):
             chosen = [entry for entry in chosen if entry != name]
             candidate = integer_graph(source, plan, chosen)
             judgement = judge(source, candidate)
-            if judgement.drop <= max_drop:
+            if not chosen or judgement.holds(max_drop):
                 break
+    if not chosen:
+        raise CheckError(f"{source.path}: no layer can be integer within --max-drop {max_drop:g}; nothing was written")
     return candidate, [name for name in layers(source.graph) if name not in chosen], judgement
 
 
@@ -318,8 +335,7 @@ def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | 
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    patches = extract(scene.cube, pixels.judging, card.patch)
-    return _Float(path, read_onnx(path), card, pixels, patches, _logits(model, patches))
+    return _Float(path, read_onnx(path), card, scene, pixels, _logits(model, scene, pixels.judging))
 
 
 def _card(
@@ -370,11 +386,11 @@ def _run(candidate: Candidate, source: _Float) -> NDArray[np.float32]:
         graph = copy.deepcopy(candidate.graph)
         set_card(graph, replace(source.card, input_affine=candidate.affine))
         path.write_bytes(graph.SerializeToString())
-        return _logits(load(path), source.patches)
+        return _logits(load(path), source.scene, source.pixels.judging)
 
 
-def _logits(model: Model, patches: NDArray[Any]) -> NDArray[np.float32]:
-    return np.concatenate([model.logits(patches[at : at + 256]) for at in range(0, len(patches), 256)])
+def _logits(model: Model, scene: Scene, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    return np.concatenate([model.logits(patches) for _, patches in batches(scene.cube, pixels, model.known.patch)])
 
 
 def _last_types(graph: Any) -> list[str]:

@@ -75,8 +75,10 @@ class LineClassifier:
         return self._model.label_ids(self._model.run(cut(strip, self._card.patch)))
 
 
-def classify(model: Model, cube: NDArray[Any], progress: Progress = silent) -> NDArray[np.uint16]:
+def classify(model: Model, cube: NDArray[Any], progress: Progress = silent, nodata: float | None = None) -> NDArray[np.uint16]:
     """The label map `(height, width)` of a cube `(height, width, bands)` in the stored dtype, reflected at its edges.
+
+    Pixels that are `nodata` in all bands get label 0.
 
     Raises:
         CardError: the model has no Card.
@@ -91,4 +93,8 @@ def classify(model: Model, cube: NDArray[Any], progress: Progress = silent) -> N
         if due is not None:
             labels.append(due)
         progress((count + 1) / len(cube))
-    return np.stack(labels + lines.finish())
+    found = np.stack(labels + lines.finish())
+    if nodata is not None:
+        for row, line in zip(found, cube):
+            row[(line == nodata).all(1)] = 0
+    return found

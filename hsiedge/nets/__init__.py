@@ -55,8 +55,8 @@ def build(name: str, bands: int, classes: int, patch: int, **options: Any) -> nn
         raise OptionError(f"patch {patch}: {name} takes odd patches from {entry.min_patch} up")
     try:
         return entry.build(bands, classes, patch, **options)
-    except TypeError as error:
-        raise OptionError(f"{name}: {error}") from error
+    except (TypeError, RuntimeError) as error:  # torch's own, where nothing is left of the spectrum or the patch
+        raise OptionError(f"{name} on {bands} bands, patch {patch}: {str(error).splitlines()[0]}") from error
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -121,9 +120,7 @@ def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
     this, that = ("INT8" if name == "int8" else name for name in (this, that))
     digits = 2 if entry.ratio < 10 else 1
     ratio, low, high = (f"{value:.{digits}f}" for value in (entry.ratio, entry.low, entry.high))
-    return Text.from_markup(
-        f"{escape(this)} is [bold]{ratio}x[/] ({low}..{high}) as fast as {escape(that)} at batch {entry.batch}"
-    )
+    return Text.assemble(this, " is ", (f"{ratio}x", "bold"), f" ({low}..{high}) as fast as {that} at batch {entry.batch}")
 
 
 def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:

@@ -76,9 +76,11 @@ def card_table(card: Card, file: Path) -> Table:
             table.add_row("left out", f"classes {', '.join(map(str, split.dropped))}")
     for entry in card.accuracy:
         seeds = f"seed {entry.seeds[0]}" if len(entry.seeds) == 1 else f"seeds {', '.join(map(str, entry.seeds))}"
+        spread = f" (standard deviation {entry.oa_std:.2f})" if entry.oa_std is not None else ""
         table.add_row(
             "accuracy",
-            f"OA {entry.oa:.2f} %, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} on {entry.n} {entry.part} pixels, {seeds}",
+            f"OA {entry.oa:.2f} %{spread}, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} "
+            f"on {entry.n} {entry.part} pixels, {seeds}",
         )
     for check in card.checks:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in check.figures.items())

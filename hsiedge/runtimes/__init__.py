@@ -8,6 +8,7 @@ from pathlib import Path
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.runtimes.base import Model, Session, TensorSpec
+from hsiedge.runtimes.onnx_file import read_onnx_file
 
 SUFFIXES = (".onnx", ".ort")
 
@@ -44,6 +45,9 @@ def read_card(path: str | Path) -> Card | None:
     path = Path(path)
     if path.suffix == ".safetensors":
         text = _safetensors_metadata(path).get(KEY)
+    elif path.suffix == ".onnx":
+        _check_suffix(path)
+        text = read_onnx_file(path).metadata.get(KEY)
     else:
         _check_suffix(path)
         from hsiedge.runtimes.ort import read_metadata
@@ -65,7 +69,11 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
     wrong = ModelError(f"{path}: not a safetensors file; hsiedge reads no pickled checkpoints")
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= 4 * MAX_CHARS or length + 8 > path.stat().st_size:
             raise wrong

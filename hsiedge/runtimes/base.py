@@ -15,7 +15,7 @@ from hsiedge.card import Affine, Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.patches import batches, check_patch
-from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.scene import UNNAMED, Scene
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,10 @@ class Model:
         extra = sorted(set(scene.classes) - theirs - dropped)
         if scene.labels is not None and extra:
             raise ModelError(f"{self.path} knows the classes {sorted(theirs)}, {scene.name} also has {extra}")
+        for entry in card.classes:
+            title = scene.classes.get(entry.id, entry.name)
+            if title != entry.name and UNNAMED not in (title.split(" ")[0], entry.name.split(" ")[0]):
+                raise ModelError(f"{self.path}: its class {entry.id} is {entry.name!r}, that of {scene.name} is {title!r}")
 
     def predict(self, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> NDArray[np.uint16]:
         """Label ids `(n,)` at flat pixel indices of a scene, patch by patch; memory is that of one batch.

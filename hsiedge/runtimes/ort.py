@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import CardError, ModelError
 from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.onnx_file import read_onnx_file
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -22,6 +23,8 @@ _DTYPES = {
     "tensor(uint16)": np.uint16,
     "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
@@ -79,7 +82,7 @@ class OrtSession:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The key-value metadata of an ONNX or ORT file, its graph left unoptimized. Raises ModelError or CardError."""
+    """The key-value metadata of an ORT file, its graph left unoptimized. Raises ModelError or CardError."""
     options = _options(1)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return _metadata(path, _open(path, options))
@@ -102,6 +105,8 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 def _open(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
+    if path.suffix == ".onnx" and read_onnx_file(path).external:
+        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

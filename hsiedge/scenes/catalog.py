@@ -29,7 +29,8 @@ class RemoteFile:
 class CatalogEntry:
     """One scene: `shape` is (height, width, bands); `classes` maps label id to name.
 
-    `decoded_sha256` is `Scene.sha256` of the official cube, where somebody has measured it.
+    `decoded_sha256` is `Scene.sha256` of the official cube, and `labels_sha256` that of the official label map
+    (`scene.labels_digest`), where somebody has measured them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class CatalogEntry:
     classes: dict[int, str]
     aliases: tuple[str, ...] = ()
     decoded_sha256: str | None = None
+    labels_sha256: str | None = None
 
 
 def _numbered(*names: str) -> dict[int, str]:
@@ -94,6 +96,7 @@ CATALOG: dict[str, CatalogEntry] = {
             labels=RemoteFile("Indian_pines_gt.mat", "indian_pines_gt", f"{_SITE}/c/c4/Indian_pines_gt.mat"),
             classes=_INDIAN_PINES,
             aliases=("ip", "indianpines"),
+            labels_sha256="ff7af1e743612bcae852f0d84810efda1d420c627e1172321781828de199b315",
             decoded_sha256="6517a9a51decb662d380875f13b8d1f0d4c1ca465db8609cacde69fc491dbcf9",
         ),
         CatalogEntry(
@@ -110,6 +113,7 @@ CATALOG: dict[str, CatalogEntry] = {
             labels=RemoteFile("PaviaU_gt.mat", "paviaU_gt", f"{_SITE}/5/50/PaviaU_gt.mat"),
             classes=_PAVIA,
             aliases=("paviau", "pavia_university"),
+            labels_sha256="a40f13cb1efcb534da5578839ca39664a0c366fabe8217fe62ef2b2bf11de2c0",
         ),
         CatalogEntry(
             name="pavia_centre",
@@ -154,6 +158,7 @@ CATALOG: dict[str, CatalogEntry] = {
             labels=RemoteFile("SalinasA_gt.mat", "salinasA_gt", f"{_SITE}/a/aa/SalinasA_gt.mat"),
             classes={label: _SALINAS[label] for label in (1, 10, 11, 12, 13, 14)},
             aliases=("salinasa",),
+            labels_sha256="27cf7a2217dc5d58007ce69ccf363ea8b5b751e1a258c1851e5b77755963460c",
             decoded_sha256="319b468e065b9f34c3c303345496c2706c820e574cb382ac7d2643dfe6e634d5",
         ),
         CatalogEntry(

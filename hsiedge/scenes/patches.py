@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
+from hsiedge.scenes.scene import Scene
 
 
 def check_patch(patch: int, shape: tuple[int, int]) -> None:
@@ -32,6 +33,14 @@ def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDAr
     rows = reflected(pixels[:, None] // width + radius, height)
     columns = reflected(pixels[:, None] % width + radius, width)
     return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
+
+
+def touches_nodata(scene: Scene, pixels: NDArray[np.integer], patch: int) -> NDArray[np.bool_]:
+    """Of each flat pixel index, whether its patch holds a pixel that is nodata in all bands."""
+    if scene.nodata is None:
+        return np.zeros(len(pixels), bool)
+    touched = [(patches == scene.nodata).all(1).any((1, 2)) for _, patches in batches(scene.cube, pixels, patch)]
+    return np.concatenate(touched) if touched else np.zeros(0, bool)
 
 
 def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:

@@ -74,9 +74,10 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
         import scipy.io
     except ImportError as error:
         raise MissingExtraError(f"reading {path.name}", "mat") from error
-    shapes = {name: shape for name, shape, kind in scipy.io.whosmat(str(path)) if kind not in _NOT_ARRAYS}
-    name = _choose(path, shapes, key, ndim)
-    _fits(path, shapes[name], 8)
+    found = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
+    name = _choose(path, {entry: shape for entry, shape, _ in found}, key, ndim)
+    shape, kind = next((shape, kind) for entry, shape, kind in found if entry == name)
+    _fits(path, shape, 2 * _MAT_BYTES.get(kind, 8))  # twice: it is turned into row-major order
     return Raster(scipy.io.loadmat(str(path), variable_names=[name])[name])
 
 
@@ -203,6 +204,7 @@ def _fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
 
 
 _NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "sparse", "unknown")
+_MAT_BYTES = {"int8": 1, "uint8": 1, "logical": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "single": 4}
 _READERS: dict[str, Callable[[Path, str | None, int], Raster]] = {
     ".mat": _read_mat,
     ".npy": _read_npy,

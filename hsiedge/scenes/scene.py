@@ -25,6 +25,9 @@ from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
 _MAX_FACTS = 1 << 20  # of a pack; those of a 400-band scene take some 10 kB
 
 
+UNNAMED = "class"  # "class 7" is what a class is called whose name no file gives
+
+
 class SceneWarning(UserWarning):
     """A scene that can be used, but not believed in every respect."""
 
@@ -56,6 +59,11 @@ class Scene:
     georeference: dict[str, str] = field(default_factory=dict)
     official: bool | None = None
     source: str = ""
+
+    @staticmethod
+    def open(name: str | Path, labels: str | Path | None = None, data_dir: Path | None = None) -> Scene:
+        """A scene of the catalog by name, or one's own from a file. See `open_scene`."""
+        return open_scene(name, labels, data_dir)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +121,7 @@ def build_scene(
     if labels is not None:
         label_map = _label_map(source, labels.array, array.shape[:2])
         found = [int(label) for label in np.unique(label_map) if label]
-        given = {label: labels.class_names.get(label, f"class {label}") for label in found}
+        given = {label: labels.class_names.get(label, f"{UNNAMED} {label}") for label in found}
         classes = _same_classes(source, classes or given, found)
     return Scene(
         name=name,
@@ -148,6 +156,8 @@ def open_scene(
     if labels is None and not _looks_like_file(text):
         return _open_catalog(lookup(text), data_dir)
     path = Path(text)
+    if not _looks_like_file(text):
+        raise SceneError(f"{text}: --labels goes with a cube of your own (--cube FILE); a catalog scene has its labels")
     if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
         return packed
     cube = readers.read(path, cube_key, 3)
@@ -235,6 +245,14 @@ def locate(entry: CatalogEntry, data_dir: Path | None = None) -> Path | None:
     return _tensorly() if entry.name == "indian_pines" else None
 
 
+def missing(name: str, data_dir: Path | None = None) -> CatalogEntry | None:
+    """The catalog entry of `name` where that is one that is not on this machine; else None. Raises SceneError."""
+    if _looks_like_file(name):
+        return None
+    entry = lookup(name)
+    return entry if locate(entry, data_dir) is None else None
+
+
 def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
     place = locate(entry, data_dir)
     if place is None:
@@ -275,9 +293,15 @@ def _judge(entry: CatalogEntry, scene: Scene, file_sha256: str | None) -> Scene:
             f"{scene.source}: has {scene.bands} bands, {entry.title} has {entry.shape[2]}; is it the corrected cube?"
         )
     official = file_sha256 == entry.cube.sha256 or scene.sha256 == entry.decoded_sha256
+    official = official and entry.labels_sha256 in (None, labels_digest(scene.labelled()))
     if not official:
         _warn(scene.source, entry.title)
     return dataclasses.replace(scene, official=official)
+
+
+def labels_digest(labels: NDArray[np.uint16]) -> str:
+    """SHA-256 of a label map's size and ids, whatever dtype its file keeps them in."""
+    return hashlib.sha256(f"{labels.shape}".encode() + np.ascontiguousarray(labels, "<u2").tobytes()).hexdigest()
 
 
 def _warn(source: str, title: str) -> None:

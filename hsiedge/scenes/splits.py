@@ -54,6 +54,11 @@ class Split:
     guard: int | None = None
     dropped: tuple[int, ...] = ()
 
+    @staticmethod
+    def draw(kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACTION, guard: int = DEFAULT_GUARD) -> Split:
+        """A `random` or `blocks` split of a scene. See `draw`."""
+        return draw(kind, scene, seed, fraction, guard)
+
     def pixels(self, part: int) -> NDArray[np.intp]:
         """Flat indices (row * width + column) of the pixels of a part, ascending."""
         return np.flatnonzero(self.parts.ravel() == part)
@@ -206,6 +211,8 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
 def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int = 0) -> Split:
     """A published split: two maps `(height, width)`, nonzero where a pixel trains or tests. A third of the former validates.
 
+    A map with more than one value other than 0 is one of labels, which must be the scene's.
+
     Raises:
         SplitError: a map of another size; a pixel in both; a pixel without a label, or with another one than a map of
             labels gives it; a class that only one of them has.
@@ -217,7 +224,7 @@ def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int
         inside = mask != 0
         if (labels[inside] == 0).any():
             raise SplitError(f"the {name} mask has {int((labels[inside] == 0).sum())} pixels that the scene leaves unlabelled")
-        if mask.max() > 1 and (mask[inside] != labels[inside]).any():
+        if len(np.unique(mask[inside])) > 1 and (mask[inside] != labels[inside]).any():
             raise SplitError(f"the {name} mask gives pixels other labels than the scene does")
     both = int(((train != 0) & (test != 0)).sum())
     if both:
@@ -245,11 +252,17 @@ def pixel_hash(seed: int, stream: int, indices: NDArray[np.integer]) -> NDArray[
     return _mix(np.asarray(indices).astype(np.uint64) ^ state)
 
 
-def balanced(labels: NDArray[np.uint16], pixels: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
-    """At most `count` of `pixels`, as evenly over their classes as there are pixels, in an order that mixes the classes.
+def scattered(shape: tuple[int, int], count: int, seed: int) -> NDArray[np.intp]:
+    """At most `count` different flat pixel indices, drawn evenly over an area; memory is that of `count`, not of the area."""
+    area = shape[0] * shape[1]
+    draws = pixel_hash(seed, 1 << 33, np.arange(2 * count)) % np.uint64(area)
+    _, first = np.unique(draws, return_index=True)
+    indices: NDArray[np.intp] = draws[np.sort(first)][:count].astype(np.intp)
+    return indices
 
-    Label 0 counts as a class of its own, so an unlabelled cube is sampled evenly over its area.
-    """
+
+def balanced(labels: NDArray[np.uint16], pixels: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
+    """At most `count` of `pixels`, as evenly over their classes as there are pixels, in an order that mixes the classes."""
     flat = labels.ravel()
     place = np.empty(len(pixels), np.int64)
     for label in np.unique(flat[pixels]):

@@ -39,6 +39,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     Raises:
         HsiedgeError: whatever a step raises; what earlier steps left stays.
     """
+    files.check_writable(folder / "report.html")
     scene = open_scene("indian_pines", data_dir=data_dir)
     models = _make_models(scene, folder, seed, watch)
     shown = [_score(path, scene, folder, watch) for path in models]
@@ -46,7 +47,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
         report = bench(models, progress=tick)
     files.write_bytes(folder / "bench.json", (report.to_json() + "\n").encode())
     with watch("mapping the whole scene") as tick:
-        labels = classify(load(models[-1]), scene.cube, tick)
+        labels = classify(load(models[-1]), scene.cube, tick, scene.nodata)
     accuracy = shown[-1].evaluation.accuracy
     picture = comparison_png(
         scene.labelled(),

@@ -24,7 +24,7 @@ CALM = [np.full(20, 10.0) for _ in range(10)]
 
 def sample(rounds: list[NDArray[np.float64]], name: str = "a.onnx", load: OtherLoad | None = None, **opened: Any) -> Sample:
     described = {"precision": "float32", "batch": 1, "pixels_per_run": 1, "clock_ms": 1e-4, **opened}
-    return Sample(ModelFile(Path(name), 1, ""), described, rounds, load or OtherLoad(0.0, 0.0))
+    return Sample(ModelFile(Path(name), 1, "", name), described, rounds, load or OtherLoad(0.0, 0.0))
 
 
 def found(rounds: list[NDArray[np.float64]], threads: int = 4, facts: dict[str, Any] | None = None, **more: Any) -> list[str]:

