@@ -101,6 +101,27 @@ def test_workstation_commands(hsiedge: Hsiedge, own: Path, words: str, says: str
     assert set(own.iterdir()) == before
 
 
+def test_what_a_strangers_file_says_is_shown_and_not_obeyed(hsiedge: Hsiedge, own: Path) -> None:
+    """Names from inside a pack: markup is text, and a path is no path."""
+    import dataclasses
+
+    from hsiedge.scenes.scene import Scene, pack
+
+    scene = Scene.open(own / "cube.npy", own / "labels.npy")
+    hostile = dataclasses.replace(scene, name="../../evil", classes={1: "a [/x] b", 2: "Water [deep]", 3: "c"})
+    pack(hostile, own / "hostile.npz")
+    assert "a [/x] b" in hsiedge("scenes", "show", "hostile.npz").out
+    assert "Water [deep]" in hsiedge("scenes", "show", "hostile.npz").out
+    assert hsiedge("scenes", "pack", "hostile.npz").code == 0
+    assert not (own.parent.parent / "evil.npz").exists()
+    assert (own / "_.._evil.npz").exists()
+
+
+def test_outputs_are_tried_before_the_work(hsiedge: Hsiedge, own: Path) -> None:
+    (own / "file").write_text("in the way")
+    assert "cannot write" in hsiedge("bench", DATA / "float.onnx", "--duration", "10m", "--json", "file/x.json").error
+
+
 def test_verbose_gives_the_traceback(hsiedge: Hsiedge) -> None:
     assert "Traceback" in hsiedge("eval", "gone.onnx", "-v").err
     assert "Traceback" not in hsiedge("eval", "gone.onnx").err
@@ -110,6 +131,9 @@ def test_no_network(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert "is there a network?" in hsiedge("scenes", "fetch", "salinas_a", "--data-dir", tmp_path / "data").error
+    asked = hsiedge("scenes", "show", "salinas", "--data-dir", tmp_path / "data")  # not here: it is downloaded
+    assert "downloading it" in asked.err
+    assert "is there a network?" in asked.error
     assert not list(tmp_path.glob("data/*"))
 
 

@@ -56,6 +56,22 @@ def test_adopted_it_can_be_quantized(stranger: Path, tmp_path: Path) -> None:
     assert split_for(card, scene) is None
 
 
+def test_a_graph_that_cannot_hold_the_counts_is_refused(stranger: Path, tmp_path: Path) -> None:
+    model = onnx.load(stranger)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.save(model, tmp_path / "narrow.onnx")
+    with pytest.raises(ModelError, match="does not hold"):
+        adopt(tmp_path / "narrow.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
+
+
+def test_a_newer_ir_is_lowered(stranger: Path, tmp_path: Path) -> None:
+    model = onnx.load(stranger)
+    model.ir_version = 12
+    onnx.save(model, tmp_path / "newer.onnx")
+    adopt(tmp_path / "newer.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
+    assert onnx.load(tmp_path / "out.onnx").ir_version == 10
+
+
 def test_errors(stranger: Path, tmp_path: Path) -> None:
     scene, out = workstation.scene(), tmp_path / "out.onnx"
     with pytest.raises(ModelError, match="patch 9"):

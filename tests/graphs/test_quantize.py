@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="these tests train the nets that they quanti
 pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 from hsiedge import files  # noqa: E402
-from hsiedge.errors import CheckError, ModelError, OptionError, SplitError  # noqa: E402
+from hsiedge.errors import CheckError, ModelError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
 from hsiedge.graphs.files import read_onnx, write_onnx  # noqa: E402
 from hsiedge.graphs.quantize import choose_pixels, layers, quantize  # noqa: E402
@@ -131,6 +131,38 @@ def test_an_unlabelled_cube_is_judged_by_agreement(tmp_path: Path) -> None:
     pixels = choose_pixels(flight, load(workstation.float_file("cnn2d")).known, 500, 0)
     assert not set(pixels.calibration) & set(pixels.judging)
     assert pixels.truth is None
+
+
+def test_pixels_near_nodata_neither_calibrate_nor_judge() -> None:
+    cube = np.array(workstation.corner().cube)
+    cube[:, 20:] = 65535
+    flight = dataclasses.replace(workstation.corner(), name="flight", cube=cube, labels=None, classes={}, nodata=65535.0)
+    card = load(workstation.float_file("cnn2d")).known
+    pixels = choose_pixels(flight, card, 300, 0)
+    everything = np.concatenate([pixels.calibration, pixels.judging])
+    assert len(everything) > 200
+    assert (everything % 48 < 20 - card.radius).all()
+
+
+def test_fewer_patches_than_are_held_out(tmp_path: Path) -> None:
+    flight = dataclasses.replace(workstation.corner(), name="flight", labels=None, classes={})
+    pixels = choose_pixels(flight, load(workstation.float_file("cnn2d")).known, 60, 0)
+    assert len(pixels.calibration) == 60
+
+
+def test_the_models_own_cube_without_its_labels_is_refused(tmp_path: Path) -> None:
+    bare = dataclasses.replace(workstation.scene(), labels=None, classes={})
+    with pytest.raises(SceneError, match="give its labels"):
+        quantize(workstation.float_file("cnn2d"), bare, tmp_path / "a.onnx")
+
+
+def test_a_model_none_of_whose_layers_can_be_integer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hsiedge.graphs import quantize as module
+
+    monkeypatch.setattr(module.Judgement, "holds", lambda self, max_drop: False)
+    with pytest.raises(CheckError, match="no layer can be integer"):
+        quantize(workstation.float_file("cnn1d"), workstation.scene(), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sensitive_layers_go_back_to_float(tmp_path: Path) -> None:

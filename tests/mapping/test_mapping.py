@@ -97,6 +97,15 @@ def test_progress(stored: Model, tiny_scene: Scene) -> None:
     assert ticks == [(row + 1) / 40 for row in range(40)]
 
 
+def test_pixels_without_data_get_no_label(stored: Model, tiny_scene: Scene) -> None:
+    cube = tiny_scene.cube.copy()
+    cube[3:7, 10:12] = 65535
+    cube[20, 20, 0] = 65535  # in one band only: that is a count
+    labels = classify(stored, cube, nodata=65535)
+    assert (labels[3:7, 10:12] == 0).all()
+    assert int((labels == 0).sum()) == 8
+
+
 def test_lines_that_do_not_fit(stored: Model, tiny_scene: Scene) -> None:
     lines = LineClassifier(stored, 30)
     for line in (

@@ -70,6 +70,16 @@ class TestModel:
         np.testing.assert_allclose(model.logits(patches), expected, atol=0.01)  # halves: float32 there, float64 here
         assert len(np.unique(float_model.predict(tiny_scene, pixels))) > 1
 
+    def test_classes_of_other_names_are_other_classes(
+        self, make_model: MakeModel, make_card: MakeCard, tiny_scene: Scene
+    ) -> None:
+        path, _ = make_model(make_card(tiny_scene, 3))
+        renamed = dataclasses.replace(tiny_scene, classes={**tiny_scene.classes, 10: "Water"})
+        load(path).check_fits(renamed)  # "class 10" is no name, so it fits any
+        path, _ = make_model(make_card(renamed, 3))
+        with pytest.raises(ModelError, match="its class 10 is 'Water', that of tiny is 'Soil'"):
+            load(path).check_fits(dataclasses.replace(tiny_scene, classes={**tiny_scene.classes, 10: "Soil"}))
+
     def test_its_session(self) -> None:
         model = load(STORED / "float.onnx", threads=1)
         assert model.session.runtime.startswith("onnxruntime ")

@@ -1,0 +1,89 @@
+"""The scan of an ONNX file: the same metadata as the runtime reads, and weights in other files are never followed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hsiedge.errors import HsiedgeError, ModelError
+from hsiedge.runtimes import load
+from hsiedge.runtimes.onnx_file import read_onnx_file
+from hsiedge.runtimes.ort import read_metadata
+from hsiedge.shipped import shipped
+
+STORED = Path(__file__).parents[1] / "bench" / "data"
+
+
+@pytest.mark.parametrize("name", ["float.onnx", "int8.onnx", "stranger.onnx", "hungry.onnx"])
+def test_it_reads_what_the_runtime_reads(name: str) -> None:
+    found = read_onnx_file(STORED / name)
+    assert found.metadata == read_metadata(STORED / name)
+    assert not found.external
+
+
+def test_of_a_real_model() -> None:
+    assert read_onnx_file(shipped(".onnx")).metadata == read_metadata(shipped(".onnx"))
+
+
+@pytest.mark.parametrize("where", ["initializer", "constant", "subgraph"])
+def test_weights_in_other_files_are_seen_wherever_they_are(where: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx makes the files")
+    helper = onnx.helper
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="w.bin")
+    constant = helper.make_node("Constant", [], ["w"])
+    constant.attribute.append(onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=tensor))
+    add = helper.make_node("Add", ["x", "w"], ["y"])
+    nodes = [constant, add] if where == "constant" else [add]
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("x", "y"))
+    if where == "subgraph":
+        body = helper.make_graph([constant, helper.make_node("Add", ["x", "w"], ["z"])], "body", [], [y])
+        body.output[0].name = "z"
+        nodes = [
+            helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("yes", onnx.TensorProto.BOOL, [], [True])),
+            helper.make_node("If", ["yes"], ["y"], then_branch=body, else_branch=body),
+        ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [tensor] if where == "initializer" else [])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "w.bin").write_bytes(np.ones(4, np.float32).tobytes())
+    assert read_onnx_file(tmp_path / "m.onnx").external
+    with pytest.raises(ModelError, match="in other files"):
+        load(tmp_path / "m.onnx")
+
+
+def test_any_damage_is_an_error_of_ours(tmp_path: Path) -> None:
+    """Cut at every length, and with every byte spoilt: read, or refused, and never anything else."""
+    whole = (STORED / "stranger.onnx").read_bytes()
+    path = tmp_path / "m.onnx"
+    outcomes = set()
+    damaged = [whole[:length] for length in range(0, len(whole), 3)]
+    damaged += [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(0, len(whole), 3)]
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            read_onnx_file(path)
+            outcomes.add("read")
+        except HsiedgeError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+def test_nested_without_end(tmp_path: Path) -> None:
+    """graph -> node -> attribute -> graph -> ..., each inside the other: refused before Python's stack is full."""
+    inner = b""
+    for tag in (b"\x32", b"\x2a", b"\x0a") * 200:  # attribute.g, node.attribute, graph.node
+        size, length = len(inner), b""
+        while size > 127:
+            length += bytes([size & 127 | 128])
+            size >>= 7
+        inner = tag + length + bytes([size]) + inner
+    size, length = len(inner), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + length + bytes([size]) + inner)
+    with pytest.raises(ModelError, match="nested too deep"):
+        read_onnx_file(tmp_path / "m.onnx")
