@@ -11,7 +11,7 @@ import numpy as np
 from hsiedge import __version__
 from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
-from hsiedge.graphs.files import MAX_IR, read_onnx, write_onnx
+from hsiedge.graphs.files import MAX_IR, name_nodes, read_onnx, write_onnx
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
@@ -30,7 +30,7 @@ def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Pa
         OutputError: `output` cannot be written.
     """
     check_patch(patch, scene.shape)
-    graph = read_onnx(model)
+    graph = name_nodes(read_onnx(model))
     graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
     _check_input(model, graph, scene, patch)
     graph = take_dtype(graph, scene.cube.dtype)

@@ -45,6 +45,16 @@ def read_onnx(path: Path) -> Any:
     return model
 
 
+def name_nodes(model: Any) -> Any:
+    """The model, each node with a name of its own: strangers leave them out, and quantizers know layers by nothing else."""
+    taken: set[str] = set()
+    for place, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{place}"
+        taken.add(node.name)
+    return model
+
+
 def write_onnx(path: Path, model: Any, card: Card) -> None:
     """Puts the Card into the model's metadata, checks the model, and writes it, whole or not at all.
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from hsiedge import files, metrics
 from hsiedge.card import Affine, Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
-from hsiedge.graphs.files import read_onnx, set_card, write_onnx
+from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
+from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.progress import Progress, silent
@@ -247,14 +248,13 @@ def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Candid
             "ActivationSymmetric": plan.symmetric_activations,
             "WeightSymmetric": True,
             "QuantizeBias": plan.integer_bias,
-            "OpTypesToExcludeOutputQuantization": [] if plan.integer_logits else _last_types(source.graph),
         },
     )
     with _quiet():
         quantizer.quantize_model()
         quantizer.model.clean_initializers()
         quantizer.model.topological_sort()
-    return Candidate(*integer_input(quantizer.model.model))
+    return Candidate(*integer_input(float_output(quantizer.model.model)))
 
 
 def judge(source: _Float, candidate: Candidate) -> Judgement:
@@ -335,7 +335,7 @@ def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | 
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    return _Float(path, read_onnx(path), card, scene, pixels, _logits(model, scene, pixels.judging))
+    return _Float(path, name_nodes(read_onnx(path)), card, scene, pixels, _logits(model, scene, pixels.judging))
 
 
 def _card(
@@ -391,12 +391,6 @@ def _run(candidate: Candidate, source: _Float) -> NDArray[np.float32]:
 
 def _logits(model: Model, scene: Scene, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
     return np.concatenate([model.logits(patches) for _, patches in batches(scene.cube, pixels, model.known.patch)])
-
-
-def _last_types(graph: Any) -> list[str]:
-    """The operator that makes the logits: its output stays float, for a step of 1/255 of their range makes ties."""
-    final = graph.graph.output[0].name
-    return [node.op_type for node in graph.graph.node if final in node.output]
 
 
 def _inferred(graph: Any) -> Any:

@@ -17,7 +17,6 @@ class Recipe:
         seven_bit_weights: sums of two 8-bit products overflow the 16-bit registers of AVX2 (vpmaddubsw); 7 bits do not.
         symmetric_activations: zero point 0.
         integer_bias: int32 biases; float ones otherwise.
-        integer_logits: quantize the last layer's output too.
     """
 
     title: str
@@ -27,7 +26,6 @@ class Recipe:
     seven_bit_weights: bool = False
     symmetric_activations: bool = False
     integer_bias: bool = True
-    integer_logits: bool = False
 
 
 RECIPES: dict[str, Recipe] = {

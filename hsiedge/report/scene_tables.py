@@ -80,5 +80,5 @@ def _notes(scene: Scene, drawn: dict[str, Split | str]) -> list[str]:
     random = drawn.get("random")
     if isinstance(random, Split):
         share = 100 * splits.leaked(random, 6)
-        notes.append(f"random leaks: {share:.0f} % of its test pixels lie within 6 pixels of a training pixel")
+        notes.append(f"random leaks: {share:.1f} % of its test pixels lie within 6 pixels of a training pixel")
     return notes

@@ -76,6 +76,41 @@ def test_weights_are_int8_by_channel_and_bands_are_scaled_first() -> None:
     assert spread.min() > 4  # steps of its own that the quietest band varies by; one scale over raw counts leaves it 0.4
 
 
+@pytest.mark.parametrize("net", NETS)
+def test_logits_are_float_and_hidden_layers_hand_on_integers(net: str) -> None:
+    graph = onnx.load(workstation.integer_file(net)).graph
+    makers = {output: node for node in graph.node for output in node.output}
+    last = makers[graph.output[0].name]
+    assert last.op_type == "Gemm"
+    layers_in_it = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    assert all(makers[node.input[0]].op_type == "DequantizeLinear" for node in layers_in_it)
+
+
+def test_a_strangers_graph_that_ends_in_a_convolution_and_names_nothing(tmp_path: Path) -> None:
+    """A fully convolutional head: every convolution but the last still hands on integers, and each is a layer of its own."""
+    source = onnx.load(workstation.float_file("cnn2d"))
+    graph = source.graph
+    for name in ("mean", "view", "logits"):
+        node = next(entry for entry in graph.node if name in entry.output)
+        graph.node.remove(node)
+    classifier = next(tensor for tensor in graph.initializer if tensor.name == "net.classifier.weight")
+    values = onnx.numpy_helper.to_array(classifier)[:, :, None, None]
+    classifier.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(values), classifier.name))
+    last = graph.node[-1].output[0]
+    graph.node.append(onnx.helper.make_node("Conv", [last, "net.classifier.weight", "net.classifier.bias"], ["map"]))
+    graph.node.append(onnx.helper.make_node("GlobalAveragePool", ["map"], ["pooled"]))
+    graph.node.append(onnx.helper.make_node("Flatten", ["pooled"], ["logits"]))
+    del graph.value_info[:]
+    for node in graph.node:
+        node.name = ""
+    path = tmp_path / "stranger.onnx"
+    write_onnx(path, source, load(workstation.float_file("cnn2d")).known)
+    card = quantize(path, workstation.scene(), tmp_path / "int8.onnx", max_drop=5)
+    assert card.quantization is not None
+    assert card.quantization.float_layers == []
+    assert kernels(tmp_path / "int8.onnx", tmp_path).count("QLinearConv") == 4
+
+
 def test_avx2_keeps_weights_in_seven_bits() -> None:
     full = initializers(workstation.integer_file("cnn2d"))["net.spatial.0.weight_quantized"]
     seven = initializers(workstation.integer_file("cnn2d", "avx2"))["net.spatial.0.weight_quantized"]
