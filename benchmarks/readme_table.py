@@ -26,7 +26,7 @@ def line(net: str, split: str) -> str:
 
     def spread(precision: str, figure: str) -> str:
         values = [row[precision][figure] for row in rows]
-        return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
     lost = max(row["float"]["oa"] - row["int8"]["oa"] for row in rows)
     sizes = [f"{rows[0][precision]['bytes'] / 1000:.0f} kB" for precision in ("float", "int8")]
