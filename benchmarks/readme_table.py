@@ -1,4 +1,7 @@
-"""Prints the README's table of accuracies from benchmarks/results. A test fails when the README says otherwise."""
+"""Prints the README's tables: accuracies from benchmarks/results, and the shipped models from their Cards.
+
+A test fails when the README says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import json
 import statistics
 from pathlib import Path
 from typing import Any
+
+from hsiedge.runtimes import require_card
+from hsiedge.shipped import shipped
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = (
@@ -39,5 +45,23 @@ def table() -> str:
     return "\n".join([HEAD, *(line(net, split) for net, split in ROWS)])
 
 
+def shipped_table() -> str:
+    """The shipped models, by what their own Cards say."""
+    lines = [
+        "| file in models/ | size | split | test OA %, this file | test OA %, mean ± std over seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for suffix in (".onnx", "-int8.onnx"):
+        path = shipped(suffix)
+        card = require_card(path)
+        own, over = card.accuracy
+        assert card.split is not None
+        assert card.split.fraction is not None
+        split = f"{card.split.kind}, {100 * card.split.fraction:g} %, seed {card.split.seed}"
+        spread = f"{over.oa:.2f} ± {over.oa_std:.2f} ({len(over.seeds)} seeds)"
+        lines.append(f"| {path.name} | {path.stat().st_size / 1000:.0f} kB | {split} | {own.oa:.2f} | {spread} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(table())
+    print(table(), shipped_table(), sep="\n\n")

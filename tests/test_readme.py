@@ -22,6 +22,7 @@ def test_the_table_is_the_stored_results() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.table() in TEXT
+    assert module.shipped_table() in TEXT
 
 
 def test_the_bars_hold_in_the_stored_results() -> None:

@@ -26,7 +26,7 @@ class Shown:
 
 
 def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
-    """Accuracy class by class, then over all."""
+    """Accuracy class by class, the confusion matrix, then the figures over all."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class")
     for column in ("producer's %", "user's %", "F1 %", "pixels"):
@@ -42,7 +42,18 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
     ]
     if result.split and result.split.dropped:
         lines.append(f"classes in no part of the split, and not in AA: {', '.join(map(str, result.split.dropped))}")
-    return [table, *lines]
+    return [table, _confusion_table(result), *lines]
+
+
+def _confusion_table(result: Evaluation) -> Table:
+    """Rows the truth, columns the prediction, by label id; zeros left blank."""
+    table = Table(box=None, padding=(0, 0, 0, 1), title="confusion: rows the truth, columns the prediction, by label id")
+    table.add_column("", justify="right", style="bold")
+    for label in result.classes:
+        table.add_column(str(label), justify="right")
+    for label, row in zip(result.classes, result.accuracy.confusion):
+        table.add_row(str(label), *(str(count) if count else "" for count in row))
+    return table
 
 
 def split_words(split: SplitFacts) -> str:
