@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsiedge.cli import console
-from hsiedge.errors import HsiedgeError
+from hsiedge.errors import HsiedgeError, ModelError
 from hsiedge.shipped import shipped
 
 if TYPE_CHECKING:
@@ -37,24 +37,37 @@ def checkpoint() -> Path:
 
 
 def float_model() -> Path:
-    """The newest float ONNX here, else the shipped one."""
-    return _told(newest(".onnx", is_float), ".onnx")
+    """The newest float ONNX here, else the shipped one. Raises ModelError where there is only a checkpoint."""
+    return _told(_exported(is_float), ".onnx")
 
 
 def any_model() -> Path:
-    """The newest ONNX here, else the shipped INT8 one."""
-    return _told(newest(".onnx", lambda card: card.kind != "checkpoint"), "-int8.onnx")
+    """The newest ONNX here, else the shipped INT8 one. Raises ModelError where there is only a checkpoint."""
+    return _told(_exported(lambda card: card.kind != "checkpoint"), "-int8.onnx")
 
 
 def bench_models() -> list[Path]:
-    """The newest INT8 model here and the float one it was made from; else the newest model; else the shipped two."""
-    integer = newest(".onnx", lambda card: card.precision == "int8")
-    source = _made_from(integer) if integer else None
-    alone = integer or newest(".onnx", lambda card: card.kind != "checkpoint")
-    found = [source, integer] if source else [alone] if alone else [shipped(".onnx"), shipped("-int8.onnx")]
-    models = [path for path in found if path is not None]
+    """The newest model here, beside the float one it was made from, or the newest made from it; else the shipped two."""
+    from hsiedge import files
+
+    latest = newest(".onnx", lambda card: card.kind != "checkpoint")
+    if latest is None:
+        models = [shipped(".onnx"), shipped("-int8.onnx")]
+    else:
+        digest = files.digest(latest)
+        made = newest(".onnx", lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
+        models = [path for path in (_made_from(latest), latest, made) if path is not None]
     console.say("no model was named: taking " + " and ".join(str(path) for path in models))
     return models
+
+
+def _exported(fits: Fits) -> Path | None:
+    """The newest ONNX that fits. Raises ModelError if only a checkpoint lies here: its owner means it, and no shipped model."""
+    found = newest(".onnx", fits)
+    checkpoint = newest(".safetensors", lambda card: card.kind == "checkpoint") if found is None else None
+    if checkpoint is not None:
+        raise ModelError(f"no model is here, but the checkpoint {checkpoint}; first: hsiedge export {checkpoint}")
+    return found
 
 
 def _made_from(model: Path) -> Path | None:
@@ -76,5 +89,5 @@ def _told(path: Path | None, suffix: str) -> Path:
     if path is not None:
         console.say(f"no file was named: taking the newest, {path}")
         return path
-    console.say(f"no file was named and none is here: taking the shipped {shipped(suffix).name}")
+    console.say(f"no file was named and none is here: taking the shipped {shipped(suffix)}")
     return shipped(suffix)

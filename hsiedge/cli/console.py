@@ -57,8 +57,11 @@ def show_warning(
 def check_json(target: str | None) -> None:
     """Raises OutputError before the work whose result `write_json` could not write."""
     from hsiedge import files
+    from hsiedge.errors import OutputError
 
     if target is not None and target != "-":
+        if not Path(target).parent.is_dir():
+            raise OutputError(f"--json {target}: there is no folder {Path(target).parent}")
         files.check_writable(Path(target))
 
 

@@ -41,8 +41,9 @@ def eval_command(
     masks = options.open_masks(opened, train_mask, test_mask, card.split.seed if card.split else 0)
     split = split_for(card, opened, masks)
     if split is None:
-        why = "the Card tells of no split" if card.scene.sha256 == opened.sha256 else f"the model never saw {opened.name}"
-        console.say(f"{why}: all labelled pixels are counted")
+        own = card.scene.sha256 == opened.sha256
+        why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"
+        console.say(f"all labelled pixels are counted: {why if own else f'the model never saw {opened.name}'}")
     with console.progress("evaluating") as tick:
         result = evaluate(lambda where, pixels: loaded.predict(where, pixels, tick), opened, split)
     if json is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -58,16 +59,21 @@ def main() -> None:
     try:
         status = app(arguments or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        console.say("stopped; nothing was left half-written")
         status = 130
     except _USAGE_ERROR as error:
-        console.fail(f"{error.format_message()} (see hsiedge --help)")
+        if error.format_message():  # without one, the help has been printed
+            console.fail(f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'hsiedge'} --help)")
         status = 2
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `hsiedge eval | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except (HsiedgeError, OSError, MemoryError) as error:
         if verbose:
             traceback.print_exc()
         console.fail(str(error) or "out of memory")
         status = 2
+    if status == 130:
+        console.say("stopped; nothing was left half-written")
     sys.exit(status if isinstance(status, int) else 0)
 
 

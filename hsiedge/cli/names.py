@@ -19,9 +19,9 @@ def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
     return f"{safe(scene)}-{safe(net)}" + (f"-{split.kind}-s{split.seed}" if split else "")
 
 
-def quantized_stem(card: Card, recipe: str) -> str:
-    """The name that `recipe` gives a float model with this Card."""
-    return f"{stem(card)}-{_SUFFIX.get(recipe, recipe)}"
+def quantized_stem(source: str, recipe: str) -> str:
+    """The name that `recipe` gives what it makes of the float model `source`, a file's stem."""
+    return f"{source}-{_SUFFIX.get(recipe, recipe)}"
 
 
 def safe(name: str) -> str:

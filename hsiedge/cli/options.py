@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,10 +54,16 @@ def open_given(
 def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None) -> Scene:
     """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
     from hsiedge.cli import console
+    from hsiedge.errors import SceneError
     from hsiedge.scenes.scene import cache_dir, missing, open_scene
 
     entry = missing(name, data_dir) if labels is None else None
     if entry is not None:
+        if importlib.util.find_spec("scipy") is None:
+            raise SceneError(
+                f"{entry.name} is not on this machine, and reading the published .mat needs: pip install 'hsiedge[mat]'; "
+                f"or, on a workstation, hsiedge scenes pack {entry.name}, and name the .npz here"
+            )
         from hsiedge.scenes.fetch import fetch
 
         folder = data_dir or cache_dir()
@@ -82,7 +89,7 @@ def open_for(
     if scene is None and cube is None:
         if card.scene.name not in CATALOG:
             raise SceneError(
-                f"the model was made on {card.scene.name}, which is not in the catalog; give it with --cube and --labels"
+                f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"
             )
         scene = card.scene.name
     return open_given(scene, cube, labels, cube_key, labels_key, data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def quantize_command(
     model: Annotated[Path | None, typer.Argument(help="A float ONNX; left out, the newest here that fits the scene.")] = None,
     calib: Annotated[
-        str | None, typer.Option("--calib", help="Scene to calibrate on: catalog name or file; left out, the model's own.")
+        str | None,
+        typer.Option("--calib", "--cube", help="Calibrate on this scene: catalog name or file; left out, the model's own."),
     ] = None,
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
@@ -37,6 +39,10 @@ def quantize_command(
     """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough."""
     from hsiedge import files
     from hsiedge.cli.names import quantized_stem
+    from hsiedge.errors import MissingExtraError
+
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingExtraError("quantizing", "quantize")
     from hsiedge.graphs.quantize import quantize
     from hsiedge.report.model_tables import layer_table
     from hsiedge.runtimes import require_card
@@ -49,8 +55,10 @@ def quantize_command(
         source = model or _float_model_for(scene)
     card = require_card(source)
     masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)
-    path = output or Path(f"{quantized_stem(card, recipe)}.onnx")
+    path = output or Path(f"{quantized_stem(source.stem, recipe)}.onnx")
     files.check_writable(path)
+    if path.exists():
+        console.say(f"replacing {path}")
     with console.progress("calibrating") as tick:
         made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, tick)
     if explain:
@@ -78,7 +86,8 @@ def _float_model_for(scene: Scene) -> Path:
     if scene.name == "indian_pines":
         return shipped(".onnx")
     name = scene.name if scene.name in CATALOG else f"--cube {scene.source} --labels LABELS"
-    raise ModelError(f"no float model of {scene.name} is here; make one: hsiedge train {name} && hsiedge export")
+    takes = f"no float model that takes {scene.bands} bands of {scene.cube.dtype} ({scene.name}) is here"
+    raise ModelError(f"{takes}; make one: hsiedge train {name} && hsiedge export")
 
 
 def _tell(card: Card, source: Path, path: Path) -> None:

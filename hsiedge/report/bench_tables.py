@@ -30,6 +30,8 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     if any(name != file for file, name in names.items()):
         parts += [_legend(report, names), Text()]
     parts.append(_results_table(report.results, names))
+    for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
+        parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
     for profile in report.ops:
         parts += [Text(), _profile_table(profile, names)]

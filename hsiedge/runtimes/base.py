@@ -100,7 +100,7 @@ class Model:
         if scene.bands != card.scene.bands:
             raise ModelError(
                 f"{self.path} takes {card.scene.bands} bands ({card.scene.name}), {scene.name} has {scene.bands}; "
-                f"train one on it: hsiedge train {scene.name}"
+                "it needs a model of its own (hsiedge train)"
             )
         if scene.cube.dtype != np.dtype(card.scene.dtype):
             raise ModelError(f"{self.path} takes counts as {card.scene.dtype}, {scene.name} stores {scene.cube.dtype}")

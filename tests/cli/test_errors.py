@@ -119,7 +119,9 @@ def test_what_a_strangers_file_says_is_shown_and_not_obeyed(hsiedge: Hsiedge, ow
 
 def test_outputs_are_tried_before_the_work(hsiedge: Hsiedge, own: Path) -> None:
     (own / "file").write_text("in the way")
-    assert "cannot write" in hsiedge("bench", DATA / "float.onnx", "--duration", "10m", "--json", "file/x.json").error
+    measure = ("bench", DATA / "float.onnx", "--duration", "10m", "--json")
+    assert "there is no folder file" in hsiedge(*measure, "file/x.json").error
+    assert "cannot write" in hsiedge(*measure, own).error
 
 
 def test_verbose_gives_the_traceback(hsiedge: Hsiedge) -> None:
@@ -131,10 +133,27 @@ def test_no_network(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert "is there a network?" in hsiedge("scenes", "fetch", "salinas_a", "--data-dir", tmp_path / "data").error
-    asked = hsiedge("scenes", "show", "salinas", "--data-dir", tmp_path / "data")  # not here: it is downloaded
+    assert not list(tmp_path.glob("data/*"))
+
+
+def test_a_scene_that_is_not_here_is_downloaded(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("scipy", reason="the published files are .mat")
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    asked = hsiedge("scenes", "show", "salinas", "--data-dir", tmp_path / "data")
     assert "downloading it" in asked.err
     assert "is there a network?" in asked.error
-    assert not list(tmp_path.glob("data/*"))
+
+
+def test_what_could_not_be_read_is_not_downloaded(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib.util
+
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "scipy" else known(name, *rest))
+    asked = hsiedge("scenes", "show", "salinas", "--data-dir", tmp_path / "data")
+    assert "pip install 'hsiedge[mat]'" in asked.error
+    assert "scenes pack salinas" in asked.error
+    assert "downloading" not in asked.err
 
 
 def test_a_missing_extra_is_named(hsiedge: Hsiedge, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

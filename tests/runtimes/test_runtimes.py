@@ -105,7 +105,7 @@ class TestModel:
             with pytest.raises(error, match=match):
                 model.predict(dataclasses.replace(tiny_scene, **changes), pixels)
 
-        unfit("takes 5 bands .tiny., tiny has 4; train one on it: hsiedge train tiny", cube=tiny_scene.cube[..., :4])
+        unfit("takes 5 bands .tiny., tiny has 4; it needs a model of its own", cube=tiny_scene.cube[..., :4])
         unfit("takes counts as uint16, tiny stores int16", cube=tiny_scene.cube.astype(np.int16))
         unfit(r"knows the classes \[1, 10, 11, 14\], tiny also has \[3\]", classes={1: "a", 3: "b"})
         unfit("patch 3 is wider", SceneError, cube=tiny_scene.cube[:2], labels=tiny_scene.labelled()[:2])
