@@ -41,7 +41,7 @@ def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
     import pooch
     import requests
 
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().setLevel(logging.CRITICAL)  # what goes wrong is said once, below
     known = f"sha256:{file.sha256}" if file.sha256 else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
