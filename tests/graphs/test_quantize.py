@@ -321,4 +321,5 @@ def test_memory_does_not_grow_with_the_number_of_patches(shared: Path, tmp_path:
     )
     patches, growth = map(int, done.stdout.split())
     assert patches == 20000
-    assert growth < 60 * 1024, f"{growth} KiB more than with 200"
+    print(f"20,000 patches: {growth} KiB more than 200")
+    assert growth < 60 * 1024
