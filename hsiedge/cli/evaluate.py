@@ -35,7 +35,7 @@ def eval_command(
     console.check_json(json)
     path = model or choose.any_model()
     loaded = load(path, threads)
-    opened = options.open_for(loaded.known, scene, cube, labels, cube_key, labels_key, data_dir)
+    opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
     loaded.check_fits(opened)
     card = loaded.known
     masks = options.open_masks(opened, train_mask, test_mask, card.split.seed if card.split else 0)

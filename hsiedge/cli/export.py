@@ -36,7 +36,7 @@ def export_command(
 
     source = checkpoint or choose.checkpoint()
     loaded = load_checkpoint(source)
-    scene = options.open_for(loaded.card, None, cube, labels, cube_key, labels_key, data_dir)
+    scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.card)
     path = output or Path(f"{stem(loaded.card)}.onnx")
     files.check_writable(path)
     with console.waiting("exporting"):

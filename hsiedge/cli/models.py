@@ -50,7 +50,7 @@ def card_command(
     from hsiedge.graphs.adopt import adopt
     from hsiedge.scenes import splits
 
-    opened = options.open_given(scene, cube, labels, cube_key, labels_key, data_dir)
+    opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
     drawn = options.open_masks(opened, train_mask, test_mask, seed)
     if drawn is None and split is not None:
         drawn = splits.draw(split, opened, seed, train_fraction, guard)

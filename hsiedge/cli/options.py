@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,29 +27,48 @@ JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is drawn at random.")]
 
 
-def open_given(
-    scene: str | None,
-    cube: Path | None,
-    labels: Path | None,
-    cube_key: str | None,
-    labels_key: str | None,
-    data_dir: Path | None,
-) -> Scene:
-    """The scene that the options name.
+@dataclass(frozen=True)
+class Given:
+    """What the options say of a scene: a name or a cube, and the rest."""
 
-    Raises:
-        OptionError: neither or both of a name and a cube.
-    """
-    from hsiedge.errors import OptionError
-    from hsiedge.scenes.scene import open_scene
+    scene: str | None
+    cube: Path | None
+    labels: Path | None
+    cube_key: str | None
+    labels_key: str | None
+    data_dir: Path | None
 
-    if (scene is None) == (cube is None):
-        raise OptionError(
-            "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
-        )
-    if cube is None:
-        return open_named(str(scene), labels, cube_key, labels_key, data_dir)
-    return open_scene(cube if cube.is_absolute() else f"./{cube}", labels, data_dir, cube_key, labels_key)
+    def open(self) -> Scene:
+        """The scene that the options name.
+
+        Raises:
+            OptionError: neither or both of a name and a cube.
+        """
+        from hsiedge.errors import OptionError
+        from hsiedge.scenes.scene import open_scene
+
+        if (self.scene is None) == (self.cube is None):
+            raise OptionError(
+                "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
+            )
+        if self.cube is None:
+            return open_named(str(self.scene), self.labels, self.cube_key, self.labels_key, self.data_dir)
+        path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
+        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key)
+
+    def open_for(self, card: Card) -> Scene:
+        """The scene that the options name; left out, the Card's own, by its name in the catalog. Raises SceneError."""
+        from hsiedge.errors import SceneError
+        from hsiedge.scenes.catalog import CATALOG
+
+        if self.scene is not None or self.cube is not None:
+            return self.open()
+        name = card.scene.name
+        if name not in CATALOG:
+            raise SceneError(
+                f"the model was made on {name}, which is not in the catalog; give it again with --cube and --labels"
+            )
+        return replace(self, scene=name).open()
 
 
 def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None) -> Scene:
@@ -71,28 +91,6 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
         with console.progress(f"fetching {entry.name}") as tick:
             fetch(entry, folder, tick)
     return open_scene(name, labels, data_dir, cube_key, labels_key)
-
-
-def open_for(
-    card: Card,
-    scene: str | None,
-    cube: Path | None,
-    labels: Path | None,
-    cube_key: str | None,
-    labels_key: str | None,
-    data_dir: Path | None,
-) -> Scene:
-    """The scene that the options name; left out, the Card's own, by its name in the catalog."""
-    from hsiedge.errors import SceneError
-    from hsiedge.scenes.catalog import CATALOG
-
-    if scene is None and cube is None:
-        if card.scene.name not in CATALOG:
-            raise SceneError(
-                f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"
-            )
-        scene = card.scene.name
-    return open_given(scene, cube, labels, cube_key, labels_key, data_dir)
 
 
 def open_masks(scene: Scene, train_mask: Path | None, test_mask: Path | None, seed: int) -> Split | None:
