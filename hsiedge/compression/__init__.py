@@ -1,0 +1,1 @@
+"""Compression: a checkpoint in, a smaller checkpoint out, fine-tuned by the same loop that trained it."""

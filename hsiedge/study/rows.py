@@ -1,0 +1,116 @@
+"""The nouns of a study: what a cell asks, and what its row says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+METHODS = ("none", "magnitude", "structured", "distill", "qat")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: everything that decides its outcome, and nothing else.
+
+    Attributes:
+        scene: catalog name, or path of a cube or mosaic.
+        split: kind of split; `fraction` and `guard` belong to it.
+        net: of the registry, with `patch` and `options` (widths); for "distill" the teacher.
+        method: one of METHODS. "none" is the trained net itself, the parent of all others.
+        level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"); "" for "none".
+        options: the method's own (criterion, scope, temperature).
+        epochs: of training the net.
+        tuning: epochs of fine-tuning after compression; a student's training takes `epochs`.
+    """
+
+    scene: str
+    split: str
+    seed: int
+    net: str
+    patch: int
+    method: str
+    level: str
+    fraction: float
+    guard: int
+    epochs: int
+    tuning: int
+    net_options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of its canonical JSON: a config that changed is another cell."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of a deployed file, measured alone on the machine. ms of one run; MiB; millijoules a pixel where known."""
+
+    batch: int
+    p50: float
+    p90: float
+    memory_mib: float
+    energy_mj: float | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """One file in which a cell would be deployed, and what it scores on the test pixels.
+
+    Attributes:
+        precision: "float32", "float16", "int8", or "int4 (simulated)" and the like: 8-bit integers that take few values.
+        bytes: of the file; `gzip` of the file compressed (level 9).
+        confusion: over the row's class ids; rows the truth.
+        predicted: label ids of the split's test pixels, in the order of their flat indices.
+        timings: empty until measured, and where speed would say nothing.
+    """
+
+    precision: str
+    bytes: int
+    gzip: int
+    oa: float
+    aa: float
+    kappa: float
+    confusion: NDArray[np.int64]
+    predicted: NDArray[np.uint16]
+    sha256: str
+    timings: tuple[Timing, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one cell came to.
+
+    Attributes:
+        classes: label id -> name, of the classes that the split keeps.
+        split_digest: of the split; all nets of one (scene, kind, seed) have the same.
+        parameters, nonzeros: of the net's weights; nonzeros are those that are not 0.
+        forms: what is deployed: float32 and int8; for "qat" the quantized form alone.
+        control: for "qat": (OA, AA, kappa) on test pixels of the net that trained as many steps in float and was then
+            quantized after training, to the same bits.
+        told: what the method says of its result ("pruned 24 of 32 channels asked for").
+        seconds: what the cell took to make, without its parents.
+        device: where the timings were taken, in one line; "" until measured.
+    """
+
+    cell: Cell
+    classes: dict[int, str]
+    split_digest: str
+    train: int
+    validation: int
+    test: int
+    parameters: int
+    nonzeros: int
+    macs_per_pixel: int
+    forms: tuple[Form, ...]
+    control: tuple[float, float, float] | None
+    told: str
+    seconds: float
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
