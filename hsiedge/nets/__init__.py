@@ -15,6 +15,7 @@ from hsiedge.errors import OptionError
 from hsiedge.nets.cnn1d import CNN1D
 from hsiedge.nets.cnn2d import CNN2D
 from hsiedge.nets.cnn3d import CNN3D
+from hsiedge.nets.dscnn import DSCNN
 from hsiedge.nets.hybridsn import HybridSN
 
 
@@ -31,6 +32,7 @@ class NetSpec:
 NETS: dict[str, NetSpec] = {
     "cnn1d": NetSpec(CNN1D, 1, 1, "spectrum of one pixel (Hu et al. 2015)"),
     "cnn2d": NetSpec(CNN2D, 13, 1, "1x1 spectral convolution, then 3x3 convolutions"),
+    "dscnn": NetSpec(DSCNN, 13, 1, "the same with depthwise-separable convolutions: a student (Zhang et al. 2017)"),
     "cnn3d": NetSpec(CNN3D, 5, 5, "3x3x3 convolutions (Hamida et al. 2018)"),
     "hybridsn": NetSpec(HybridSN, 13, 9, "3-D, then 2-D convolutions (Roy et al. 2020)"),
 }

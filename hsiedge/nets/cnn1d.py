@@ -37,9 +37,18 @@ class CNN1D(nn.Module):
         self.hidden = nn.Linear(widths[0] * length, widths[1])
         self.classifier = nn.Linear(widths[1], classes)
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths as they stand."""
+        return (self.conv.out_channels, self.hidden.out_features)
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """The hidden layer `(N, widths[1], 1, 1)` of float32 `(N, B, p, p)`."""
         pixel = spectra[:, :, self.centre, self.centre].unsqueeze(1)
         features = self.pool(torch.tanh(self.conv(pixel))).flatten(1)
-        logits: Tensor = self.classifier(torch.tanh(self.hidden(features)))
+        return torch.tanh(self.hidden(features))[:, :, None, None]
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
+        logits: Tensor = self.classifier(self.features(spectra).flatten(1))
         return logits

@@ -38,10 +38,19 @@ class CNN2D(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(widths[-1], classes)
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        features = self.act(self.spectral_norm(self.spectral(spectra)))
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths as they stand: after pruning, not those it was first built with."""
+        return (self.spectral.out_channels, *(next(layer.parameters()).shape[0] for layer in self.spatial))
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """The last feature map `(N, widths[-1], h, w)` of float32 `(N, B, p, p)`."""
+        features: Tensor = self.act(self.spectral_norm(self.spectral(spectra)))
         for conv, norm in zip(self.spatial, self.spatial_norm):
             features = self.act(norm(conv(features)))
-        logits: Tensor = self.classifier(self.pool(features).flatten(1))
+        return features
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
+        logits: Tensor = self.classifier(self.pool(self.features(spectra)).flatten(1))
         return logits

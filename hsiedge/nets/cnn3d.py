@@ -20,36 +20,45 @@ class CNN3D(nn.Module):
         bands: B.
         classes: C.
         patch: p, odd, at least 5; a larger one leaves more positions to the classifier.
-        widths: channels of the first convolution, and of all that follow the second.
+        widths: channels of the six convolutions; or two, of the first two and of the others.
     """
 
     def __init__(self, bands: int, classes: int, patch: int = 5, widths: Sequence[int] = (20, 35)) -> None:
         super().__init__()
-        if len(widths) != 2 or min(widths) < 1:
-            raise OptionError(f"cnn3d takes two widths, each at least 1, not {tuple(widths)}")
-        first, second = widths
+        if len(widths) not in (2, 6) or min(widths) < 1:
+            raise OptionError(f"cnn3d takes two widths or six, each at least 1, not {tuple(widths)}")
+        w = tuple(widths) if len(widths) == 6 else (widths[0],) * 2 + (widths[1],) * 4
         self.layers = nn.ModuleList(
             [
-                nn.Conv3d(1, first, (3, 3, 3)),
-                nn.Conv3d(first, first, (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
-                nn.Conv3d(first, second, (3, 3, 3), padding=(1, 0, 0)),
-                nn.Conv3d(second, second, (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
-                nn.Conv3d(second, second, (3, 1, 1), padding=(1, 0, 0)),
-                nn.Conv3d(second, second, (2, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
+                nn.Conv3d(1, w[0], (3, 3, 3)),
+                nn.Conv3d(w[0], w[1], (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
+                nn.Conv3d(w[1], w[2], (3, 3, 3), padding=(1, 0, 0)),
+                nn.Conv3d(w[2], w[3], (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
+                nn.Conv3d(w[3], w[4], (3, 1, 1), padding=(1, 0, 0)),
+                nn.Conv3d(w[4], w[5], (2, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
             ]
         )
         self.act = nn.ReLU()
         with torch.no_grad():
-            size = self._features(torch.zeros(1, bands, patch, patch)).shape[1]
+            size = self._volume(torch.zeros(1, bands, patch, patch)).flatten(1).shape[1]
         self.classifier = nn.Linear(size, classes)
 
-    def _features(self, spectra: Tensor) -> Tensor:
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The six widths as they stand."""
+        return tuple(next(layer.parameters()).shape[0] for layer in self.layers)
+
+    def _volume(self, spectra: Tensor) -> Tensor:
         features = spectra.unsqueeze(1)
         for layer in self.layers:
             features = self.act(layer(features))
-        return features.flatten(1)
+        return features
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """The last feature map `(N, channels * depth, h, w)` of float32 `(N, B, p, p)`."""
+        return self._volume(spectra).flatten(1, 2)
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        logits: Tensor = self.classifier(self._features(spectra))
+        logits: Tensor = self.classifier(self._volume(spectra).flatten(1))
         return logits

@@ -48,21 +48,29 @@ class HybridSN(nn.Module):
         self.conv2d = nn.Conv2d(widths[2] * (components - 12), widths[3], 3)
         self.act = nn.ReLU()
         with torch.no_grad():
-            size = self._features(torch.zeros(1, bands, patch, patch)).shape[1]
+            size = self.features(torch.zeros(1, bands, patch, patch)).flatten(1).shape[1]
         self.hidden = nn.ModuleList([nn.Linear(size, widths[4]), nn.Linear(widths[4], widths[5])])
         self.dropout = nn.Dropout(0.4)
         self.classifier = nn.Linear(widths[5], classes)
 
-    def _features(self, spectra: Tensor) -> Tensor:
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The six widths as they stand."""
+        layers = (*self.conv3d, self.conv2d, *self.hidden)
+        return tuple(next(layer.parameters()).shape[0] for layer in layers)
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """The last feature map `(N, widths[3], h, w)` of float32 `(N, B, p, p)`."""
         features = self.spectral(spectra).unsqueeze(1)
         for conv in self.conv3d:
             features = self.act(conv(features))
         # channel-major: a pruned 3-D channel takes whole runs of the 2-D convolution's inputs with it
-        return self.act(self.conv2d(features.flatten(1, 2))).flatten(1)
+        merged: Tensor = self.act(self.conv2d(features.flatten(1, 2)))
+        return merged
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        features = self._features(spectra)
+        features = self.features(spectra).flatten(1)
         for layer in self.hidden:
             features = self.dropout(self.act(layer(features)))
         logits: Tensor = self.classifier(features)
