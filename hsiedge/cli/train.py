@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def train_command(
         console.say(
             f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in drawn.dropped)}"
         )
-    shape = {} if widths is None else {"widths": options.parse_widths(widths)}
+    shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
     with console.progress(f"training {net}") as tick:
         checkpoint = train(opened, drawn, net, patch, FitSettings(epochs=epochs), tick, **shape)
     save_checkpoint(path, checkpoint)

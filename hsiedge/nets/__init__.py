@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net
 from hsiedge.nets.cnn1d import CNN1D
 from hsiedge.nets.cnn2d import CNN2D
 from hsiedge.nets.cnn3d import CNN3D
@@ -23,7 +22,7 @@ from hsiedge.nets.hybridsn import HybridSN
 class NetSpec:
     """An architecture: its class, built with `(bands, classes, patch, **options)`, its default and least patch."""
 
-    build: type[nn.Module]
+    build: type[Net]
     patch: int
     min_patch: int
     title: str
@@ -46,7 +45,7 @@ def spec(name: str) -> NetSpec:
     return NETS[name]
 
 
-def build(name: str, bands: int, classes: int, patch: int, **options: Any) -> nn.Module:
+def build(name: str, bands: int, classes: int, patch: int, **options: Any) -> Net:
     """A net with fresh weights; `options` are the architecture's own (widths).
 
     Raises:
@@ -61,6 +60,6 @@ def build(name: str, bands: int, classes: int, patch: int, **options: Any) -> nn
         raise OptionError(f"{name} on {bands} bands, patch {patch}: {str(error).splitlines()[0]}") from error
 
 
-def parameter_count(net: nn.Module) -> int:
+def parameter_count(net: Net) -> int:
     """Trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters())

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net, outputs
 
 
-class CNN1D(nn.Module):
+class CNN1D(Net):
     """Hu, Huang, Wei, Zhang and Li 2015, "Deep convolutional neural networks for hyperspectral image classification",
     Journal of Sensors 2015: 258619.
 
@@ -39,16 +40,13 @@ class CNN1D(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths as they stand."""
-        return (self.conv.out_channels, self.hidden.out_features)
+        return outputs(self.conv, self.hidden)
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The hidden layer `(N, widths[1], 1, 1)` of float32 `(N, B, p, p)`."""
         pixel = spectra[:, :, self.centre, self.centre].unsqueeze(1)
         features = self.pool(torch.tanh(self.conv(pixel))).flatten(1)
         return torch.tanh(self.hidden(features))[:, :, None, None]
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        logits: Tensor = self.classifier(self.features(spectra).flatten(1))
+    def head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(features.flatten(1))
         return logits

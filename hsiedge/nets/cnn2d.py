@@ -8,9 +8,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net, outputs
 
 
-class CNN2D(nn.Module):
+class CNN2D(Net):
     """A 1x1 convolution over the bands, unpadded 3x3 convolutions, global average pool, one linear layer.
 
     The 1x1 convolution first is the network-in-network of Lin, Chen and Yan 2014 ("Network in network"), put to spectra
@@ -40,17 +41,14 @@ class CNN2D(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths as they stand: after pruning, not those it was first built with."""
-        return (self.spectral.out_channels, *(next(layer.parameters()).shape[0] for layer in self.spatial))
+        return outputs(self.spectral, *self.spatial)
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, widths[-1], h, w)` of float32 `(N, B, p, p)`."""
         features: Tensor = self.act(self.spectral_norm(self.spectral(spectra)))
         for conv, norm in zip(self.spatial, self.spatial_norm):
             features = self.act(norm(conv(features)))
         return features
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        logits: Tensor = self.classifier(self.pool(self.features(spectra)).flatten(1))
+    def head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.pool(features).flatten(1))
         return logits

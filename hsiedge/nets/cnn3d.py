@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net, outputs
 
 
-class CNN3D(nn.Module):
+class CNN3D(Net):
     """Hamida, Benoit, Lambert and Ben Amar 2018, "3-D deep learning approach for remote sensing image classification",
     IEEE TGRS 56(8): 4420-4434; the net for 5x5 patches.
 
@@ -40,25 +41,19 @@ class CNN3D(nn.Module):
         )
         self.act = nn.ReLU()
         with torch.no_grad():
-            size = self._volume(torch.zeros(1, bands, patch, patch)).flatten(1).shape[1]
+            size = self.features(torch.zeros(1, bands, patch, patch)).flatten(1).shape[1]
         self.classifier = nn.Linear(size, classes)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The six widths as they stand."""
-        return tuple(next(layer.parameters()).shape[0] for layer in self.layers)
+        return outputs(*self.layers)
 
-    def _volume(self, spectra: Tensor) -> Tensor:
+    def features(self, spectra: Tensor) -> Tensor:
         features = spectra.unsqueeze(1)
         for layer in self.layers:
             features = self.act(layer(features))
-        return features
+        return features.flatten(1, 2)  # channels and depth: (N, channels * depth, h, w)
 
-    def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, channels * depth, h, w)` of float32 `(N, B, p, p)`."""
-        return self._volume(spectra).flatten(1, 2)
-
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        logits: Tensor = self.classifier(self._volume(spectra).flatten(1))
+    def head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(features.flatten(1))
         return logits

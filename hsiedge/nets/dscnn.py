@@ -8,9 +8,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net, outputs
 
 
-class DSCNN(nn.Module):
+class DSCNN(Net):
     """A 1x1 convolution over the bands, unpadded depthwise 3x3 and pointwise 1x1 ones, global average pool, a linear layer.
 
     Depthwise-separable convolutions as in MobileNet (Howard et al. 2017) and, under this name, in Zhang, Suda, Lai and
@@ -42,11 +43,9 @@ class DSCNN(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths as they stand."""
-        return (self.spectral.out_channels, *(next(layer.parameters()).shape[0] for layer in self.pointwise))
+        return outputs(self.spectral, *self.pointwise)
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, widths[-1], h, w)` of float32 `(N, B, p, p)`."""
         features: Tensor = self.act(self.spectral_norm(self.spectral(spectra)))
         stages = zip(self.depthwise, self.depthwise_norm, self.pointwise, self.pointwise_norm)
         for depthwise, depthwise_norm, pointwise, pointwise_norm in stages:
@@ -54,7 +53,6 @@ class DSCNN(nn.Module):
             features = self.act(pointwise_norm(pointwise(features)))
         return features
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        logits: Tensor = self.classifier(self.pool(self.features(spectra)).flatten(1))
+    def head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.pool(features).flatten(1))
         return logits

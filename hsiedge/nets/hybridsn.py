@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net, outputs
 
 
-class HybridSN(nn.Module):
+class HybridSN(Net):
     """Roy, Krishna, Dubey and Chaudhuri 2020, "HybridSN: exploring 3-D-2-D CNN feature hierarchy for hyperspectral image
     classification", IEEE GRSL 17(2): 277-281.
 
@@ -55,12 +56,9 @@ class HybridSN(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The six widths as they stand."""
-        layers = (*self.conv3d, self.conv2d, *self.hidden)
-        return tuple(next(layer.parameters()).shape[0] for layer in layers)
+        return outputs(*self.conv3d, self.conv2d, *self.hidden)
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, widths[3], h, w)` of float32 `(N, B, p, p)`."""
         features = self.spectral(spectra).unsqueeze(1)
         for conv in self.conv3d:
             features = self.act(conv(features))
@@ -68,9 +66,8 @@ class HybridSN(nn.Module):
         merged: Tensor = self.act(self.conv2d(features.flatten(1, 2)))
         return merged
 
-    def forward(self, spectra: Tensor) -> Tensor:
-        """Logits `(N, C)` of float32 `(N, B, p, p)`."""
-        features = self.features(spectra).flatten(1)
+    def head(self, features: Tensor) -> Tensor:
+        features = features.flatten(1)
         for layer in self.hidden:
             features = self.dropout(self.act(layer(features)))
         logits: Tensor = self.classifier(features)

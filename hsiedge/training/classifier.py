@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hsiedge.nets.base import Net
 from hsiedge.scenes.preprocess import BandAffine
 
 
@@ -15,14 +16,15 @@ class Classifier(nn.Module):
     """Per-band affine, then a net: what is exported.
 
     Args:
-        net: takes standardized float32 `(N, bands, p, p)`.
+        net: of the registry; takes standardized float32 `(N, bands, p, p)`.
         affine: fitted on training pixels.
     """
 
+    net: Net
     offset: Tensor
     scale: Tensor
 
-    def __init__(self, net: nn.Module, affine: BandAffine) -> None:
+    def __init__(self, net: Net, affine: BandAffine) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("offset", torch.from_numpy(affine.offset).reshape(-1, 1, 1))

@@ -2,17 +2,23 @@
 
 Neighbouring bands of a spectrometer say nearly the same, and a gradient step on them is slow in all directions but a few.
 Let A `(k, bands)` be the principal axes of the training pixels, axis i times eigenvalue_i ** -power. A net whose first
-layer is a 1x1 convolution W over bands is trained as W = V A, on A x in the place of x; afterwards V A is written out, which
-is exact. power 0 would be plain PCA, 0.5 whitening; in between, at 0.25, both extremes are beaten on Indian Pines
-(benchmarks/accuracy.py).
+layer is a 1x1 convolution W over bands is trained as W = V A; afterwards V A is written out, which is exact. power 0 would
+be plain PCA, 0.5 whitening; in between, at 0.25, both extremes are beaten on Indian Pines (benchmarks/accuracy.py).
+
+A net that is trained from nothing (`condition`) is given A x in the place of x, which is quicker. One that is trained on
+(`conditioned`) keeps taking bands, for its weights on bands may wear more than V A: masks, or few bits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from hsiedge.scenes.preprocess import principal_axes
 
@@ -20,30 +26,64 @@ COMPONENTS = 48
 POWER = 0.25
 
 
-def condition(net: nn.Module, spectra: NDArray[np.float32]) -> Tensor | None:
-    """Puts `net.spectral` behind the principal axes of standardized training `spectra` `(n, bands)`.
+def principal(spectra: NDArray[np.float32]) -> Tensor:
+    """The axes A, float32 `(k, bands)`, of standardized training `spectra` `(n, bands)`."""
+    return torch.from_numpy(principal_axes(spectra, COMPONENTS, POWER))
 
-    The layer's weights are drawn anew. A net without a 1x1 convolution `spectral` is left as it is.
 
-    Returns:
-        The axes, float32 `(k, bands)`, by which spectra are to be projected in training; None where nothing was done.
-    """
+def condition(net: nn.Module, axes: Tensor) -> bool:
+    """Puts `net.spectral` behind the axes, with weights drawn anew. False for a net without a 1x1 convolution `spectral`."""
     layer = getattr(net, "spectral", None)
     if not isinstance(layer, nn.Conv2d):
-        return None
-    axes = torch.from_numpy(principal_axes(spectra, COMPONENTS, POWER))
+        return False
     net.spectral = nn.Conv2d(len(axes), layer.out_channels, 1, bias=layer.bias is not None)
-    return axes
+    return True
 
 
-def release(net: nn.Module, axes: Tensor | None) -> None:
-    """Writes the projection into `net.spectral`, which takes bands again. Undoes `condition`, exactly."""
-    layer = getattr(net, "spectral", None)
-    if axes is None or not isinstance(layer, nn.Conv2d):
-        return
+def release(net: nn.Module, axes: Tensor) -> None:
+    """Writes the axes into `net.spectral`, which takes bands again. Undoes `condition`, exactly."""
+    layer = net.spectral
+    assert isinstance(layer, nn.Conv2d)
     folded = nn.Conv2d(axes.shape[1], layer.out_channels, 1, bias=layer.bias is not None)
     with torch.no_grad():
         folded.weight.copy_((layer.weight[:, :, 0, 0].double() @ axes.double())[:, :, None, None])
         if layer.bias is not None and folded.bias is not None:
             folded.bias.copy_(layer.bias)
     net.spectral = folded
+
+
+class Conditioned(nn.Module):
+    """A parametrization of weights on bands, `(out, bands, 1, 1)`: V `(out, k)` is what is trained, V A what is used.
+
+    Weights that were trained behind the same axes lie in their span, and V = W A+ is exact.
+    """
+
+    axes: Tensor
+    inverse: Tensor
+
+    def __init__(self, axes: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("axes", axes)
+        self.register_buffer("inverse", torch.linalg.pinv(axes.double()).float())
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """W of V."""
+        return (coordinates @ self.axes)[:, :, None, None]
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """V of W."""
+        return (weight[:, :, 0, 0].double() @ self.inverse.double()).float()
+
+
+@contextmanager
+def conditioned(net: nn.Module, axes: Tensor) -> Iterator[None]:
+    """Inside the block `net.spectral`, where there is one, is trained as V A; afterwards its weights are plain again."""
+    layer = getattr(net, "spectral", None)
+    if not isinstance(layer, nn.Conv2d):
+        yield
+        return
+    parametrize.register_parametrization(layer, "weight", Conditioned(axes))
+    try:
+        yield
+    finally:
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

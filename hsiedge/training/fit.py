@@ -11,10 +11,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of logits `(n, classes)` and class indices `(n,)`, a scalar."""
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        patches: float32 `(n, channels, p, p)`, turned by `symmetry` (see `turn`).
+        targets: class indices `(n,)`.
+        pixels: flat pixel indices `(n,)` that the patches lie around.
+        image: what they were cut from.
+    """
+
+    patches: Tensor
+    targets: Tensor
+    pixels: Tensor
+    symmetry: int
+    image: PatchImage
+
+
+Loss = Callable[[Net, Batch], Tensor]
+"""What is to be made small, a scalar. One that is a Module itself has its own parameters fitted along."""
+
+AfterStep = Callable[[float], None]
+"""Called after each step with the share of all steps that is done."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +82,19 @@ class PatchImage:
 
 
 def fit(
-    net: nn.Module,
+    net: Net,
     image: PatchImage,
     pixels: NDArray[np.intp],
     targets: NDArray[np.int64],
     settings: FitSettings,
     seed: int,
     progress: Progress = silent,
+    loss: Loss | None = None,
+    after_step: AfterStep | None = None,
 ) -> None:
     """Fits `net` in place, to `targets` (class indices) at flat `pixels`; leaves it in evaluation mode.
+
+    The loss is the cross entropy with smoothed labels where no other is given.
 
     Patches are flipped and rotated at random (one of the square's eight symmetries a step). On one machine, with one
     number of threads, a run repeats to the bit.
@@ -76,9 +103,10 @@ def fit(
     where, what = torch.from_numpy(pixels), torch.from_numpy(targets)
     weights = torch.bincount(what).double()[what] ** -settings.balance
     steps = max(2, settings.epochs * len(pixels) // settings.batch)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=settings.decay)
+    loss = loss or cross_entropy(settings)
+    parameters = [*net.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else ())]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps)
-    loss = nn.CrossEntropyLoss(label_smoothing=settings.smoothing)
     net.train()
     with deterministic():
         for step in range(steps):
@@ -86,11 +114,24 @@ def fit(
             symmetry = int(torch.randint(8, (), generator=generator))
             patches = turn(image.patches(where[chosen]), symmetry)
             optimizer.zero_grad()
-            loss(net(patches), what[chosen]).backward()
+            loss(net, Batch(patches, what[chosen], where[chosen], symmetry, image)).backward()
             optimizer.step()
             schedule.step()
+            if after_step is not None:
+                after_step((step + 1) / steps)
             progress((step + 1) / steps)
     net.eval()
+
+
+def cross_entropy(settings: FitSettings) -> Loss:
+    """The loss of training: cross entropy with labels smoothed by `settings.smoothing`."""
+    entropy = nn.CrossEntropyLoss(label_smoothing=settings.smoothing)
+
+    def loss(net: Net, batch: Batch) -> Tensor:
+        value: Tensor = entropy(net(batch.patches), batch.targets)
+        return value
+
+    return loss
 
 
 def turn(patches: Tensor, symmetry: int) -> Tensor:

@@ -14,14 +14,15 @@ from hsiedge.card import AccuracyFacts, Card, ClassFacts, NetFacts, SceneFacts, 
 from hsiedge.errors import OptionError
 from hsiedge.metrics import accuracy, confusion_matrix
 from hsiedge.progress import Progress, silent
-from hsiedge.scenes.patches import batches, check_patch
-from hsiedge.scenes.preprocess import band_percentiles, fit_affine
+from hsiedge.scenes.patches import batches
+from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
-from hsiedge.scenes.splits import TRAIN, VALIDATION, Split
+from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
-from hsiedge.training.fit import FitSettings, PatchImage, fit
+from hsiedge.training.fit import FitSettings, Loss, fit
+from hsiedge.training.lesson import prepare, spectra_at
 
 
 def train(
@@ -31,6 +32,7 @@ def train(
     patch: int | None = None,
     settings: FitSettings | None = None,
     progress: Progress = silent,
+    loss: Loss | None = None,
     **options: Any,
 ) -> Checkpoint:
     """Trains a net of the registry on the training pixels of a split.
@@ -40,6 +42,7 @@ def train(
 
     Args:
         patch: p, odd; left out, the net's own default.
+        loss: left out, the cross entropy of the labels.
         options: the architecture's (widths).
 
     Raises:
@@ -47,29 +50,21 @@ def train(
         SceneError: a patch wider than the scene.
         SplitError: a net that sees farther than the split's guard.
     """
-    settings = settings or FitSettings()
-    if settings.epochs < 1 or settings.batch < 2 or settings.rate <= 0:
-        raise OptionError(f"epochs {settings.epochs}, batch {settings.batch}, rate {settings.rate}: too small")
+    settings = checked(settings or FitSettings())
     patch = nets.spec(net).patch if patch is None else patch
-    check_patch(patch, scene.shape)
-    split.check_radius(patch // 2)
-    titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}
+    lesson = prepare(scene, split, patch)
     torch.manual_seed(split.seed)
-    module = nets.build(net, scene.bands, len(titles), patch, **options)
-    pixels = split.pixels(TRAIN)
-    affine = fit_affine(_spectra(scene, pixels))
-    axes = condition(module, affine(_spectra(scene, pixels)))
-    image = affine(np.asarray(scene.cube))
-    image = image if axes is None else image @ axes.numpy().T
-    index = {label: place for place, label in enumerate(titles)}
-    targets = np.array([index[int(label)] for label in scene.labelled().ravel()[pixels]], np.int64)
-    fit(module, PatchImage(image, patch), pixels, targets, settings, split.seed, progress)
-    release(module, axes)
-    classifier = Classifier(module, affine).eval()
+    module = nets.build(net, scene.bands, len(lesson.titles), patch, **options)
+    behind = condition(module, lesson.axes)
+    image = lesson.image(patch, projected=behind)
+    fit(module, image, lesson.pixels, lesson.targets, settings, split.seed, progress, loss)
+    if behind:
+        release(module, lesson.axes)
+    classifier = Classifier(module, lesson.affine).eval()
     card = Card(
         kind="checkpoint",
-        scene=scene_facts(scene, pixels),
-        classes=[ClassFacts(label, title) for label, title in titles.items()],
+        scene=scene_facts(scene, lesson.pixels),
+        classes=[ClassFacts(label, title) for label, title in lesson.titles.items()],
         patch=patch,
         created=now(),
         preprocess="per-band affine fitted on training pixels, inside the graph",
@@ -77,7 +72,7 @@ def train(
         split=split.facts,
         lineage=[Step("train", now(), {**vars(settings), "net": net}, None, versions())],
     )
-    return Checkpoint(classifier, _with_validation(card, classifier, scene, split))
+    return validated(Checkpoint(classifier, card), scene, split)
 
 
 def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
@@ -90,7 +85,7 @@ def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
         dtype=scene.cube.dtype.name,
         units=scene.units,
         wavelengths=list(scene.wavelengths),
-        percentiles=band_percentiles(_spectra(scene, pixels)),
+        percentiles=band_percentiles(spectra_at(scene, pixels)),
     )
 
 
@@ -99,11 +94,16 @@ def versions() -> dict[str, str]:
     return {"hsiedge": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
 
 
-def _spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
-    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
+def checked(settings: FitSettings) -> FitSettings:
+    """The settings. Raises OptionError where they make no sense."""
+    if settings.epochs < 1 or settings.batch < 2 or settings.rate <= 0:
+        raise OptionError(f"epochs {settings.epochs}, batch {settings.batch}, rate {settings.rate}: too small")
+    return settings
 
 
-def _with_validation(card: Card, classifier: Classifier, scene: Scene, split: Split) -> Card:
+def validated(checkpoint: Checkpoint, scene: Scene, split: Split) -> Checkpoint:
+    """The checkpoint, its Card telling of its accuracy on validation pixels."""
+    card, classifier = checkpoint.card, checkpoint.classifier
     pixels = split.pixels(VALIDATION)
     ids = np.array([entry.id for entry in card.classes])
     predicted = [
@@ -111,4 +111,4 @@ def _with_validation(card: Card, classifier: Classifier, scene: Scene, split: Sp
     ]
     result = accuracy(confusion_matrix(scene.labelled().ravel()[pixels], np.concatenate(predicted), list(ids)))
     facts = AccuracyFacts("validation", result.n, result.oa, result.aa, result.kappa, split.kind, [split.seed])
-    return replace(card, accuracy=[facts])
+    return Checkpoint(classifier, replace(card, accuracy=[facts]))

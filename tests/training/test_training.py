@@ -74,8 +74,8 @@ def test_conditioning_is_undone_exactly() -> None:
     spectra = np.asarray(scene.cube).reshape(-1, scene.bands).astype(np.float32)
     spectra = (spectra - spectra.mean(0)) / spectra.std(0)
     net = nets.build("cnn2d", scene.bands, 5, 3, widths=(8, 8)).eval()
-    axes = conditioning.condition(net, spectra)
-    assert axes is not None
+    axes = conditioning.principal(spectra)
+    assert conditioning.condition(net, axes)
     assert net.spectral.in_channels == conditioning.COMPONENTS
     patches = torch.from_numpy(spectra[:9].T.reshape(1, scene.bands, 3, 3))
     projected = net(torch.einsum("kb,nbhw->nkhw", axes, patches))
@@ -85,7 +85,22 @@ def test_conditioning_is_undone_exactly() -> None:
 
 
 def test_nets_without_a_spectral_layer_are_left_alone() -> None:
-    assert conditioning.condition(nets.build("cnn1d", 50, 3, 1), np.zeros((4, 50), np.float32)) is None
+    assert not conditioning.condition(nets.build("cnn1d", 50, 3, 1), torch.zeros(4, 50))
+
+
+def test_what_was_trained_behind_the_axes_is_trained_on_exactly() -> None:
+    scene = workstation.corner()
+    spectra = np.asarray(scene.cube).reshape(-1, scene.bands).astype(np.float32)
+    axes = conditioning.principal((spectra - spectra.mean(0)) / spectra.std(0))
+    net = nets.build("cnn2d", scene.bands, 5, 3, widths=(8, 8)).eval()
+    conditioning.condition(net, axes)
+    conditioning.release(net, axes)
+    before = net.spectral.weight.detach().clone()
+    with conditioning.conditioned(net, axes):
+        assert net.spectral.parametrizations.weight.original.shape == (8, len(axes))
+        torch.testing.assert_close(net.spectral.weight, before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.spectral.weight, before, rtol=1e-4, atol=1e-5)
+    assert isinstance(net.spectral.weight, torch.nn.Parameter)
 
 
 def test_the_eight_symmetries_differ_and_keep_the_centre() -> None:

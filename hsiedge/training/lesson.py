@@ -1,0 +1,86 @@
+"""Lesson: what a scene, a split and a set of classes give to training. Nothing but training pixels is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hsiedge.card import Card
+from hsiedge.errors import ModelError
+from hsiedge.scenes import splits
+from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.preprocess import BandAffine, fit_affine
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import TRAIN, Split
+from hsiedge.training.conditioning import principal
+from hsiedge.training.fit import PatchImage
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a net is fitted to.
+
+    Attributes:
+        titles: label id -> name of the classes that the split keeps; a class's index is its place.
+        pixels: flat indices of the training pixels; `targets` their class indices.
+        affine: what standardizes the scene.
+        axes: scaled principal axes `(k, bands)` of the standardized training pixels (`conditioning`).
+    """
+
+    scene: Scene
+    split: Split
+    titles: Mapping[int, str]
+    pixels: NDArray[np.intp]
+    targets: NDArray[np.int64]
+    affine: BandAffine
+    axes: Tensor
+
+    def image(self, patch: int, projected: bool = False) -> PatchImage:
+        """The standardized scene; `projected` on the principal axes."""
+        standardized = self.affine(np.asarray(self.scene.cube))
+        return PatchImage(standardized @ self.axes.numpy().T if projected else standardized, patch)
+
+
+def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None) -> Lesson:
+    """What there is to learn on a split.
+
+    Args:
+        affine: that of a net which has one already; left out, it is fitted to the training pixels.
+
+    Raises:
+        SceneError: a patch wider than the scene.
+        SplitError: a patch that sees farther than the split's guard.
+    """
+    check_patch(patch, scene.shape)
+    split.check_radius(patch // 2)
+    titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}
+    pixels = split.pixels(TRAIN)
+    spectra = spectra_at(scene, pixels)
+    affine = affine or fit_affine(spectra)
+    index = {label: place for place, label in enumerate(titles)}
+    targets = np.array([index[int(label)] for label in scene.labelled().ravel()[pixels]], np.int64)
+    return Lesson(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))
+
+
+def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:
+    """The split that a checkpoint was trained on, drawn again: what continues its training must keep to it.
+
+    Raises:
+        ModelError: not the checkpoint's scene, or a Card without a split.
+        SplitError: the labels give another split.
+    """
+    if scene.sha256 != card.scene.sha256:
+        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
+    if card.split is None:
+        raise ModelError("the checkpoint's Card tells of no split; without it, test pixels would be trained on")
+    return splits.redraw(scene, card.split, masks)
+
+
+def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
+    """Spectra `(n, bands)` in stored units, at flat pixel indices."""
+    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])

@@ -1,0 +1,98 @@
+"""Training on: a trained net is fitted further, with what it has come to wear (masks, fewer channels)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from hsiedge import nets
+from hsiedge.card import NetFacts, Step, now
+from hsiedge.errors import ModelError
+from hsiedge.nets.base import Net
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.preprocess import BandAffine
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.classifier import Classifier, macs_per_pixel
+from hsiedge.training.conditioning import conditioned
+from hsiedge.training.fit import AfterStep, FitSettings, fit
+from hsiedge.training.lesson import Lesson, prepare
+from hsiedge.training.train import checked, validated, versions
+
+TUNING = FitSettings(epochs=20, rate=1e-3)
+"""Half the peak rate of training: enough to mend what a cut has broken."""
+
+
+def lesson_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Lesson:
+    """What a checkpoint is trained on with: its own scene, split and affine.
+
+    Raises:
+        ModelError: another cube or another split than the checkpoint's; test pixels would be trained on.
+    """
+    card = checkpoint.card
+    if scene.sha256 != card.scene.sha256:
+        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
+    if card.split is None or card.split.digest != split.digest:
+        raise ModelError("this is not the split that the checkpoint was trained on; its test pixels would be trained on")
+    return prepare(scene, split, card.patch, affine_of(checkpoint.classifier))
+
+
+def affine_of(classifier: Classifier) -> BandAffine:
+    """The per-band affine inside a classifier."""
+    return BandAffine(classifier.offset.ravel().numpy(), classifier.scale.ravel().numpy())
+
+
+def tune(
+    net: Net,
+    lesson: Lesson,
+    patch: int,
+    settings: FitSettings,
+    progress: Progress = silent,
+    after_step: AfterStep | None = None,
+) -> None:
+    """Fits a trained net further, in place; it may wear parametrizations."""
+    checked(settings)
+    torch.manual_seed(lesson.split.seed)  # of dropout
+    with conditioned(net, lesson.axes):
+        fit(net, lesson.image(patch), lesson.pixels, lesson.targets, settings, lesson.split.seed, progress, None, after_step)
+
+
+def tuned_on(
+    checkpoint: Checkpoint, scene: Scene, split: Split, settings: FitSettings = TUNING, progress: Progress = silent
+) -> Checkpoint:
+    """The checkpoint after further training, and nothing else: what any compression with fine-tuning is to be held against."""
+    lesson = lesson_for(checkpoint, scene, split)
+    net = copy.deepcopy(checkpoint.classifier.net)
+    tune(net, lesson, checkpoint.card.patch, settings, progress)
+    return derived(checkpoint, net, scene, split, "tune", vars(settings), None)
+
+
+def derived(
+    checkpoint: Checkpoint,
+    net: Net,
+    scene: Scene,
+    split: Split,
+    step: str,
+    options: Mapping[str, Any],
+    parent: str | None,
+    **shape: Any,
+) -> Checkpoint:
+    """A checkpoint with a net that was made of another's.
+
+    Args:
+        options: of the step, for the lineage; parent: sha256 of the file that it started from.
+        shape: what the architecture's options have become (widths).
+    """
+    card = checkpoint.card
+    assert card.net is not None
+    bands, patch = card.scene.bands, card.patch
+    facts = NetFacts(card.net.name, {**card.net.options, **shape}, nets.parameter_count(net), macs_per_pixel(net, bands, patch))
+    lineage = [*card.lineage, Step(step, now(), dict(options), parent, versions())]
+    classifier = Classifier(net, affine_of(checkpoint.classifier)).eval()
+    made = replace(card, created=now(), net=facts, lineage=lineage, checks=[], accuracy=[])
+    return validated(Checkpoint(classifier, made), scene, split)
