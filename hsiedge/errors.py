@@ -35,6 +35,10 @@ class OutputError(HsiedgeError):
     """A place that cannot be written to."""
 
 
+class StudyError(HsiedgeError):
+    """A study's store that cannot be read or is in use, or cells that failed."""
+
+
 class DownloadError(HsiedgeError):
     """A file that could not be fetched, or arrived different from what it should be."""
 

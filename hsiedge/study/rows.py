@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ class Cell:
     """One point of the grid: everything that decides its outcome, and nothing else.
 
     Attributes:
-        scene: catalog name, or path of a cube or mosaic.
-        split: kind of split; `fraction` and `guard` belong to it.
+        scene: catalog name, or path of a packed cube or mosaic, as the config gives it.
+        split: kind of split; `fraction` and `guard` belong to it, and are 0 where it knows none.
         net: of the registry, with `patch` and `options` (widths); for "distill" the teacher.
         method: one of METHODS. "none" is the trained net itself, the parent of all others.
         level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"); "" for "none".
         options: the method's own (criterion, scope, temperature).
         epochs: of training the net.
-        tuning: epochs of fine-tuning after compression; a student's training takes `epochs`.
+        tuning: epochs of fine-tuning after compression, 0 for "none" and "distill": a student's training takes `epochs`.
     """
 
     scene: str
@@ -47,16 +48,31 @@ class Cell:
         """SHA-256 of its canonical JSON: a config that changed is another cell."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def parent(self) -> Cell:
+        """The cell of the trained net that this one starts from; of method "none" it is the cell itself."""
+        return self if self.method == "none" else replace(self, method="none", level="", tuning=0, options={})
+
+    @property
+    def title(self) -> str:
+        """In words, for a line of progress: "indian_pines random s0 cnn2d magnitude 0.5"."""
+        what = "trained" if self.method == "none" else f"{self.method} {self.level}"
+        return f"{Path(self.scene).name} {self.split} s{self.seed} {self.net} {what}"
+
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of a deployed file, measured alone on the machine. ms of one run; MiB; millijoules a pixel where known."""
+    """Latency of a deployed file, measured alone on the machine. ms of one run; MiB; millijoules a pixel where known.
+
+    `warnings`: why the figures are not to be trusted, as bench says it.
+    """
 
     batch: int
     p50: float
     p90: float
     memory_mib: float
     energy_mj: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,11 @@ class Form:
     sha256: str
     timings: tuple[Timing, ...] = ()
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its weights take fewer values than the integers that they are stored in."""
+        return "simulated" in self.precision
+
 
 @dataclass(frozen=True)
 class Row:
@@ -94,8 +115,9 @@ class Row:
         forms: what is deployed: float32 and int8; for "qat" the quantized form alone.
         control: for "qat": (OA, AA, kappa) on test pixels of the net that trained as many steps in float and was then
             quantized after training, to the same bits.
-        told: what the method says of its result ("pruned 24 of 32 channels asked for").
+        told: what the method and the quantization say of the result ("pruned 24 of 32 channels asked for"); "" for nothing.
         seconds: what the cell took to make, without its parents.
+        versions: of hsiedge, torch, onnxruntime and numpy, by name.
         device: where the timings were taken, in one line; "" until measured.
     """
 
@@ -114,3 +136,11 @@ class Row:
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+
+    def untimed(self, form: Form) -> str:
+        """Why speed would say nothing of a form, which is never timed then; "" for one that is."""
+        if self.cell.method == "magnitude":
+            return "zeros do not make a dense runtime faster"
+        if form.simulated:
+            return "the weights are stored as 8-bit integers, and run as such"
+        return ""

@@ -1,0 +1,298 @@
+"""A study's config: TOML in, cells out. Whatever it says that is not understood is an error, in one line that names the key.
+
+    title = "what the study asks"
+    scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs and mosaic folders by path, from the config's folder
+    splits = ["random", "blocks"]
+    seeds = [0, 1, 2]
+    epochs = 60                                     # of nets and students
+    tuning = 20                                     # of what is trained on after pruning, and of quantization-aware training
+    fraction = 0.1                                  # of each class's pixels: random and blocks
+    guard = 6                                       # pixels: blocks
+
+    [nets.cnn2d]                                    # a table for each net: patch, and the architecture's own options
+    widths = [64, 64, 64, 64, 64]
+
+    [methods]                                       # levels; or a table of levels and the method's own options
+    magnitude = [0.5, 0.9]
+    structured = { levels = [0.5], criterion = "l2" }
+    distill = ["dscnn:20,32,32,32", "cnn2d@9:16,16,16,16"]     # NET, @PATCH and :WIDTHS where they are not the default
+    qat = [8, 4]
+
+The trained net itself is always a cell, and the parent of those that the methods make of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hsiedge import nets
+from hsiedge.errors import MissingExtraError, OptionError
+from hsiedge.scenes.catalog import CATALOG, lookup
+from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD
+from hsiedge.study.rows import Cell
+
+EPOCHS, TUNING = 60, 20
+SPLITS = ("random", "blocks", "lists")
+BITS = (8, 6, 4, 3, 2)
+_STUDENT = re.compile(r"(?P<net>\w+)(@(?P<patch>\d{1,3}))?(:(?P<widths>\d{1,4}(,\d{1,4})*))?")
+_KEYS = ("title", "scenes", "splits", "seeds", "epochs", "tuning", "fraction", "guard", "nets", "methods")
+_MAX = 100_000  # of epochs, of cells
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a config asks for.
+
+    Attributes:
+        base: the folder from which the scenes' paths lead.
+        cells: in the order in which they are to run: all of one seed before the next, parents first. No two are the same.
+    """
+
+    title: str
+    base: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def scenes(self) -> list[str]:
+        """The scenes, as the config names them."""
+        return list(dict.fromkeys(cell.scene for cell in self.cells))
+
+
+@dataclass(frozen=True)
+class Student:
+    """A level of "distill": the net that learns, its patch (None for the teacher's) and its widths (None for its own)."""
+
+    net: str
+    patch: int | None
+    widths: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method of the config: its levels, as text, and its own options."""
+
+    name: str
+    levels: list[str]
+    options: dict[str, Any]
+
+
+def read_config(path: Path) -> Study:
+    """The study that a TOML file asks for.
+
+    Raises:
+        OptionError: a file that is missing or no TOML, or says what is not understood; the line names the key.
+        SceneError: a scene that is neither a path nor in the catalog.
+    """
+    data = _parse(path)
+    try:
+        return Study(_text(data, "title", path.stem), path.absolute().parent, tuple(_cells(data)))
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
+
+
+def parse_student(level: str) -> Student:
+    """The student that a level names: "dscnn:20,32,32,32", "cnn2d@9:16,16,16", "cnn1d". Raises OptionError."""
+    found = _STUDENT.fullmatch(level)
+    if found is None:
+        raise OptionError(f"methods.distill: {level!r} is no student; write NET:WIDTHS, as dscnn:20,32,32,32 or cnn2d@9:16,16")
+    nets.spec(found["net"])
+    patch = int(found["patch"]) if found["patch"] else None
+    if patch is not None and (patch % 2 == 0 or patch < nets.spec(found["net"]).min_patch):
+        raise OptionError(
+            f"methods.distill: {level!r}: {found['net']} takes odd patches from {nets.spec(found['net']).min_patch} up"
+        )
+    return Student(found["net"], patch, tuple(map(int, found["widths"].split(","))) if found["widths"] else None)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError as error:
+            raise MissingExtraError("reading a study's config", "study") from error
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # no TOML, or not UTF-8
+        raise OptionError(f"{path}: not a TOML file ({error})") from error
+
+
+def _cells(data: dict[str, Any]) -> Iterator[Cell]:
+    """The grid, each cell once."""
+    _known(data, "", _KEYS)
+    scenes = [_scene(name) for name in _list(data, "scenes", str)]
+    splits = [_among(name, SPLITS, "splits") for name in _list(data, "splits", str)]
+    seeds = [_between(seed, 0, 2**32 - 1, "seeds") for seed in _list(data, "seeds", int)]
+    epochs = _between(_one(data, "epochs", int, EPOCHS), 1, _MAX, "epochs")
+    tuning = _between(_one(data, "tuning", int, TUNING), 1, _MAX, "tuning")
+    fraction = _one(data, "fraction", float, DEFAULT_FRACTION)
+    guard = _between(_one(data, "guard", int, DEFAULT_GUARD), 0, 1000, "guard")
+    if not 0 < fraction < 0.66:
+        raise OptionError(f"fraction: {fraction:g} does not lie between 0 and 0.66")
+    architectures = [(name, *_net(name, table)) for name, table in _table(data, "nets").items()]
+    if not architectures:
+        raise OptionError("nets: names no net; write a table for each, as [nets.cnn2d]")
+    methods = [_Method("none", [""], {}), *(_method(name, given) for name, given in _table(data, "methods", {}).items())]
+    seen = set()
+    for seed, scene, split, (net, patch, options), method in product(seeds, scenes, splits, architectures, methods):
+        for level in method.levels:
+            cell = Cell(
+                scene, split, seed, net, patch, method.name, level,
+                fraction=0.0 if split == "lists" else fraction,
+                guard=guard if split == "blocks" else 0,
+                epochs=epochs,
+                tuning=0 if method.name in ("none", "distill") else tuning,
+                net_options=options,
+                options=method.options,
+            )  # fmt: skip
+            if cell.key not in seen:
+                seen.add(cell.key)
+                yield cell
+
+
+def _scene(name: str) -> str:
+    """A catalog name as the catalog writes it, or a path as it stands. Raises SceneError."""
+    known = any(name.lower() in (entry.name, *entry.aliases) for entry in CATALOG.values())
+    return name if not known and ("/" in name or Path(name).suffix) else lookup(name).name
+
+
+def _net(name: str, table: Any) -> tuple[int, dict[str, Any]]:
+    """Patch and options of a net's table."""
+    key = f"nets.{name}"
+    if name not in nets.NETS:
+        raise OptionError(f"{key}: no net is called {name!r}; there are {', '.join(nets.NETS)}")
+    if not isinstance(table, dict):
+        raise OptionError(f"{key}: a table was expected, as [{key}]")
+    spec = nets.spec(name)
+    own = [entry for entry in inspect.signature(spec.build).parameters if entry not in ("bands", "classes", "patch")]
+    _known(table, key, ("patch", *own))
+    patch = _one(table, "patch", int, spec.patch, key)
+    if patch % 2 == 0 or patch < spec.min_patch:
+        raise OptionError(f"{key}.patch: {patch}; {name} takes odd patches from {spec.min_patch} up")
+    options: dict[str, Any] = {}
+    for option, value in table.items():
+        if option == "widths":
+            options[option] = [_between(width, 1, 4096, f"{key}.widths") for width in _list(table, option, int, key)]
+        elif option != "patch":
+            options[option] = _between(_typed(value, int, f"{key}.{option}"), 1, 4096, f"{key}.{option}")
+    return patch, options
+
+
+def _method(name: str, given: Any) -> _Method:
+    key = f"methods.{name}"
+    if name not in _LEVELS:
+        raise OptionError(f"{key}: no method is called {name!r}; there are {', '.join(_LEVELS)} (the trained net is always in)")
+    table = given if isinstance(given, dict) else {"levels": given}
+    _known(table, key, ("levels", *_OPTIONS[name]))
+    where = f"{key}.levels" if isinstance(given, dict) else key
+    raw = table.get("levels")
+    if not isinstance(raw, list) or not raw:
+        raise OptionError(f"{where}: a list of one or more levels was expected, not {raw!r}")
+    options = {}
+    for option, value in table.items():
+        if option != "levels":
+            allowed = _OPTIONS[name][option]
+            if isinstance(allowed, tuple):
+                options[option] = _among(_typed(value, str, f"{key}.{option}"), allowed, f"{key}.{option}")
+            else:
+                options[option] = _typed(value, allowed, f"{key}.{option}")
+    return _Method(name, [_LEVELS[name](level, where) for level in raw], options)
+
+
+def _ratio(level: Any, where: str) -> str:
+    value = _typed(level, float, where)
+    if not 0 < value < 1:
+        raise OptionError(f"{where}: {level!r} is no ratio; write one between 0 and 1")
+    return f"{value:g}"
+
+
+def _bits(level: Any, where: str) -> str:
+    if _typed(level, int, where) not in BITS:
+        raise OptionError(f"{where}: {level} bits; there are {', '.join(map(str, BITS))}")
+    return str(level)
+
+
+def _student(level: Any, where: str) -> str:
+    parse_student(_typed(level, str, where))
+    return str(level)
+
+
+_LEVELS: dict[str, Callable[[Any, str], str]] = {
+    "magnitude": _ratio,
+    "structured": _ratio,
+    "distill": _student,
+    "qat": _bits,
+}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "magnitude": {"scope": ("global", "layer")},
+    "structured": {"criterion": ("l1", "l2", "taylor", "bn"), "scope": ("global", "layer")},
+    "distill": {"method": ("logits", "features", "attention"), "temperature": float, "weight": float, "unlabelled": bool},
+    "qat": {},
+}
+
+
+def _known(table: dict[str, Any], where: str, keys: Sequence[str]) -> None:
+    for key in table:
+        if key not in keys:
+            place = f"{where}.{key}" if where else key
+            raise OptionError(f"{place}: no such key; there {'is' if len(keys) == 1 else 'are'} {', '.join(keys)}")
+
+
+def _table(data: dict[str, Any], key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    value = data.get(key, default)
+    if value is None:
+        raise OptionError(f"{key}: is missing")
+    if not isinstance(value, dict):
+        raise OptionError(f"{key}: a table was expected, as [{key}]")
+    return value
+
+
+def _list(data: dict[str, Any], key: str, kind: type[T], where: str = "") -> list[T]:
+    """The list under a key, of one entry or more. Raises OptionError."""
+    place = f"{where}.{key}" if where else key
+    value = data.get(key)
+    if value is None:
+        raise OptionError(f"{place}: is missing")
+    if not isinstance(value, list) or not value:
+        raise OptionError(f"{place}: a list of one or more was expected, not {value!r}")
+    return [_typed(entry, kind, place) for entry in value]
+
+
+def _one(data: dict[str, Any], key: str, kind: type[T], default: T, where: str = "") -> T:
+    return _typed(data[key], kind, f"{where}.{key}" if where else key) if key in data else default
+
+
+def _text(data: dict[str, Any], key: str, default: str) -> str:
+    return _one(data, key, str, default)
+
+
+def _typed(value: Any, kind: type[T], where: str) -> T:
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:  # a bool is an int to Python, and no number of epochs
+        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise OptionError(f"{where}: {words[kind]} was expected, not {value!r}")
+    return value
+
+
+def _between(value: int, low: int, high: int, where: str) -> int:
+    if not low <= value <= high:
+        raise OptionError(f"{where}: {value} does not lie between {low} and {high}")
+    return value
+
+
+def _among(value: str, allowed: Sequence[str], where: str) -> str:
+    if value not in allowed:
+        raise OptionError(f"{where}: {value!r}; there are {', '.join(allowed)}")
+    return value

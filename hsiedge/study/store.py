@@ -1,0 +1,274 @@
+"""The store of a study: one SQLite file, one row a cell. It survives the end of its process at any moment.
+
+What is written is written in transactions, under SQLite's rollback journal: a row is there whole, with all its forms, or
+not at all. The file is the whole store; predictions and confusions lie in it as compressed blobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import OutputError, StudyError
+from hsiedge.study.rows import Cell, Form, Row, Timing
+
+NAME = "study.sqlite"
+"""What the store is called in a study's folder."""
+
+SCHEMA = 1
+_APPLICATION = 0x68736945  # "hsiE", by which SQLite files are told apart
+_TABLES = """
+CREATE TABLE rows (key TEXT PRIMARY KEY, place INTEGER NOT NULL, cell TEXT NOT NULL, facts TEXT NOT NULL,
+    device TEXT NOT NULL DEFAULT '', measuring REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE forms (key TEXT NOT NULL REFERENCES rows, place INTEGER NOT NULL, precision TEXT NOT NULL, facts TEXT NOT NULL,
+    confusion BLOB NOT NULL, predicted BLOB NOT NULL, timings TEXT NOT NULL, PRIMARY KEY (key, precision)) WITHOUT ROWID;
+CREATE TABLE parents (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL, seconds REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE failures (key TEXT PRIMARY KEY, cell TEXT NOT NULL, reason TEXT NOT NULL, trace TEXT NOT NULL) WITHOUT ROWID;
+"""
+_FORM_FACTS = ("bytes", "gzip", "oa", "aa", "kappa", "sha256")
+_ROW_FACTS = (
+    "split_digest", "train", "validation", "test", "parameters", "nonzeros", "macs_per_pixel", "control", "told", "seconds",
+    "versions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ParentFacts:
+    """A parent's checkpoint: the SHA-256 of its file, and the seconds that its training took."""
+
+    sha256: str
+    seconds: float
+
+
+class Store:
+    """The rows of a study. Use it as a context, or `close` it.
+
+    Args:
+        path: the SQLite file.
+        make: make it where there is none; else that is an error.
+
+    Raises:
+        StudyError: no such file, not a study's store, broken, or written by a later version.
+        OutputError: it cannot be made.
+    """
+
+    def __init__(self, path: str | Path, make: bool = True) -> None:
+        self.path = Path(path)
+        if not self.path.is_file() and not make:
+            raise StudyError(f"{path}: no such study; hsiedge study CONFIG.toml makes one")
+        try:
+            if make:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Without a URI a missing file would be made by a mere reader.
+            self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}", uri=True)
+        except (sqlite3.Error, OSError) as error:
+            raise OutputError(f"cannot write {path}: {error}; choose another place with -o") from error
+        self._database.isolation_level = None  # transactions begin where the code says so
+        try:
+            with self._reading():
+                self._prepare(make)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, row: Row) -> None:
+        """Keeps a finished cell, in the place of what is there of it, and forgets that it ever failed."""
+        key = row.cell.key
+        facts = {name: getattr(row, name) for name in _ROW_FACTS} | {"classes": list(row.classes.items())}
+        with self._writing():
+            self._run("DELETE FROM forms WHERE key = ?", key)
+            self._run("DELETE FROM failures WHERE key = ?", key)
+            self._run(
+                "INSERT OR REPLACE INTO rows VALUES (?, coalesce((SELECT max(place) FROM rows), 0) + 1, ?, ?, ?, 0)",
+                key, _json(asdict(row.cell)), _json(facts), row.device,
+            )  # fmt: skip
+            for place, form in enumerate(row.forms):
+                self._run(
+                    "INSERT INTO forms VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    key, place, form.precision, _json({name: getattr(form, name) for name in _FORM_FACTS}),
+                    _packed(form.confusion, "<i8"), _packed(form.predicted, "<u2"), _timings_json(form.timings),
+                )  # fmt: skip
+
+    def rows(self) -> list[Row]:
+        """All finished cells, in the order in which they ended."""
+        with self._reading():
+            return [self._row(*found) for found in self._run("SELECT key, cell, facts, device FROM rows ORDER BY place")]
+
+    def get(self, key: str) -> Row | None:
+        """The row of a cell; None where it is not finished."""
+        with self._reading():
+            found = self._run("SELECT key, cell, facts, device FROM rows WHERE key = ?", key)
+            return self._row(*found[0]) if found else None
+
+    def done(self) -> dict[str, float]:
+        """Key of each finished cell, with the seconds that measuring it took."""
+        with self._reading():
+            return dict(self._run("SELECT key, measuring FROM rows"))
+
+    def set_timings(
+        self, key: str, precision: str, timings: Sequence[Timing], device: str = "", seconds: float = 0.0
+    ) -> None:
+        """Keeps what was measured of a form, on `device`, in `seconds`.
+
+        Raises:
+            StudyError: the store has no such form.
+        """
+        with self._writing():
+            changed = self._database.execute(
+                "UPDATE forms SET timings = ? WHERE key = ? AND precision = ?", (_timings_json(timings), key, precision)
+            ).rowcount
+            if not changed:
+                raise StudyError(f"{self.path}: has no {precision} form of the cell {key[:12]}")
+            self._run("UPDATE rows SET device = ?, measuring = measuring + ? WHERE key = ?", device, seconds, key)
+
+    def put_parent(self, key: str, facts: ParentFacts) -> None:
+        """Remembers a parent's checkpoint; `key` is that of its cell."""
+        with self._writing():
+            self._run("INSERT OR REPLACE INTO parents VALUES (?, ?, ?)", key, facts.sha256, facts.seconds)
+
+    def parent(self, key: str) -> ParentFacts | None:
+        """What is known of a parent's checkpoint; None where it was never trained."""
+        with self._reading():
+            found = self._run("SELECT sha256, seconds FROM parents WHERE key = ?", key)
+            return ParentFacts(*found[0]) if found else None
+
+    def put_failure(self, cell: Cell, reason: str, trace: str = "") -> None:
+        """Remembers that a cell failed, and why. It is tried again the next time."""
+        with self._writing():
+            self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", cell.key, _json(asdict(cell)), reason, trace)
+
+    def failures(self) -> list[tuple[Cell, str]]:
+        """The cells that failed when they were last tried, and why."""
+        with self._reading():
+            found = self._run("SELECT cell, reason FROM failures ORDER BY key")
+            return [(Cell(**json.loads(cell)), reason) for cell, reason in found]
+
+    def _prepare(self, make: bool) -> None:
+        """Believes nothing of the file: an empty one becomes a store, any other must be one."""
+        application = self._number("application_id")
+        tables = self._run("SELECT count(*) FROM sqlite_master")[0][0]
+        if application == 0 and tables == 0 and make:
+            self._make()
+        elif application != _APPLICATION:
+            raise StudyError(f"{self.path}: an SQLite file, but not a study's store; name another")
+        version = self._number("user_version")
+        if version > SCHEMA:
+            raise StudyError(f"{self.path}: written by a later hsiedge (schema {version}, this one reads {SCHEMA}); update it")
+        if version < SCHEMA or not {"rows", "forms", "parents", "failures"} <= self._tables():
+            raise StudyError(f"{self.path}: is no whole store of a study; move it away, and run the study again")
+
+    def _make(self) -> None:
+        with self._writing():
+            for statement in _TABLES.split(";"):
+                self._run(statement)
+            self._run(f"PRAGMA application_id = {_APPLICATION}")
+            self._run(f"PRAGMA user_version = {SCHEMA}")
+
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def _number(self, pragma: str) -> int:
+        return int(self._run(f"PRAGMA {pragma}")[0][0])
+
+    def _run(self, statement: str, *values: Any) -> list[Any]:
+        return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turns what SQLite and the codecs say of a broken file into one line."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, zlib.error, ValueError, TypeError, KeyError) as error:
+            raise StudyError(f"{self.path}: cannot be read as the store of a study ({error})") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it, or nothing."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OutputError(f"cannot write {self.path}: {error}") from error
+
+    def _row(self, key: str, cell: str, facts: str, device: str) -> Row:
+        data = json.loads(facts)
+        classes = {int(label): str(title) for label, title in data.pop("classes")}
+        control = tuple(data.pop("control") or ()) or None
+        found = self._run(
+            "SELECT precision, facts, confusion, predicted, timings FROM forms WHERE key = ? ORDER BY place", key
+        )
+        forms = tuple(_form(len(classes), *entry) for entry in found)
+        return Row(Cell(**json.loads(cell)), classes, forms=forms, control=control, device=device, **data)  # type: ignore[arg-type]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps every other process out of a study's folder; the lock goes with the process, however that ends.
+
+    Raises:
+        StudyError: another process has it.
+        OutputError: the folder cannot be written to.
+    """
+    import fcntl
+
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StudyError(f"{folder}: another process runs a study there; wait for it, or choose another with -o") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _form(classes: int, precision: str, facts: str, confusion: bytes, predicted: bytes, timings: str) -> Form:
+    counts = _unpacked(confusion, "<i8").astype(np.int64).reshape(classes, classes)
+    times = tuple(Timing(**{**entry, "warnings": tuple(entry["warnings"])}) for entry in json.loads(timings))
+    labels = _unpacked(predicted, "<u2").astype(np.uint16)
+    return Form(precision, confusion=counts, predicted=labels, timings=times, **json.loads(facts))
+
+
+def _timings_json(timings: Sequence[Timing]) -> str:
+    return _json([asdict(entry) for entry in timings])
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _packed(array: NDArray[Any], dtype: str) -> bytes:
+    return zlib.compress(np.ascontiguousarray(array, dtype).tobytes(), 9)
+
+
+def _unpacked(blob: bytes, dtype: str) -> NDArray[Any]:
+    return np.frombuffer(zlib.decompress(blob), dtype)
