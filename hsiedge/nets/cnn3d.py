@@ -52,7 +52,7 @@ class CNN3D(Net):
         features = spectra.unsqueeze(1)
         for layer in self.layers:
             features = self.act(layer(features))
-        return features.flatten(1, 2)  # channels and depth: (N, channels * depth, h, w)
+        return features
 
     def head(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(features.flatten(1))

@@ -86,4 +86,5 @@ def conditioned(net: nn.Module, axes: Tensor) -> Iterator[None]:
     try:
         yield
     finally:
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        if parametrize.is_parametrized(layer, "weight"):  # not if it wore masks too: they go together
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -55,11 +55,10 @@ def tune(
     progress: Progress = silent,
     after_step: AfterStep | None = None,
 ) -> None:
-    """Fits a trained net further, in place; it may wear parametrizations."""
+    """Fits a trained net further, in place, as it is: inside `conditioned`, and with what else it may wear."""
     checked(settings)
     torch.manual_seed(lesson.split.seed)  # of dropout
-    with conditioned(net, lesson.axes):
-        fit(net, lesson.image(patch), lesson.pixels, lesson.targets, settings, lesson.split.seed, progress, None, after_step)
+    fit(net, lesson.image(patch), lesson.pixels, lesson.targets, settings, lesson.split.seed, progress, None, after_step)
 
 
 def tuned_on(
@@ -68,7 +67,8 @@ def tuned_on(
     """The checkpoint after further training, and nothing else: what any compression with fine-tuning is to be held against."""
     lesson = lesson_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
-    tune(net, lesson, checkpoint.card.patch, settings, progress)
+    with conditioned(net, lesson.axes):
+        tune(net, lesson, checkpoint.card.patch, settings, progress)
     return derived(checkpoint, net, scene, split, "tune", vars(settings), None)
 
 

@@ -1,0 +1,111 @@
+"""Cutting whole channels out of a net, and out of all that depends on them, with the dependency graph of Torch-Pruning."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+
+import torch
+import torch_pruning
+from torch import Tensor, nn
+
+from hsiedge.errors import CheckError, OptionError
+from hsiedge.nets.base import Net
+
+LIMIT = 1e-7  # of the logits' range, in double precision
+_CHECKED = 64
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A net with fewer channels; `before` and `after`: of its layers but the last, in sum."""
+
+    net: Net
+    before: int
+    after: int
+
+
+def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str, scope: str) -> Cut:
+    """A copy of `net` without its least important channels.
+
+    Requires: training `patches` `(n, channels, p, p)`, standardized, and their class indices.
+    Ensures: the cut net does what the whole one does with the same channels set to 0, checked on real patches.
+
+    Raises:
+        OptionError: see `prune_structured`.
+        CheckError: it does not.
+    """
+    if criterion == "batchnorm" and not any(isinstance(layer, _NORMS) for layer in net.modules()):
+        raise OptionError("the net has no BatchNorm, so --criterion batchnorm knows of no channel what it is worth; take l1")
+    small, zeroed = copy.deepcopy(net).eval(), copy.deepcopy(net).eval()
+    before = sum(net.widths)
+    if criterion == "taylor":
+        _gradients(small, patches, targets)
+    twins = dict(zip(small.modules(), zeroed.modules()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pruner = torch_pruning.pruner.BasePruner(
+            small,
+            patches[:2],
+            importance=_importance(criterion),
+            pruning_ratio=ratio,
+            max_pruning_ratio=1.0,
+            global_pruning=scope == "global",
+            ignored_layers=_kept_whole(small),
+        )
+        for group in pruner.step(interactive=True):
+            for dependency, places in group:
+                twin = twins.get(dependency.target.module)  # operations without weights have none
+                if twin is not None and pruner.DG.is_out_channel_pruning_fn(dependency.handler):
+                    _set_to_zero(twin, places)
+            group.prune()
+    after = sum(small.widths)
+    if after == before:
+        raise OptionError(
+            f"ratio {ratio:g} takes no channel out of layers of {', '.join(map(str, net.widths))}; take a larger one"
+        )
+    _compare(small, zeroed, patches[:_CHECKED])
+    small.zero_grad(set_to_none=True)
+    return Cut(small, before, after)
+
+
+def _kept_whole(net: Net) -> list[nn.Module]:
+    """Layers whose outputs are no channels to choose from: the logits, and what a 3-D convolution takes for depth."""
+    spectral = getattr(net, "spectral", None)
+    volume = any(isinstance(layer, nn.Conv3d) for layer in net.modules())
+    return [net.classifier, spectral] if spectral is not None and volume else [net.classifier]
+
+
+def _importance(criterion: str) -> object:
+    found = torch_pruning.importance
+    if criterion == "taylor":
+        return found.GroupTaylorImportance()
+    if criterion == "batchnorm":
+        return found.BNScaleImportance()
+    return found.GroupMagnitudeImportance(p=1 if criterion == "l1" else 2)
+
+
+def _gradients(net: Net, patches: Tensor, targets: Tensor) -> None:
+    for start in range(0, len(patches), 256):
+        piece = slice(start, start + 256)
+        nn.functional.cross_entropy(net(patches[piece]), targets[piece], reduction="sum").backward()
+
+
+def _set_to_zero(layer: nn.Module, places: list[int]) -> None:
+    with torch.no_grad():
+        for parameter in (getattr(layer, "weight", None), getattr(layer, "bias", None)):
+            if isinstance(parameter, Tensor):
+                parameter[places] = 0
+
+
+def _compare(small: Net, zeroed: Net, patches: Tensor) -> None:
+    with torch.no_grad():
+        wide = patches.double()
+        ours, theirs = copy.deepcopy(small).double()(wide), zeroed.double()(wide)
+    difference = float((ours - theirs).abs().max() / (theirs.max() - theirs.min()).clamp_min(1e-12))
+    if not difference <= LIMIT:
+        raise CheckError(
+            f"the cut net is not the net with those channels set to 0: logits differ by {difference:.1e} of their range"
+        )

@@ -1,0 +1,183 @@
+"""Pruning: single weights by magnitude, or whole channels, then training on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from hsiedge import nets
+from hsiedge.compression import channels
+from hsiedge.errors import OptionError
+from hsiedge.nets.base import Net
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.conditioning import conditioned
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.tune import TUNING, derived, lesson_for, tune
+
+SCOPES = ("global", "layer")
+CRITERIA = ("l1", "l2", "taylor", "batchnorm")
+_PRUNING = 0.6  # of the steps; the rest mend what the last cut broke
+_CUTS = 20
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def prune_magnitude(
+    checkpoint: Checkpoint,
+    scene: Scene,
+    split: Split,
+    ratio: float,
+    scope: str = "global",
+    settings: FitSettings | None = None,
+    parent: str | None = None,
+    progress: Progress = silent,
+) -> Checkpoint:
+    """Sets the smallest weights of convolutions and linear layers to 0, in steps, while training on.
+
+    The share of zeros grows as ratio * (1 - (1 - t) ** 3) (Zhu and Gupta 2017, "To prune, or not to prune", equation 1)
+    over the first 60 % of the steps; what is 0 once stays 0. A dense runtime is none the faster for it.
+
+    Args:
+        ratio: share of weights that end as 0.
+        scope: "global": the smallest of the net; "layer": as large a share of each layer.
+        parent: sha256 of the checkpoint's file.
+
+    Raises:
+        OptionError: a ratio outside 0..1, or an unknown scope.
+        ModelError: a scene or split that is not the checkpoint's.
+    """
+    _check(ratio, scope)
+    settings = settings or TUNING
+    lesson = lesson_for(checkpoint, scene, split)
+    net = copy.deepcopy(checkpoint.classifier.net)
+    with conditioned(net, lesson.axes), _Masks(net, ratio, scope) as masks:
+        tune(net, lesson, checkpoint.card.patch, settings, progress, masks.after_step)
+        masks.cut(ratio)
+    zeros, total = count_zeros(net)
+    options = {"method": "magnitude", "ratio": ratio, "scope": scope, "zeros": zeros, "weights": total, **vars(settings)}
+    return derived(checkpoint, net, scene, split, "prune", options, parent)
+
+
+def prune_structured(
+    checkpoint: Checkpoint,
+    scene: Scene,
+    split: Split,
+    ratio: float,
+    criterion: str = "l1",
+    scope: str = "layer",
+    settings: FitSettings | None = None,
+    parent: str | None = None,
+    progress: Progress = silent,
+) -> Checkpoint:
+    """Takes whole channels out, with all that depends on them, and trains on: a smaller net of the same architecture.
+
+    Args:
+        ratio: share of each layer's channels ("layer"), or of the net's ("global"), that go. Weights go about as its square.
+        criterion: what a channel is worth: "l1" or "l2" norm of its weights (Li et al. 2017), "taylor": how much the loss
+            on training pixels would change (Molchanov et al. 2019), "batchnorm": the scale of its BatchNorm (Liu et al.
+            2017).
+        parent: sha256 of the checkpoint's file.
+
+    Raises:
+        OptionError: a ratio outside 0..1, an unknown criterion or scope, "batchnorm" for a net that has none, or a ratio so
+            small that no channel goes.
+        CheckError: the cut net is not the net with the cut channels set to 0.
+        ModelError: a scene or split that is not the checkpoint's.
+    """
+    _check(ratio, scope)
+    if criterion not in CRITERIA:
+        raise OptionError(f"no criterion is called {criterion!r}; there are {', '.join(CRITERIA)}")
+    settings = settings or TUNING
+    card = checkpoint.card
+    assert card.net is not None
+    lesson = lesson_for(checkpoint, scene, split)
+    patches = lesson.image(card.patch).patches(torch.from_numpy(lesson.pixels))
+    targets = torch.from_numpy(lesson.targets)
+    cut = channels.cut(checkpoint.classifier.net, patches, targets, ratio, criterion, scope)
+    shape = {**card.net.options, "widths": list(cut.net.widths)}
+    net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **shape)
+    net.load_state_dict(cut.net.state_dict())
+    with conditioned(net, lesson.axes):
+        tune(net, lesson, card.patch, settings, progress)
+    options = {
+        "method": "structured",
+        "ratio": ratio,
+        "criterion": criterion,
+        "scope": scope,
+        "channels": cut.before,
+        "removed": cut.before - cut.after,
+        **vars(settings),
+    }
+    return derived(checkpoint, net, scene, split, "prune", options, parent, widths=list(net.widths))
+
+
+def count_zeros(net: Net) -> tuple[int, int]:
+    """Zeros among the weights of convolutions and linear layers, and how many weights those are."""
+    weights = [layer.weight for layer in net.modules() if isinstance(layer, _LAYERS)]
+    return sum(int((weight == 0).sum()) for weight in weights), sum(weight.numel() for weight in weights)
+
+
+class _Mask(nn.Module):
+    """A parametrization: weights times 0 or 1."""
+
+    mask: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones_like(weight))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+class _Masks:
+    """The masks that a net wears inside the block; after it, its weights are plain again, and what was masked is 0."""
+
+    def __init__(self, net: Net, ratio: float, scope: str) -> None:
+        self._layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, _LAYERS)]
+        self._ratio, self._scope = ratio, scope
+        self._done = 0
+
+    def __enter__(self) -> _Masks:
+        self._masks = [_Mask(layer.weight.detach()) for layer in self._layers]
+        for layer, mask in zip(self._layers, self._masks):
+            parametrize.register_parametrization(layer, "weight", mask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self._layers:
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+
+    def after_step(self, share: float) -> None:
+        """Cuts as deep as the schedule is by now."""
+        due = min(_CUTS, int(_CUTS * share / _PRUNING))
+        if due > self._done:
+            self._done = due
+            self.cut(self._ratio * (1 - (1 - due / _CUTS) ** 3))
+
+    def cut(self, ratio: float) -> None:
+        """Masks the smallest weights, exactly `ratio` of them."""
+        with torch.no_grad():
+            sizes = [layer.weight.abs() for layer in self._layers]
+            groups = [list(range(len(sizes)))] if self._scope == "global" else [[place] for place in range(len(sizes))]
+            for group in groups:
+                flat = torch.cat([sizes[place].ravel() for place in group])
+                kept = torch.ones_like(flat)
+                kept[torch.argsort(flat, stable=True)[: int(np.floor(ratio * len(flat) + 0.5))]] = 0
+                pieces = kept.split([sizes[place].numel() for place in group])
+                for place, piece in zip(group, pieces):
+                    self._masks[place].mask.copy_(piece.view_as(sizes[place]))
+
+
+def _check(ratio: float, scope: str) -> None:
+    if not 0 < ratio < 1:
+        raise OptionError(f"ratio {ratio:g}: a share between 0 and 1 is expected")
+    if scope not in SCOPES:
+        raise OptionError(f"no scope is called {scope!r}; there are {', '.join(SCOPES)}")
