@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hsiedge import __version__
-from hsiedge.cli import bench, console, demo, evaluate, export, models, quantize, scenes, train
+from hsiedge.cli import bench, console, demo, evaluate, export, models, quantize, scenes, study, train
 from hsiedge.errors import HsiedgeError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("eval")(evaluate.eval_command)
 app.command("bench")(bench.bench_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)
+app.command("study")(study.study_command)
 app.command("demo")(demo.demo_command)
 
 

@@ -236,7 +236,7 @@ _LEVELS: dict[str, Callable[[Any, str], str]] = {
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
     "magnitude": {"scope": ("global", "layer")},
-    "structured": {"criterion": ("l1", "l2", "taylor", "bn"), "scope": ("global", "layer")},
+    "structured": {"criterion": ("l1", "l2", "taylor", "batchnorm"), "scope": ("global", "layer")},
     "distill": {"method": ("logits", "features", "attention"), "temperature": float, "weight": float, "unlabelled": bool},
     "qat": {},
 }

@@ -124,9 +124,7 @@ class Store:
         with self._reading():
             return dict(self._run("SELECT key, measuring FROM rows"))
 
-    def set_timings(
-        self, key: str, precision: str, timings: Sequence[Timing], device: str = "", seconds: float = 0.0
-    ) -> None:
+    def set_timings(self, key: str, precision: str, timings: Sequence[Timing], device: str = "", seconds: float = 0.0) -> None:
         """Keeps what was measured of a form, on `device`, in `seconds`.
 
         Raises:
@@ -218,11 +216,9 @@ class Store:
         data = json.loads(facts)
         classes = {int(label): str(title) for label, title in data.pop("classes")}
         control = tuple(data.pop("control") or ()) or None
-        found = self._run(
-            "SELECT precision, facts, confusion, predicted, timings FROM forms WHERE key = ? ORDER BY place", key
-        )
+        found = self._run("SELECT precision, facts, confusion, predicted, timings FROM forms WHERE key = ? ORDER BY place", key)
         forms = tuple(_form(len(classes), *entry) for entry in found)
-        return Row(Cell(**json.loads(cell)), classes, forms=forms, control=control, device=device, **data)  # type: ignore[arg-type]
+        return Row(Cell(**json.loads(cell)), classes, forms=forms, control=control, device=device, **data)
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""`hsiedge study`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+if TYPE_CHECKING:
+    from hsiedge.scenes.scene import Scene
+
+
+def study_command(
+    config: Annotated[Path, typer.Argument(help="The study: scenes, splits, nets, methods and levels, as TOML.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Its folder; left out, CONFIG without its suffix, here.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT; left out, processes here.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; left out, one a physical core.")] = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
+    from hsiedge.errors import MissingExtraError
+
+    try:
+        from hsiedge.study.config import read_config
+        from hsiedge.study.run import Plan, check, run_study
+    except ImportError as error:
+        raise MissingExtraError("the study", "study") from error
+
+    study = read_config(config)
+    folder = output or Path(config.stem)
+    if scheduler is None:  # a cluster's workers find scenes for themselves
+        with console.waiting("reading scenes"):
+            check(study, [_open(name, study.base, data_dir) for name in study.scenes])
+    note = console.say if not sys.stderr.isatty() else lambda text: None
+    run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note))
+    console.say(f"{folder}: the study is whole; next: hsiedge report {folder}")
+
+
+def _open(name: str, base: Path, data_dir: Path | None) -> Scene:
+    """A scene of the config: a path, or a name of the catalog, downloaded where it is not on this machine."""
+    path = base / name
+    given = str(path) if "/" in name or path.suffix or path.exists() else name
+    return options.open_named(given, None, None, None, data_dir)

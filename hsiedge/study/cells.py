@@ -1,0 +1,353 @@
+"""What the workers of a study do: train a parent, make a cell of it. Pure functions: bytes in, bytes and a row out.
+
+They write nothing that stays, and never raise: what goes wrong comes back as `Failed`, so that one cell's end is not
+another's. They run in processes with one thread each, where a run repeats to the bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from hsiedge import __version__, files
+from hsiedge.card import Card
+from hsiedge.errors import CheckError, HsiedgeError, ModelError
+from hsiedge.evaluation import evaluate
+from hsiedge.graphs.export import export
+from hsiedge.graphs.quantize import quantize
+from hsiedge.runtimes import load
+from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.splits import TEST, TRAIN, Split, draw
+from hsiedge.study.config import parse_student
+from hsiedge.study.rows import Cell, Form, Row
+from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.train import train
+
+PROBE_STEPS, PROBE_SECONDS = 10, 15.0
+_GZIP_LEVEL = 9
+_ONE_AT_A_TIME = threading.Lock()  # torch's seed and its deterministic mode are the process's
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a worker finds scenes: paths of the config lead from `base`, catalog scenes may lie in `data_dir`."""
+
+    base: str
+    data_dir: str | None
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained net: the bytes of its checkpoint file, and the seconds that its training took."""
+
+    checkpoint: bytes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished cell: its row, and the bytes of its model files by precision."""
+
+    row: Row
+    models: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a short training says of a net on a scene: seconds a step, and how many pixels train and test."""
+
+    step: float
+    train: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why something was not made: one line, and the traceback for who wants it."""
+
+    reason: str
+    trace: str
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a method made: a checkpoint; its model files by precision; the control of "qat"; remarks."""
+
+    checkpoint: Checkpoint
+    models: dict[str, Path]
+    control: Path | None
+    remarks: list[str]
+
+
+def make_parent(cell: Cell, places: Places) -> Parent | Failed:
+    """Trains the net that a cell starts from."""
+    return _guarded(lambda: _trained(cell, places))
+
+
+def run_cell(cell: Cell, parent: Parent | Failed, places: Places) -> Made | Failed:
+    """Compresses the parent as the cell asks, deploys what comes of it, and counts the test pixels."""
+    if isinstance(parent, Failed):
+        return Failed(f"its trained net could not be made: {parent.reason}", parent.trace)
+    return _guarded(lambda: _made(cell, parent, places))
+
+
+def probe(cell: Cell, places: Places) -> Probe | Failed:
+    """Times some real training steps of a cell's net on its scene."""
+    return _guarded(lambda: _probed(cell, places))
+
+
+def keep(parent: Parent) -> Parent:
+    """A parent that was trained before, as the result of a task like any other."""
+    return parent
+
+
+def open_cell_scene(name: str, places: Places) -> Scene:
+    """The scene that a cell names. Raises SceneError."""
+    path = Path(places.base, name)
+    given = path if "/" in name or path.suffix or path.exists() else name
+    return open_scene(given, data_dir=Path(places.data_dir) if places.data_dir else None)
+
+
+_open = functools.lru_cache(maxsize=4)(open_cell_scene)
+
+
+@functools.lru_cache(maxsize=16)
+def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, places: Places) -> Split:
+    """One split for all nets of a scene, kind and seed."""
+    return draw(kind, _open(scene, places), seed, fraction, guard)
+
+
+def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:
+    return _open(cell.scene, places), _draw(cell.scene, cell.split, cell.seed, cell.fraction, cell.guard, places)
+
+
+def _guarded(work: Callable[[], T]) -> T | Failed:
+    """Does the work alone in this process, on one thread; what it raises comes back as `Failed`."""
+    with _ONE_AT_A_TIME, _one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return work()
+        except HsiedgeError as error:
+            return Failed(" ".join(str(error).split()), traceback.format_exc())
+        except Exception as error:
+            first = next(iter(str(error).strip().splitlines()), "")
+            return Failed(f"{type(error).__name__}: {first}", traceback.format_exc())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trained(cell: Cell, places: Places) -> Parent:
+    scene, split = _material(cell, places)
+    started = time.perf_counter()
+    checkpoint = train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), **cell.net_options)
+    seconds = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "parent.safetensors"
+        save_checkpoint(path, checkpoint)
+        return Parent(path.read_bytes(), seconds)
+
+
+class _EnoughError(Exception):
+    """Ends a training that was only a probe."""
+
+
+def _probed(cell: Cell, places: Places) -> Probe:
+    scene, split = _material(cell, places)
+    times = [time.perf_counter()]
+
+    def tick(share: float) -> None:
+        times.append(time.perf_counter())
+        if len(times) > PROBE_STEPS or times[-1] - times[1] > PROBE_SECONDS:
+            raise _EnoughError
+
+    with suppress(_EnoughError):
+        train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), tick, **cell.net_options)
+    steps = np.diff(times[1:]) if len(times) > 2 else np.diff(times)
+    return Probe(float(np.median(steps)), len(split.pixels(TRAIN)), len(split.pixels(TEST)))
+
+
+def _made(cell: Cell, parent: Parent, places: Places) -> Made:
+    scene, split = _material(cell, places)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "parent.safetensors"
+        path.write_bytes(parent.checkpoint)
+        teacher = load_checkpoint(path)
+        if teacher.card.split is None or teacher.card.split.digest != split.digest:
+            raise ModelError(f"the trained net in store is not of this {split.kind} split; move the study's folder away")
+        result = _METHODS[cell.method](cell, teacher, files.digest(path), scene, split, folder)
+        forms = {precision: _score(model, precision, scene, split) for precision, model in result.models.items()}
+        control = _score(result.control, "control", scene, split) if result.control is not None else None
+        models = {precision: model.read_bytes() for precision, model in result.models.items()}
+    seconds = time.perf_counter() - started + (parent.seconds if cell.method == "none" else 0.0)
+    card, facts = result.checkpoint.card, split.facts
+    assert card.net is not None
+    row = Row(
+        cell=cell,
+        classes={entry.id: entry.name for entry in card.classes},
+        split_digest=split.digest,
+        train=facts.train,
+        validation=facts.validation,
+        test=facts.test,
+        parameters=card.net.parameters,
+        nonzeros=_nonzeros(result.checkpoint),
+        macs_per_pixel=card.net.macs_per_pixel,
+        forms=tuple(forms.values()),
+        control=(control.oa, control.aa, control.kappa) if control is not None else None,
+        told="; ".join(result.remarks),
+        seconds=round(seconds, 2),
+        versions=_versions(),
+    )
+    return Made(row, models)
+
+
+def _none(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    return _deployed(teacher, scene, folder, parent, half=True)
+
+
+def _magnitude(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.compression.prune import prune_magnitude
+
+    made = prune_magnitude(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
+    return _deployed(made, scene, folder)
+
+
+def _structured(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.compression.prune import prune_structured
+
+    made = prune_structured(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
+    return _deployed(made, scene, folder)
+
+
+def _distill(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.compression.distill import distill
+
+    student = parse_student(cell.level)
+    shape: dict[str, Any] = {} if student.widths is None else {"widths": student.widths}
+    made = distill(
+        teacher, scene, split, student.net, patch=student.patch, settings=FitSettings(epochs=cell.epochs), parent=parent,
+        **cell.options, **shape,
+    )  # fmt: skip
+    return _deployed(made, scene, folder)
+
+
+def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.compression.qat import qat
+
+    made = qat(teacher, scene, split, int(cell.level), settings=_tuning(cell), parent=parent)
+    model, control = folder / "qat.onnx", folder / "control.onnx"
+    model.write_bytes(made.model)
+    control.write_bytes(made.control)
+    precision = "int8" if cell.level == "8" else f"int{cell.level} (simulated)"
+    return _Result(made.checkpoint, {precision: model}, control, _remarks(made.checkpoint.card))
+
+
+_METHODS = {"none": _none, "magnitude": _magnitude, "structured": _structured, "distill": _distill, "qat": _qat}
+
+
+def _tuning(cell: Cell) -> FitSettings:
+    from hsiedge.training.tune import TUNING
+
+    return replace(TUNING, epochs=cell.tuning)
+
+
+def _deployed(checkpoint: Checkpoint, scene: Scene, folder: Path, digest: str | None = None, half: bool = False) -> _Result:
+    """The files that `hsiedge export` and `hsiedge quantize` would make of a checkpoint; with `half`, float16 too."""
+    if digest is None:
+        path = folder / "made.safetensors"
+        save_checkpoint(path, checkpoint)
+        digest = files.digest(path)
+    remarks = _remarks(checkpoint.card)
+    models = {"float32": folder / "float32.onnx"}
+    export(checkpoint, scene, models["float32"], digest)
+    for recipe, precision in (("float16", "float16"), ("default", "int8")):
+        if precision == "float16" and not half:
+            continue
+        path = folder / f"{precision}.onnx"
+        try:
+            card = quantize(models["float32"], scene, path, recipe)
+        except CheckError as error:  # what a user would be told: there is no such file then
+            remarks.append(f"no {precision} file: {str(error).partition(': ')[2] or error}")
+            continue
+        models[precision] = path
+        if card.quantization is not None and card.quantization.float_layers:
+            remarks.append(f"in the int8 file these layers stay float: {', '.join(card.quantization.float_layers)}")
+    return _Result(checkpoint, models, None, remarks)
+
+
+def _remarks(card: Card) -> list[str]:
+    """What the last step of a checkpoint's making came to, where that is not what was asked for to the letter."""
+    step = card.lineage[-1]
+    said = step.options
+    if step.step == "prune" and said.get("method") == "structured":
+        asked = round(said["ratio"] * said["channels"])
+        fewer = f", {asked} were asked for" if said["removed"] < asked else ""
+        return [f"{said['removed']} of {said['channels']} channels removed{fewer}"]
+    if step.step == "prune":
+        return [f"{said['zeros']:,} of {said['weights']:,} weights are 0"]
+    if step.step == "distill" and said.get("transductive"):
+        return [f"transductive: learned from {said['unlabelled']:,} unlabelled pixels too"]
+    return []
+
+
+def _score(path: Path, precision: str, scene: Scene, split: Split) -> Form:
+    """Size, and hits on the test pixels, of a model file."""
+    model, taken = load(path, threads=1), []
+
+    def predict(where: Scene, pixels: NDArray[np.intp]) -> NDArray[np.uint16]:
+        taken.append(model.predict(where, pixels))
+        return taken[-1]
+
+    found = evaluate(predict, scene, split).accuracy
+    data = path.read_bytes()
+    return Form(
+        precision=precision,
+        bytes=len(data),
+        gzip=len(gzip.compress(data, _GZIP_LEVEL, mtime=0)),
+        oa=found.oa,
+        aa=found.aa,
+        kappa=found.kappa,
+        confusion=found.confusion,
+        predicted=taken[0],
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _nonzeros(checkpoint: Checkpoint) -> int:
+    return sum(int(torch.count_nonzero(weights)) for weights in checkpoint.classifier.net.parameters())
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "hsiedge": __version__,
+        "torch": str(torch.__version__),
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }

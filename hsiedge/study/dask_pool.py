@@ -1,0 +1,135 @@
+"""The workers of a study: Dask processes on this machine, or a cluster that is there already.
+
+Nothing listens but on the loopback, no dashboard is served, and logs stay quiet: what fails comes back as a result.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hsiedge import __version__
+from hsiedge.bench.device import default_threads
+from hsiedge.errors import MissingExtraError, OptionError
+
+try:
+    import dask
+    from distributed import Client, LocalCluster, WorkerPlugin
+except ImportError as error:
+    raise MissingExtraError("the study", "study") from error
+
+_LOOPBACK = "127.0.0.1"
+_PATIENCE_SECONDS = 20
+_SETTINGS = {
+    "distributed.diagnostics.nvml": False,
+    "distributed.scheduler.allowed-failures": 2,  # a cell at which three processes died is not tried a fourth time
+    "distributed.worker.memory.terminate": False,  # a net may be large; the kernel decides
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A Dask client, and how many cells are worked on at once."""
+
+    client: Any
+    workers: int
+
+
+@contextmanager
+def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
+    """Starts processes of one thread each, one a physical core unless told otherwise, or joins a cluster.
+
+    Args:
+        scheduler: address of a Dask scheduler ("tcp://host:8786"); None for processes on this machine.
+        workers: how many processes; None for one a physical core.
+
+    Raises:
+        OptionError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set(_SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if scheduler is None:
+            with _local(workers or default_threads()) as client:
+                yield Pool(client, workers or default_threads())
+        else:
+            with _joined(scheduler) as (client, count):
+                yield Pool(client, count)
+
+
+@contextmanager
+def _local(workers: int) -> Iterator[Any]:
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host=_LOOPBACK,
+        scheduler_kwargs={"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
+        worker_dashboard_address=None,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    )
+    try:
+        with Client(cluster) as client:
+            client.register_plugin(_Deaf())
+            yield client
+    finally:
+        _end(cluster)
+
+
+@contextmanager
+def _joined(scheduler: str) -> Iterator[tuple[Any, int]]:
+    try:
+        client = Client(scheduler, timeout=f"{_PATIENCE_SECONDS}s")
+    except (OSError, ValueError, TimeoutError, TypeError) as error:
+        raise OptionError(f"--scheduler {scheduler}: no Dask scheduler answers there; as tcp://HOST:8786") from error
+    with client:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
+        found = client.run(_installed)
+        if not found:
+            raise OptionError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
+        other = {address: version for address, version in found.items() if version != __version__}
+        if other:
+            address, version = next(iter(other.items()))
+            raise OptionError(
+                f"--scheduler {scheduler}: its worker {address} has {version or 'no hsiedge that can train'}, "
+                f"here it is {__version__}; all must have the same: pip install 'hsiedge[study]=={__version__}'"
+            )
+        yield client, len(found)
+
+
+def _installed() -> str | None:
+    """The version of hsiedge on a worker; None where it cannot train."""
+    try:
+        import hsiedge.study.cells  # noqa: F401
+    except (ImportError, MissingExtraError):
+        return None
+    return __version__
+
+
+def _end(cluster: Any) -> None:
+    """Ends the processes at once: what they are at is begun anew the next time, and nobody waits for it."""
+    for nanny in list(cluster.workers.values()):
+        process = getattr(nanny.process, "process", None)
+        if process is not None:
+            with suppress(Exception):
+                process.kill()
+    with suppress(Exception):
+        cluster.close(timeout=5)
+
+
+class _Deaf(WorkerPlugin):  # type: ignore[misc]
+    """Ctrl-C goes to all processes of a terminal; the client's end is the workers' end, without tracebacks of their own."""
+
+    def setup(self, worker: Any) -> None:
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,69 @@
+"""Latency, memory and energy of a study's deployed files: measured when no cell is in flight, one cell after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hsiedge import files
+from hsiedge.bench import Result, bench
+from hsiedge.bench.device import DeviceFacts
+from hsiedge.study.paths import model_path
+from hsiedge.study.rows import Form, Row, Timing
+from hsiedge.study.store import Store
+
+BATCHES = (1, 256)
+RUNS, SECONDS = 20, 0.6  # of each file and batch; below half a second bench warns
+
+
+def pending(rows: Sequence[Row]) -> list[Row]:
+    """Those with a form that is to be timed and is not yet."""
+    return [row for row in rows if untimed_forms(row)]
+
+
+def untimed_forms(row: Row) -> list[Form]:
+    """The forms of a row that are to be timed and are not yet."""
+    return [form for form in row.forms if not form.timings and not row.untimed(form)]
+
+
+def present(row: Row, folder: Path) -> bool:
+    """Whether the files of a row's untimed forms lie in the study's folder, as they were made."""
+    paths = {form.sha256: model_path(folder, row.cell, form.precision) for form in untimed_forms(row)}
+    return all(path.is_file() and files.digest(path) == sha256 for sha256, path in paths.items())
+
+
+def measure(row: Row, folder: Path, store: Store) -> None:
+    """Measures the untimed forms of a row side by side, and keeps what comes of it.
+
+    Raises:
+        ModelError: a file that is not there or does not run.
+    """
+    started = time.perf_counter()
+    forms = {str(model_path(folder, row.cell, form.precision)): form for form in untimed_forms(row)}
+    report = bench(list(forms), batches=BATCHES, runs=RUNS, seconds=SECONDS)
+    seconds = time.perf_counter() - started
+    for path, form in forms.items():
+        results = [result for result in report.results if result.path == path]
+        timings = [_timing(result) for result in results]
+        where = _device(report.device, results[0].threads)
+        store.set_timings(row.cell.key, form.precision, timings, where, seconds / len(forms))
+
+
+def _timing(result: Result) -> Timing:
+    return Timing(
+        batch=result.batch,
+        p50=result.latency_ms.p50,
+        p90=result.latency_ms.p90,
+        memory_mib=result.memory_mib,
+        energy_mj=getattr(result, "energy_mj", None),
+        warnings=tuple(result.warnings),
+    )
+
+
+def _device(facts: DeviceFacts, threads: int) -> str:
+    """The device in one line."""
+    name = facts.board or facts.cpu or facts.machine
+    cpu = f" ({facts.cpu})" if facts.board and facts.cpu else ""
+    virtual = ", virtual machine" if facts.virtual else ""
+    return f"{name}{cpu}, {threads} thread{'s' if threads != 1 else ''}, {facts.runtime}{virtual}"
