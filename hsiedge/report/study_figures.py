@@ -1,0 +1,386 @@
+"""The figures of a study: its rows gathered over their seeds. Arithmetic alone, nothing is shown here.
+
+Rows are read, never made, so the nouns of `hsiedge.study`, the layer above, are named for the type checker only.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import StudyError
+from hsiedge.metrics import accuracy
+
+if TYPE_CHECKING:
+    from hsiedge.study.rows import Cell, Form, Row, Timing
+
+METHODS = {
+    "none": "uncompressed",
+    "magnitude": "magnitude pruning",
+    "structured": "structured pruning",
+    "distill": "distillation",
+    "qat": "QAT",
+}
+"""What a method is called, in the order in which methods are shown."""
+
+SPLITS = ("random", "blocks", "masks")
+_FACTS: dict[str, Callable[[Row], float]] = {
+    "parameters": lambda row: row.parameters,
+    "nonzeros": lambda row: row.nonzeros,
+    "macs": lambda row: row.macs_per_pixel,
+}
+_SCORES = ("oa", "aa", "kappa")
+_T = TypeVar("_T")
+_K = TypeVar("_K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds: one value a seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation; None of a single seed, which tells of no spread."""
+        return statistics.stdev(self.values) if self.n > 1 else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way of deploying one net, over its seeds: a line of a table, a mark in a plot.
+
+    Attributes:
+        net, method, level: of the cell; `net` and `variant` name what else tells it from its neighbours (a patch,
+            a criterion), where something does.
+        control: it is the control of a QAT entry, which stands right before it. It has figures of accuracy alone.
+        rows, forms: one of each a seed, in the order of `seeds`; a control has no forms.
+        parents: the uncompressed net of each seed, in float; empty where one is missing.
+        figures: by name: oa, aa, kappa, parameters, nonzeros, macs, bytes, gzip; ms1, ms256 (p50 of a run at that
+            batch); memory (MiB) and energy (mJ a pixel) at the largest batch; drop (points of OA that it lies below
+            its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
+            measured is not there.
+        untimed: why it has no latency, "" where it has one, or was just not measured.
+        warnings: why its latencies are not to be trusted.
+    """
+
+    net: str
+    method: str
+    level: str
+    variant: str
+    precision: str
+    control: bool
+    rows: tuple[Row, ...]
+    forms: tuple[Form, ...]
+    parents: tuple[Form, ...]
+    figures: dict[str, Spread]
+    untimed: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(row.cell.seed for row in self.rows)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the weights take fewer values than the 8-bit integers that they are stored in."""
+        return "simulated" in self.precision
+
+    @property
+    def how(self) -> str:
+        """Method and level in words: "structured pruning 0.5", "QAT 4 bits"."""
+        level = f" {self.level} bits" if self.method == "qat" else f" {self.level}" if self.level else ""
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{METHODS.get(self.method, self.method)}{level}{variant}{', its control' if self.control else ''}"
+
+    @property
+    def title(self) -> str:
+        """In words: "cnn2d, structured pruning 0.5, int8"."""
+        return f"{self.net}, {self.how}, {self.precision}"
+
+    def losses(self, ids: Sequence[int]) -> NDArray[np.float64]:
+        """Points of producer's accuracy that each class lost against the parent, mean over the seeds that test it.
+
+        NaN of a class that no seed tests. Not for a control, nor without parents.
+        """
+        lost = np.full((len(self.rows), len(ids)), np.nan)
+        for place, (row, form, parent) in enumerate(zip(self.rows, self.forms, self.parents)):
+            columns = [list(ids).index(label) for label in row.classes]
+            lost[place, columns] = _recalls(parent) - _recalls(form)
+        counts = (~np.isnan(lost)).sum(0)
+        return np.where(counts > 0, np.nansum(lost, 0) / np.maximum(counts, 1), np.nan)
+
+    def confusion(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """Counts over label ids, summed over seeds; rows the truth."""
+        total = np.zeros((len(ids), len(ids)), np.int64)
+        for row, form in zip(self.rows, self.forms):
+            places = [list(ids).index(label) for label in row.classes]
+            total[np.ix_(places, places)] += form.confusion
+        return total
+
+
+@dataclass(frozen=True)
+class Group:
+    """What was measured on one scene with one kind of split: all its entries share their test pixels, seed by seed.
+
+    Attributes:
+        fraction, guard: of the split; 0 where it knows none.
+        batches: for which latencies were measured, ascending.
+    """
+
+    scene: str
+    split: str
+    fraction: float
+    guard: int
+    entries: tuple[Entry, ...]
+    batches: tuple[int, ...]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every row once."""
+        return list({row.cell.key: row for entry in self.entries for row in entry.rows}.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({row.cell.seed for row in self.rows})
+
+    @property
+    def devices(self) -> list[str]:
+        """Where latencies were measured."""
+        return sorted({row.device for row in self.rows if row.device})
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Label id -> name, of all classes that a seed tests: where a split drops some, seeds may differ."""
+        return dict(sorted({label: name for row in self.rows for label, name in row.classes.items()}.items()))
+
+    @property
+    def title(self) -> str:
+        return f"{scene_title(self.scene)}, {self.split} split"
+
+    @property
+    def slug(self) -> str:
+        """For anchors: letters, digits and dashes."""
+        words = f"{self.scene}-{self.split}-{self.fraction:g}-{self.guard}"
+        return "".join(letter if letter.isalnum() else "-" for letter in words)
+
+    @property
+    def nets(self) -> list[str]:
+        """The net with the most entries first: the one that was studied in full."""
+        names = sorted({entry.net for entry in self.entries})
+        return sorted(names, key=lambda net: -sum(entry.net == net for entry in self.entries))
+
+    def parts(self) -> tuple[str, str, str]:
+        """Numbers of training, validation and test pixels; "low to high" where seeds differ."""
+        counts = [sorted({getattr(row, part) for row in self.rows}) for part in ("train", "validation", "test")]
+        train, validation, test = (f"{c[0]:,}" + (f" to {c[-1]:,}" if len(c) > 1 else "") for c in counts)
+        return train, validation, test
+
+    def words(self) -> str:
+        """The split in words: "random split, 10 % of each class trains"."""
+        share = f", {100 * self.fraction:g} % of each class trains" if self.fraction else ""
+        guard = f", test pixels more than {self.guard} pixels from all others" if self.guard else ""
+        return f"{self.split} split{share}{guard}"
+
+    def measured(self) -> list[Entry]:
+        """All entries but controls."""
+        return [entry for entry in self.entries if not entry.control]
+
+    def parent(self, net: str | None = None) -> Entry | None:
+        """The uncompressed net in float; of the net that was studied in full where none is named."""
+        wanted = net or self.nets[0]
+        found = [entry for entry in self.entries if entry.net == wanted and entry.method == "none"]
+        return next((entry for entry in found if not entry.precision.startswith("int")), found[0] if found else None)
+
+    def chosen(self, within: float) -> Entry | None:
+        """The smallest compressed file that loses at most `within` points of OA to the parent's float net.
+
+        Of the net that was studied in full; simulated ones save nothing and do not count. Where none is so good, the
+        most accurate.
+        """
+        net = self.nets[0]
+        able = [e for e in self.measured() if e.net == net and e != self.parent() and not e.simulated and "drop" in e.figures]
+        good = [entry for entry in able if entry.figures["drop"].mean <= within]
+        if good:
+            return min(good, key=lambda entry: (entry.figures["bytes"].mean, entry.figures["drop"].mean))
+        return max(able, key=lambda entry: entry.figures["oa"].mean, default=None)
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """The rows by scene and split, the scene with most of them first.
+
+    Raises:
+        StudyError: there are none.
+    """
+    if not rows:
+        raise StudyError("the study has no finished cell yet; hsiedge study CONFIG.toml goes on where it stopped")
+    found = _by(rows, lambda row: (Path(row.cell.scene).name, row.cell.split, row.cell.fraction, row.cell.guard))
+    weight = {scene: sum(Path(row.cell.scene).name == scene for row in rows) for scene, *_ in found}
+
+    def place(key: tuple[str, str, float, int]) -> tuple[Any, ...]:
+        scene, split, *rest = key
+        return (-weight[scene], scene, SPLITS.index(split) if split in SPLITS else len(SPLITS), *rest)
+
+    return [_group(key, found[key]) for key in sorted(found, key=place)]
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the Pareto front of (cost, gain), cheapest first: nothing costs no more and gains as much or more."""
+    best, kept = float("-inf"), []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[index][1] > best:
+            best = points[index][1]
+            kept.append(index)
+    return kept
+
+
+def scene_title(name: str) -> str:
+    """The catalog's title of a scene, else its name with spaces."""
+    from hsiedge.scenes.catalog import CATALOG
+
+    return CATALOG[name].title if name in CATALOG else name.replace("_", " ")
+
+
+def _group(key: tuple[str, str, float, int], rows: Sequence[Row]) -> Group:
+    parents = {row.cell.key: row for row in rows if row.cell.method == "none"}
+    batches = sorted({timing.batch for row in rows for form in row.forms for timing in form.timings})
+    entries = []
+    for same in _by(rows, lambda row: _seedless(row.cell)).values():
+        ordered = tuple(sorted(same, key=lambda row: row.cell.seed))
+        names = _names(ordered[0].cell, [row.cell for row in rows])
+        for precision in dict.fromkeys(form.precision for row in ordered for form in row.forms):
+            entries += _entries(names, precision, ordered, parents, batches)
+    return Group(*key, entries=tuple(sorted(entries, key=_place)), batches=tuple(batches))
+
+
+def _entries(
+    names: tuple[str, str], precision: str, rows: Sequence[Row], parents: dict[str, Row], batches: Sequence[int]
+) -> list[Entry]:
+    """An entry, and after it its control where it has one."""
+    pairs = [(row, form) for row in rows for form in row.forms if form.precision == precision]
+    made, forms = tuple(row for row, _ in pairs), tuple(form for _, form in pairs)
+    before = [_float(parents.get(row.cell.parent.key)) for row in made]
+    known = tuple(form for form in before if form is not None)
+    known = known if len(known) == len(forms) else ()
+    cell = made[0].cell
+    net, variant = names
+    figures = _figures(made, forms, known, batches)
+    warned = {f"batch {t.batch}: {text}" for form in forms for t in form.timings for text in t.warnings}
+    entry = Entry(
+        net, cell.method, cell.level, variant, precision, False, made, forms, known, figures,
+        made[0].untimed(forms[0]), tuple(sorted(warned)),
+    )  # fmt: skip
+    controls = [row.control for row in made]
+    if any(control is None for control in controls):
+        return [entry]
+    scores = {name: Spread(tuple(c[place] for c in controls if c)) for place, name in enumerate(_SCORES)}
+    if known:
+        scores["drop"] = _paired(known, scores["oa"].values)
+    return [entry, Entry(net, cell.method, cell.level, variant, precision, True, made, (), (), scores)]
+
+
+def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form], batches: Sequence[int]) -> dict[str, Spread]:
+    figures = {name: Spread(tuple(float(fact(row)) for row in rows)) for name, fact in _FACTS.items()}
+    for name in (*_SCORES, "bytes", "gzip"):
+        figures[name] = Spread(tuple(float(getattr(form, name)) for form in forms))
+    if parents:
+        figures["drop"] = _paired(parents, figures["oa"].values)
+        figures["smaller"] = Spread(tuple(parent.bytes / form.bytes for parent, form in zip(parents, forms)))
+    for row, form in zip(rows, forms):
+        if row.untimed(form):  # never timed; a figure that is there all the same is not to be shown
+            return figures
+    for batch in batches:
+        timed = [(_timing(form, batch), parent) for form, parent in zip(forms, parents or forms)]
+        times = tuple(timing.p50 for timing, _ in timed if timing)
+        ratios = [(_timing(parent, batch), timing) for timing, parent in timed if parents]
+        if times:
+            figures[f"ms{batch}"] = Spread(times)
+        if ratio := tuple(before.p50 / after.p50 for before, after in ratios if before and after):
+            figures[f"faster{batch}"] = Spread(ratio)
+    last = [timing for form in forms if batches and (timing := _timing(form, batches[-1]))]
+    if last:
+        figures["memory"] = Spread(tuple(timing.memory_mib for timing in last))
+    if energy := tuple(timing.energy_mj for timing in last if timing.energy_mj is not None):
+        figures["energy"] = Spread(energy)
+    return figures
+
+
+def _paired(parents: Sequence[Form], oa: Sequence[float]) -> Spread:
+    return Spread(tuple(parent.oa - value for parent, value in zip(parents, oa)))
+
+
+def _timing(form: Form, batch: int) -> Timing | None:
+    return next((timing for timing in form.timings if timing.batch == batch), None)
+
+
+def _float(row: Row | None) -> Form | None:
+    return next((form for form in row.forms if not form.precision.startswith("int")), None) if row else None
+
+
+def _recalls(form: Form) -> NDArray[np.float64]:
+    return np.array([entry.pa for entry in accuracy(form.confusion).per_class])
+
+
+def _seedless(cell: Cell) -> str:
+    return json.dumps(asdict(cell) | {"seed": None}, sort_keys=True)
+
+
+def _names(cell: Cell, peers: Sequence[Cell]) -> tuple[str, str]:
+    """The net's name, and what else tells the method from others of its kind: only what differs among the peers."""
+
+    def net(one: Cell) -> dict[str, Any]:
+        return {"patch": one.patch, "epochs": one.epochs, **one.net_options}
+
+    def method(one: Cell) -> dict[str, Any]:
+        return {"tuning": one.tuning, **one.options}
+
+    alike = [peer for peer in peers if peer.net == cell.net]
+    tail = _differing(net(cell), [net(peer) for peer in alike])
+    same = [method(peer) for peer in alike if peer.method == cell.method]
+    return f"{cell.net} {tail}".strip(), _differing(method(cell), same)
+
+
+def _differing(own: dict[str, Any], peers: Sequence[dict[str, Any]]) -> str:
+    named = [name for name in own if any(peer.get(name) != own[name] for peer in peers)]
+    return ", ".join(f"{name} {own[name]}" for name in named)
+
+
+def _place(entry: Entry) -> tuple[Any, ...]:
+    """Net, method, level (ratios up, bits and sizes of students down), float before integers; a control after its own."""
+    methods = list(METHODS)
+    method = methods.index(entry.method) if entry.method in methods else len(methods)
+    return (entry.net, method, entry.method, *level_place(entry), entry.variant, entry.precision, entry.control)
+
+
+def level_place(entry: Entry) -> tuple[float, str]:
+    """Where an entry's level stands among those of its method."""
+    if entry.method == "distill":
+        return (-statistics.fmean(row.parameters for row in entry.rows), entry.level)
+    try:
+        number = float(entry.level or 0)
+    except ValueError:
+        return (0.0, entry.level)
+    return (-number if entry.method == "qat" else number, entry.level)
+
+
+def _by(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, list[_T]]:
+    found: dict[_K, list[_T]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
+    return dict(found)

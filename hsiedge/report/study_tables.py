@@ -1,0 +1,341 @@
+"""A study's tables: for the terminal, as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, groups
+
+if TYPE_CHECKING:
+    from hsiedge.study.rows import Row
+
+ABSENT = "-"
+"""What was not measured, or would say nothing."""
+
+_NAMES = 5  # columns of text before the figures: net, method, level, precision, n
+_SCORES = ("oa", "aa", "kappa")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table as text: of one scene and split.
+
+    Attributes:
+        name: for anchors and labels.
+        head: a column each.
+        cells: a row for each of `entries`, a control right under what it controls.
+        notes: sentences that belong under the table: split, seeds, pixels, device, and what its signs mean.
+    """
+
+    name: str
+    title: str
+    head: list[str]
+    cells: list[list[str]]
+    notes: list[str]
+    entries: list[Entry] = field(default_factory=list)
+
+
+def sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """A table for each scene and split. Raises StudyError where there is no row."""
+    return [sheet(group, group.entries) for group in groups(rows)]
+
+
+def sheet(group: Group, entries: Sequence[Entry]) -> Sheet:
+    """The table of some of a group's entries."""
+    timed = [f"ms{batch}" for batch in group.batches]
+    energy = ["energy"] if any("energy" in entry.figures for entry in entries) else []
+    head = ["net", "method", "level", "precision", "n", "OA %", "AA %", "kappa", "parameters", "non-zeros", "MACs a pixel"]
+    head += ["file bytes", "gzip bytes", *(f"ms, batch {batch}" for batch in group.batches)]
+    head += ["peak MiB"] * bool(timed) + ["mJ a pixel"] * bool(energy)
+    plain = ["parameters", "nonzeros", "macs"]
+    figures: list[str] = [*_SCORES, *plain, "bytes", "gzip", *timed, *["memory"] * bool(timed), *energy]
+    cells = [[*_label(entry), *(_figure(entry, name) for name in figures)] for entry in entries]
+    return Sheet(group.slug, group.title, head, cells, notes(group, entries), list(entries))
+
+
+def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
+    """What a table or a page must say of its figures."""
+    train, validation, test = group.parts()
+    told = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
+    told[0] = told[0][0].upper() + told[0][1:]
+    if group.split == "random":
+        told.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
+    if group.batches:
+        where = " and ".join(group.devices) or "a device that was not noted"
+        told.append(
+            f"Latency: median of one run in ms, on {where}, each file alone on the machine; "
+            f"peak memory at batch {group.batches[-1]}."
+        )
+    else:
+        told.append("Latencies have not been measured.")
+    untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
+    told += [f"{ABSENT} No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why]
+    if any(entry.control for entry in entries):
+        told.append(
+            "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
+            "Only what lies above its control is a gain of QAT."
+        )
+    if any(entry.simulated for entry in entries):
+        told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
+    if warned := list(dict.fromkeys(text for entry in entries for text in entry.warnings)):
+        told.append(f"! Not to be trusted yet: {'; '.join(warned)}.")
+    return told
+
+
+def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
+    """For the terminal: accuracy and costs of each scene and split, in two tables that fit 100 columns."""
+    shown: list[RenderableType] = []
+    for group in groups(rows):
+        shown.append(Text(f"\n{group.title}", style="bold"))
+        shown.append(_accuracy_table(group))
+        shown.append(_cost_table(group))
+        shown += [Text(note, style="dim") for note in notes(group, group.entries)]
+    return shown
+
+
+def markdown(tables: Sequence[Sheet]) -> str:
+    """Markdown, each table under a heading and above its notes."""
+    return "\n\n".join(f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table)}" for table in tables) + "\n"
+
+
+def markdown_table(table: Sheet) -> str:
+    """The bare table, numbers to the right."""
+    ruler = ["---"] * (_NAMES - 1) + ["---:"] * (len(table.head) - _NAMES + 1)
+    rows = [table.head, ruler, *([_markdown(text) for text in cells] for cells in table.cells)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def markdown_notes(table: Sheet) -> str:
+    """Its notes, one paragraph."""
+    return " ".join(_markdown(note) for note in table.notes)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """CSV: a line an entry, mean and standard deviation in full precision, a QAT entry's control on the same line."""
+    found = groups(rows)
+    names = list(dict.fromkeys(name for group in found for entry in group.measured() for name in entry.figures))
+    names = [name for name in names if any(name in entry.figures for group in found for entry in group.measured())]
+    figures = [f"{name}_{part}" for name in names for part in ("mean", "std")]
+    controls = [f"control_{name}_{part}" for name in _SCORES for part in ("mean", "std")]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*_CSV, *figures, *controls, "untimed", "warnings", "device"])
+    for group in found:
+        for entry in group.measured():
+            control = _control_of(entry, group)
+            values = [entry.figures.get(name) for name in names]
+            values += [control.figures.get(name) if control else None for name in _SCORES]
+            told = [entry.untimed, "; ".join(entry.warnings), "; ".join(group.devices)]
+            writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *told])
+    return out.getvalue()
+
+
+def latex(tables: Sequence[Sheet]) -> str:
+    """LaTeX tables, to be put into a document that uses booktabs and graphicx."""
+    return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_latex_table, tables))
+
+
+_CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
+    "scene": lambda group, _: group.scene,
+    "split": lambda group, _: group.split,
+    "fraction": lambda group, _: group.fraction,
+    "guard": lambda group, _: group.guard,
+    "net": lambda _, entry: entry.net,
+    "method": lambda _, entry: entry.method,
+    "level": lambda _, entry: entry.level,
+    "variant": lambda _, entry: entry.variant,
+    "precision": lambda _, entry: entry.precision,
+    "storage": lambda _, entry: "int8" if entry.simulated else entry.precision,
+    "n": lambda _, entry: len(entry.rows),
+    "seeds": lambda _, entry: " ".join(map(str, entry.seeds)),
+    "test_pixels": lambda _, entry: " ".join(dict.fromkeys(str(row.test) for row in entry.rows)),
+}
+
+
+def _label(entry: Entry) -> list[str]:
+    method = METHODS.get(entry.method, entry.method)
+    level = f"{entry.level} bits" if entry.method == "qat" else entry.level
+    variant = f" ({entry.variant})" if entry.variant else ""
+    return [
+        entry.net,
+        f"{method}'s control" if entry.control else f"{method}{variant}",
+        level,
+        entry.precision,
+        str(len(entry.rows)),
+    ]
+
+
+def _figure(entry: Entry, name: str) -> str:
+    spread = entry.figures.get(name)
+    if spread is None:
+        return ABSENT
+    if name in _SCORES:
+        return spread_words(spread, "{:.2f}")
+    if name == "bytes":
+        return f"{spread.mean:,.0f}{'*' if entry.simulated else ''}"
+    if name.startswith("ms"):
+        return spread_words(spread, "{:.3f}") + ("!" if entry.warnings else "")
+    if name == "memory":
+        return f"{spread.mean:.1f}"
+    return f"{spread.mean:.3g}" if name == "energy" else f"{spread.mean:,.0f}"
+
+
+def spread_words(spread: Spread, form: str) -> str:
+    """Mean ± standard deviation; the value alone of one seed."""
+    return form.format(spread.mean) + (f" ± {form.format(spread.std)}" if spread.std is not None else "")
+
+
+def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
+    seeds = group.seeds
+    if len(seeds) == 1:
+        return f"One seed ({seeds[0]}): no spread is known."
+    words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation over n seeds."
+    counts = {len(entry.rows) for entry in entries}
+    if 1 in counts:
+        words += " Where n is 1, no spread is known."
+    times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < len(e.rows)}
+    if times:
+        words += f" Latencies of some rest on {' or '.join(map(str, sorted(times)))} of them."
+    return words
+
+
+def _control_of(entry: Entry, group: Group) -> Entry | None:
+    """The control that stands behind an entry."""
+    after = group.entries[group.entries.index(entry) + 1 :][:1]
+    return after[0] if after and after[0].control else None
+
+
+def _parts(values: Sequence[Spread | None]) -> list[str]:
+    """Mean and standard deviation of each, digits enough to read the same number back; empty where there is none."""
+    found: list[str] = []
+    for value in values:
+        found.append(repr(value.mean) if value else "")
+        found.append(repr(value.std) if value and value.std is not None else "")
+    return found
+
+
+def _accuracy_table(group: Group) -> Table:
+    table = _terminal_table("n", "OA %", "AA %", "kappa")
+    for entry in _sections(group.entries, table):
+        scores = (_figure(entry, name) for name in _SCORES)
+        style = "dim" if entry.control else None
+        table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *scores, style=style)
+    return table
+
+
+def _cost_table(group: Group) -> Table:
+    timed = [f"ms{batch}" for batch in group.batches]
+    energy = any("energy" in entry.figures for entry in group.entries)
+    heads = ["param.", "non-0", "MACs", "bytes", "gzip", *(f"ms @{batch}" for batch in group.batches)]
+    table = _terminal_table(*heads, *["MiB"] * bool(timed), *["mJ"] * energy)
+    figures = ["parameters", "nonzeros", "macs", "bytes", "gzip", *timed, *["memory"] * bool(timed), *["energy"] * energy]
+    for entry in _sections(group.measured(), table):
+        table.add_row(_short(entry), _precision(entry), *(_compact(entry, name) for name in figures))
+    return table
+
+
+def _terminal_table(*figures: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True)
+    table.add_column("net, method", min_width=25, overflow="fold")
+    table.add_column("precision", min_width=9)
+    for head in figures:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def _sections(entries: Sequence[Entry], table: Table) -> Iterator[Entry]:
+    """The entries; before the first of each net, a line with its name."""
+    last = None
+    for entry in entries:
+        if entry.net != last:
+            table.add_row(entry.net, style="bold")
+        last = entry.net
+        yield entry
+
+
+def _short(entry: Entry) -> str:
+    """Method and level as the terminal has room for them."""
+    if entry.control:
+        return "its control"
+    method = {"none": "uncompressed", "qat": "QAT"}.get(entry.method, entry.method)
+    level = f"{entry.level} bits" if entry.method == "qat" else entry.level
+    return " ".join(word for word in (method, level, f"({entry.variant})" if entry.variant else "") if word)
+
+
+def _precision(entry: Entry) -> str:
+    return entry.precision.translate({ord("("): None, ord(")"): None})
+
+
+def _compact(entry: Entry, name: str) -> str:
+    """A cost in few signs: 162k, 4.20M, 0.101±0.001."""
+    spread = entry.figures.get(name)
+    if spread is None:
+        return ABSENT
+    if name.startswith("ms"):
+        digits = max(0, 2 - math.floor(math.log10(spread.mean))) if spread.mean > 0 else 3
+        return spread_words(spread, f"{{:.{min(3, digits)}f}}").replace(" ", "") + ("!" if entry.warnings else "")
+    if name in ("memory", "energy"):
+        return f"{spread.mean:.3g}"
+    return short_number(spread.mean) + ("*" if name == "bytes" and entry.simulated else "")
+
+
+def short_number(value: float) -> str:
+    """Three digits and a unit: 9.14k, 162k, 4.20M."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:
+            return f"{value / unit:#.3g}".rstrip(".") + letter
+    return f"{value:.3g}"
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([|*_<>`\\])", r"\\\1", text)
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+}  # fmt: skip
+
+
+def tex(text: str) -> str:
+    """Text as LaTeX shows it, whatever signs are in it."""
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def _latex_table(table: Sheet) -> str:
+    lines, last = [], ""
+    for entry, cells in zip(table.entries, table.cells):
+        lines += ["\\midrule"] if last not in ("", entry.net) else []
+        lines.append(" & ".join(map(tex, cells)) + r" \\")
+        last = entry.net
+    columns = "l" * (_NAMES - 1) + "r" * (len(table.head) - _NAMES + 1)
+    return "\n".join(
+        [
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{tex(table.title)}.}}",
+            rf"\label{{tab:{table.name}}}",
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(map(tex, table.head)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            rf"\par\smallskip\footnotesize {tex(' '.join(table.notes))}",
+            r"\end{table*}",
+            "",
+        ]
+    )
