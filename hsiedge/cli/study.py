@@ -23,6 +23,9 @@ def study_command(
         str | None, typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT; left out, processes here.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; left out, one a physical core.")] = None,
+    measure: Annotated[
+        str, typer.Option(help="Latencies, once all cells are made: yes; no, for later; again, the measured ones too.")
+    ] = "yes",
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
@@ -40,7 +43,7 @@ def study_command(
         with console.waiting("reading scenes"):
             check(study, [_open(name, study.base, data_dir) for name in study.scenes])
     note = console.say if not sys.stderr.isatty() else lambda text: None
-    run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note))
+    run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure))
     console.say(f"{folder}: the study is whole; next: hsiedge report {folder}")
 
 

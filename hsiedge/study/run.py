@@ -28,6 +28,7 @@ from hsiedge.study.store import NAME, ParentFacts, Store, locked
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
+MEASURING = ("yes", "no", "again")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Plan:
         workers: how many processes; None for one a physical core.
         data_dir: where catalog scenes are looked for first.
         watch: shows progress.
-        say: tells the user something. note: tells of a finished cell.
+        say: tells the user something.
+        note: tells of a finished cell.
+        measuring: "yes", "no" for later, or "again" for what has been measured, too: beside other work, say.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class Plan:
     watch: Watch
     say: Say
     note: Say
+    measuring: str = "yes"
 
 
 def run_study(study: Study, plan: Plan) -> None:
@@ -62,6 +66,8 @@ def run_study(study: Study, plan: Plan) -> None:
     """
     if plan.workers is not None and plan.workers < 1:
         raise OptionError(f"--workers {plan.workers}: must be 1 or more")
+    if plan.measuring not in MEASURING:
+        raise OptionError(f"--measure {plan.measuring}: choose {', '.join(MEASURING)}")
     with locked(plan.folder), Store(plan.folder / NAME) as store:
         run = _Run(study, plan, store)
         try:
@@ -113,6 +119,8 @@ class _Run:
 
     def all(self) -> None:
         """Makes cells, then measures."""
+        if self._plan.measuring == "again":
+            self._store.clear_timings(self._wanted)
         done = self._store.done()
         cells = [cell for cell in self._study.cells if cell.key not in done]
         self._plan.say(f"{len(self._study.cells)} cells, {len(self._study.cells) - len(cells)} of them done")
@@ -153,8 +161,9 @@ class _Run:
     def _expect(self, cells: list[Cell], workers: int) -> float:
         """Says how long it will take, and gives it in seconds."""
         making = self._making(cells) / workers
-        unmeasured = measure.pending(self._rows())
-        measuring = sum(self._estimate.measuring(cell) for cell in (*cells, *(row.cell for row in unmeasured)))
+        unmeasured = [row.cell for row in measure.pending(self._rows())]
+        due = [] if self._plan.measuring == "no" else [*cells, *unmeasured]
+        measuring = sum(map(self._estimate.measuring, due))
         if making + measuring:
             self._plan.say(
                 f"expected: {hours(making + measuring)}, {hours(making)} for {len(cells)} cells on {workers} "
@@ -230,6 +239,8 @@ class _Run:
 
     def _measure(self, tally: _Tally) -> None:
         """Measures what is not measured yet. Files that are not here cannot be; that is no failure of their cells."""
+        if self._plan.measuring == "no":
+            return
         rows = measure.pending(self._rows())
         here = [row for row in rows if measure.present(row, self._plan.folder)]
         if len(here) < len(rows):

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,6 +137,13 @@ class Store:
             if not changed:
                 raise StudyError(f"{self.path}: has no {precision} form of the cell {key[:12]}")
             self._run("UPDATE rows SET device = ?, measuring = measuring + ? WHERE key = ?", device, seconds, key)
+
+    def clear_timings(self, keys: Iterable[str]) -> None:
+        """Forgets what was measured of cells."""
+        with self._writing():
+            for key in keys:
+                self._run("UPDATE forms SET timings = '[]' WHERE key = ?", key)
+                self._run("UPDATE rows SET device = '', measuring = 0 WHERE key = ?", key)
 
     def put_parent(self, key: str, facts: ParentFacts) -> None:
         """Remembers a parent's checkpoint; `key` is that of its cell."""
