@@ -130,7 +130,12 @@ class _Guide:
 
 def _empty_map(net: Net, bands: int, patch: int) -> Tensor:
     with torch.no_grad():
-        return net.eval().features(torch.zeros(1, bands, patch, patch)).flatten(1, -3)
+        return _as_map(net.eval().features(torch.zeros(1, bands, patch, patch)))
+
+
+def _as_map(features: Tensor) -> Tensor:
+    """`(n, channels, h, w)`: the depths of a 3-D map as channels, what has no place in space as a map of one pixel."""
+    return features[:, :, None, None] if features.ndim == 2 else features.flatten(1, -3)
 
 
 def _between_maps(method: str, guide: _Guide, weight: float, smoothing: float, ours: Tensor, theirs: Tensor) -> _Distillation:
@@ -211,7 +216,7 @@ def _attention(features: Tensor) -> Tensor:
 
 
 def _alike(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-    """Both feature maps at the size of the smaller one, the depths of a 3-D one as channels."""
-    ours, theirs = (features.flatten(1, -3) for features in (ours, theirs))
+    """Both feature maps at the size of the smaller one."""
+    ours, theirs = _as_map(ours), _as_map(theirs)
     size = min(ours.shape[-1], theirs.shape[-1])
     return functional.adaptive_avg_pool2d(ours, size), functional.adaptive_avg_pool2d(theirs, size)

@@ -110,8 +110,8 @@ def name_layers(model: Any) -> Any:
     return model
 
 
-def check_pixels(scene: Scene, card: Card) -> NDArray[np.intp]:
-    """Pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
+def check_pixels(scene: Scene, card: Card, count: int = CHECK_PATCHES) -> NDArray[np.intp]:
+    """At most `count` pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
 
     The test part of a split that came from mask files is not known here; unlabelled pixels come first then.
     """
@@ -121,7 +121,7 @@ def check_pixels(scene: Scene, card: Card) -> NDArray[np.intp]:
     else:
         last = splits.redraw(scene, card.split).parts.ravel() == splits.TEST
     order = np.lexsort((splits.pixel_hash(0, 0, everywhere), last))
-    return everywhere[order][:CHECK_PATCHES]
+    return everywhere[order][:count]
 
 
 def compare(model: Any, card: Card, classifier: Classifier, patches: NDArray[Any]) -> Check:

@@ -81,7 +81,7 @@ class Candidate:
 
 
 @dataclass
-class _Float:
+class FloatModel:
     """The float model in hand: its graph, its Card, its answers on the judging pixels, and the ranges of its tensors."""
 
     path: Path
@@ -135,7 +135,7 @@ def quantize(
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
     plan = RECIPES[recipe]
-    source = _open_float(Path(model), scene, patches, seed, masks)
+    source = open_float(Path(model), scene, patches, seed, masks)
     if plan.weights == "float16":
         candidate = Candidate(to_float16(source.graph))
         floats: list[str] = []
@@ -228,8 +228,18 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
         return calibrator.compute_data()
 
 
-def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Candidate:
+def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Candidate:
     """The graph with the `chosen` layers, and what stands between them, in QDQ form; it takes integers where it can."""
+    return finished(qdq_graph(source, plan, chosen))
+
+
+def finished(graph: Any) -> Candidate:
+    """A QDQ graph as it is deployed: float logits, integer input."""
+    return Candidate(*integer_input(float_output(graph)))
+
+
+def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
+    """The graph, still taking counts, with QuantizeLinear and DequantizeLinear around the `chosen` layers."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     types = _quantization().QuantType
@@ -254,12 +264,12 @@ def integer_graph(source: _Float, plan: Recipe, chosen: Sequence[str]) -> Candid
         quantizer.quantize_model()
         quantizer.model.clean_initializers()
         quantizer.model.topological_sort()
-    return Candidate(*integer_input(float_output(quantizer.model.model)))
+    return quantizer.model.model
 
 
-def judge(source: _Float, candidate: Candidate) -> Judgement:
+def judge(source: FloatModel, candidate: Candidate) -> Judgement:
     """Labels of a candidate beside the float model's, on the judging pixels."""
-    ours = _run(candidate, source).argmax(1)
+    ours = run_candidate(candidate, source, source.pixels.judging).argmax(1)
     theirs = source.logits.argmax(1)
     agreement = 100 * float((ours == theirs).mean())
     if source.pixels.truth is None:
@@ -271,12 +281,12 @@ def judge(source: _Float, candidate: Candidate) -> Judgement:
     return Judgement(agreement, oas[0], oas[1])
 
 
-def layer_snr(source: _Float, plan: Recipe) -> dict[str, float]:
+def layer_snr(source: FloatModel, plan: Recipe) -> dict[str, float]:
     """Signal-to-noise ratio of the logits, in dB, when one layer alone is integer: the lowest is the most sensitive."""
     signal = source.logits - source.logits.mean(0)
     result = {}
     for name in layers(source.graph):
-        noise = _run(integer_graph(source, plan, [name]), source) - source.logits
+        noise = run_candidate(integer_graph(source, plan, [name]), source, source.pixels.judging) - source.logits
         power = float((noise.astype(np.float64) ** 2).mean())
         result[name] = 10 * float(np.log10(float((signal.astype(np.float64) ** 2).mean()) / max(power, 1e-30)))
     return result
@@ -305,7 +315,7 @@ def to_float16(graph: Any) -> Any:
     return halved
 
 
-def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Candidate, list[str], Judgement]:
+def _search(source: FloatModel, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Candidate, list[str], Judgement]:
     """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
     chosen = layers(source.graph)
     if not chosen:
@@ -325,7 +335,12 @@ def _search(source: _Float, plan: Recipe, max_drop: float, snr: dict[str, float]
     return candidate, [name for name in layers(source.graph) if name not in chosen], judgement
 
 
-def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | None) -> _Float:
+def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | None = None) -> FloatModel:
+    """A float patch model, with the pixels that calibrate (at most `count`) and judge it.
+
+    Raises:
+        ModelError, CardError, SplitError, SceneError: see `quantize`.
+    """
     model = load(path)
     card = model.known
     if card.quantization is not None:
@@ -335,11 +350,11 @@ def _open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | 
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    return _Float(path, name_nodes(read_onnx(path)), card, scene, pixels, _logits(model, scene, pixels.judging))
+    return FloatModel(path, name_nodes(read_onnx(path)), card, scene, pixels, _logits(model, scene, pixels.judging))
 
 
 def _card(
-    source: _Float,
+    source: FloatModel,
     recipe: str,
     plan: Recipe,
     judgement: Judgement,
@@ -379,14 +394,14 @@ def _card(
     )
 
 
-def _run(candidate: Candidate, source: _Float) -> NDArray[np.float32]:
-    """A candidate's logits on the judging pixels."""
+def run_candidate(candidate: Candidate, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    """A candidate's logits `(n, classes)` at flat `pixels`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "candidate.onnx"
         graph = copy.deepcopy(candidate.graph)
         set_card(graph, replace(source.card, input_affine=candidate.affine))
         path.write_bytes(graph.SerializeToString())
-        return _logits(load(path), source.scene, source.pixels.judging)
+        return _logits(load(path), source.scene, pixels)
 
 
 def _logits(model: Model, scene: Scene, pixels: NDArray[np.intp]) -> NDArray[np.float32]:

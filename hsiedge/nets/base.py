@@ -16,7 +16,7 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, channels, h, w)`, or `(N, channels, depth, h, w)`, of float32 spectra `(N, B, p, p)`."""
+        """The last feature map `(N, channels)`, `(N, channels, h, w)` or `(N, channels, depth, h, w)`, of float32 spectra `(N, B, p, p)`."""
         raise NotImplementedError
 
     def head(self, features: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class CNN1D(Net):
     def features(self, spectra: Tensor) -> Tensor:
         pixel = spectra[:, :, self.centre, self.centre].unsqueeze(1)
         features = self.pool(torch.tanh(self.conv(pixel))).flatten(1)
-        return torch.tanh(self.hidden(features))[:, :, None, None]
+        return torch.tanh(self.hidden(features))
 
     def head(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(features.flatten(1))
+        logits: Tensor = self.classifier(features)
         return logits

@@ -77,9 +77,10 @@ class Conditioned(nn.Module):
 
 @contextmanager
 def conditioned(net: nn.Module, axes: Tensor) -> Iterator[None]:
-    """Inside the block `net.spectral`, where there is one, is trained as V A; afterwards its weights are plain again."""
+    """Inside the block `net.spectral`, where it is a 1x1 convolution over bands, is trained as V A; afterwards W is plain."""
     layer = getattr(net, "spectral", None)
-    if not isinstance(layer, nn.Conv2d):
+    weight = getattr(layer, "weight", None)
+    if not (isinstance(layer, nn.Module) and isinstance(weight, Tensor) and weight.shape[1:] == (axes.shape[1], 1, 1)):
         yield
         return
     parametrize.register_parametrization(layer, "weight", Conditioned(axes))

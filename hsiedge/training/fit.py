@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
 
 
@@ -33,8 +33,8 @@ class Batch:
     image: PatchImage
 
 
-Loss = Callable[[Net, Batch], Tensor]
-"""What is to be made small, a scalar. One that is a Module itself has its own parameters fitted along."""
+Loss = Callable[[Any, Batch], Tensor]
+"""Of the net that is fitted, and a batch: what is to be made small, a scalar. One that is a Module itself has its own parameters fitted along."""
 
 AfterStep = Callable[[float], None]
 """Called after each step with the share of all steps that is done."""
@@ -82,7 +82,7 @@ class PatchImage:
 
 
 def fit(
-    net: Net,
+    net: nn.Module,
     image: PatchImage,
     pixels: NDArray[np.intp],
     targets: NDArray[np.int64],
@@ -127,7 +127,7 @@ def cross_entropy(settings: FitSettings) -> Loss:
     """The loss of training: cross entropy with labels smoothed by `settings.smoothing`."""
     entropy = nn.CrossEntropyLoss(label_smoothing=settings.smoothing)
 
-    def loss(net: Net, batch: Batch) -> Tensor:
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
         value: Tensor = entropy(net(batch.patches), batch.targets)
         return value
 

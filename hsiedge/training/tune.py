@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from hsiedge import nets
 from hsiedge.card import NetFacts, Step, now
@@ -48,7 +49,7 @@ def affine_of(classifier: Classifier) -> BandAffine:
 
 
 def tune(
-    net: Net,
+    net: nn.Module,
     lesson: Lesson,
     patch: int,
     settings: FitSettings,

@@ -1,0 +1,224 @@
+"""Quantization-aware training, beside its control: as many steps in float, quantized afterwards."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hsiedge.card import Card, Check, Quantization, Step, now
+from hsiedge.compression.qdq import QdqNet
+from hsiedge.errors import CheckError, OptionError
+from hsiedge.graphs.export import check_pixels, export
+from hsiedge.graphs.files import write_onnx
+from hsiedge.graphs.float_output import float_output
+from hsiedge.graphs.quantize import (
+    CALIBRATION_PATCHES,
+    Candidate,
+    FloatModel,
+    Judgement,
+    calibrate,
+    finished,
+    judge,
+    layers,
+    open_float,
+    qdq_graph,
+    run_candidate,
+)
+from hsiedge.graphs.recipes import RECIPES
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.conditioning import conditioned
+from hsiedge.training.fit import FitSettings, PatchImage
+from hsiedge.training.lesson import Lesson
+from hsiedge.training.train import versions
+from hsiedge.training.tune import derived, lesson_for, tune, tuned_on
+
+BITS = (8, 6, 4, 3, 2)
+SETTINGS = FitSettings(epochs=20, rate=5e-4)
+"""A quarter of the peak rate of training: BatchNorm is folded, and nothing catches a net that is thrown off."""
+CHECKED = 2000
+MIN_AGREEMENT = 99.9  # percent, of the labels of the simulated net and of onnxruntime
+_TRAINING = 0.45  # of the whole time; the control takes as much
+
+
+@dataclass(frozen=True)
+class Qat:
+    """What quantization-aware training made, and its control.
+
+    Attributes:
+        checkpoint: float weights that lie on the grid of the integers; activations are float in it.
+        model: the ONNX, its Card inside: 8-bit integers that take 2 ** bits - 1 values.
+        card: of the model.
+        judged, control_judged: both on validation pixels, beside the float net that training started from.
+        control: the ONNX of the control: as many steps of the same kind in float, then quantized to the same bits.
+    """
+
+    checkpoint: Checkpoint
+    model: bytes
+    card: Card
+    judged: Judgement
+    control: bytes
+    control_judged: Judgement
+
+
+def qat(
+    checkpoint: Checkpoint,
+    scene: Scene,
+    split: Split,
+    bits: int = 8,
+    settings: FitSettings | None = None,
+    parent: str | None = None,
+    progress: Progress = silent,
+) -> Qat:
+    """Trains on in the arithmetic of the quantized graph.
+
+    Ranges of activations come from training pixels, as in post-training quantization, and stay; weights, biases and the
+    weights' steps learn. At 8 bits the graph is what runs; at fewer the weights take fewer values but keep their bytes, so
+    that accuracy is real and size is not: such a model is called simulated wherever it is shown.
+
+    Args:
+        bits: of the weights, one of BITS. Activations keep 8.
+        parent: sha256 of the checkpoint's file.
+
+    Raises:
+        OptionError: other bits.
+        ModelError: a scene or split that is not the checkpoint's, or a graph with an operator that is not known.
+        CheckError: onnxruntime gives other labels than were simulated.
+    """
+    if bits not in BITS:
+        raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")
+    settings = settings or SETTINGS
+    lesson = lesson_for(checkpoint, scene, split)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = _float_model(checkpoint, scene, split, folder)
+        net = _quantized_net(start, bits)
+        with conditioned(net, lesson.axes):
+            tune(net, lesson, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
+        candidate, check = _verified(net, start, lesson)
+        floats = tuned_on(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
+        after = _float_model(floats, scene, split, folder)
+        control = finished(_quantized_net(after, bits).write())
+        judged = judge(start, candidate)
+        beside = replace(judge(after, control), oa_float=judged.oa_float)
+        said = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
+        step = Step("qat", now(), said, parent, versions())
+        card = _card(start, judged, candidate, [*checkpoint.card.lineage, step], bits, [check])
+        beside_card = _card(after, beside, control, floats.card.lineage, bits, [])
+        return Qat(
+            checkpoint=derived(checkpoint, _on_grid(net, checkpoint), scene, split, "qat", said, parent),
+            model=_bytes(folder, candidate, card),
+            card=card,
+            judged=judged,
+            control=_bytes(folder, control, beside_card),
+            control_judged=beside,
+        )
+
+
+def _float_model(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Path) -> FloatModel:
+    """The checkpoint as an ONNX graph, with the ranges of its tensors on training pixels."""
+    path = folder / "float.onnx"
+    export(checkpoint, scene, path)
+    masks = split if split.kind == "masks" else None
+    source = open_float(path, scene, CALIBRATION_PATCHES, split.seed, masks)
+    source.ranges = calibrate(source.graph, source.card, RECIPES["default"], scene, source.pixels.calibration)
+    return source
+
+
+def _quantized_net(source: FloatModel, bits: int) -> QdqNet:
+    """Untrained, this is post-training quantization."""
+    graph = float_output(qdq_graph(source, RECIPES["default"], layers(source.graph)))
+    return QdqNet(graph, source.graph, bits)
+
+
+def _verified(net: QdqNet, source: FloatModel, lesson: Lesson) -> tuple[Candidate, Check]:
+    """What is deployed, once onnxruntime gives the labels that were simulated.
+
+    A label may differ only where the two best logits lie within one step of one of the last layer's inputs: there the
+    rounding of a sum decides.
+    """
+    candidate = finished(net.write())
+    pixels = check_pixels(lesson.scene, source.card, CHECKED)
+    theirs = run_candidate(candidate, source, pixels)
+    ours = _simulated(net, lesson.image(source.card.patch), pixels)
+    places = np.flatnonzero(ours.argmax(1) != theirs.argmax(1))
+    gaps = ours[places].max(1) - ours[places, theirs[places].argmax(1)]
+    ties = gaps <= net.output_step
+    agreement = 100 * (1 - len(places) / len(pixels))
+    if agreement < MIN_AGREEMENT or not ties.all():
+        raise CheckError(
+            f"onnxruntime does not do what was simulated: {len(places)} of {len(pixels)} labels differ, "
+            f"{int((~ties).sum())} of them by more than one step of the output"
+        )
+    return candidate, Check("qat", "the simulated net", len(pixels), {"labels_differ": len(places), "ties": int(ties.sum())})
+
+
+def _simulated(net: nn.Module, image: PatchImage, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        pieces = [net(image.patches(torch.from_numpy(pixels[start : start + 256]))) for start in range(0, len(pixels), 256)]
+    return torch.cat(pieces).numpy()
+
+
+def _card(
+    source: FloatModel, judged: Judgement, candidate: Candidate, lineage: list[Step], bits: int, checks: list[Check]
+) -> Card:
+    plan: dict[str, Any] = {**vars(RECIPES["default"]), "weight_bits": bits, "simulated": bits < 8}
+    quantization = Quantization(
+        recipe="qat",
+        options=plan,
+        calibration={"patches": len(source.pixels.calibration), "pixels": source.pixels.source},
+        float_layers=[],
+        pixels=len(source.pixels.judging),
+        agreement=judged.agreement,
+        oa_float=judged.oa_float,
+        oa_int8=judged.oa,
+    )
+    return replace(
+        source.card,
+        created=now(),
+        lineage=lineage,
+        checks=checks,
+        accuracy=[],
+        quantization=quantization,
+        input_affine=candidate.affine,
+    )
+
+
+def _bytes(folder: Path, candidate: Candidate, card: Card) -> bytes:
+    path = folder / "quantized.onnx"
+    write_onnx(path, candidate.graph, card)
+    return path.read_bytes()
+
+
+def _on_grid(trained: QdqNet, checkpoint: Checkpoint) -> Any:
+    """The checkpoint's net with the weights of the trained graph; its BatchNorms, folded in the graph, do nothing but add."""
+    net = copy.deepcopy(checkpoint.classifier.net)
+    modules = dict(net.named_modules())
+    for name, weight, bias in trained.weights():
+        layer = modules[name]
+        norm = modules.get(_norm_of(name))
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+                norm.reset_parameters()
+                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+                norm.bias.copy_(bias)
+            else:
+                layer.bias.copy_(bias)
+    return net
+
+
+def _norm_of(name: str) -> str:
+    """`spectral` -> `spectral_norm`, `spatial.0` -> `spatial_norm.0`: as the nets name them."""
+    head, dot, rest = name.partition(".")
+    return f"{head}_norm{dot}{rest}"
