@@ -259,9 +259,9 @@ def _distill(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: 
 
 
 def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
-    from hsiedge.compression.qat import qat
+    from hsiedge.compression.qat import SETTINGS, qat
 
-    made = qat(teacher, scene, split, int(cell.level), settings=_tuning(cell), parent=parent)
+    made = qat(teacher, scene, split, int(cell.level), replace(SETTINGS, epochs=cell.tuning), parent)
     model, control = folder / "qat.onnx", folder / "control.onnx"
     model.write_bytes(made.model)
     control.write_bytes(made.control)
@@ -273,6 +273,7 @@ _METHODS = {"none": _none, "magnitude": _magnitude, "structured": _structured, "
 
 
 def _tuning(cell: Cell) -> FitSettings:
+    """What is trained on with after pruning."""
     from hsiedge.training.tune import TUNING
 
     return replace(TUNING, epochs=cell.tuning)
