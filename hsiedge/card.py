@@ -1,7 +1,8 @@
 """The Card: what a model file says of itself. Plain data and JSON, nothing else.
 
-It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file. One schema version, read forward: a
-reader takes the fields it knows and leaves the others be, so a Card written by a later minor version still opens.
+It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file, packed (`hsiedge.packing`) or as plain
+JSON. One schema version, read forward: a reader takes the fields it knows and leaves the others be, so a Card written by a
+later minor version still opens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, get_args, get_origin, get_type_hints
 
+from hsiedge import packing
 from hsiedge.errors import CardError
 
 SCHEMA = 1
@@ -134,12 +136,17 @@ class AccuracyFacts:
 
 @dataclass(frozen=True)
 class Affine:
-    """What makes integers of stored counts, band by band: `round((x - offset) * scale) + zero_point`, clipped to the dtype."""
+    """What makes integers of stored counts, band by band.
+
+    `round((x - offset) * (scale / step)) + zero_point`, clipped to the dtype. offset and scale are those that the net was
+    trained with, step is that of the integers.
+    """
 
     offset: list[float]
     scale: list[float]
     dtype: str
     zero_point: int = 0
+    step: float = 1.0
 
     def check(self, bands: int) -> None:
         """Raises ValueError unless it makes integers of so many bands."""
@@ -149,6 +156,8 @@ class Affine:
             raise ValueError(f"an affine that makes {self.dtype!r}, no integers")
         if not -(1 << 31) <= self.zero_point < 1 << 31:
             raise ValueError(f"an affine with zero point {self.zero_point}")
+        if not 0 < self.step < math.inf:
+            raise ValueError(f"an affine with steps of {self.step}")
 
 
 @dataclass(frozen=True)
@@ -186,15 +195,32 @@ class Card:
 
     @property
     def precision(self) -> str:
-        """One of "int8", "float16" and "float32"."""
+        """One of "int8", "float16" and "float32"; or "int4 (simulated)" and the like: 8-bit integers that take few values."""
         if self.quantization is None:
             return "float32"
+        if self.quantization.options.get("simulated") is True:
+            return f"int{self.quantization.options.get('weight_bits')} (simulated)"
         return "float16" if self.quantization.recipe == "float16" else "int8"
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON text; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
         separators = (",", ":") if indent is None else None
         return json.dumps(_plain(dataclasses.asdict(self)), indent=indent, separators=separators, allow_nan=False)
+
+    def encode(self) -> str:
+        """The Card as it lies in a file: `to_json`, packed into a quarter of its length or less."""
+        return packing.pack(self.to_json())
+
+    @classmethod
+    def decode(cls, text: str, where: str) -> Card:
+        """Reads what lies in a file: a packed Card, or a plain one. Raises CardError, as `from_json`, to which `where` goes."""
+        if not text.startswith(packing.PREFIX):
+            return cls.from_json(text, where)
+        try:
+            plain = packing.unpack(text)
+        except ValueError as error:
+            raise CardError(f"{where}: its Card cannot be unpacked ({error})") from error
+        return cls.from_json(plain, where)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Card:

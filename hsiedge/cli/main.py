@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from hsiedge import __version__
-from hsiedge.cli import bench, console, demo, evaluate, export, models, quantize, scenes, study, train
+from hsiedge.cli import bench, compression, console, demo, evaluate, export, models, quantize, scenes, study, train
 from hsiedge.errors import HsiedgeError
 
 app = typer.Typer(
     name="hsiedge",
-    help="Hyperspectral classifiers on small computers: train, export, quantize, evaluate, and measure where they run.",
+    help="Hyperspectral classifiers on small computers: train, compress, export, quantize, evaluate, measure.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -24,6 +24,9 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, which typer
 
 app.add_typer(scenes.app, name="scenes")
 app.command("train")(train.train_command)
+app.command("prune")(compression.prune_command)
+app.command("distill")(compression.distill_command)
+app.command("qat")(compression.qat_command)
 app.command("export")(export.export_command)
 app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)

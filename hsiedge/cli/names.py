@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from hsiedge.card import Card, SplitFacts
+from hsiedge.card import Card, SplitFacts, Step
 from hsiedge.scenes.splits import Split
 
-_SUFFIX = {"default": "int8", "avx2": "int8-avx2", "tensorrt": "int8-tensorrt", "float16": "float16"}
+_SUFFIX = {"default": "int8", "avx2": "int8-avx2", "tensorrt": "int8-tensorrt", "float16": "float16", "qat": "int8"}
 
 
 def stem(card: Card) -> str:
-    """SCENE-NET-SPLIT-sSEED, with the recipe where the model is quantized."""
-    precision = f"-{_SUFFIX.get(card.quantization.recipe, card.quantization.recipe)}" if card.quantization else ""
-    return file_stem(card.scene.name, card.net.name if card.net else "net", card.split) + precision
+    """SCENE-NET-SPLIT-sSEED[-METHOD...], with the recipe where the model is quantized."""
+    words = [file_stem(card.scene.name, card.net.name if card.net else "net", card.split)]
+    words += [tag for tag in map(_tag, card.lineage) if tag]
+    made = card.quantization
+    if made is not None:
+        simulated = made.options.get("simulated") is True
+        words.append(f"int{made.options.get('weight_bits')}-simulated" if simulated else _SUFFIX.get(made.recipe, made.recipe))
+    return safe("-".join(words), 160)
+
+
+def _tag(step: Step) -> str:
+    """What a compression is called in a file's name; "" for the other steps."""
+    said = step.options
+    if step.step == "prune":
+        return f"{said.get('method')}{said.get('ratio')}"
+    return {"distill": "distilled", "qat": f"qat{said.get('bits')}"}.get(step.step, "")
 
 
 def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
@@ -24,6 +37,6 @@ def quantized_stem(source: str, recipe: str) -> str:
     return f"{source}-{_SUFFIX.get(recipe, recipe)}"
 
 
-def safe(name: str) -> str:
-    """A scene's name, which may come from inside a file, as part of a file name."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")[:80] or "scene"
+def safe(name: str, length: int = 80) -> str:
+    """A name that may come from inside a file, as part of a file's name."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".")[:length] or "scene"
