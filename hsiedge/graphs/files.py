@@ -72,7 +72,7 @@ def set_card(model: Any, card: Card) -> None:
     kept = [entry for entry in model.metadata_props if entry.key != KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
-    model.metadata_props.add(key=KEY, value=card.to_json())
+    model.metadata_props.add(key=KEY, value=card.encode())
 
 
 def check_onnx(model: Any) -> None:

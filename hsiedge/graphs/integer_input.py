@@ -44,9 +44,14 @@ def integer_input(model: Any) -> tuple[Any, Affine | None]:
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     step, zero_point = (values[name] for name in front.quantize.input[1:3])
     subtract, multiply = front.removed[-2:]
-    offset, scale = (values[node.input[1]].astype(np.float64).ravel() for node in (subtract, multiply))
-    affine = Affine(offset.tolist(), (scale / float(step)).tolist(), zero_point.dtype.name, int(zero_point))
+    offset, scale = ([_shortest(value) for value in values[node.input[1]].ravel()] for node in (subtract, multiply))
+    affine = Affine(offset, scale, zero_point.dtype.name, int(zero_point), _shortest(step[()]))
     return _without(model, front, zero_point.dtype), affine
+
+
+def _shortest(value: np.generic) -> float:
+    """Of the decimals that are read as this float32, the shortest: what a Card keeps, and the adapter applies."""
+    return float(str(value))
 
 
 def _front(model: Any) -> _Front | None:

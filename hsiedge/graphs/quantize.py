@@ -21,6 +21,7 @@ from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.recipes import RECIPES, Recipe
+from hsiedge.graphs.slim import slim
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes import splits
@@ -78,6 +79,10 @@ class Candidate:
 
     graph: Any
     affine: Affine | None = None
+
+    def card(self, card: Card) -> Card:
+        """`card`, telling of the affine and of where it is applied."""
+        return card if self.affine is None else replace(card, input_affine=self.affine, preprocess=_OUTSIDE)
 
 
 @dataclass
@@ -137,7 +142,7 @@ def quantize(
     plan = RECIPES[recipe]
     source = open_float(Path(model), scene, patches, seed, masks)
     if plan.weights == "float16":
-        candidate = Candidate(to_float16(source.graph))
+        candidate = Candidate(slim(to_float16(source.graph)))
         floats: list[str] = []
         snr: dict[str, float] = {}
         judgement = judge(source, candidate)
@@ -148,9 +153,7 @@ def quantize(
     if not judgement.holds(max_drop):
         raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
     card = _card(source, recipe, plan, judgement, floats, snr, patches, seed)
-    if candidate.affine is not None:
-        card = replace(card, input_affine=candidate.affine, preprocess=_OUTSIDE)
-    write_onnx(Path(output), candidate.graph, card)
+    write_onnx(Path(output), candidate.graph, candidate.card(card))
     progress(1.0)
     return card
 
@@ -235,7 +238,8 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ca
 
 def finished(graph: Any) -> Candidate:
     """A QDQ graph as it is deployed: float logits, integer input."""
-    return Candidate(*integer_input(float_output(graph)))
+    made, affine = integer_input(float_output(graph))
+    return Candidate(slim(made), affine)
 
 
 def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:

@@ -32,7 +32,7 @@ def load(path: str | Path, threads: int = 0) -> Model:
 
     session = OrtSession(path, threads)
     text = session.metadata.get(KEY)
-    return Model(path, session, Card.from_json(text, str(path)) if text is not None else None)
+    return Model(path, session, Card.decode(text, str(path)) if text is not None else None)
 
 
 def read_card(path: str | Path) -> Card | None:
@@ -53,7 +53,7 @@ def read_card(path: str | Path) -> Card | None:
         from hsiedge.runtimes.ort import read_metadata
 
         text = read_metadata(path).get(KEY)
-    return Card.from_json(text, str(path)) if text is not None else None
+    return Card.decode(text, str(path)) if text is not None else None
 
 
 def require_card(path: Path) -> Card:

@@ -135,13 +135,13 @@ class Model:
 class InputAffine:
     """The Card's affine, ready to be applied: stored counts to the integers that a graph takes.
 
-    `round((x - offset) * scale) + zero_point`, clipped to the dtype; each step in float32 and rounded half to even, so that
-    every processor gives the same integers.
+    `round((x - offset) * (scale / step)) + zero_point`, clipped to the dtype; each operation in float32, the quotient's one
+    rounding and round's half to even, so that every processor gives the same integers.
     """
 
     def __init__(self, affine: Affine) -> None:
         self._offset = np.asarray(affine.offset, np.float32)[:, None, None]
-        self._scale = np.asarray(affine.scale, np.float32)[:, None, None]
+        self._scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)[:, None, None]
         self._zero_point = np.float32(affine.zero_point)
         self._dtype = np.dtype(affine.dtype)
 

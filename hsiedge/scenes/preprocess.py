@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BandAffine:
-    """`(x - offset) * scale`, band by band; float32 `(bands,)` each. Gives training pixels mean 0 and variance 1."""
+    """`(x - offset) * scale`, band by band; float32 `(bands,)` each. Gives training pixels mean 0 and variance 1, about."""
 
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -22,17 +22,37 @@ class BandAffine:
 
 
 def fit_affine(spectra: NDArray[Any]) -> BandAffine:
-    """Standardizes each band over `spectra` `(n, bands)`. A band that does not vary becomes 0."""
+    """Standardizes each band over `spectra` `(n, bands)`. A band that does not vary becomes 0.
+
+    Offsets and scales are rounded, which a net that is trained with them does not notice and a Card that carries them
+    does: scales to 1 % of the smallest, offsets to 5 % of the smallest deviation or, of whole numbers, to whole numbers.
+    """
     values = spectra.astype(np.float64)
     spread = values.std(0)
-    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-9 * np.maximum(1.0, np.abs(values).max(0)))
-    return BandAffine(values.mean(0).astype(np.float32), scale.astype(np.float32))
+    varies = spread > 1e-9 * np.maximum(1.0, np.abs(values).max(0))
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+    if varies.any():
+        scale = _rounded(scale, scale[varies].min() / 50)
+    finest = spread[varies].min() / 10 if varies.any() else 1.0
+    offset = _rounded(values.mean(0), max(finest, 1.0) if _whole(spectra) else finest)
+    return BandAffine(offset.astype(np.float32), scale.astype(np.float32))
 
 
 def band_percentiles(spectra: NDArray[Any]) -> dict[str, list[float]]:
-    """Percentiles 1, 50 and 99 of each band of `spectra` `(n, bands)`, in stored units."""
+    """Percentiles 1, 50 and 99 of each band of `spectra` `(n, bands)`, in stored units; of whole numbers, rounded to such."""
     values = np.percentile(spectra.astype(np.float64), [1, 50, 99], axis=0)
+    values = np.rint(values) if _whole(spectra) else values
     return {name: [float(f"{value:.6g}") for value in row] for name, row in zip(("1", "50", "99"), values)}
+
+
+def _whole(spectra: NDArray[Any]) -> bool:
+    return spectra.dtype.kind in "iu"
+
+
+def _rounded(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """To the next lower power of ten of `step`: decimals, so that they are as short in text as they are coarse."""
+    places: int = -int(np.floor(np.log10(step)))
+    return np.round(values, places)
 
 
 def principal_axes(standardized: NDArray[np.float32], count: int, power: float) -> NDArray[np.float32]:

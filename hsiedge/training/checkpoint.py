@@ -29,7 +29,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes weights and Card, whole or not at all. Raises OutputError."""
     state = {name: tensor.detach().contiguous() for name, tensor in checkpoint.classifier.state_dict().items()}
-    files.write_bytes(path, save(state, {KEY: checkpoint.card.to_json()}))
+    files.write_bytes(path, save(state, {KEY: checkpoint.card.encode()}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
