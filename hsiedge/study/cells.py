@@ -64,10 +64,11 @@ class Parent:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished cell: its row, and the bytes of its model files by precision."""
+    """A finished cell: its row, the bytes of its model files by precision, and its split's map (`Split.parts`)."""
 
     row: Row
     models: dict[str, bytes]
+    parts: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
         seconds=round(seconds, 2),
         versions=_versions(),
     )
-    return Made(row, models)
+    return Made(row, models, split.parts)
 
 
 def _none(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:

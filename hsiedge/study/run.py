@@ -228,6 +228,7 @@ class _Run:
             return
         for precision, model in found.models.items():
             files.write_bytes(model_path(self._plan.folder, cell, precision), model)
+        self._store.put_parts(found.row.split_digest, found.parts)
         self._store.put(found.row)
         scores = ", ".join(f"{form.precision} OA {form.oa:.2f} %" for form in found.row.forms)
         self._plan.note(

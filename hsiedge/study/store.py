@@ -33,6 +33,8 @@ CREATE TABLE rows (key TEXT PRIMARY KEY, place INTEGER NOT NULL, cell TEXT NOT N
 CREATE TABLE forms (key TEXT NOT NULL REFERENCES rows, place INTEGER NOT NULL, precision TEXT NOT NULL, facts TEXT NOT NULL,
     confusion BLOB NOT NULL, predicted BLOB NOT NULL, timings TEXT NOT NULL, PRIMARY KEY (key, precision)) WITHOUT ROWID;
 CREATE TABLE parents (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL, seconds REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE splits (digest TEXT PRIMARY KEY, height INTEGER NOT NULL, width INTEGER NOT NULL, parts BLOB NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE failures (key TEXT PRIMARY KEY, cell TEXT NOT NULL, reason TEXT NOT NULL, trace TEXT NOT NULL) WITHOUT ROWID;
 """
 _FORM_FACTS = ("bytes", "gzip", "oa", "aa", "kappa", "sha256")
@@ -156,6 +158,20 @@ class Store:
             found = self._run("SELECT sha256, seconds FROM parents WHERE key = ?", key)
             return ParentFacts(*found[0]) if found else None
 
+    def put_parts(self, digest: str, parts: NDArray[np.uint8]) -> None:
+        """Keeps the map of a split (`Split.parts`), once: it tells where on the ground `Form.predicted` lies."""
+        with self._writing():
+            self._run("INSERT OR IGNORE INTO splits VALUES (?, ?, ?, ?)", digest, *parts.shape, _packed(parts, "u1"))
+
+    def parts(self, digest: str) -> NDArray[np.uint8] | None:
+        """The map of a split, uint8 `(height, width)`; None of a split that the store does not know."""
+        with self._reading():
+            found = self._run("SELECT height, width, parts FROM splits WHERE digest = ?", digest)
+            if not found:
+                return None
+            height, width, parts = found[0]
+            return _unpacked(parts, "u1").astype(np.uint8).reshape(height, width)
+
     def put_failure(self, cell: Cell, reason: str, trace: str = "") -> None:
         """Remembers that a cell failed, and why. It is tried again the next time."""
         with self._writing():
@@ -178,7 +194,7 @@ class Store:
         version = self._number("user_version")
         if version > SCHEMA:
             raise StudyError(f"{self.path}: written by a later hsiedge (schema {version}, this one reads {SCHEMA}); update it")
-        if version < SCHEMA or not {"rows", "forms", "parents", "failures"} <= self._tables():
+        if version < SCHEMA or not {"rows", "forms", "parents", "splits", "failures"} <= self._tables():
             raise StudyError(f"{self.path}: is no whole store of a study; move it away, and run the study again")
 
     def _make(self) -> None:

@@ -182,3 +182,16 @@ def test_killed_at_any_moment_each_row_is_whole(tmp_path: Path) -> None:
         assert len(rows) >= before
         before = len(rows)
     assert before > 6
+
+
+def test_where_the_test_pixels_lie(tmp_path: Path) -> None:
+    parts = np.array([[0, 1, 2], [3, 3, 0]], np.uint8)
+    with Store(tmp_path / "study.sqlite") as store:
+        store.put_parts("cd", parts)
+        store.put_parts("cd", parts)  # each cell of a split brings it
+    with Store(tmp_path / "study.sqlite", make=False) as store:
+        found = store.parts("cd")
+        assert found is not None
+        assert found.dtype == np.uint8
+        assert found.tolist() == parts.tolist()
+        assert store.parts("ef") is None
