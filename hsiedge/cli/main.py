@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hsiedge import __version__
-from hsiedge.cli import bench, compression, console, demo, evaluate, export, models, quantize, scenes, study, train
+from hsiedge.cli import bench, compress, compression, console, demo, evaluate, export, models, quantize, report, scenes, study, train
 from hsiedge.errors import HsiedgeError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("train")(train.train_command)
 app.command("prune")(compression.prune_command)
 app.command("distill")(compression.distill_command)
 app.command("qat")(compression.qat_command)
+app.command("compress")(compress.compress_command)
 app.command("export")(export.export_command)
 app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)
@@ -34,6 +35,7 @@ app.command("bench")(bench.bench_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)
 app.command("study")(study.study_command)
+app.command("report")(report.report_command)
 app.command("demo")(demo.demo_command)
 
 

@@ -6,6 +6,7 @@ Rows are read, never made, so the nouns of `hsiedge.study`, the layer above, are
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -38,6 +39,8 @@ _FACTS: dict[str, Callable[[Row], float]] = {
     "macs": lambda row: row.macs_per_pixel,
 }
 _SCORES = ("oa", "aa", "kappa")
+_PLAIN = re.compile(r"[\d,]+ of [\d,]+ (weights are 0|channels removed)$")
+_PRECISIONS = ("float32", "float16")  # then integers
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
@@ -101,6 +104,17 @@ class Entry:
     def simulated(self) -> bool:
         """Whether the weights take fewer values than the 8-bit integers that they are stored in."""
         return "simulated" in self.precision
+
+    @property
+    def integer(self) -> bool:
+        """Whether its weights are integers, of however many bits."""
+        return self.precision.startswith("int")
+
+    @property
+    def told(self) -> list[str]:
+        """What deserves saying of its making, a sentence each: not the counts that are as they were asked for."""
+        said = {text: row.cell.seed for row in self.rows for text in row.told.split("; ") if text and not _PLAIN.match(text)}
+        return [f"{text} (seed {seed})" for text, seed in said.items()]
 
     @property
     def how(self) -> str:
@@ -206,7 +220,7 @@ class Group:
         """The uncompressed net in float; of the net that was studied in full where none is named."""
         wanted = net or self.nets[0]
         found = [entry for entry in self.entries if entry.net == wanted and entry.method == "none"]
-        return next((entry for entry in found if not entry.precision.startswith("int")), found[0] if found else None)
+        return found[0] if found and not found[0].integer else None
 
     def chosen(self, within: float) -> Entry | None:
         """The smallest compressed file that loses at most `within` points of OA to the parent's float net.
@@ -238,6 +252,13 @@ def groups(rows: Sequence[Row]) -> list[Group]:
         return (-weight[scene], scene, SPLITS.index(split) if split in SPLITS else len(SPLITS), *rest)
 
     return [_group(key, found[key]) for key in sorted(found, key=place)]
+
+
+def control_of(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
+    """The control that stands right behind an entry, where it has one."""
+    place = next(place for place, other in enumerate(entries) if other is entry)
+    after = entries[place + 1 : place + 2]
+    return after[0] if after and after[0].control and not entry.control else None
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -330,7 +351,7 @@ def _timing(form: Form, batch: int) -> Timing | None:
 
 
 def _float(row: Row | None) -> Form | None:
-    return next((form for form in row.forms if not form.precision.startswith("int")), None) if row else None
+    return next((form for form in row.forms if form.precision == "float32"), None) if row else None
 
 
 def _recalls(form: Form) -> NDArray[np.float64]:
@@ -365,7 +386,8 @@ def _place(entry: Entry) -> tuple[Any, ...]:
     """Net, method, level (ratios up, bits and sizes of students down), float before integers; a control after its own."""
     methods = list(METHODS)
     method = methods.index(entry.method) if entry.method in methods else len(methods)
-    return (entry.net, method, entry.method, *level_place(entry), entry.variant, entry.precision, entry.control)
+    precision = _PRECISIONS.index(entry.precision) if entry.precision in _PRECISIONS else len(_PRECISIONS)
+    return (entry.net, method, entry.method, *level_place(entry), entry.variant, precision, entry.precision, entry.control)
 
 
 def level_place(entry: Entry) -> tuple[float, str]:

@@ -32,7 +32,7 @@ from hsiedge.report.plots import (
     x_ticks,
     y_ticks,
 )
-from hsiedge.report.study_figures import METHODS, Entry, Group, front, groups, level_place, scene_title
+from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, front, groups, level_place, scene_title
 from hsiedge.report.study_tables import Sheet, sheet, spread_words
 
 if TYPE_CHECKING:
@@ -264,8 +264,8 @@ def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) 
         level = up.at(parent.figures["oa"].mean)
         plot.paths.append(Path(polyline([(plot.left, level), (plot.right, level)]), "none", "level"))
     for series in _series(entries):
-        line = [(across(entry), up.at(entry.figures["oa"].mean)) for entry in series]
-        style = "line" if series[0].precision.startswith("int") else "dashed"
+        line = sorted((across(entry), up.at(entry.figures["oa"].mean)) for entry in series)
+        style = "line" if series[0].integer else "dashed"
         plot.paths.append(Path(polyline(line), "control" if series[0].control else _kind(method), style))
     return plot
 
@@ -291,7 +291,7 @@ def _series(entries: list[Entry]) -> list[list[Entry]]:
     """Entries that one line joins: same net, variant and kind of precision, by level."""
     found: dict[tuple[str, str, bool, bool], list[Entry]] = {}
     for entry in sorted(entries, key=level_place):
-        key = (entry.net, entry.variant, entry.precision.startswith("int"), entry.control)
+        key = (entry.net, entry.variant, entry.integer, entry.control)
         found.setdefault(key, []).append(entry)
     return list(found.values())
 
@@ -300,7 +300,7 @@ def _mark(group: Group, entry: Entry, x: float, y: float, up: Scale, cost: str, 
     spread = entry.figures["oa"]
     std = spread.std or 0.0
     top, bottom = (up.at(min(100, spread.mean + std)), up.at(max(up.low, spread.mean - std))) if std else (None, None)
-    fill = "pale" if entry.simulated else "full" if entry.precision.startswith("int") else "ring"
+    fill = "pale" if entry.simulated else "full" if entry.integer else "ring"
     title = f"{entry.title}: {_scored(group, entry)}, {cost}{', on the Pareto front' if best else ''}"
     return Mark(x, y, _shape(group, entry.net), _kind(entry.method), fill, title, top, bottom, best)
 
@@ -315,8 +315,7 @@ def _control_marks(group: Group, entry: Entry, x: float, up: Scale) -> list[Mark
 
 
 def _control(group: Group, entry: Entry) -> Entry | None:
-    after = group.entries[group.entries.index(entry) + 1 :][:1]
-    return after[0] if after and after[0].control and not entry.control else None
+    return control_of(entry, group.entries)
 
 
 def _accuracy(group: Group, entries: Sequence[Entry]) -> Scale:

@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, groups
+from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -80,7 +80,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
     else:
         told.append("Latencies have not been measured.")
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
-    told += [f"{ABSENT} No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why]
+    told += [f"{ABSENT} No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and group.batches]
     if any(entry.control for entry in entries):
         told.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
@@ -88,6 +88,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
         )
     if any(entry.simulated for entry in entries):
         told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
+    told += [f"{entry.title}: {text}." for entry in entries if not entry.control for text in entry.told]
     if warned := list(dict.fromkeys(text for entry in entries for text in entry.warnings)):
         told.append(f"! Not to be trusted yet: {'; '.join(warned)}.")
     return told
@@ -130,13 +131,14 @@ def csv_text(rows: Sequence[Row]) -> str:
     controls = [f"control_{name}_{part}" for name in _SCORES for part in ("mean", "std")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_CSV, *figures, *controls, "untimed", "warnings", "device"])
+    writer.writerow([*_CSV, *figures, *controls, "untimed", "warnings", "told", "device"])
     for group in found:
         for entry in group.measured():
-            control = _control_of(entry, group)
+            control = control_of(entry, group.entries)
             values = [entry.figures.get(name) for name in names]
             values += [control.figures.get(name) if control else None for name in _SCORES]
-            told = [entry.untimed, "; ".join(entry.warnings), "; ".join(group.devices)]
+            said = dict.fromkeys(row.told for row in entry.rows if row.told)
+            told = [entry.untimed, "; ".join(entry.warnings), " | ".join(said), "; ".join(group.devices)]
             writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *told])
     return out.getvalue()
 
@@ -178,7 +180,7 @@ def _label(entry: Entry) -> list[str]:
 
 def _figure(entry: Entry, name: str) -> str:
     spread = entry.figures.get(name)
-    if spread is None:
+    if spread is None or math.isnan(spread.mean):
         return ABSENT
     if name in _SCORES:
         return spread_words(spread, "{:.2f}")
@@ -210,12 +212,6 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
     return words
 
 
-def _control_of(entry: Entry, group: Group) -> Entry | None:
-    """The control that stands behind an entry."""
-    after = group.entries[group.entries.index(entry) + 1 :][:1]
-    return after[0] if after and after[0].control else None
-
-
 def _parts(values: Sequence[Spread | None]) -> list[str]:
     """Mean and standard deviation of each, digits enough to read the same number back; empty where there is none."""
     found: list[str] = []
@@ -226,27 +222,27 @@ def _parts(values: Sequence[Spread | None]) -> list[str]:
 
 
 def _accuracy_table(group: Group) -> Table:
-    table = _terminal_table("n", "OA %", "AA %", "kappa")
+    table = _terminal_table("n", "OA %", "AA %", "kappa", "bytes")
     for entry in _sections(group.entries, table):
-        scores = (_figure(entry, name) for name in _SCORES)
+        figures = (*(_figure(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
         style = "dim" if entry.control else None
-        table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *scores, style=style)
+        table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *figures, style=style)
     return table
 
 
 def _cost_table(group: Group) -> Table:
     timed = [f"ms{batch}" for batch in group.batches]
     energy = any("energy" in entry.figures for entry in group.entries)
-    heads = ["param.", "non-0", "MACs", "bytes", "gzip", *(f"ms @{batch}" for batch in group.batches)]
+    heads = ["param.", "non-0", "MACs", "gzip", *(f"ms @{batch}" for batch in group.batches)]
     table = _terminal_table(*heads, *["MiB"] * bool(timed), *["mJ"] * energy)
-    figures = ["parameters", "nonzeros", "macs", "bytes", "gzip", *timed, *["memory"] * bool(timed), *["energy"] * energy]
+    figures = ["parameters", "nonzeros", "macs", "gzip", *timed, *["memory"] * bool(timed), *["energy"] * energy]
     for entry in _sections(group.measured(), table):
         table.add_row(_short(entry), _precision(entry), *(_compact(entry, name) for name in figures))
     return table
 
 
 def _terminal_table(*figures: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("net, method", min_width=25, overflow="fold")
     table.add_column("precision", min_width=9)
     for head in figures:
