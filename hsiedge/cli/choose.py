@@ -36,6 +36,15 @@ def checkpoint() -> Path:
     return _told(newest(".safetensors", lambda card: card.kind == "checkpoint"), ".safetensors")
 
 
+def teacher() -> Path:
+    """The newest checkpoint here that is no compressed one, else the shipped one."""
+    small = ("prune", "distill", "qat")
+    fits = newest(
+        ".safetensors", lambda card: card.kind == "checkpoint" and not any(step.step in small for step in card.lineage)
+    )
+    return _told(fits, ".safetensors")
+
+
 def float_model() -> Path:
     """The newest float ONNX here, else the shipped one. Raises ModelError where there is only a checkpoint."""
     return _told(_exported(is_float), ".onnx")

@@ -79,7 +79,8 @@ def prune_command(
 
 def distill_command(
     teacher: Annotated[
-        Path | None, typer.Argument(help="The teacher's checkpoint; left out, the newest here, else the shipped one.")
+        Path | None,
+        typer.Argument(help="The teacher's checkpoint; left out, the newest uncompressed one here, else the shipped one."),
     ] = None,
     student: Annotated[str, typer.Option(help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d or hybridsn.")] = "dscnn",
     widths: Annotated[str | None, typer.Option(help="Its widths, as 20,32,32; left out, the net's own.")] = None,
@@ -111,7 +112,7 @@ def distill_command(
         raise MissingExtraError("distilling", "train") from error
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
     given = options.Given(None, cube, labels, cube_key, labels_key, data_dir)
-    source, loaded, scene, split = _open(teacher, given, train_mask, test_mask)
+    source, loaded, scene, split = _open(teacher or choose.teacher(), given, train_mask, test_mask)
     _check_output(output)
     with console.progress(f"distilling into {student}") as tick:
         made = distill(

@@ -11,7 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from hsiedge import __version__
-from hsiedge.cli import bench, compress, compression, console, demo, evaluate, export, models, quantize, report, scenes, study, train
+from hsiedge.cli import (
+    bench,
+    compress,
+    compression,
+    console,
+    demo,
+    evaluate,
+    export,
+    models,
+    quantize,
+    report,
+    scenes,
+    study,
+    train,
+)
 from hsiedge.errors import HsiedgeError
 
 app = typer.Typer(

@@ -183,15 +183,8 @@ def _card(
         oa_float=judged.oa_float,
         oa_int8=judged.oa,
     )
-    return replace(
-        source.card,
-        created=now(),
-        lineage=lineage,
-        checks=checks,
-        accuracy=[],
-        quantization=quantization,
-        input_affine=candidate.affine,
-    )
+    card = replace(source.card, created=now(), lineage=lineage, checks=checks, accuracy=[], quantization=quantization)
+    return candidate.card(card)
 
 
 def _bytes(folder: Path, candidate: Candidate, card: Card) -> bytes:

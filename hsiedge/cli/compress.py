@@ -1,0 +1,105 @@
+"""`hsiedge compress`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hsiedge.scenes.scene import Scene
+    from hsiedge.scenes.splits import Split
+    from hsiedge.study.compress import Compressed
+    from hsiedge.training.checkpoint import Checkpoint
+
+
+def compress_command(
+    scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
+    max_size: Annotated[str, typer.Option(help="Of the INT8 file as written, Card included: 16KiB, 20kB, 16384.")] = "16KiB",
+    max_drop: Annotated[float, typer.Option(help="Points of OA below the teacher's, on validation pixels.")] = 0.5,
+    min_oa: Annotated[float | None, typer.Option(help="Least OA on validation pixels, percent.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Its checkpoint; left out, that of this scene and split here, else one is trained.")
+    ] = None,
+    cube: options.CubeOption = None,
+    labels: options.LabelsOption = None,
+    cube_key: options.CubeKeyOption = None,
+    labels_key: options.LabelsKeyOption = None,
+    split: Annotated[str, typer.Option(help="random, or blocks: no test pixel near a training pixel.")] = "random",
+    train_fraction: Annotated[float, typer.Option(help="Of each class; half as much again validates, the rest tests.")] = 0.1,
+    guard: Annotated[int, typer.Option(help="blocks: pixels between test and training pixels.")] = 6,
+    train_mask: options.TrainMaskOption = None,
+    test_mask: options.TestMaskOption = None,
+    seed: options.SeedOption = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
+    ] = None,
+    data_dir: options.DataDirOption = None,
+) -> None:
+    """Searches for the INT8 model that loses least within a budget of bytes; judges on validation pixels."""
+    from hsiedge import files
+    from hsiedge.cli.names import stem
+    from hsiedge.errors import CheckError, MissingExtraError
+    from hsiedge.scenes import splits
+
+    try:
+        from hsiedge.study.compress import Budget, compress, parse_size
+    except ImportError as error:
+        raise MissingExtraError("compressing", "train") from error
+    budget = Budget(parse_size(max_size), max_drop, min_oa)
+    files.check_writable(output or Path("model.onnx"))
+    with console.waiting("reading, and drawing the split"):
+        opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
+        masks = options.open_masks(opened, train_mask, test_mask, seed)
+        drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
+    source, loaded = _teacher(teacher, opened, drawn)
+    found = compress(loaded, opened, drawn, budget, console.progress, files.digest(source))
+    console.stdout().print(_table(found))
+    nearest = found.nearest
+    words = f"{' -> '.join(nearest.path)}: {nearest.size:,} bytes, OA {nearest.oa:.2f} % of validation pixels"
+    if not found.met:
+        raise CheckError(
+            f"no file of at most {budget.size:,} bytes with OA {budget.floor(found.teacher):.2f} % or more was found; "
+            f"nearest: {words}; nothing was written"
+        )
+    path = output or Path(f"{stem(nearest.card)}.onnx")
+    files.write_bytes(path, nearest.model)
+    console.say(words)
+    console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
+
+
+def _teacher(given: Path | None, scene: Scene, split: Split) -> tuple[Path, Checkpoint]:
+    """The teacher's file and content; trained and kept where there is none, so that a second run starts from it."""
+    from hsiedge.cli.names import file_stem
+    from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
+    from hsiedge.training.train import train
+
+    path = given or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
+    if given is None and not path.exists():
+        with console.progress("training the teacher, cnn2d") as tick:
+            save_checkpoint(path, train(scene, split, "cnn2d", progress=tick))
+        console.say(f"teacher: trained, {path}")
+    else:
+        console.say(f"teacher: {path}")
+    return path, load_checkpoint(path)
+
+
+def _table(found: Compressed) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=f"teacher: OA {found.teacher:.2f} % of validation pixels", title_justify="left")
+    table.add_column("what was tried")
+    for title in ("bytes", "parameters", "OA %", "loss", ""):
+        table.add_column(title, justify="right")
+    for entry in found.tried:
+        made = entry.checkpoint.card.net
+        mark = "taken" if entry is found.best and found.met else ("" if entry.size <= found.budget.size else "too large")
+        parameters = f"{made.parameters:,}" if made else ""
+        table.add_row(" -> ".join(entry.path), f"{entry.size:,}", parameters, f"{entry.oa:.2f}", f"{entry.loss:.4f}", mark)
+    return table

@@ -1,0 +1,299 @@
+"""Compress: the smallest loss of accuracy that a budget of bytes allows, found on validation pixels.
+
+Three roads lead to a smaller file, and each is walked as far as the budget asks: the teacher with channels cut out, a
+student distilled at the size that fits, and a larger student distilled, then cut. Each ends in the INT8 file that would be
+deployed, whose size is the file's; where rounding costs the best of them accuracy, quantization-aware training is tried on
+it. Test pixels are never looked at.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsiedge import files
+from hsiedge.card import Card
+from hsiedge.compression.distill import distill
+from hsiedge.compression.prune import prune_structured
+from hsiedge.compression.qat import qat
+from hsiedge.errors import OptionError
+from hsiedge.graphs.export import export
+from hsiedge.graphs.quantize import CALIBRATION_PATCHES, quantize
+from hsiedge.progress import Progress
+from hsiedge.runtimes import load
+from hsiedge.scenes.patches import batches
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import VALIDATION, Split
+from hsiedge.training.checkpoint import Checkpoint, save_checkpoint
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.train import train
+
+Watch = Callable[[str], AbstractContextManager[Progress]]
+"""Shows a stage's progress to the user, by its title."""
+
+STUDENT = "dscnn"
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (64, 128, 128, 128),
+    (48, 96, 96, 96),
+    (40, 72, 72, 72),
+    (32, 56, 56, 56),
+    (28, 44, 44, 44),
+    (24, 36, 36, 36),
+    (20, 32, 32, 32),
+    (18, 28, 28, 28),
+    (16, 24, 24, 24),
+    (12, 20, 20, 20),
+    (10, 16, 16, 16),
+    (8, 12, 12, 12),
+    (4, 8, 8, 8),
+)
+"""Widths of students, from large to small."""
+RATIOS = tuple(share / 16 for share in range(1, 16))
+"""Shares of channels to cut, from few to many."""
+STUDYING = FitSettings(epochs=120)
+MENDING = FitSettings(epochs=30, rate=1e-3)
+_LARGER = 2  # sizes of SHAPES: what a student that will be cut is larger by
+_MARGIN = 200  # bytes: a Card tells of more steps than that of a net that was only trained
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way that was tried, and the INT8 file at its end.
+
+    Attributes:
+        path: what was done, in order.
+        model: the file's content, its Card inside.
+        card: of the model.
+        oa: on validation pixels, percent; `loss` the mean cross entropy there, which tells more than so few hits do.
+    """
+
+    path: tuple[str, ...]
+    checkpoint: Checkpoint
+    model: bytes
+    card: Card
+    oa: float
+    loss: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.model)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the file may take and lose.
+
+    Attributes:
+        size: bytes.
+        drop: points of OA below the teacher's, on validation pixels.
+        oa: least OA on validation pixels, percent; None for none.
+    """
+
+    size: int
+    drop: float = 0.5
+    oa: float | None = None
+
+    def floor(self, teacher: float) -> float:
+        """The least OA that will do, percent."""
+        return max(teacher - self.drop, self.oa if self.oa is not None else 0.0)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a search came to.
+
+    Attributes:
+        teacher: OA of the float teacher on validation pixels, percent.
+        tried: in order.
+        best: of what fits the size, the one with the highest OA, then the lowest loss; None where nothing fits.
+    """
+
+    teacher: float
+    budget: Budget
+    tried: tuple[Tried, ...]
+    best: Tried | None
+
+    @property
+    def met(self) -> bool:
+        """Whether `best` holds in every respect."""
+        return self.best is not None and round(self.best.oa, 6) >= round(self.budget.floor(self.teacher), 6)
+
+    @property
+    def nearest(self) -> Tried:
+        """`best`, or else the smallest file that was made."""
+        return self.best or min(self.tried, key=lambda entry: entry.size)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "16KiB", "20kB", "1MiB" or "16384". Raises OptionError."""
+    units = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
+    number = text.strip().rstrip("BKMik").strip()
+    unit = text.strip()[len(number) :].strip()
+    if unit not in units or not number.replace(".", "", 1).isdigit() or float(number) * units[unit] < 1:
+        raise OptionError(f"--max-size {text}: not a size; write it as 16KiB, 20kB or 16384")
+    return int(float(number) * units[unit])
+
+
+def compress(
+    teacher: Checkpoint, scene: Scene, split: Split, budget: Budget, watch: Watch, parent: str | None = None
+) -> Compressed:
+    """Searches for the best INT8 file within a budget.
+
+    Args:
+        teacher: trained on `split` of `scene`.
+        parent: sha256 of the teacher's file, for the lineage.
+
+    Raises:
+        OptionError: a budget that makes no sense.
+        ModelError: the teacher is of another scene or split.
+        CheckError: a step failed its own verification.
+    """
+    if budget.size < 1 or budget.drop < 0:
+        raise OptionError(f"a budget of {budget.size} bytes and {budget.drop:g} points: at least 1, and 0 or more")
+    return _Search(teacher, scene, split, budget, watch, parent).run()
+
+
+class _Search:
+    """The roads, and what has been tried on them."""
+
+    def __init__(
+        self, teacher: Checkpoint, scene: Scene, split: Split, budget: Budget, watch: Watch, parent: str | None
+    ) -> None:
+        self._teacher, self._scene, self._split = teacher, scene, split
+        self._budget, self._watch, self._parent = budget, watch, parent
+        self._masks = split if split.kind == "masks" else None
+        self._tried: list[Tried] = []
+        self._sizes: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def run(self) -> Compressed:
+        self._finish((), self._teacher)
+        if not self._found().met:
+            self._cut_teacher()
+            self._student()
+            self._cut_student()
+            self._aware()
+        return self._found()
+
+    def _found(self) -> Compressed:
+        fits = [entry for entry in self._tried if entry.size <= self._budget.size]
+        best = max(fits, key=lambda entry: (entry.oa, -entry.loss), default=None)
+        return Compressed(_validation(self._teacher.card), self._budget, tuple(self._tried), best)
+
+    def _cut_teacher(self) -> None:
+        """The teacher, with as few channels cut as the budget allows."""
+        ratio = self._least_ratio(self._teacher)
+        if ratio is not None:
+            self._cut((), self._teacher, ratio, self._parent)
+
+    def _student(self) -> None:
+        """The largest student that fits."""
+        shape = next((shape for shape in SHAPES if self._expected(STUDENT, shape) <= self._budget.size), None)
+        if shape is not None:
+            self._distilled(shape)
+
+    def _cut_student(self) -> None:
+        """A student some sizes too large, then cut: its best channels, rather than all of fewer."""
+        places = [place for place, shape in enumerate(SHAPES) if self._expected(STUDENT, shape) <= self._budget.size]
+        if not places or places[0] == 0:
+            return
+        shape = SHAPES[max(0, places[0] - _LARGER)]
+        student = self._distilled(shape)
+        ratio = self._least_ratio(student.checkpoint)
+        if ratio is not None:
+            self._cut(student.path[:-1], student.checkpoint, ratio, None)
+
+    def _aware(self) -> None:
+        """Quantization-aware training of the best so far."""
+        best = self._found().best
+        if best is None or not best.path[:-1]:
+            return
+        with self._watch("quantization-aware training of the best") as tick:
+            made = qat(best.checkpoint, self._scene, self._split, progress=tick)
+        self._add((*best.path[:-1], "qat"), best.checkpoint, made.model)
+
+    def _distilled(self, shape: tuple[int, ...]) -> Tried:
+        words = ",".join(map(str, shape))
+        with self._watch(f"distilling into {STUDENT} {words}") as tick:
+            student = distill(
+                self._teacher,
+                self._scene,
+                self._split,
+                STUDENT,
+                settings=STUDYING,
+                parent=self._parent,
+                progress=tick,
+                widths=list(shape),
+            )
+        return self._finish((f"distil {STUDENT} {words}",), student)
+
+    def _cut(self, path: tuple[str, ...], checkpoint: Checkpoint, ratio: float, parent: str | None) -> None:
+        with self._watch(f"cutting {ratio:g} of the channels") as tick:
+            made = prune_structured(
+                checkpoint, self._scene, self._split, ratio, "taylor", settings=MENDING, parent=parent, progress=tick
+            )
+        self._finish((*path, f"prune {ratio:g}"), made)
+
+    def _finish(self, path: tuple[str, ...], checkpoint: Checkpoint) -> Tried:
+        """Exports and quantizes, and counts validation pixels."""
+        with self._watch(" then ".join([*path, "quantizing"])), tempfile.TemporaryDirectory() as name:
+            return self._add((*path, "quantize"), checkpoint, self._deployed(checkpoint, Path(name)))
+
+    def _add(self, path: tuple[str, ...], checkpoint: Checkpoint, model: bytes) -> Tried:
+        card, oa, loss = self._judge(model)
+        self._tried.append(Tried(path, checkpoint, model, card, oa, loss))
+        return self._tried[-1]
+
+    def _deployed(self, checkpoint: Checkpoint, folder: Path, patches: int = CALIBRATION_PATCHES) -> bytes:
+        file = folder / "checkpoint.safetensors"
+        save_checkpoint(file, checkpoint)
+        export(checkpoint, self._scene, folder / "float.onnx", files.digest(file))
+        quantize(folder / "float.onnx", self._scene, folder / "int8.onnx", patches=patches, max_drop=100, masks=self._masks)
+        return (folder / "int8.onnx").read_bytes()
+
+    def _judge(self, model: bytes) -> tuple[Card, float, float]:
+        """Its Card, and on validation pixels OA in percent and mean cross entropy."""
+        with tempfile.TemporaryDirectory() as name:
+            file = Path(name) / "model.onnx"
+            file.write_bytes(model)
+            opened = load(file)
+            pixels = self._split.pixels(VALIDATION)
+            pieces = [opened.logits(patches) for _, patches in batches(self._scene.cube, pixels, opened.known.patch)]
+        logits = np.concatenate(pieces).astype(np.float64)
+        ids = [entry.id for entry in opened.known.classes]
+        truth = np.searchsorted(ids, self._scene.labelled().ravel()[pixels])
+        logits -= logits.max(1, keepdims=True)
+        chances = logits[np.arange(len(truth)), truth] - np.log(np.exp(logits).sum(1))
+        return opened.known, 100 * float((logits.argmax(1) == truth).mean()), -float(chances.mean())
+
+    def _least_ratio(self, checkpoint: Checkpoint) -> float | None:
+        """The smallest share of channels to cut that is expected to fit; None where no share does."""
+        made = checkpoint.card.net
+        assert made is not None
+        for ratio in RATIOS:
+            widths = tuple(max(1, width - int(width * ratio)) for width in checkpoint.classifier.net.widths)
+            if self._expected(made.name, widths, made.options) <= self._budget.size:
+                return ratio
+        return None
+
+    def _expected(self, net: str, widths: tuple[int, ...], options: Mapping[str, Any] | None = None) -> int:
+        """Bytes of the file that a net of such widths will end in: of one that is hardly trained, and a margin."""
+        key = (net, widths)
+        if key not in self._sizes:
+            shape = {**(options or {}), "widths": list(widths)}
+            patch = self._teacher.card.patch
+            with tempfile.TemporaryDirectory() as name:
+                hardly = train(self._scene, self._split, net, patch, FitSettings(epochs=1), **shape)
+                self._sizes[key] = len(self._deployed(hardly, Path(name), 64)) + _MARGIN
+        return self._sizes[key]
+
+
+def _validation(card: Card) -> float:
+    """OA of a checkpoint on validation pixels, percent."""
+    return next(entry.oa for entry in card.accuracy if entry.part == "validation")
