@@ -113,8 +113,11 @@ class Entry:
     @property
     def told(self) -> list[str]:
         """What deserves saying of its making, a sentence each: not the counts that are as they were asked for."""
-        said = {text: row.cell.seed for row in self.rows for text in row.told.split("; ") if text and not _PLAIN.match(text)}
-        return [f"{text} (seed {seed})" for text, seed in said.items()]
+        said: dict[str, list[str]] = defaultdict(list)
+        for row in self.rows:
+            for text in row.told.split("; "):
+                said[text].append(str(row.cell.seed))
+        return [f"{text} (seed {', '.join(seeds)})" for text, seeds in said.items() if text and not _PLAIN.match(text)]
 
     @property
     def how(self) -> str:

@@ -88,7 +88,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
         )
     if any(entry.simulated for entry in entries):
         told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
-    told += [f"{entry.title}: {text}." for entry in entries if not entry.control for text in entry.told]
+    told += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.told)
     if warned := list(dict.fromkeys(text for entry in entries for text in entry.warnings)):
         told.append(f"! Not to be trusted yet: {'; '.join(warned)}.")
     return told
@@ -322,8 +322,7 @@ def _latex_table(table: Sheet) -> str:
             r"\centering",
             rf"\caption{{{tex(table.title)}.}}",
             rf"\label{{tab:{table.name}}}",
-            r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{{columns}}}",
+            rf"\resizebox{{\textwidth}}{{!}}{{\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             " & ".join(map(tex, table.head)) + r" \\",
             r"\midrule",

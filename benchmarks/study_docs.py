@@ -1,0 +1,280 @@
+"""Writes the study's figures into README.md and docs/study.md, from the stored results: every one between its markers.
+
+    python benchmarks/study_docs.py
+
+A test fails when the documents say otherwise. A marker asks for a figure, and what it came to stands behind it:
+
+    loses <!-- study: drop scene=indian_pines split=random net=cnn2d method=none precision=int8 -->0.07<!-- end --> points
+
+What markers have in common is said once, and holds from there on, until the next one of its kind:
+
+    <!-- study-for: scene=indian_pines split=random net=cnn2d -->
+
+The first words name the figure, then KEY=VALUE choose among the study's entries (hsiedge.report.study_figures):
+
+    oa aa kappa drop              percent, points below the float net, mean over seeds; "oa+-" with ± standard deviation
+    bytes gzip kb gzip_kb         the file; parameters nonzeros macs (thousands: parameters_k, macs_k, or macs_m)
+    ms1 ms256 memory energy       latencies of the batches measured, MiB, mJ a pixel
+    smaller faster1 faster256     how many times, against the float net
+    gain                          of QAT: points of OA above its control
+    n level net precision         of the entry itself
+    cells scenes nets seeds test train validation device
+                                  of all that was chosen
+
+    max, min FIGURE               of all that was chosen, rather than of the one entry
+    count                         how many entries were chosen
+    best, worst FIGURE of=FIGURE  the figure of the entry that is highest, lowest in another
+    table [COLUMNS...]            a Markdown table of what was chosen, with its notes; the columns by their figures' names
+
+Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant, control=yes, simulated=no,
+and drop<=0.5, oa>=98 and the like for any figure. Several values stand with bars between them: method=none|distill.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hsiedge import files
+from hsiedge.report.study_figures import Entry, Group, control_of, groups
+from hsiedge.report.study_tables import Sheet, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.study.rows import Row
+from hsiedge.study.store import Store
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "study.md")
+
+_MARKER = re.compile(r"<!-- study: (?P<asked>.*?) -->(?P<said>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL)
+_CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S+)$")
+_DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1}
+_HEADS = {"oa": "OA %", "aa": "AA %", "nonzeros": "non-zeros", "macs": "MACs a pixel", "bytes": "file bytes"}
+_HEADS |= {"gzip": "gzip bytes", "memory": "peak MiB", "energy": "mJ a pixel"}
+_UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)}
+_UNITS |= {
+    f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
+}
+
+
+class MarkerError(Exception):
+    """A marker that asks for what is not there, or for more than one figure."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Entries, each with the group that it stands in."""
+
+    entries: list[tuple[Group, Entry]]
+
+    @property
+    def one(self) -> tuple[Group, Entry]:
+        """The only one. Raises MarkerError."""
+        if len(self.entries) != 1:
+            found = "; ".join(f"{group.title}: {entry.title}" for group, entry in self.entries[:6])
+            raise MarkerError(f"{len(self.entries)} entries are chosen where one is needed: {found or 'none'}")
+        return self.entries[0]
+
+    @property
+    def rows(self) -> list[Row]:
+        return list({row.cell.key: row for _, entry in self.entries for row in entry.rows}.values())
+
+
+def stored_rows(folder: Path = RESULTS) -> list[Row]:
+    """The rows of all stores among the stored results."""
+    rows: list[Row] = []
+    for path in sorted(folder.glob("*.sqlite")):
+        with Store(path, make=False) as store:
+            rows += store.rows()
+    return rows
+
+
+def fill(text: str, rows: Sequence[Row]) -> str:
+    """The text with every figure as the rows have it.
+
+    Raises:
+        MarkerError: a marker asks for what is not there; the message has the marker.
+    """
+    entries = [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries]
+    common: list[str] = []
+
+    def answer(found: re.Match[str]) -> str:
+        if found["common"] is not None:
+            common[:] = found["common"].split()
+            return found[0]
+        try:
+            said = _answer(found["asked"].split(), common, entries)
+        except (MarkerError, KeyError) as error:
+            raise MarkerError(f"<!-- study: {found['asked']} -->: {error}") from error
+        block = f"\n{said}\n" if "\n" in said else said
+        return f"<!-- study: {found['asked']} -->{block}<!-- end -->"
+
+    return _MARKER.sub(answer, text)
+
+
+def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Group, Entry]]) -> str:
+    conditions = [word for word in words if _CONDITION.match(word) and not word.startswith("of=")]
+    own = {_named(word) for word in conditions}
+    choice = _chosen([*(word for word in common if _named(word) not in own), *conditions], entries)
+    asked = [word for word in words if word not in conditions]
+    if asked[0] == "table":
+        return _table(choice, asked[1:])
+    if asked[0] in _OF_ALL:
+        return _OF_ALL[asked[0]](choice)
+    if asked[0] in ("max", "min"):
+        values = [value for group, entry in choice.entries if (value := _value(group, entry, asked[1])) is not None]
+        if not values:
+            raise MarkerError(f"nothing that was chosen has {asked[1]}")
+        return _form(asked[1], max(values) if asked[0] == "max" else min(values))
+    if asked[0] in ("best", "worst"):
+        choice, asked = _extreme(choice, asked), [asked[1]]
+    return _of_one(*choice.one, asked[0])
+
+
+def _named(word: str) -> str:
+    found = _CONDITION.match(word)
+    if found is None:
+        raise MarkerError(f"{word} is no KEY=VALUE")
+    return found["name"]
+
+
+def _chosen(conditions: Sequence[str], entries: list[tuple[Group, Entry]]) -> Choice:
+    """The entries that fulfil all conditions; controls only where they are asked for."""
+    if not any(word.startswith("control=") for word in conditions):
+        conditions = [*conditions, "control=no"]
+    return Choice([pair for pair in entries if all(_fits(*pair, word) for word in conditions)])
+
+
+def _fits(group: Group, entry: Entry, word: str) -> bool:
+    found = _CONDITION.match(word)
+    assert found is not None
+    name, sign, value = found["name"], found["sign"], found["value"]
+    if sign != "=":
+        figure = _value(group, entry, name)
+        return figure is not None and (figure <= float(value) if sign == "<=" else figure >= float(value))
+    traits = {
+        "scene": group.scene,
+        "split": group.split,
+        "net": entry.net,
+        "method": entry.method,
+        "level": entry.level,
+        "variant": entry.variant,
+        "precision": entry.precision.partition(" ")[0],
+        "control": "yes" if entry.control else "no",
+        "simulated": "yes" if entry.simulated else "no",
+    }
+    if name not in traits:
+        raise MarkerError(f"{name} is none of {', '.join(traits)}")
+    return traits[name] in value.split("|")
+
+
+def _value(group: Group, entry: Entry, name: str) -> float | None:
+    """A figure's mean over seeds; None where the entry has none."""
+    if name == "gain":
+        control = control_of(entry, group.entries)
+        return entry.figures["oa"].mean - control.figures["oa"].mean if control else None
+    figure, unit = _UNITS.get(name, (name, 1.0))
+    return entry.figures[figure].mean / unit if figure in entry.figures else None
+
+
+def _of_one(group: Group, entry: Entry, name: str) -> str:
+    if name in ("n", "level", "net", "precision", "method"):
+        return str(len(entry.rows)) if name == "n" else str(getattr(entry, name))
+    if name.endswith("+-"):
+        return spread_words(entry.figures[name[:-2]], f"{{:.{_DIGITS.get(name[:-2], 3)}f}}")
+    value = _value(group, entry, name)
+    if value is None:
+        raise MarkerError(f"{entry.title} has no {name}")
+    return _form(name, value)
+
+
+def _form(name: str, value: float) -> str:
+    """A figure with as many digits as it is worth; counts and bytes whole."""
+    if name in _DIGITS:
+        return f"{value:.{_DIGITS[name]}f}"
+    if name in ("bytes", "gzip", "parameters", "nonzeros", "macs"):
+        return f"{value:,.0f}"
+    if not value:
+        return "0"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"  # three digits that count
+
+
+def _extreme(choice: Choice, asked: Sequence[str]) -> Choice:
+    """The one entry that is highest or lowest in the figure behind of=."""
+    by = next((word.removeprefix("of=") for word in asked if word.startswith("of=")), asked[1])
+    able = [(value, pair) for pair in choice.entries if (value := _value(*pair, by)) is not None]
+    if not able:
+        raise MarkerError(f"nothing that was chosen has {by}")
+    pick = max if asked[0] == "best" else min
+    return Choice([pick(able, key=lambda found: found[0])[1]])
+
+
+def _table(choice: Choice, columns: Sequence[str]) -> str:
+    """A Markdown table for each scene and split, with its notes; of QAT the controls come along."""
+    tables = []
+    for group in {id(group): group for group, _ in choice.entries}.values():
+        kept = [entry for other, entry in choice.entries if other is group]
+        beside = [(entry, control_of(entry, group.entries)) for entry in kept]
+        shown = sheet(group, [entry for pair in beside for entry in pair if entry is not None])
+        tables.append(f"**{shown.title}**\n\n{markdown_table(_narrow(shown, columns))}\n\n{markdown_notes(shown)}")
+    if not tables:
+        raise MarkerError("nothing is chosen")
+    return "\n" + "\n\n".join(tables) + "\n"
+
+
+def _narrow(table: Sheet, columns: Sequence[str]) -> Sheet:
+    """Only the columns that are asked for, behind those that name the entry; all where none is."""
+    heads = [_HEADS.get(name, f"ms, batch {name[2:]}" if name.startswith("ms") else name) for name in columns]
+    if unknown := [head for head in heads if head not in table.head]:
+        raise MarkerError(f"no columns {', '.join(unknown)}; there are {', '.join(table.head)}")
+    places = [*range(5), *(table.head.index(head) for head in heads)] if heads else list(range(len(table.head)))
+    return replace(
+        table, head=[table.head[place] for place in places], cells=[[row[place] for place in places] for row in table.cells]
+    )
+
+
+def _counts(name: str) -> Callable[[Choice], str]:
+    """A count of pixels of all that was chosen, "low to high" where it differs."""
+
+    def words(choice: Choice) -> str:
+        found = sorted({getattr(row, name) for row in choice.rows})
+        return f"{found[0]:,}" + (f" to {found[-1]:,}" if len(found) > 1 else "") if found else "0"
+
+    return words
+
+
+_OF_ALL: dict[str, Callable[[Choice], str]] = {
+    "count": lambda choice: str(len(choice.entries)),
+    "cells": lambda choice: str(len(choice.rows)),
+    "hours": lambda choice: _form("hours", sum(row.seconds for row in choice.rows) / 3600),
+    "scenes": lambda choice: ", ".join(dict.fromkeys(group.scene for group, _ in choice.entries)),
+    "nets": lambda choice: ", ".join(sorted({row.cell.net for row in choice.rows})),
+    "seeds": lambda choice: ", ".join(map(str, sorted({row.cell.seed for row in choice.rows}))),
+    "device": lambda choice: " and ".join(sorted({row.device for row in choice.rows if row.device})),
+    "train": _counts("train"),
+    "validation": _counts("validation"),
+    "test": _counts("test"),
+}
+
+
+def main() -> None:
+    """Writes what the documents should say, and names those that changed."""
+    rows = stored_rows()
+    for path in DOCUMENTS:
+        if not path.is_file():
+            continue
+        before = path.read_text()
+        try:
+            after = fill(before, rows)
+        except MarkerError as error:
+            sys.exit(f"{path.name}: {error}")
+        if after != before:
+            files.write_bytes(path, after.encode())
+        print(f"{path.name}: {'written' if after != before else 'is as the results have it'}")
+
+
+if __name__ == "__main__":
+    main()
