@@ -124,13 +124,15 @@ def _shortened(value: Any, bits: list[str]) -> Any:
 
 
 def _coded(values: list[float]) -> tuple[list[int], str] | None:
-    """([exponent, k, count, first], bits) of a list; None where that would be no shorter."""
+    """([exponent, k, count, first], bits) of a list; None where that would be no shorter, or would not come back the same."""
     decimals = [Decimal(json.dumps(value)).normalize().as_tuple() for value in values]
     exponents = [int(entry.exponent) for entry in decimals if any(entry.digits)] or [0]
     exponent = min(exponents)
     if max(exponents) - exponent > _WIDEST or abs(exponent) > _WIDEST:
         return None
     units = [int(Decimal(json.dumps(value)).scaleb(-exponent)) for value in values]
+    if json.dumps([_number(entry, exponent) for entry in units]) != json.dumps(values):  # 1.0, which would be 1
+        return None
     steps = [2 * step if step >= 0 else -2 * step - 1 for step in (b - a for a, b in pairwise(units))]
     k = min(range(64), key=lambda k: sum(step >> k for step in steps) + k * len(steps))
     if sum(step >> k for step in steps) + (k + 1) * len(steps) > 4 * len(json.dumps(values)):  # half of the digits' bytes

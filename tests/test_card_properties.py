@@ -36,6 +36,7 @@ def read(text: str) -> None:
     with contextlib.suppress(CardError):
         card = Card.from_json(text, "here")
         assert Card.from_json(card.to_json(), "here").classes == card.classes
+        assert Card.decode(card.encode(), "here").to_json() == card.to_json()
 
 
 @settings(max_examples=400)

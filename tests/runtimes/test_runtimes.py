@@ -65,7 +65,11 @@ class TestModel:
         affine = model.known.input_affine
         assert affine is not None
         patches = extract(tiny_scene.cube, pixels, 3)
-        counts = (patches.astype(float) - np.array(affine.offset)[:, None, None]) * np.array(affine.scale)[:, None, None]
+        counts = (
+            (patches.astype(float) - np.array(affine.offset)[:, None, None])
+            * np.array(affine.scale)[:, None, None]
+            / affine.step
+        )
         expected = model.session.run([np.clip(np.rint(counts), 0, 255).astype(np.uint8)])
         np.testing.assert_allclose(model.logits(patches), expected, atol=0.01)  # halves: float32 there, float64 here
         assert len(np.unique(float_model.predict(tiny_scene, pixels))) > 1
@@ -131,6 +135,12 @@ def test_the_input_affine_scales_rounds_and_clips(dtype: str) -> None:
     assert made[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
     shifted = InputAffine(Affine([100.0], [0.1], dtype, 7))(counts)
     assert shifted[:, 0, 0, 0].tolist() == [max(-3, np.iinfo(dtype).min), 7, 7, 7, 8, 9, min(597, np.iinfo(dtype).max)]
+
+
+def test_the_input_affine_counts_in_its_steps() -> None:
+    counts = np.array([100, 104, 106, 115], np.uint16).reshape(4, 1, 1, 1)
+    made = InputAffine(Affine([100.0], [0.02], "uint8", 0, 0.2))(counts)
+    assert made.ravel().tolist() == [0, 0, 1, 2]  # a step is ten counts
 
 
 class TestCards:
