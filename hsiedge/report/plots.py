@@ -43,6 +43,7 @@ class Scale:
     def at(self, value: float) -> float:
         """The pixel of a value."""
         low, high = self._bent(self.low), self._bent(self.high)
+        value = min(value, 100 - self.gap) if self.kind == "stretched" else value
         share = (self._bent(value) - low) / (high - low) if high > low else 0.5
         return round(self.start + share * (self.stop - self.start), 1)
 
@@ -50,7 +51,7 @@ class Scale:
         """Round values within the scale, at least `apart` pixels from each other, the roundest first."""
         kept: list[float] = []
         for value in self._candidates():
-            inside = self.low <= value <= self.high
+            inside = min(self.start, self.stop) <= self.at(value) <= max(self.start, self.stop)
             if inside and all(abs(self.at(value) - self.at(other)) >= apart for other in kept):
                 kept.append(value)
         return sorted(kept)
@@ -58,12 +59,16 @@ class Scale:
     def _bent(self, value: float) -> float:
         if self.kind == "log":
             return math.log10(value)
-        return -math.log10(max(self.gap, 100 - value)) if self.kind == "stretched" else value
+        return -math.log10(100 - value) if self.kind == "stretched" else value
 
     def _candidates(self) -> list[float]:
         if self.kind == "stretched":
             first = [100.0, 99.0, 90.0, 50.0, 99.9, 95.0, 98.0, 99.5, 0.0, 80.0, 70.0, 60.0, 97.0, 99.8]
-            rest = [float(value) for value in range(101)] + [98.5, 99.2, 99.6, 99.7] + [97 + step / 10 for step in range(30)]
+            rest = (
+                [float(value) for value in range(101)]
+                + [98.5, 99.2, 99.6, 99.7, 99.95, 99.98, 99.99]
+                + [97 + step / 10 for step in range(30)]
+            )
             return first + rest
         if self.kind == "log":
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -153,7 +158,7 @@ def accuracy_scale(values: Sequence[float], pixels: int) -> Scale:
     gap = 50 / max(1, pixels)
     missing = [max(gap, 100 - value) for value in values]
     low, high = max(missing) * 1.12, min(missing) / 1.12
-    return Scale("stretched", max(0.0, 100 - low), 100 - high, HEIGHT - _BOTTOM, _TOP, min(gap, high))
+    return Scale("stretched", max(0.0, 100 - low), 100 - high, HEIGHT - _BOTTOM, _TOP, gap)
 
 
 def y_ticks(scale: Scale) -> list[Tick]:
