@@ -21,8 +21,9 @@ SMALL = {
     "cnn2d": {"widths": (24, 24, 24)},
     "cnn3d": {"widths": (4, 8)},
     "hybridsn": {"components": 14, "widths": (4, 4, 8, 16, 32, 16)},
+    "dscnn": {"widths": (20, 32, 32, 32)},
 }
-PATCH = {"cnn1d": 1, "cnn2d": 7, "cnn3d": 5, "hybridsn": 9}
+PATCH = {"cnn1d": 1, "cnn2d": 7, "cnn3d": 5, "hybridsn": 9, "dscnn": 13}
 _FOLDER = tempfile.TemporaryDirectory(prefix="hsiedge-tests-")
 
 
