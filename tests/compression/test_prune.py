@@ -1,0 +1,113 @@
+"""Pruning, on small nets trained on real pixels."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from hsiedge.compression import channels
+from hsiedge.compression.prune import count_zeros, prune_magnitude, prune_structured
+from hsiedge.errors import CheckError, ModelError, OptionError
+from hsiedge.scenes.patches import extract
+from hsiedge.scenes.splits import draw
+from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
+from hsiedge.training.classifier import predict_logits
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.tune import lesson_for
+from tests import workstation
+
+BRIEF = FitSettings(epochs=1, rate=1e-3)
+
+
+@pytest.mark.parametrize("net", ["cnn1d", "cnn2d", "cnn3d", "hybridsn"])
+def test_half_the_channels_go_and_the_checkpoint_reopens(net, tmp_path) -> None:
+    scene, whole = workstation.scene(), workstation.checkpoint(net)
+    small = prune_structured(whole, scene, workstation.split(), 0.5, settings=BRIEF, parent="f00")
+    before, after = whole.classifier.net.widths, small.classifier.net.widths
+    assert [now <= had // 2 + 1 for now, had in zip(after, before)] == [True] * len(before)
+    assert small.card.net.parameters < 0.6 * whole.card.net.parameters
+    limit = 0.8 if net == "hybridsn" else 0.6  # its 1x1 convolution, whose channels are the depth of what follows, stays whole
+    assert small.card.net.macs_per_pixel < limit * whole.card.net.macs_per_pixel
+    step = small.card.lineage[-1]
+    assert (step.step, step.parent, step.options["removed"]) == ("prune", "f00", sum(before) - sum(after))
+    save_checkpoint(tmp_path / "small.safetensors", small)
+    again = load_checkpoint(tmp_path / "small.safetensors")
+    patches = extract(scene.cube, np.array([1000, 2000, 3000]), whole.card.patch)
+    torch.testing.assert_close(predict_logits(again.classifier, patches), predict_logits(small.classifier, patches))
+
+
+@pytest.mark.parametrize("criterion", ["l1", "l2", "taylor", "batchnorm"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_criteria_choose_channels(criterion, scope) -> None:
+    checkpoint = workstation.checkpoint("cnn2d")
+    lesson = lesson_for(checkpoint, workstation.scene(), workstation.split())
+    patches = lesson.image(checkpoint.card.patch).patches(torch.from_numpy(lesson.pixels[:200]))
+    targets = torch.from_numpy(lesson.targets[:200])
+    cut = channels.cut(checkpoint.classifier.net, patches, targets, 0.5, criterion, scope)
+    assert cut.before == 72
+    assert 34 <= cut.after <= 38
+    assert scope == "global" or set(cut.net.widths) == {12}
+
+
+def test_l1_takes_the_channels_with_the_smallest_weights() -> None:
+    checkpoint = workstation.checkpoint("cnn2d")
+    net = copy.deepcopy(checkpoint.classifier.net)
+    with torch.no_grad():  # of the last feature map, the even channels are made to matter
+        net.spatial[-1].weight[::2] *= 100
+        net.classifier.weight[:, ::2] *= 100
+        net.spatial_norm[-1].weight[::2] *= 100
+    patches = torch.randn(8, 200, 7, 7, generator=torch.Generator().manual_seed(0))
+    cut = channels.cut(net, patches, torch.zeros(8, dtype=torch.int64), 0.5, "l1", "layer")
+    torch.testing.assert_close(cut.net.classifier.weight, net.classifier.weight[:, ::2])
+
+
+def test_a_cut_that_changes_the_function_is_refused(monkeypatch) -> None:
+    checkpoint = workstation.checkpoint("cnn2d")
+    monkeypatch.setattr(channels, "_set_to_zero", lambda layer, places: None)  # the twin keeps what was cut
+    patches = torch.randn(8, 200, 7, 7, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(CheckError, match="not the net with those channels set to 0"):
+        channels.cut(checkpoint.classifier.net, patches, torch.zeros(8, dtype=torch.int64), 0.5, "l1", "layer")
+
+
+@pytest.mark.parametrize("net", ["cnn1d", "cnn3d", "hybridsn"])
+def test_batchnorm_where_there_is_none(net) -> None:
+    with pytest.raises(OptionError, match="no BatchNorm"):
+        prune_structured(workstation.checkpoint(net), workstation.scene(), workstation.split(), 0.5, "batchnorm")
+
+
+@pytest.mark.parametrize(("net", "scope"), [("cnn2d", "global"), ("cnn3d", "layer")])
+def test_single_weights_stay_zero_through_fine_tuning(net, scope) -> None:
+    whole = workstation.checkpoint(net)
+    pruned = prune_magnitude(whole, workstation.scene(), workstation.split(), 0.8, scope, BRIEF)
+    zeros, total = count_zeros(pruned.classifier.net)
+    assert abs(zeros - 0.8 * total) <= 8
+    assert pruned.card.lineage[-1].options["zeros"] == zeros
+    assert pruned.card.net.parameters == whole.card.net.parameters
+    assert isinstance(pruned.classifier.net.classifier.weight, torch.nn.Parameter)  # no mask is left behind
+    moved = pruned.classifier.net.classifier.weight.detach() - whole.classifier.net.classifier.weight.detach()
+    assert (moved[pruned.classifier.net.classifier.weight != 0] != 0).any()
+    if scope == "layer":
+        layers = [layer.weight for layer in pruned.classifier.net.layers]
+        assert all(abs(float((weight == 0).float().mean()) - 0.8) < 0.05 for weight in layers)
+
+
+def test_pruning_repeats() -> None:
+    arguments = (workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), 0.5)
+    first, second = (prune_magnitude(*arguments, settings=BRIEF).classifier.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, float("nan")])
+def test_ratios_that_are_none(ratio) -> None:
+    for prune in (prune_magnitude, prune_structured):
+        with pytest.raises(OptionError, match="between 0 and 1"):
+            prune(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), ratio)
+
+
+def test_another_split_is_refused() -> None:
+    other = draw("random", workstation.scene(), 1)
+    with pytest.raises(ModelError, match="not the split"):
+        prune_magnitude(workstation.checkpoint("cnn2d"), workstation.scene(), other, 0.5, settings=BRIEF)
