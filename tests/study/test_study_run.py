@@ -1,0 +1,230 @@
+"""`hsiedge study` as a user runs it, in processes of its own: it can be ended at any moment, and goes on from there."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("torch", reason="a study trains nets")
+pytest.importorskip("distributed", reason="a study runs on Dask")
+
+from hsiedge.errors import OptionError
+from hsiedge.scenes.scene import pack
+from hsiedge.study.dask_pool import open_pool
+from hsiedge.study.paths import model_path
+from hsiedge.study.rows import Row
+from hsiedge.study.store import NAME, Store
+from tests import workstation
+
+CONFIG = """
+scenes = ["./corner.npz"]
+splits = ["random"]
+seeds = [0]
+epochs = 2
+tuning = 1
+[nets.cnn2d]
+patch = 7
+widths = [8, 8]
+[methods]
+magnitude = [0.5]
+structured = [0.5]
+distill = ["dscnn:6,8"]
+qat = [4]
+"""
+FEW = CONFIG.split("structured")[0]  # the trained net and one pruned by magnitude
+_FOLDER = tempfile.TemporaryDirectory(prefix="hsiedge-study-")
+
+
+@functools.cache
+def home() -> Path:
+    """Where the configs and the scene lie that they name."""
+    pack(workstation.corner(), Path(_FOLDER.name) / "corner.npz")
+    return Path(_FOLDER.name)
+
+
+def config(name: str, text: str = CONFIG) -> Path:
+    path = home() / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+def start(path: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hsiedge", "study", str(path), "-o", str(folder), "--workers", "2", *words]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def run(path: Path, folder: Path, *words: str) -> tuple[int, str]:
+    """Exit code and stderr of a whole run."""
+    process = start(path, folder, *words)
+    _, said = process.communicate(timeout=300)
+    assert "Traceback" not in said, said
+    return process.returncode, said
+
+
+def rows(folder: Path) -> dict[str, Row]:
+    with Store(folder / NAME, make=False) as store:
+        found = store.rows()
+    assert len({row.cell.key for row in found}) == len(found)
+    return {row.cell.key: row for row in found}
+
+
+def outcome(row: Row) -> str:
+    """A row without what may differ from run to run: seconds, and what the hour in the files' Cards makes of their bytes."""
+    forms = tuple(replace(form, sha256="", bytes=0, gzip=0, timings=()) for form in row.forms)
+    return repr(replace(row, forms=forms, seconds=0, device=""))
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    return {key: outcome(row) for key, row in rows(folder).items()}
+
+
+def noted(said: str) -> list[str]:
+    """The cells that a run has finished, by their titles."""
+    return re.findall(r"^\d+/\d+ (.*?): .* left$", said, re.MULTILINE)
+
+
+@functools.cache
+def whole() -> Path:
+    """The folder of a run that nothing disturbed, not measured."""
+    folder = home() / "whole"
+    code, said = run(config("whole"), folder, "--measure", "no")
+    assert code == 0, said
+    assert len(noted(said)) == 5, said
+    return folder
+
+
+def test_rows_say_what_was_made() -> None:
+    found = {row.cell.method: row for row in rows(whole()).values()}
+    assert set(found) == {"none", "magnitude", "structured", "distill", "qat"}
+    precisions = {method: [form.precision for form in row.forms] for method, row in found.items()}
+    assert precisions == {
+        "none": ["float32", "float16", "int8"],
+        "magnitude": ["float32", "int8"],
+        "structured": ["float32", "int8"],
+        "distill": ["float32", "int8"],
+        "qat": ["int4 (simulated)"],
+    }
+    assert len({row.split_digest for row in found.values()}) == 1
+    for row in found.values():
+        assert row.train + row.validation + row.test == (workstation.corner().labelled() > 0).sum()
+        assert (row.control is None) == (row.cell.method != "qat")
+        for form in row.forms:
+            assert form.confusion.shape == (len(row.classes), len(row.classes))
+            assert form.confusion.sum() == row.test == len(form.predicted)
+            assert 100 * form.confusion.trace() / row.test == pytest.approx(form.oa)
+            data = model_path(whole(), row.cell, form.precision).read_bytes()
+            assert len(data) == form.bytes > form.gzip
+    weights = found["none"].parameters
+    assert found["none"].nonzeros == weights > found["magnitude"].nonzeros > 0.4 * weights
+    assert found["structured"].parameters < weights == found["magnitude"].parameters
+    assert found["structured"].macs_per_pixel < found["magnitude"].macs_per_pixel == found["none"].macs_per_pixel
+    assert "weights are 0" in found["magnitude"].told
+    assert "channels removed" in found["structured"].told
+
+
+def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
+    dice, titles = random.Random(time.time_ns()), []
+    for line in ("expected", "1/"):  # while the parent trains, and while cells are under way
+        process = start(config("whole"), tmp_path, "--measure", "no")
+        assert process.stderr is not None
+        said = ""
+        for text in process.stderr:
+            said += text
+            if text.startswith(line):
+                break
+        time.sleep(dice.uniform(0, 2))
+        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        titles += noted(said + process.communicate()[1])
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive, "a worker outlives its client"
+    code, said = run(config("whole"), tmp_path, "--measure", "no")
+    assert code == 0, said
+    titles += noted(said)
+    assert len(set(titles)) == len(titles) >= 2, "a finished cell was run again"
+    assert outcomes(tmp_path) == outcomes(whole())
+    assert not list(tmp_path.glob("**/.*.onnx"))
+
+
+def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_other(tmp_path: Path) -> None:
+    """First without measuring; then with a cell more, and a split on which the parent cannot be trained; then once more."""
+    folder = tmp_path / "study"
+    code, said = run(config("first", FEW), folder, "--measure", "no")
+    assert (code, len(noted(said))) == (0, 2), said
+    made = rows(folder)
+    second = (
+        FEW.replace('["random"]', '["random", "blocks"]').replace("[0.5]", "[0.5, 0.6]").replace("seeds", "guard = 2\nseeds")
+    )
+    code, said = run(config("second", second), folder)
+    assert code == 2
+    assert "6 cells, 2 of them done" in said
+    assert noted(said) == ["corner.npz random s0 cnn2d magnitude 0.6"]
+    failed = [line for line in said.splitlines() if line.startswith("failed:")]
+    assert len(failed) == 3, said
+    assert all("keeps only 2 between test and training pixels" in line for line in failed)
+    assert said.splitlines()[-1].startswith("hsiedge: error: 3 of 6 cells failed;")
+    with Store(folder / NAME) as store:
+        assert {cell.split for cell, _ in store.failures()} == {"blocks"}
+    after = rows(folder)
+    assert {key: outcome(after[key]) for key in made} == {key: outcome(row) for key, row in made.items()}
+    assert {key: after[key].seconds for key in made} == {key: row.seconds for key, row in made.items()}
+    for row in after.values():
+        for form in row.forms:
+            assert [entry.batch for entry in form.timings] == ([] if row.cell.method == "magnitude" else [1, 256])
+            assert all(0 < entry.p50 <= entry.p90 and entry.memory_mib > 0 for entry in form.timings)
+            assert bool(row.untimed(form)) == (row.cell.method == "magnitude")
+    code, said = run(config("first", FEW), folder)
+    assert (code, "measured" in said, "2 cells, 2 of them done" in said) == (0, False, True), said
+
+
+def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
+    with cluster() as address:
+        code, said = run(config("first", FEW), tmp_path, "--measure", "no", "--scheduler", address)
+    assert code == 0, said
+    assert "on 1 worker" in said
+    undisturbed = outcomes(whole())
+    found = outcomes(tmp_path)
+    assert len(found) == 2
+    assert found == {key: undisturbed[key] for key in found}
+
+
+def test_no_cluster_is_one_line() -> None:
+    with pytest.raises(OptionError, match="no Dask scheduler answers there"), open_pool("nonsense://here", None):
+        pass
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A Dask scheduler and a worker, as processes that the study did not start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
+    work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) for words in (dask, work)
+    ]
+    try:
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
