@@ -38,22 +38,9 @@ Watch = Callable[[str], AbstractContextManager[Progress]]
 """Shows a stage's progress to the user, by its title."""
 
 STUDENT = "dscnn"
-SHAPES: tuple[tuple[int, ...], ...] = (
-    (64, 128, 128, 128),
-    (48, 96, 96, 96),
-    (40, 72, 72, 72),
-    (32, 56, 56, 56),
-    (28, 44, 44, 44),
-    (24, 36, 36, 36),
-    (20, 32, 32, 32),
-    (18, 28, 28, 28),
-    (16, 24, 24, 24),
-    (12, 20, 20, 20),
-    (10, 16, 16, 16),
-    (8, 12, 12, 12),
-    (4, 8, 8, 8),
-)
-"""Widths of students, from large to small."""
+SHAPES = ((64, 112), (48, 80), (40, 64), (32, 56), (28, 48), (24, 40), (20, 34), (16, 28), (14, 24), (12, 20), (8, 16), (4, 8))
+"""Students, from large to small: channels of the 1x1 convolution over the bands, and of the four stages after it."""
+STAGES = 4
 RATIOS = tuple(share / 16 for share in range(1, 16))
 """Shares of channels to cut, from few to many."""
 STUDYING = FitSettings(epochs=120)
@@ -194,17 +181,18 @@ class _Search:
 
     def _student(self) -> None:
         """The largest student that fits."""
-        shape = next((shape for shape in SHAPES if self._expected(STUDENT, shape) <= self._budget.size), None)
-        if shape is not None:
-            self._distilled(shape)
+        shapes = self._shapes()
+        place = self._first_that_fits(shapes)
+        if place is not None:
+            self._distilled(shapes[place])
 
     def _cut_student(self) -> None:
         """A student some sizes too large, then cut: its best channels, rather than all of fewer."""
-        places = [place for place, shape in enumerate(SHAPES) if self._expected(STUDENT, shape) <= self._budget.size]
-        if not places or places[0] == 0:
+        shapes = self._shapes()
+        place = self._first_that_fits(shapes)
+        if not place:  # none fits, or the largest does
             return
-        shape = SHAPES[max(0, places[0] - _LARGER)]
-        student = self._distilled(shape)
+        student = self._distilled(shapes[max(0, place - _LARGER)])
         ratio = self._least_ratio(student.checkpoint)
         if ratio is not None:
             self._cut(student.path[:-1], student.checkpoint, ratio, None)
@@ -271,6 +259,14 @@ class _Search:
         logits -= logits.max(1, keepdims=True)
         chances = logits[np.arange(len(truth)), truth] - np.log(np.exp(logits).sum(1))
         return opened.known, 100 * float((logits.argmax(1) == truth).mean()), -float(chances.mean())
+
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Widths of students, with as many stages as the teacher's patch has room for."""
+        stages = min(STAGES, self._teacher.card.patch // 2)
+        return [(first, *[rest] * stages) for first, rest in SHAPES]
+
+    def _first_that_fits(self, shapes: list[tuple[int, ...]]) -> int | None:
+        return next((place for place, shape in enumerate(shapes) if self._expected(STUDENT, shape) <= self._budget.size), None)
 
     def _least_ratio(self, checkpoint: Checkpoint) -> float | None:
         """The smallest share of channels to cut that is expected to fit; None where no share does."""
