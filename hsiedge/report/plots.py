@@ -63,12 +63,9 @@ class Scale:
 
     def _candidates(self) -> list[float]:
         if self.kind == "stretched":
-            first = [100.0, 99.0, 90.0, 50.0, 99.9, 95.0, 98.0, 99.5, 0.0, 80.0, 70.0, 60.0, 97.0, 99.8]
-            rest = (
-                [float(value) for value in range(101)]
-                + [98.5, 99.2, 99.6, 99.7, 99.95, 99.98, 99.99]
-                + [97 + step / 10 for step in range(30)]
-            )
+            first = [100.0, 99.0, 90.0, 50.0, 99.9, 95.0, 98.0, 99.5, 0.0, 80.0, 70.0, 97.0, 99.8]
+            whole = [float(value) for step in (10, 5, 1) for value in range(0, 100, step)]
+            rest = [*whole, 98.5, 99.2, 99.6, 99.7, 99.95, 99.98, 99.99, *(97 + step / 10 for step in range(30))]
             return first + rest
         if self.kind == "log":
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)

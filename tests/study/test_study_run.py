@@ -24,7 +24,9 @@ pytest.importorskip("torch", reason="a study trains nets")
 pytest.importorskip("distributed", reason="a study runs on Dask")
 
 from hsiedge.errors import OptionError
+from hsiedge.metrics import confusion_matrix
 from hsiedge.scenes.scene import pack
+from hsiedge.scenes.splits import TEST
 from hsiedge.study.dask_pool import open_pool
 from hsiedge.study.paths import model_path
 from hsiedge.study.rows import Row
@@ -137,6 +139,23 @@ def test_rows_say_what_was_made() -> None:
     assert found["structured"].macs_per_pixel < found["magnitude"].macs_per_pixel == found["none"].macs_per_pixel
     assert "weights are 0" in found["magnitude"].told
     assert "channels removed" in found["structured"].told
+
+
+def test_its_report(tmp_path: Path) -> None:
+    scene = workstation.corner()
+    with Store(whole() / NAME, make=False) as store:
+        for row in store.rows():
+            parts = store.parts(row.split_digest)
+            assert parts is not None
+            truth = scene.labelled()[parts == TEST]
+            for form in row.forms:  # a prediction lies on the ground where the split's map says
+                assert (confusion_matrix(truth, form.predicted, list(row.classes)) == form.confusion).all()
+    page = tmp_path / "report.html"
+    command = [sys.executable, "-m", "hsiedge", "report", str(whole()), "--format", "html", "-o", str(page)]
+    subprocess.run(command, check=True, timeout=100)
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 3
+    assert "its control" in text
 
 
 def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
