@@ -1,0 +1,125 @@
+"""The bar of 16 KiB: `hsiedge compress` over seeds, the student's test pixels beside the teacher's.
+
+    python benchmarks/compress.py                 # Indian Pines, random 10 %, 5 seeds
+
+Each seed draws its own split, trains the teacher (cnn2d, patch 13, five layers of 64), searches, and then counts the test
+pixels of both once. Results go to benchmarks/results/compress-SCENE-SPLIT.json after each seed; seeds that are there already,
+with the same budget, are not run again (--fresh does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hsiedge import files
+from hsiedge.bench.device import device_facts
+from hsiedge.evaluation import evaluate, split_for
+from hsiedge.graphs.export import export
+from hsiedge.progress import Progress, silent
+from hsiedge.runtimes import load
+from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.splits import draw
+from hsiedge.study.compress import Budget, compress, parse_size
+from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
+from hsiedge.training.train import train
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@contextmanager
+def told(title: str) -> Iterator[Progress]:
+    """Progress, a line a stage."""
+    print(f"  {title}", flush=True)
+    yield silent
+
+
+def run_seed(scene: Scene, split: str, seed: int, budget: Budget, folder: Path) -> dict[str, Any]:
+    """One seed; teacher and student stay in `folder`, and a teacher that is there already is not trained again."""
+    drawn, started = draw(split, scene, seed), time.perf_counter()
+    path = folder / f"{scene.name}-cnn2d-{split}-s{seed}.safetensors"
+    if not path.exists():
+        save_checkpoint(path, train(scene, drawn, "cnn2d"))
+    teacher = load_checkpoint(path)
+    found = compress(teacher, scene, drawn, budget, told, files.digest(path))
+    seconds = time.perf_counter() - started
+    student, whole = folder / f"{path.stem}-compressed.onnx", path.with_suffix(".onnx")
+    files.write_bytes(student, found.nearest.model)
+    export(teacher, scene, whole, files.digest(path))
+    return {
+        "seed": seed,
+        "max_size": budget.size,
+        "max_drop": budget.drop,
+        "met": found.met,
+        "seconds": round(seconds),
+        "path": list(found.nearest.path),
+        "bytes": student.stat().st_size,
+        "validation": {"teacher": round(found.teacher, 3), "student": round(found.nearest.oa, 3)},
+        "test": {"teacher": test_oa(whole, scene), "student": test_oa(student, scene)},
+        "tried": [
+            {"path": list(entry.path), "bytes": entry.size, "oa": round(entry.oa, 3), "loss": round(entry.loss, 4)}
+            for entry in found.tried
+        ],
+    }
+
+
+def test_oa(path: Path, scene: Scene) -> float:
+    """OA on the test pixels, percent."""
+    model = load(path)
+    return round(evaluate(model.predict, scene, split_for(model.known, scene)).accuracy.oa, 3)
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over seeds."""
+    means = {}
+    lines = []
+    for name in ("teacher", "student"):
+        values = [row["test"][name] for row in rows]
+        means[name] = statistics.mean(values)
+        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+        lines.append(f"{name}: test OA {means[name]:.2f} +- {spread:.2f} %   {values}")
+    lines.append(f"student - teacher: {means['student'] - means['teacher']:+.2f} points")
+    lines.append(f"bytes: {[row['bytes'] for row in rows]}; at most {max(row['seconds'] for row in rows)} s a seed")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs what is missing, and prints the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scene", default="indian_pines")
+    parser.add_argument("--split", default="random")
+    parser.add_argument("--max-size", default="16KiB")
+    parser.add_argument("--max-drop", type=float, default=Budget.drop)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--keep", type=Path, help="folder for the models; left out, they are thrown away")
+    arguments = parser.parse_args()
+    budget = Budget(parse_size(arguments.max_size), arguments.max_drop)
+    store = RESULTS / f"compress-{arguments.scene}-{arguments.split}.json"
+    rows = [] if arguments.fresh or not store.exists() else json.loads(store.read_text())["seeds"]
+    scene = open_scene(arguments.scene)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(arguments.seeds):
+            if any((row["seed"], row["max_size"], row["max_drop"]) == (seed, budget.size, budget.drop) for row in rows):
+                continue
+            print(f"seed {seed}", flush=True)
+            rows = [row for row in rows if row["seed"] != seed]
+            rows.append(run_seed(scene, arguments.split, seed, budget, folder))
+            print(json.dumps(rows[-1]), flush=True)
+            data = {"device": device_facts().cpu, "seeds": sorted(rows, key=lambda row: row["seed"])}
+            files.write_bytes(store, (json.dumps(data, indent=1) + "\n").encode())
+    print(f"{arguments.scene}, {arguments.split} split, at most {budget.size} bytes, seeds {[row['seed'] for row in rows]}")
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main()
