@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hsiedge.cli import console, options
-
-if TYPE_CHECKING:
-    from hsiedge.scenes.scene import Scene
 
 
 def study_command(
@@ -33,6 +30,7 @@ def study_command(
 
     try:
         from hsiedge.study.config import read_config
+        from hsiedge.study.paths import scene_place
         from hsiedge.study.run import Plan, check, run_study
     except ImportError as error:
         raise MissingExtraError("the study", "study") from error
@@ -41,14 +39,8 @@ def study_command(
     folder = output or Path(config.stem)
     if scheduler is None:  # a cluster's workers find scenes for themselves
         with console.waiting("reading scenes"):
-            check(study, [_open(name, study.base, data_dir) for name in study.scenes])
+            places = [scene_place(name, study.base) for name in study.scenes]
+            check(study, [options.open_named(place, None, None, None, data_dir) for place in places])
     note = console.say if not sys.stderr.isatty() else lambda text: None
     run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure))
     console.say(f"{folder}: the study is whole; next: hsiedge report {folder}")
-
-
-def _open(name: str, base: Path, data_dir: Path | None) -> Scene:
-    """A scene of the config: a path, or a name of the catalog, downloaded where it is not on this machine."""
-    path = base / name
-    given = str(path) if "/" in name or path.suffix or path.exists() else name
-    return options.open_named(given, None, None, None, data_dir)

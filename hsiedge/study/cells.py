@@ -35,6 +35,7 @@ from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import TEST, TRAIN, Split, draw
 from hsiedge.study.config import parse_student
+from hsiedge.study.paths import scene_place
 from hsiedge.study.rows import Cell, Form, Row
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
@@ -120,14 +121,9 @@ def keep(parent: Parent) -> Parent:
     return parent
 
 
-def open_cell_scene(name: str, places: Places) -> Scene:
-    """The scene that a cell names. Raises SceneError."""
-    path = Path(places.base, name)
-    given = path if "/" in name or path.suffix or path.exists() else name
-    return open_scene(given, data_dir=Path(places.data_dir) if places.data_dir else None)
-
-
-_open = functools.lru_cache(maxsize=4)(open_cell_scene)
+@functools.lru_cache(maxsize=4)
+def _open(name: str, places: Places) -> Scene:
+    return open_scene(scene_place(name, places.base), data_dir=Path(places.data_dir) if places.data_dir else None)
 
 
 @functools.lru_cache(maxsize=16)

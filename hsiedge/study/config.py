@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hsiedge import nets
+from hsiedge.compression import distill, prune, qat
 from hsiedge.errors import MissingExtraError, OptionError
 from hsiedge.scenes.catalog import CATALOG, lookup
 from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD
@@ -40,7 +41,6 @@ from hsiedge.study.rows import Cell
 
 EPOCHS, TUNING = 60, 20
 SPLITS = ("random", "blocks", "lists")
-BITS = (8, 6, 4, 3, 2)
 _STUDENT = re.compile(r"(?P<net>\w+)(@(?P<patch>\d{1,3}))?(:(?P<widths>\d{1,4}(,\d{1,4})*))?")
 _KEYS = ("title", "scenes", "splits", "seeds", "epochs", "tuning", "fraction", "guard", "nets", "methods")
 _MAX = 100_000  # of epochs, of cells
@@ -218,8 +218,8 @@ def _ratio(level: Any, where: str) -> str:
 
 
 def _bits(level: Any, where: str) -> str:
-    if _typed(level, int, where) not in BITS:
-        raise OptionError(f"{where}: {level} bits; there are {', '.join(map(str, BITS))}")
+    if _typed(level, int, where) not in qat.BITS:
+        raise OptionError(f"{where}: {level} bits; there are {', '.join(map(str, qat.BITS))}")
     return str(level)
 
 
@@ -235,9 +235,9 @@ _LEVELS: dict[str, Callable[[Any, str], str]] = {
     "qat": _bits,
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "magnitude": {"scope": ("global", "layer")},
-    "structured": {"criterion": ("l1", "l2", "taylor", "batchnorm"), "scope": ("global", "layer")},
-    "distill": {"method": ("logits", "features", "attention"), "temperature": float, "weight": float, "unlabelled": bool},
+    "magnitude": {"scope": prune.SCOPES},
+    "structured": {"criterion": prune.CRITERIA, "scope": prune.SCOPES},
+    "distill": {"method": distill.METHODS, "temperature": float, "weight": float, "unlabelled": bool},
     "qat": {},
 }
 

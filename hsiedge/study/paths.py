@@ -1,10 +1,15 @@
-"""Where the files of a study lie in its folder: models and parents' checkpoints, by names that a person can read."""
+"""Where a study's files lie: its scenes, and in its folder models and parents' checkpoints, by names that a person can read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hsiedge.study.rows import Cell
+
+
+def scene_place(name: str, base: str | Path) -> str:
+    """What a config calls a scene, as it is opened: a path, led from the config's folder, or a name of the catalog."""
+    return str(Path(base, name)) if "/" in name or Path(name).suffix else name
 
 
 def model_path(folder: Path, cell: Cell, precision: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ pytest.importorskip("torch", reason="a study trains nets")
 
 from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.study.config import Student, parse_student, read_config
+from tests import workstation
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "study"
 WHOLE = """
@@ -113,6 +116,28 @@ def test_no_file_and_no_nets(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
     with pytest.raises(OptionError, match="nets: is missing"):
         read_config(write(tmp_path / "a.toml", 'scenes = ["ip"]\nsplits = ["random"]\nseeds = [0]'))
+
+
+def test_nets_that_cannot_be_built_are_told_before_anything_runs(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="a study runs on Dask")
+    from hsiedge.study.run import check
+
+    text = WHOLE.replace('["indian_pines", "SalinasA"]', '["indian_pines"]')
+    check(read_config(write(tmp_path / "a.toml", text)), [workstation.corner()])
+    for old, new, said in (
+        ("[16, 16]", "[16, 16, 16, 16, 16, 16]", "patch 9 is too small for 5"),
+        ("dscnn:20,32", "dscnn@3:20,32,32", "patch 3 is too small for 2"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            check(read_config(write(tmp_path / "a.toml", text.replace(old, new))), [workstation.corner()])
+
+
+def test_without_dask_the_extra_is_named(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules['distributed'] = None; from hsiedge.cli.main import main; main()"
+    words = [sys.executable, "-c", blocked, "study", str(write(tmp_path / "a.toml", WHOLE))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    line = "hsiedge: error: the study needs a package that is not installed: pip install 'hsiedge[study]'\n"
+    assert (done.returncode, done.stderr) == (2, line)
 
 
 def test_students() -> None:
