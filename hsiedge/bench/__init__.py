@@ -11,6 +11,7 @@ from typing import Any
 
 from hsiedge.bench import device
 from hsiedge.bench.compare import compare
+from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.inputs import parse_shape
 from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.bench.ops import profile
@@ -60,6 +61,7 @@ def bench(
         runs: at least so many, for each model and batch.
         seconds: at least so long, likewise.
         duration: seconds for which each model is then run without a pause, at the largest batch; None for not at all.
+            Ctrl-C ends this part early, and the report tells what was measured until then.
         ops: whether to profile by operator as well.
         shapes: free dimensions of a model without a Card, "1,200,13,13" or "NAME=1,200,13,13".
         seed: of inputs and order.
@@ -79,11 +81,7 @@ def bench(
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
     facts = device.device_facts(runtime=_runtime(groups), before=before)
     profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(modelled, ops)]
-    sustained = [
-        sustain(model, max(batches), duration, plan, stages.next(stages.sustained))
-        for model in modelled
-        if duration is not None
-    ]
+    sustained, interrupted = _sustained(modelled, max(batches), duration, plan, stages)
     stages.end()
     return Report(
         device=facts,
@@ -91,7 +89,25 @@ def bench(
         comparisons=[comparison for group in groups for comparison in compare(group)],
         sustained=sustained,
         ops=[entry for entry in profiles if entry is not None],
+        interrupted=interrupted,
     )
+
+
+def _sustained(
+    models: Sequence[ModelFile], batch: int, seconds: float | None, plan: Plan, stages: _Stages
+) -> tuple[list[Sustained], bool]:
+    """The sustained runs, and whether Ctrl-C ended them early: long runs must not cost what was measured before."""
+    found: list[Sustained] = []
+    if seconds is None:
+        return found, False
+    try:
+        for model in models:
+            found.append(sustain(model, batch, seconds, plan, stages.next(stages.sustained)))
+            if found[-1].interrupted:
+                return found, True
+    except KeyboardInterrupt:
+        return found, True
+    return found, False
 
 
 def _check(
@@ -164,6 +180,8 @@ def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:
         path=str(sample.model.path),
         sha256=sample.model.sha256,
         warnings=warnings_of(sample, facts, plan.threads),
+        energy_mj=mean_mj(sample.joules, len(sample.all_ms) * opened["pixels_per_run"]),
+        energy_source=opened["energy_source"],
     )
 
 

@@ -59,12 +59,16 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Sample:
-    """One model at one batch: what its process said when it opened the model, and the milliseconds of each run, by round."""
+    """One model at one batch: what its process said when it opened the model, and the milliseconds of each run, by round.
+
+    `joules`: of each round, None where the machine cannot tell.
+    """
 
     model: ModelFile
     opened: dict[str, Any]
     rounds: list[NDArray[np.float64]]
     load: OtherLoad
+    joules: Sequence[float | None] = ()
 
     @property
     def medians(self) -> NDArray[np.float64]:
@@ -151,15 +155,16 @@ def measure_group(
                 turns.append((model, worker, opened))
             else:
                 worker.close()
-        rounds, load = _take_turns([worker for _, worker, _ in turns], batch, plan, progress)
-    return [Sample(model, opened, rounds[index], load) for index, (model, _, opened) in enumerate(turns)]
+        rounds, joules, load = _take_turns([worker for _, worker, _ in turns], batch, plan, progress)
+    return [Sample(model, opened, rounds[index], load, joules[index]) for index, (model, _, opened) in enumerate(turns)]
 
 
 def _take_turns(
     workers: Sequence[Worker], batch: int, plan: Plan, progress: Progress
-) -> tuple[list[list[NDArray[np.float64]]], OtherLoad]:
+) -> tuple[list[list[NDArray[np.float64]]], list[list[float | None]], OtherLoad]:
     order, shuffled = list(range(len(workers))), random.Random(plan.seed)  # noqa: S311
     times: list[list[NDArray[np.float64]]] = [[] for _ in workers]
+    joules: list[list[float | None]] = [[] for _ in workers]
     runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
     before, start, spent = device.cpu_seconds(), time.perf_counter(), time.process_time()
     for done in range(plan.rounds):
@@ -168,9 +173,10 @@ def _take_turns(
         for index in order:
             reply = workers[index].ask("measure", runs=runs, seconds=seconds)
             times[index].append(np.asarray(reply["ms"], np.float64))
+            joules[index].append(reply["joules"])
             spent -= reply["cpu_s"]
     ours = time.process_time() - spent
-    return times, _other_load(before, device.cpu_seconds(), ours, time.perf_counter() - start)
+    return times, joules, _other_load(before, device.cpu_seconds(), ours, time.perf_counter() - start)
 
 
 def _other_load(before: device.CpuSeconds | None, after: device.CpuSeconds | None, ours: float, seconds: float) -> OtherLoad:

@@ -44,6 +44,8 @@ class Result:
         memory_mib: the highest resident memory while loading, at the first inference and at warm-up, beyond that of the
             interpreter and the imported runtime; `memory_source` says how the kernel gave it (`hsiedge.bench.memory`).
         warnings: why the figures are not to be trusted.
+        energy_mj: millijoules a pixel, of all that `energy_source` measures while the model runs, idle power included; None
+            where the machine cannot tell (`hsiedge.bench.energy`).
     """
 
     model: str
@@ -66,6 +68,8 @@ class Result:
     path: str
     sha256: str
     warnings: list[str]
+    energy_mj: float | None = None
+    energy_source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a sustained run: its rate, and the device at its end."""
+    """A stretch of a sustained run: its rate, its millijoules a pixel (as `Result.energy_mj`), and the device at its end."""
 
     start_s: float
     seconds: float
@@ -97,17 +101,22 @@ class Window:
     temperature_c: float | None
     frequency_mhz: float | None
     throttle_reasons: list[str]
+    energy_mj: float | None = None
 
 
 @dataclass(frozen=True)
 class Sustained:
-    """A model run without a pause. `ratio`: the rate of the last window over that of the first."""
+    """A model run without a pause. `ratio`: the rate of the last window over that of the first.
+
+    `interrupted`: by Ctrl-C, in the window that would have followed.
+    """
 
     model: str
     precision: str
     batch: int
     ratio: float
     windows: list[Window]
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,13 +152,17 @@ class Profile:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole measurement: the device, a result for each model and batch, and what was asked for beyond."""
+    """A whole measurement: the device, a result for each model and batch, and what was asked for beyond.
+
+    `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole.
+    """
 
     device: DeviceFacts
     results: list[Result]
     comparisons: list[Comparison] = field(default_factory=list)
     sustained: list[Sustained] = field(default_factory=list)
     ops: list[Profile] = field(default_factory=list)
+    interrupted: bool = False
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

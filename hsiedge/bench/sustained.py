@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from hsiedge.bench import device
 from hsiedge.bench.client import Worker
+from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.measure import ModelFile, Plan, open_model
 from hsiedge.bench.results import Sustained, Window
 from hsiedge.progress import Progress
@@ -16,29 +18,44 @@ WINDOWS, LONGEST_WINDOW = 20, 30.0
 def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: Progress) -> Sustained:
     """Runs `model` for `seconds`, in 20 windows of equal length, or as many as it takes to keep one at 30 seconds.
 
+    Ctrl-C ends it early: what was measured by then is returned.
+
     Raises:
         HsiedgeError: the model cannot be opened or run.
+        KeyboardInterrupt: before the first window was full.
     """
     count = max(WINDOWS, math.ceil(seconds / LONGEST_WINDOW))
     windows: list[Window] = []
+    interrupted = False
     with Worker(model.path) as worker:
         opened = open_model(worker, model, batch, plan)
         throttle, elapsed = device.throttle_state(), 0.0
-        while len(windows) < count and elapsed < seconds:  # a run longer than a window makes for fewer windows
-            progress(elapsed / seconds)
-            reply = worker.ask("window", seconds=seconds / count)
-            later = device.throttle_state()
-            windows.append(
-                Window(
-                    start_s=elapsed,
-                    seconds=reply["seconds"],
-                    pixels_per_s=reply["runs"] * opened["pixels_per_run"] / reply["seconds"],
-                    p50_ms=reply["p50_ms"],
-                    temperature_c=device.temperature_c(),
-                    frequency_mhz=device.frequency_mhz(),
-                    throttle_reasons=later.since(throttle) if later is not None and throttle is not None else [],
-                )
-            )
-            elapsed, throttle = elapsed + reply["seconds"], later
+        try:
+            while len(windows) < count and elapsed < seconds:  # a run longer than a window makes for fewer windows
+                progress(elapsed / seconds)
+                reply = worker.ask("window", seconds=seconds / count)
+                later = device.throttle_state()
+                windows.append(_window(elapsed, reply, opened["pixels_per_run"], throttle, later))
+                elapsed, throttle = elapsed + reply["seconds"], later
+        except KeyboardInterrupt:
+            if not windows:
+                raise
+            interrupted = True
     ratio = windows[-1].pixels_per_s / windows[0].pixels_per_s
-    return Sustained(model.name, opened["precision"], opened["batch"], ratio, windows)
+    return Sustained(model.name, opened["precision"], opened["batch"], ratio, windows, interrupted)
+
+
+def _window(
+    start: float, reply: dict[str, Any], pixels: int, before: device.Throttle | None, after: device.Throttle | None
+) -> Window:
+    """`reply`: the worker's; `pixels` a run; throttle states at both ends."""
+    return Window(
+        start_s=start,
+        seconds=reply["seconds"],
+        pixels_per_s=reply["runs"] * pixels / reply["seconds"],
+        p50_ms=reply["p50_ms"],
+        temperature_c=device.temperature_c(),
+        frequency_mhz=device.frequency_mhz(),
+        throttle_reasons=after.since(before) if after is not None and before is not None else [],
+        energy_mj=mean_mj([reply["joules"]], reply["runs"] * pixels),
+    )

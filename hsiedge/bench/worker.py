@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from hsiedge.bench import memory
+from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
 from hsiedge.errors import HsiedgeError, ModelError, OptionError
 from hsiedge.runtimes import Model, load
@@ -50,31 +50,32 @@ class Bench:
         peak = memory.peak_mib(baseline)
         pool = [one, *(self._work.make(rng) for _ in range(self._work.pool_size(one) - 1))]
         self._inputs = itertools.cycle(pool)
+        self._meter = energy.find_meter()
         self.reply = _described(self._model, self._work, fixed) | {
             "load_ms": load_ms,
             "first_ms": first_ms,
             "memory_mib": peak,
             "memory_source": baseline.source,
             "clock_ms": clock_cost(),
+            "energy_source": self._meter.source if self._meter is not None else None,
         }
 
     def measure(self, command: dict[str, Any]) -> Reply:
-        """At least `runs` runs and `seconds` seconds: the milliseconds of each, and the CPU seconds this process spent."""
+        """At least `runs` runs and `seconds` seconds: the milliseconds of each, and this process's CPU seconds and joules."""
         # The threads of the model that ran before may still spin, and it left its data in the caches.
         _repeat(self._once, 1, SETTLE_SECONDS)
         gc.collect()
         gc.disable()
         spent = time.process_time()
-        times = _repeat(self._once, int(command["runs"]), float(command["seconds"]))
+        times, _, joules = self._metered(int(command["runs"]), float(command["seconds"]))
         spent = time.process_time() - spent
         gc.enable()
-        return {"ms": [round(value, 6) for value in times], "cpu_s": spent}
+        return {"ms": [round(value, 6) for value in times], "cpu_s": spent, "joules": joules}
 
     def window(self, command: dict[str, Any]) -> Reply:
-        """`seconds` seconds without a pause: how many runs, in how long, and their median."""
-        start = time.perf_counter_ns()
-        times = _repeat(self._once, 1, float(command["seconds"]))
-        return {"runs": len(times), "seconds": _since(start) / 1e3, "p50_ms": float(np.median(times))}
+        """`seconds` seconds without a pause: how many runs, in how long, their median, and the joules."""
+        times, seconds, joules = self._metered(1, float(command["seconds"]))
+        return {"runs": len(times), "seconds": seconds, "p50_ms": float(np.median(times)), "joules": joules}
 
     def profile(self, command: dict[str, Any]) -> Reply:
         """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
@@ -83,6 +84,15 @@ class Bench:
             raise OptionError("--ops: only onnxruntime profiles by operator")
         times = _repeat(self._once, int(command["runs"]), 0.0)
         return {"file": str(session.end_profiling()), "runs": len(times), "mean_ms": float(np.mean(times))}
+
+    def _metered(self, runs: int, seconds: float) -> tuple[list[float], float, float | None]:
+        """Milliseconds of each run, seconds in all, and joules where the machine can tell."""
+        if self._meter is not None:
+            self._meter.begin()
+        start = time.perf_counter_ns()
+        times = _repeat(self._once, runs, seconds)
+        took = _since(start) / 1e3
+        return times, took, self._meter.end(took) if self._meter is not None else None
 
     def _once(self) -> None:
         self._work.run(next(self._inputs))

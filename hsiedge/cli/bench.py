@@ -57,6 +57,9 @@ def bench_command(
         screen.print(*bench_tables(report, screen.width), sep="\n")
     if json is not None:
         console.write_json(report.to_dict(), json)
+    if report.interrupted:
+        console.say("hsiedge: interrupted: the sustained runs end early, what was measured is above")
+        raise typer.Exit(130)
 
 
 def parse_duration(text: str) -> float:

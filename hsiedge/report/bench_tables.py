@@ -15,7 +15,7 @@ from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.results import Comparison, Profile, Report, Result, Sustained
 
 TOP_OPERATORS = 12
-_BESIDE_FILE = 70  # columns that everything but the file names takes
+_BESIDE_FILE, _ENERGY = 70, 9  # columns that everything but the file names takes, and energy where there is one
 
 
 def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
@@ -30,6 +30,8 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     if any(name != file for file, name in names.items()):
         parts += [_legend(report, names), Text()]
     parts.append(_results_table(report.results, names))
+    for source in dict.fromkeys(entry.energy_source for entry in report.results if entry.energy_mj is not None):
+        parts.append(Text(f"energy: {source}, idle power included"))
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
@@ -44,7 +46,8 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
 def _names(report: Report, width: int) -> dict[str, str]:
     """File name -> how it is called in the tables."""
     found = list(dict.fromkeys(entry.model for entry in report.results))
-    if max((len(name) for name in found), default=0) + _BESIDE_FILE <= width:
+    beside = _BESIDE_FILE + _ENERGY * any(entry.energy_mj is not None for entry in report.results)
+    if max((len(name) for name in found), default=0) + beside <= width:
         return {name: name for name in found}
     return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(found)}
 
@@ -98,6 +101,9 @@ def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
         "load\nms",
     ):
         table.add_column(heading, justify="left" if heading == "precision" else "right", no_wrap=True)
+    metered = any(entry.energy_mj is not None for entry in results)
+    if metered:
+        table.add_column("mJ\na pixel", justify="right", no_wrap=True)
     last = None
     for entry in sorted(results, key=lambda entry: (list(names).index(entry.model), entry.batch)):
         first, last = entry.model != last, entry.model
@@ -111,6 +117,7 @@ def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
             _large(entry.pixels_per_s),
             _figure(entry.memory_mib),
             _figure(entry.load_ms),
+            *([_energy(entry.energy_mj)] if metered else []),
         )
     return table
 
@@ -149,15 +156,21 @@ def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableT
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("from s", "pixels/s", "p50 ms", "°C", "MHz"):
         table.add_column(heading, justify="right")
+    metered = any(entry.energy_mj is not None for entry in sustained.windows)
+    if metered:
+        table.add_column("mJ/pixel", justify="right")
     table.add_column("held back")
     decimals = 1 if sustained.windows[-1].start_s < 60 else 0
     for entry in sustained.windows:
         heat = f"{entry.temperature_c:.1f}" if entry.temperature_c is not None else "-"
         clock = f"{entry.frequency_mhz:.0f}" if entry.frequency_mhz is not None else "-"
+        power = [_energy(entry.energy_mj)] if metered else []
         held = ", ".join(entry.throttle_reasons)
-        table.add_row(f"{entry.start_s:.{decimals}f}", _large(entry.pixels_per_s), _figure(entry.p50_ms), heat, clock, held)
-    last = Text(f"The last window ran at {100 * sustained.ratio:.1f} % of the rate of the first.")
-    return Group(Text(title, style="bold"), table, last)
+        start = f"{entry.start_s:.{decimals}f}"
+        table.add_row(start, _large(entry.pixels_per_s), _figure(entry.p50_ms), heat, clock, *power, held)
+    last = f"The last window ran at {100 * sustained.ratio:.1f} % of the rate of the first."
+    last += " Interrupted: it was to run longer." if sustained.interrupted else ""
+    return Group(Text(title, style="bold"), table, Text(last))
 
 
 def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[RenderableType]:
@@ -186,6 +199,10 @@ def _figure(value: float) -> str:
         return f"{value:.0f}"
     text = f"{value:#.3g}"
     return f"{value:.6f}" if "e" in text else text
+
+
+def _energy(millijoules: float | None) -> str:
+    return "-" if millijoules is None else _figure(millijoules)
 
 
 def _large(value: float) -> str:

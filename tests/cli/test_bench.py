@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
+from hsiedge.bench.client import Worker
 from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.results import Comparison, Latency, OperatorTime, Profile, Report, Result, Sustained, Window
-from hsiedge.cli.bench import parse_duration
+from hsiedge.cli.bench import bench_command, parse_duration
 from hsiedge.errors import OptionError
 from hsiedge.report.bench_tables import bench_tables
 
@@ -137,6 +140,56 @@ def test_tables_fit_the_terminal_and_keep_every_figure(width: int) -> None:
 def test_warnings_that_all_share_are_said_once() -> None:
     lines = shown(example(("a.onnx", "b.onnx")), 120)
     assert [line.strip() for line in lines[-2:]] == ["all: shared", "b.onnx, batch 256: own"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_energy_is_shown_where_there_is_one(width: int) -> None:
+    report = example(("a.onnx", "b.onnx"))
+    assert "mJ" not in "".join(shown(report, width))
+    results = [dataclasses.replace(entry, energy_source="RAPL, CPU package") for entry in report.results]
+    results[0] = dataclasses.replace(results[0], energy_mj=0.01234)
+    (sustained,) = report.sustained
+    windows = [dataclasses.replace(sustained.windows[0], energy_mj=1.5)]
+    longer = [dataclasses.replace(sustained, windows=windows, interrupted=True)]
+    lines = shown(dataclasses.replace(report, results=results, sustained=longer), width)
+    assert max(map(len, lines)) <= width
+    rows = [line.split() for line in lines if "1.25 M" in line]
+    assert [row[-1] for row in rows] == ["0.0123", "-", "-", "-"]
+    assert "energy: RAPL, CPU package, idle power included" in lines
+    assert any("5.00 k" in line and " 1.50 " in line for line in lines)
+    assert any("Interrupted" in line for line in lines)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_in_a_sustained_run_loses_nothing(
+    late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the first window of the second model, or in a later one."""
+    asked: list[str] = []
+    ask = Worker.ask
+
+    def interrupted(self: Worker, do: str, **options: Any) -> dict[str, Any]:
+        asked.extend([do] * (do == "window" and self._path.name == "int8.onnx"))
+        if len(asked) == (6 if late else 1):
+            raise KeyboardInterrupt
+        return ask(self, do, **options)
+
+    monkeypatch.setattr(Worker, "ask", interrupted)
+    target = tmp_path / "out.json"
+    models = [DATA / "float.onnx", DATA / "int8.onnx"]
+    with pytest.raises(typer.Exit) as left:
+        bench_command(models, batch=[4], runs=1, seconds=0.02, duration="1s", json=str(target))
+    assert left.value.exit_code == 130
+    data = json.loads(target.read_text())
+    assert data["interrupted"]
+    assert [entry["model"] for entry in data["results"]] == ["float.onnx", "int8.onnx"]
+    windows = [len(entry["windows"]) for entry in data["sustained"]]
+    assert windows[1:] == ([5] if late else [])
+    assert windows[0] > 5
+    shown = capsys.readouterr()
+    assert "interrupted" in shown.err
+    assert "without a pause" in shown.out
+    assert ("Interrupted" in shown.out) == late
 
 
 def test_markup_in_a_file_name_is_text() -> None:
