@@ -79,10 +79,10 @@ def _drop_defaults(node: Any, model: Any) -> None:
 def _drop_bias_zero_points(graph: Any) -> None:
     from onnx import TensorProto, numpy_helper
 
-    biases = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT32}
-    zeros = {tensor.name for tensor in graph.initializer if tensor.name in biases and not numpy_helper.to_array(tensor).any()}
+    wide = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT32]  # as no weight is
+    zeros = {tensor.name for tensor in wide if not numpy_helper.to_array(tensor).any()}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in biases and len(node.input) == 3 and node.input[2] in zeros:
+        if node.op_type == "DequantizeLinear" and len(node.input) == 3 and node.input[2] in zeros:
             del node.input[2]
 
 
