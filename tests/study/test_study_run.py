@@ -37,8 +37,8 @@ CONFIG = """
 scenes = ["./corner.npz"]
 splits = ["random"]
 seeds = [0]
-epochs = 2
-tuning = 1
+epochs = 20
+tuning = 5
 [nets.cnn2d]
 patch = 7
 widths = [8, 8]
