@@ -46,7 +46,7 @@ def measure(row: Row, folder: Path, store: Store) -> None:
     for path, form in forms.items():
         results = [result for result in report.results if result.path == path]
         timings = [_timing(result) for result in results]
-        where = _device(report.device, results[0].threads)
+        where = _device(report.device, results[0])
         store.set_timings(row.cell.key, form.precision, timings, where, seconds / len(forms))
 
 
@@ -56,14 +56,16 @@ def _timing(result: Result) -> Timing:
         p50=result.latency_ms.p50,
         p90=result.latency_ms.p90,
         memory_mib=result.memory_mib,
-        energy_mj=getattr(result, "energy_mj", None),
+        energy_mj=result.energy_mj,
         warnings=tuple(result.warnings),
     )
 
 
-def _device(facts: DeviceFacts, threads: int) -> str:
+def _device(facts: DeviceFacts, result: Result) -> str:
     """The device in one line."""
     name = facts.board or facts.cpu or facts.machine
     cpu = f" ({facts.cpu})" if facts.board and facts.cpu else ""
     virtual = ", virtual machine" if facts.virtual else ""
-    return f"{name}{cpu}, {threads} thread{'s' if threads != 1 else ''}, {facts.runtime}{virtual}"
+    energy = f", energy from {result.energy_source}" if result.energy_source else ""
+    threads = f"{result.threads} thread{'s' if result.threads != 1 else ''}"
+    return f"{name}{cpu}{virtual}, {threads}, {facts.runtime}{energy}"
