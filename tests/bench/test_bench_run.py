@@ -284,7 +284,8 @@ def test_a_users_own_modules_are_not_imported(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_parent_is_stopped_its_workers_go(ending: signal.Signals, tmp_path: Path) -> None:
-    code = f"from hsiedge import bench\nbench([{str(FLOAT)!r}] * 2, seconds=60, progress=lambda s: print(s, flush=True))"
+    call = f"bench([{str(FLOAT)!r}] * 2, batches=[1], seconds=60, progress=lambda share: print(share, flush=True))"
+    code = f"from hsiedge import bench\n{call}"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
