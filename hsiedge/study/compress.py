@@ -8,12 +8,14 @@ it. Test pixels are never looked at.
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from hsiedge import files
 from hsiedge.card import Card
 from hsiedge.compression.distill import distill
 from hsiedge.compression.prune import prune_structured
-from hsiedge.compression.qat import qat
+from hsiedge.compression.qat import SETTINGS, qat
 from hsiedge.errors import OptionError
 from hsiedge.graphs.export import export
 from hsiedge.graphs.quantize import CALIBRATION_PATCHES, quantize
@@ -34,6 +36,7 @@ from hsiedge.training.checkpoint import Checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
 
+T = TypeVar("T")
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Shows a stage's progress to the user, by its title."""
 
@@ -45,6 +48,7 @@ RATIOS = tuple(share / 16 for share in range(1, 16))
 """Shares of channels to cut, from few to many."""
 STUDYING = FitSettings(epochs=120)
 MENDING = FitSettings(epochs=30, rate=1e-3)
+AWARE = SETTINGS
 _LARGER = 2  # sizes of SHAPES: what a student that will be cut is larger by
 _MARGIN = 200  # bytes: a Card tells of more steps than that of a net that was only trained
 
@@ -120,12 +124,11 @@ class Compressed:
 
 def parse_size(text: str) -> int:
     """Bytes of "16KiB", "20kB", "1MiB" or "16384". Raises OptionError."""
-    units = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
-    number = text.strip().rstrip("BKMik").strip()
-    unit = text.strip()[len(number) :].strip()
-    if unit not in units or not number.replace(".", "", 1).isdigit() or float(number) * units[unit] < 1:
+    units = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKM]?i?B?)", text.strip())
+    if found is None or found[2] not in units or float(found[1]) * units[found[2]] < 1:
         raise OptionError(f"--max-size {text}: not a size; write it as 16KiB, 20kB or 16384")
-    return int(float(number) * units[unit])
+    return int(float(found[1]) * units[found[2]])
 
 
 def compress(
@@ -203,7 +206,7 @@ class _Search:
         if best is None or not best.path[:-1]:
             return
         with self._watch("quantization-aware training of the best") as tick:
-            made = qat(best.checkpoint, self._scene, self._split, progress=tick)
+            made = qat(best.checkpoint, self._scene, self._split, settings=AWARE, progress=tick)
         self._add((*best.path[:-1], "qat"), best.checkpoint, made.model)
 
     def _distilled(self, shape: tuple[int, ...]) -> Tried:
@@ -266,17 +269,21 @@ class _Search:
         return [(first, *[rest] * stages) for first, rest in SHAPES]
 
     def _first_that_fits(self, shapes: list[tuple[int, ...]]) -> int | None:
-        return next((place for place, shape in enumerate(shapes) if self._expected(STUDENT, shape) <= self._budget.size), None)
+        """The place of the largest student that is expected to fit; None where none is."""
+        return _first(shapes, lambda shape: self._expected(STUDENT, shape) <= self._budget.size)
 
     def _least_ratio(self, checkpoint: Checkpoint) -> float | None:
         """The smallest share of channels to cut that is expected to fit; None where no share does."""
         made = checkpoint.card.net
         assert made is not None
-        for ratio in RATIOS:
+        name, options = made.name, made.options
+
+        def fits(ratio: float) -> bool:
             widths = tuple(max(1, width - int(width * ratio)) for width in checkpoint.classifier.net.widths)
-            if self._expected(made.name, widths, made.options) <= self._budget.size:
-                return ratio
-        return None
+            return self._expected(name, widths, options) <= self._budget.size
+
+        place = _first(RATIOS, fits)
+        return None if place is None else RATIOS[place]
 
     def _expected(self, net: str, widths: tuple[int, ...], options: Mapping[str, Any] | None = None) -> int:
         """Bytes of the file that a net of such widths will end in: of one that is hardly trained, and a margin."""
@@ -288,6 +295,12 @@ class _Search:
                 hardly = train(self._scene, self._split, net, patch, FitSettings(epochs=1), **shape)
                 self._sizes[key] = len(self._deployed(hardly, Path(name), 64)) + _MARGIN
         return self._sizes[key]
+
+
+def _first(entries: Sequence[T], fits: Callable[[T], bool]) -> int | None:
+    """The place of the first entry that fits, where all after it do too; None where none does."""
+    place = bisect_left(range(len(entries)), True, key=lambda place: fits(entries[place]))
+    return place if place < len(entries) else None
 
 
 def _validation(card: Card) -> float:

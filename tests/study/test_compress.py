@@ -1,0 +1,130 @@
+"""The search for a budget, on a small teacher and real pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from hsiedge.errors import OptionError
+from hsiedge.progress import Progress, silent
+from hsiedge.runtimes import load
+from hsiedge.scenes.splits import TEST, VALIDATION, Split, draw
+from hsiedge.study import compress as module
+from hsiedge.study.compress import Budget, Compressed, compress, parse_size
+from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.train import train
+from tests import workstation
+
+SIZE = 9000
+
+
+@contextmanager
+def unseen(title: str) -> Iterator[Progress]:
+    yield silent
+
+
+@functools.cache
+def split() -> Split:
+    return draw("random", workstation.corner(), 0, 0.2)
+
+
+@functools.cache
+def teacher() -> Checkpoint:
+    return train(workstation.corner(), split(), "cnn2d", 5, FitSettings(epochs=3), widths=(32, 32, 32))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch) -> None:
+    """The same roads, walked in seconds."""
+    monkeypatch.setattr(module, "STUDYING", FitSettings(epochs=2))
+    monkeypatch.setattr(module, "MENDING", FitSettings(epochs=1))
+    monkeypatch.setattr(module, "AWARE", FitSettings(epochs=1, rate=5e-4))
+
+
+@functools.cache
+def found() -> Compressed:
+    return compress(teacher(), workstation.corner(), split(), Budget(SIZE, drop=100), unseen)
+
+
+def test_the_best_of_what_fits_is_taken() -> None:
+    result = found()
+    fits = [entry for entry in result.tried if entry.size <= SIZE]
+    assert result.met
+    assert result.best in fits
+    assert result.best.oa == max(entry.oa for entry in fits)
+    assert {"quantize", "qat"} == {entry.path[-1] for entry in result.tried}
+    assert any(entry.path[0].startswith("prune") for entry in result.tried)
+    assert any(entry.path[0].startswith("distil") for entry in result.tried)
+    assert any(len(entry.path) == 3 for entry in result.tried)  # distilled, then cut
+    assert result.tried[0].size > SIZE  # the teacher as it is
+
+
+def test_the_file_is_what_was_judged(tmp_path) -> None:
+    for entry in (found().best, found().tried[-1]):
+        (tmp_path / "model.onnx").write_bytes(entry.model)
+        model = load(tmp_path / "model.onnx")
+        pixels = split().pixels(VALIDATION)
+        hits = model.predict(workstation.corner(), pixels) == workstation.corner().labels.ravel()[pixels]
+        assert 100 * hits.mean() == pytest.approx(entry.oa)
+        assert model.known.precision == "int8"
+        assert entry.size == (tmp_path / "model.onnx").stat().st_size
+
+
+def test_test_pixels_decide_nothing() -> None:
+    """Other labels on test pixels: the same is tried, and comes to the same."""
+    scene = workstation.corner()
+    labels = scene.labels.copy()
+    labels.ravel()[split().pixels(TEST)] = np.roll(labels.ravel()[split().pixels(TEST)], 7)
+    spoiled = dataclasses.replace(scene, labels=labels)
+    # the digest of a split is of its pixels alone, but quantize draws it again from the labels, so they go in as masks
+    other = dataclasses.replace(split(), kind="masks", fraction=None)
+    card = dataclasses.replace(teacher().card, split=other.facts)
+    master = dataclasses.replace(teacher(), card=card)
+    results = [compress(master, where, other, Budget(SIZE, drop=100), unseen) for where in (scene, spoiled)]
+    first, second = ([(entry.path, entry.oa, entry.loss) for entry in result.tried] for result in results)
+    assert first == second
+
+
+def test_a_budget_that_cannot_be_met_shows_the_nearest() -> None:
+    result = compress(teacher(), workstation.corner(), split(), Budget(2000), unseen)
+    assert result.best is None
+    assert not result.met
+    assert result.nearest.size == min(entry.size for entry in result.tried)
+
+
+def test_a_teacher_that_fits_is_only_quantized() -> None:
+    result = compress(teacher(), workstation.corner(), split(), Budget(1 << 20, drop=100), unseen)
+    assert [entry.path for entry in result.tried] == [("quantize",)]
+
+
+def test_accuracy_is_part_of_the_budget() -> None:
+    result = dataclasses.replace(found(), budget=Budget(SIZE, drop=100, oa=100.0))
+    assert result.best is not None
+    assert result.met == (result.best.oa == 100)
+    assert Budget(SIZE, drop=0.5).floor(98.0) == 97.5
+    assert Budget(SIZE, drop=0.5, oa=99.0).floor(98.0) == 99.0
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("16KiB", 16384), ("16384", 16384), ("20kB", 20000), ("1.5 MiB", 1572864), ("9B", 9)]
+)
+def test_sizes(text, size) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "16 elephants", "-1", "0", "nan", "1e3", "1..5kB"])
+def test_sizes_that_are_none(text) -> None:
+    with pytest.raises(OptionError, match="not a size"):
+        parse_size(text)
+
+
+def test_budgets_that_make_no_sense() -> None:
+    for budget in (Budget(0), Budget(100, drop=-1)):
+        with pytest.raises(OptionError, match="a budget of"):
+            compress(teacher(), workstation.corner(), split(), budget, unseen)
