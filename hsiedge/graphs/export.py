@@ -96,7 +96,7 @@ def strip(model: Any) -> Any:
     ):
         del entry.metadata_props[:]
         entry.doc_string = ""
-    del model.metadata_props[:]
+    del model.metadata_props[:], model.graph.metadata_props[:]
     model.graph.name, model.graph.doc_string, model.producer_name = "hsiedge", "", "hsiedge"
     return model
 
