@@ -235,9 +235,8 @@ def _tell_pruned(before: Card, after: Card, source: Path, path: Path) -> None:
         f"{before.net.parameters:,} -> {after.net.parameters:,} parameters, "
         f"{before.net.macs_per_pixel / 1e6:.2f} -> {after.net.macs_per_pixel / 1e6:.2f} million MACs a pixel"
     )
-    asked = said["ratio"] * said["channels"]
-    if said["removed"] < asked - len(after.net.options["widths"]):
-        console.say(f"  less than asked: {said['ratio']:g} of {said['channels']} channels are {asked:.0f}")
+    if said["removed"] < said["asked"]:
+        console.say(f"  less than asked: {said['asked']} were to go, but each layer keeps one")
 
 
 def _compressed(path: Path) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch_pruning
@@ -15,16 +18,18 @@ from hsiedge.nets.base import Net
 
 LIMIT = 1e-7  # of the logits' range, in double precision
 _CHECKED = 64
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A net with fewer channels; `before` and `after`: of its layers but the last, in sum."""
+    """A net with fewer channels; of its layers but the last, in sum: how many there were, are, and were to go."""
 
     net: Net
     before: int
     after: int
+    asked: int
 
 
 def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str, scope: str) -> Cut:
@@ -40,35 +45,52 @@ def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str
     if criterion == "batchnorm" and not any(isinstance(layer, _NORMS) for layer in net.modules()):
         raise OptionError("the net has no BatchNorm, so --criterion batchnorm knows of no channel what it is worth; take l1")
     small, zeroed = copy.deepcopy(net).eval(), copy.deepcopy(net).eval()
-    before = sum(net.widths)
     if criterion == "taylor":
         _gradients(small, patches, targets)
     twins = dict(zip(small.modules(), zeroed.modules()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pruner = torch_pruning.pruner.BasePruner(
-            small,
-            patches[:2],
-            importance=_importance(criterion),
-            pruning_ratio=ratio,
-            max_pruning_ratio=1.0,
-            global_pruning=scope == "global",
-            ignored_layers=_kept_whole(small),
-        )
-        for group in pruner.step(interactive=True):
-            for dependency, places in group:
+        graph = torch_pruning.DependencyGraph().build_dependency(small, patches[:2])
+        groups = list(graph.get_all_groups(ignored_layers=_kept_whole(small), root_module_types=_LAYERS))
+        importance = _importance(criterion)
+        worth = [importance(group) for group in groups]
+        for group, places in zip(groups, _least(worth, ratio, scope)):
+            if not places:
+                continue
+            root = group[0].dep
+            whole = graph.get_pruning_group(root.target.module, root.handler, places)
+            for dependency, indices in whole:
                 twin = twins.get(dependency.target.module)  # operations without weights have none
-                if twin is not None and pruner.DG.is_out_channel_pruning_fn(dependency.handler):
-                    _set_to_zero(twin, places)
-            group.prune()
-    after = sum(small.widths)
+                if twin is not None and graph.is_out_channel_pruning_fn(dependency.handler):
+                    _set_to_zero(twin, indices)
+            whole.prune()
+    before, after = sum(net.widths), sum(small.widths)
     if after == before:
-        raise OptionError(
-            f"ratio {ratio:g} takes no channel out of layers of {', '.join(map(str, net.widths))}; take a larger one"
-        )
+        raise OptionError(f"ratio {ratio:g} takes no channel out of layers of {', '.join(map(str, net.widths))} channels")
     _compare(small, zeroed, patches[:_CHECKED])
     small.zero_grad(set_to_none=True)
-    return Cut(small, before, after)
+    return Cut(small, before, after, _asked(net.widths, ratio, scope))
+
+
+def _asked(widths: Sequence[int], ratio: float, scope: str) -> int:
+    return sum(_share(ratio, width) for width in (widths if scope == "layer" else [sum(widths)]))
+
+
+def _share(ratio: float, count: int) -> int:
+    """`ratio` of `count`, rounded."""
+    return math.floor(ratio * count + 0.5)
+
+
+def _least(worth: Sequence[Tensor], ratio: float, scope: str) -> list[list[int]]:
+    """Of each group of channels those that are worth least: `ratio` of them, or of all; one of each group stays."""
+    spare = [torch.argsort(values, stable=True)[:-1] for values in worth]
+    if scope == "layer":
+        return [entry[: _share(ratio, len(values))].tolist() for entry, values in zip(spare, worth)]
+    ranked = sorted(
+        (float(worth[place][channel]), place, int(channel)) for place, entry in enumerate(spare) for channel in entry
+    )
+    chosen = ranked[: _share(ratio, sum(map(len, worth)))]
+    return [[channel for _, group, channel in chosen if group == place] for place in range(len(worth))]
 
 
 def _kept_whole(net: Net) -> list[nn.Module]:
@@ -78,7 +100,7 @@ def _kept_whole(net: Net) -> list[nn.Module]:
     return [net.classifier, spectral] if spectral is not None and volume else [net.classifier]
 
 
-def _importance(criterion: str) -> object:
+def _importance(criterion: str) -> Any:
     found = torch_pruning.importance
     if criterion == "taylor":
         return found.GroupTaylorImportance()

@@ -112,6 +112,7 @@ def prune_structured(
         "criterion": criterion,
         "scope": scope,
         "channels": cut.before,
+        "asked": cut.asked,
         "removed": cut.before - cut.after,
         **vars(settings),
     }

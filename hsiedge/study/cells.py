@@ -305,8 +305,7 @@ def _remarks(card: Card) -> list[str]:
     step = card.lineage[-1]
     said = step.options
     if step.step == "prune" and said.get("method") == "structured":
-        asked = round(said["ratio"] * said["channels"])
-        fewer = f", {asked} were asked for" if said["removed"] < asked else ""
+        fewer = f", {said['asked']} were asked for" if said["removed"] < said["asked"] else ""
         return [f"{said['removed']} of {said['channels']} channels removed{fewer}"]
     if step.step == "prune":
         return [f"{said['zeros']:,} of {said['weights']:,} weights are 0"]

@@ -47,9 +47,21 @@ def test_criteria_choose_channels(criterion, scope) -> None:
     patches = lesson.image(checkpoint.card.patch).patches(torch.from_numpy(lesson.pixels[:200]))
     targets = torch.from_numpy(lesson.targets[:200])
     cut = channels.cut(checkpoint.classifier.net, patches, targets, 0.5, criterion, scope)
-    assert cut.before == 72
-    assert 34 <= cut.after <= 38
+    assert (cut.before, cut.after, cut.asked) == (72, 36, 36)
     assert scope == "global" or set(cut.net.widths) == {12}
+
+
+def test_each_layer_keeps_a_channel() -> None:
+    net = workstation.checkpoint("cnn2d").classifier.net
+    patches = torch.randn(8, 200, 7, 7, generator=torch.Generator().manual_seed(0))
+    cut = channels.cut(net, patches, torch.zeros(8, dtype=torch.int64), 0.99, "l2", "layer")
+    assert cut.net.widths == (1, 1, 1)
+    assert (cut.before - cut.after, cut.asked) == (69, 72)
+
+
+def test_a_ratio_that_takes_nothing() -> None:
+    with pytest.raises(OptionError, match="takes no channel"):
+        prune_structured(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), 0.01)
 
 
 def test_l1_takes_the_channels_with_the_smallest_weights() -> None:
