@@ -16,7 +16,10 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def features(self, spectra: Tensor) -> Tensor:
-        """The last feature map `(N, channels)`, `(N, channels, h, w)` or `(N, channels, depth, h, w)`, of float32 spectra `(N, B, p, p)`."""
+        """The last feature map of float32 spectra `(N, B, p, p)`.
+
+        `(N, channels, h, w)`; of a 3-D net `(N, channels, depth, h, w)`, of a 1-D one `(N, channels)`.
+        """
         raise NotImplementedError
 
     def head(self, features: Tensor) -> Tensor:

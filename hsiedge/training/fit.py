@@ -34,7 +34,10 @@ class Batch:
 
 
 Loss = Callable[[Any, Batch], Tensor]
-"""Of the net that is fitted, and a batch: what is to be made small, a scalar. One that is a Module itself has its own parameters fitted along."""
+"""Of the net that is fitted, and a batch: what is to be made small, a scalar.
+
+One that is a Module itself has its own parameters fitted along.
+"""
 
 AfterStep = Callable[[float], None]
 """Called after each step with the share of all steps that is done."""
