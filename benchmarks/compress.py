@@ -45,7 +45,8 @@ def run_seed(scene: Scene, split: str, seed: int, budget: Budget, folder: Path) 
     """One seed; teacher and student stay in `folder`, and a teacher that is there already is not trained again."""
     drawn, started = draw(split, scene, seed), time.perf_counter()
     path = folder / f"{scene.name}-cnn2d-{split}-s{seed}.safetensors"
-    if not path.exists():
+    trained = not path.exists()
+    if trained:
         save_checkpoint(path, train(scene, drawn, "cnn2d"))
     teacher = load_checkpoint(path)
     found = compress(teacher, scene, drawn, budget, told, files.digest(path))
@@ -59,6 +60,7 @@ def run_seed(scene: Scene, split: str, seed: int, budget: Budget, folder: Path) 
         "max_drop": budget.drop,
         "met": found.met,
         "seconds": round(seconds),
+        "with_teacher": trained,
         "path": list(found.nearest.path),
         "bytes": student.stat().st_size,
         "validation": {"teacher": round(found.teacher, 3), "student": round(found.nearest.oa, 3)},
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--split", default="random")
     parser.add_argument("--max-size", default="16KiB")
     parser.add_argument("--max-drop", type=float, default=Budget.drop)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for the models; left out, they are thrown away")
     arguments = parser.parse_args()
@@ -108,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for seed in range(arguments.seeds):
+        for seed in arguments.seeds:
             if any((row["seed"], row["max_size"], row["max_drop"]) == (seed, budget.size, budget.drop) for row in rows):
                 continue
             print(f"seed {seed}", flush=True)

@@ -46,7 +46,7 @@ SHAPES = ((64, 112), (48, 80), (40, 64), (32, 56), (28, 48), (24, 40), (20, 34),
 STAGES = 4
 RATIOS = tuple(share / 16 for share in range(1, 16))
 """Shares of channels to cut, from few to many."""
-STUDYING = FitSettings(epochs=120)
+STUDYING = FitSettings(epochs=120, rate=4e-3)
 MENDING = FitSettings(epochs=30, rate=1e-3)
 AWARE = SETTINGS
 _LARGER = 2  # sizes of SHAPES: what a student that will be cut is larger by
@@ -93,7 +93,7 @@ class Budget:
 
     def floor(self, teacher: float) -> float:
         """The least OA that will do, percent."""
-        return max(teacher - self.drop, self.oa if self.oa is not None else 0.0)
+        return round(max(teacher - self.drop, self.oa if self.oa is not None else 0.0), 6)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class Compressed:
     Attributes:
         teacher: OA of the float teacher on validation pixels, percent.
         tried: in order.
-        best: of what fits the size, the one with the highest OA, then the lowest loss; None where nothing fits.
+        best: of what fits the size and has the OA that the budget asks for, the one with the lowest loss, for validation
+            pixels are few and OA is coarse; where none has that OA, the one with the highest. None where nothing fits.
     """
 
     teacher: float
@@ -114,7 +115,7 @@ class Compressed:
     @property
     def met(self) -> bool:
         """Whether `best` holds in every respect."""
-        return self.best is not None and round(self.best.oa, 6) >= round(self.budget.floor(self.teacher), 6)
+        return self.best is not None and round(self.best.oa, 6) >= self.budget.floor(self.teacher)
 
     @property
     def nearest(self) -> Tried:
@@ -173,8 +174,10 @@ class _Search:
 
     def _found(self) -> Compressed:
         fits = [entry for entry in self._tried if entry.size <= self._budget.size]
-        best = max(fits, key=lambda entry: (entry.oa, -entry.loss), default=None)
-        return Compressed(_validation(self._teacher.card), self._budget, tuple(self._tried), best)
+        teacher = _validation(self._teacher.card)
+        floor = self._budget.floor(teacher)
+        best = max(fits, key=lambda entry: (min(entry.oa, floor), -entry.loss), default=None)
+        return Compressed(teacher, self._budget, tuple(self._tried), best)
 
     def _cut_teacher(self) -> None:
         """The teacher, with as few channels cut as the budget allows."""

@@ -57,7 +57,7 @@ def test_the_best_of_what_fits_is_taken() -> None:
     fits = [entry for entry in result.tried if entry.size <= SIZE]
     assert result.met
     assert result.best in fits
-    assert result.best.oa == max(entry.oa for entry in fits)
+    assert result.best.loss == min(entry.loss for entry in fits)  # a drop of 100 points leaves OA out
     assert {"quantize", "qat"} == {entry.path[-1] for entry in result.tried}
     assert any(entry.path[0].startswith("prune") for entry in result.tried)
     assert any(entry.path[0].startswith("distil") for entry in result.tried)
