@@ -30,7 +30,9 @@ def compress_command(
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
-    split: Annotated[str, typer.Option(help="random, or blocks: no test pixel near a training pixel.")] = "random",
+    split: Annotated[
+        str, typer.Option(help="random; blocks: test pixels far from training pixels; lists: a mosaic's own.")
+    ] = "random",
     train_fraction: Annotated[float, typer.Option(help="Of each class; half as much again validates, the rest tests.")] = 0.1,
     guard: Annotated[int, typer.Option(help="blocks: pixels between test and training pixels.")] = 6,
     train_mask: options.TrainMaskOption = None,

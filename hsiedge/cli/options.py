@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
-CubeOption = Annotated[Path | None, typer.Option("--cube", help="Your own cube: .mat, .npy, .npz, or ENVI (.hdr).")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Its label map, 0 = unlabelled.")]
+CubeOption = Annotated[
+    Path | None, typer.Option("--cube", help="Your own cube: .mat, .npy, .npz, ENVI, .tif, or a folder of tiles.")
+]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Its label map or folder of tiles, 0 = unlabelled.")]
 CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
 LabelsKeyOption = Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")]
 DataDirOption = Annotated[

@@ -19,7 +19,9 @@ def train_command(
     net: Annotated[str, typer.Option(help="cnn1d, cnn2d, cnn3d or hybridsn.")] = "cnn2d",
     patch: Annotated[int | None, typer.Option(help="Patch, odd; left out, the net's own.")] = None,
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
-    split: Annotated[str, typer.Option(help="random, or blocks: no test pixel near a training pixel.")] = "random",
+    split: Annotated[
+        str, typer.Option(help="random; blocks: test pixels far from training pixels; lists: a mosaic's own.")
+    ] = "random",
     train_fraction: Annotated[float, typer.Option(help="Of each class; half as much again validates, the rest tests.")] = 0.1,
     guard: Annotated[int, typer.Option(help="blocks: pixels between test and training pixels.")] = 6,
     train_mask: options.TrainMaskOption = None,

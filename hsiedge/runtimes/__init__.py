@@ -91,4 +91,5 @@ def _check_suffix(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if path.suffix not in SUFFIXES:
-        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)})")
+        scene = "; it may be a packed scene: give it with --scene" if path.suffix == ".npz" else ""
+        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)}){scene}")

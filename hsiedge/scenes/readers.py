@@ -1,4 +1,4 @@
-"""Readers of arrays, one for each format: .mat v5 and v7.3, .npy, .npz and ENVI.
+"""Readers of arrays, one for each format: .mat v5 and v7.3, .npy, .npz, ENVI and GeoTIFF.
 
 Each looks at the declared shape first and takes memory only for what can be true: a file may come from a stranger.
 """
@@ -35,7 +35,7 @@ def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
     """Reads a cube (`ndim` 3: height, width, bands) or a label map (2).
 
     Args:
-        path: .mat, .npy, .npz, or ENVI (.hdr, or the data file with a .hdr beside it).
+        path: .mat, .npy, .npz, .tif, or ENVI (.hdr, or the data file with a .hdr beside it).
         key: the variable in a .mat or .npz; not needed where only one has that many dimensions.
 
     Raises:
@@ -77,7 +77,7 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
     found = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
     name = _choose(path, {entry: shape for entry, shape, _ in found}, key, ndim)
     shape, kind = next((shape, kind) for entry, shape, kind in found if entry == name)
-    _fits(path, shape, 2 * _MAT_BYTES.get(kind, 8))  # twice: it is turned into row-major order
+    fits(path, shape, 2 * _MAT_BYTES.get(kind, 8))  # twice: it is turned into row-major order
     return Raster(scipy.io.loadmat(str(path), variable_names=[name])[name])
 
 
@@ -92,7 +92,7 @@ def _read_mat73(path: Path, key: str | None, ndim: int) -> Raster:
         name = _choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
         if arrays[name].is_virtual or arrays[name].external:
             raise SceneError(f"{path}: {name} points into other files; copy its data into one")
-        _fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
+        fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
         return Raster(np.asarray(arrays[name]).T)  # MATLAB writes column-major: HDF5 sees the axes reversed
 
 
@@ -109,7 +109,7 @@ def _read_npz(path: Path, key: str | None, ndim: int) -> Raster:
                     shapes[info.filename[:-4]], dtype = _npy_header(member)
                 sizes[info.filename[:-4]] = dtype.itemsize
     name = _choose(path, shapes, key, ndim)
-    _fits(path, shapes[name], sizes[name])
+    fits(path, shapes[name], sizes[name])
     with np.load(path, allow_pickle=False) as arrays:
         return Raster(arrays[name])
 
@@ -144,7 +144,7 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
         raise SceneError(f"{data_path}: cannot be memory-mapped")
     return Raster(
         array=cube[:, :, 0] if ndim == 2 and shape[2] == 1 else cube,
-        wavelengths=_nanometres(header),
+        wavelengths=nanometres(header.get("wavelength", []), str(header.get("wavelength units", ""))),
         nodata=_number(header.get("data ignore value")),
         units=str(header.get("data units", "")),
         class_names={index: str(name) for index, name in enumerate(header.get("class names", [])) if index > 0},
@@ -152,13 +152,19 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
     )
 
 
-def _nanometres(header: Mapping[str, Any]) -> tuple[float, ...]:
-    """Wavelengths of an ENVI header in nm; empty where they are missing, or one is not a number."""
-    values = [_number(value) for value in header.get("wavelength", [])]
+def _read_tif(path: Path, key: str | None, ndim: int) -> Raster:
+    from hsiedge.scenes.geotiff import read_geotiff
+
+    return read_geotiff(path, ndim)
+
+
+def nanometres(said: Iterable[Any], units: str) -> tuple[float, ...]:
+    """Wavelengths in nm; empty where they are missing, or one is not a number."""
+    values = [_number(value) for value in said]
     numbers = [value for value in values if value is not None]
     if not numbers or len(numbers) != len(values):
         return ()
-    micrometres = str(header.get("wavelength units", "")).lower().startswith("micro") or max(numbers) < 100
+    micrometres = units.lower().startswith(("micro", "um")) or max(numbers) < 100
     return tuple(value * 1000 if micrometres else value for value in numbers)
 
 
@@ -193,7 +199,8 @@ def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None, 
     return fitting[0]
 
 
-def _fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
+def fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
+    """Raises SceneError where an array of that shape does not fit into the memory that is free."""
     import psutil
 
     needed, free = math.prod(shape) * itemsize, psutil.virtual_memory().available
@@ -210,4 +217,6 @@ _READERS: dict[str, Callable[[Path, str | None, int], Raster]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".hdr": _read_envi,
+    ".tif": _read_tif,
+    ".tiff": _read_tif,
 }

@@ -47,6 +47,8 @@ class Scene:
         georeference: what the file says of it, in its own words.
         official: True if equal to the published scene, False if it differs, None if there is nothing to compare with.
         source: where it was read from.
+        parts: uint8 `(height, width)`, 1, 2, 3 where the scene's own lists say that a pixel trains, validates, tests; None
+            for a scene without lists.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Scene:
     georeference: dict[str, str] = field(default_factory=dict)
     official: bool | None = None
     source: str = ""
+    parts: NDArray[np.uint8] | None = None
 
     @staticmethod
     def open(name: str | Path, labels: str | Path | None = None, data_dir: Path | None = None) -> Scene:
@@ -82,6 +85,13 @@ class Scene:
         for row in self.cube:
             sha.update(np.ascontiguousarray(row, dtype=stored).tobytes())
         return sha.hexdigest()
+
+    @cached_property
+    def empty(self) -> NDArray[np.bool_]:
+        """`(height, width)`: pixels that are nodata in all bands."""
+        if self.nodata is None:
+            return np.zeros(self.shape, bool)
+        return np.array([(row == self.nodata).all(-1) for row in self.cube])
 
     def labelled(self) -> NDArray[np.uint16]:
         """The label map. Raises SceneError for an unlabelled cube."""
@@ -144,7 +154,8 @@ def open_scene(
     cube_key: str | None = None,
     labels_key: str | None = None,
 ) -> Scene:
-    """Opens a scene: by its catalog name or alias, or from a file (.mat, .npy, .npz, ENVI, or what `scenes pack` wrote).
+    """Opens a scene: by its catalog name or alias, from a file (.mat, .npy, .npz, ENVI, GeoTIFF, or what `scenes pack` wrote),
+    or from a folder of GeoTIFF tiles.
 
     A catalog scene is looked for in `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an
     installed tensorly. Nothing is downloaded: `fetch` does that.
@@ -156,6 +167,8 @@ def open_scene(
     if labels is None and not _looks_like_file(text):
         return _open_catalog(lookup(text), data_dir)
     path = Path(text)
+    if path.is_dir() and _looks_like_file(text):
+        return _open_mosaic(path, Path(labels) if labels is not None else None)
     if not _looks_like_file(text):
         raise SceneError(f"{text}: --labels goes with a cube of your own (--cube FILE); a catalog scene has its labels")
     if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
@@ -196,8 +209,28 @@ def pack(scene: Scene, path: Path) -> None:
     arrays = {"cube": np.ascontiguousarray(scene.cube), "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     if scene.labels is not None:
         arrays["labels"] = scene.labels
+    if scene.parts is not None:
+        arrays["parts"] = scene.parts
     with files.atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
+    """A folder of tiles: its own, or those in `images`; labels in `labels` or elsewhere; lists of tiles where there are any."""
+    from hsiedge.scenes import geotiff
+
+    try:
+        cube = geotiff.read_mosaic(folder / "images" if (folder / "images").is_dir() else folder, 3)
+        own = folder / "labels" if (folder / "labels").is_dir() else None
+        given = labels or own
+        if given is not None and not given.is_dir():
+            raise SceneError(f"{given}: the labels of a mosaic are a folder of tiles, too")
+        label_raster = geotiff.read_mosaic(given, 2, cube.grid).raster if given is not None else None
+        parts = geotiff.read_lists(folder, cube)
+    except OSError as error:
+        raise SceneError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    scene = build_scene(folder.resolve().name, cube.raster, label_raster, source=str(folder))
+    return dataclasses.replace(scene, parts=parts)
 
 
 def _open_packed(path: Path) -> Scene | None:
@@ -226,6 +259,8 @@ def _open_packed(path: Path) -> Scene | None:
             raise ValueError(f"official: {official!r}")
         labels = readers.read(path, "labels", 2) if "labels.npy" in members else None
         scene = build_scene(str(facts["name"]), raster, labels, classes, official, str(path))
+        if "parts.npy" in members:
+            scene = dataclasses.replace(scene, parts=_believable_parts(readers.read(path, "parts", 2).array, scene.shape))
     except SceneError:
         raise
     except Exception as error:
@@ -235,10 +270,22 @@ def _open_packed(path: Path) -> Scene | None:
     return scene
 
 
+def _pairs(entry: CatalogEntry) -> list[tuple[str, str]]:
+    """File names of a catalog scene: the published .mat pair, and the same arrays as .npy."""
+    published = (entry.cube.name, entry.labels.name)
+    return [published, (published[0].replace(".mat", ".npy"), published[1].replace(".mat", ".npy"))]
+
+
+def _believable_parts(parts: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    if parts.dtype != np.uint8 or parts.shape != shape or parts.max() > 3:
+        raise ValueError("its lists of pixels are none")
+    return parts
+
+
 def locate(entry: CatalogEntry, data_dir: Path | None = None) -> Path | None:
     """The folder, pack or package in which a catalog scene is found first; None where it is not on this machine."""
     for folder in search_path(data_dir):
-        if (folder / entry.cube.name).is_file() and (folder / entry.labels.name).is_file():
+        if any((folder / cube).is_file() and (folder / labels).is_file() for cube, labels in _pairs(entry)):
             return folder
         if (folder / f"{entry.name}.npz").is_file():
             return folder / f"{entry.name}.npz"
@@ -269,8 +316,8 @@ def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
         return packed
     if (place / entry.cube.name).is_file():
         return open_entry(entry, place)
-    cube = readers.read(place / "Indian_pines_corrected.npy")
-    labels = readers.read(place / "Indian_pines_gt.npy", ndim=2)
+    names = _pairs(entry)[1]
+    cube, labels = readers.read(place / names[0]), readers.read(place / names[1], ndim=2)
     return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(place)), None)
 
 
@@ -322,7 +369,7 @@ def _tensorly() -> Path | None:
 
 def _looks_like_file(text: str) -> bool:
     known = any(text.lower() in (entry.name, *entry.aliases) for entry in CATALOG.values())
-    return not known and (Path(text).suffix != "" or os.sep in text or Path(text).is_file())
+    return not known and (Path(text).suffix != "" or os.sep in text or Path(text).exists())
 
 
 def _finite(source: str, cube: NDArray[Any]) -> None:

@@ -24,9 +24,10 @@ from hsiedge.errors import OptionError, SplitError
 from hsiedge.scenes.scene import Scene
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
-KINDS = ("random", "blocks", "masks")
+KINDS = ("random", "blocks", "lists", "masks")
 DEFAULT_FRACTION = 0.1
 DEFAULT_GUARD = 6
+NODATA_GUARD = 6  # pixels: what lies nearer to nodata is in no part, so that no patch of 13 holds any
 MIN_TRAIN = 3  # of each class: what the smallest classes of Indian Pines can spare
 VALIDATION_SHARE = 0.5  # validation pixels for each training pixel
 
@@ -40,7 +41,7 @@ class Split:
     """A division of a scene's labelled pixels.
 
     Attributes:
-        kind: "random", "blocks" or "masks".
+        kind: "random", "blocks", "lists" or "masks".
         parts: uint8 `(height, width)`: 0 for pixels in no part, else TRAIN, VALIDATION or TEST.
         fraction: the share of each class's pixels that trains; None for masks.
         guard: Chebyshev distance, in pixels, that test pixels keep from all others; None but for `blocks`.
@@ -94,17 +95,19 @@ class Split:
 
 
 def draw(kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACTION, guard: int = DEFAULT_GUARD) -> Split:
-    """Draws a `random` or `blocks` split.
+    """Draws a `random` or `blocks` split, or takes the scene's own `lists`.
 
     Raises:
-        OptionError: no such kind, or a fraction outside 0..1.
+        OptionError: no such kind, a fraction outside 0..1, or a scene without lists.
         SplitError: the scene's labels cannot be divided so.
     """
     if kind == "random":
         return random_split(scene, seed, fraction)
     if kind == "blocks":
         return blocks_split(scene, seed, fraction, guard)
-    raise OptionError(f"split {kind!r}: choose random or blocks, or give --train-mask and --test-mask")
+    if kind == "lists":
+        return lists_split(scene, seed)
+    raise OptionError(f"split {kind!r}: choose random, blocks or (a mosaic's own) lists, or give --train-mask and --test-mask")
 
 
 def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
@@ -155,7 +158,7 @@ def random_split(scene: Scene, seed: int, fraction: float) -> Split:
         SplitError: no class has enough pixels.
     """
     _check_fraction(fraction)
-    labels = scene.labelled()
+    labels = usable(scene)
     parts = np.zeros(labels.size, np.uint8)
     dropped = []
     for label in scene.classes:
@@ -170,6 +173,47 @@ def random_split(scene: Scene, seed: int, fraction: float) -> Split:
         parts[order[train + validate :]] = TEST
     _check_any(scene, parts, f"with a training fraction of {fraction:g}")
     return Split("random", parts.reshape(labels.shape), seed, fraction, None, tuple(dropped))
+
+
+def lists_split(scene: Scene, seed: int = 0) -> Split:
+    """The scene's own lists: whole tiles train, validate or test. The seed is that of training; it decides no pixel.
+
+    Neighbouring tiles touch, so patches of test pixels may reach into training tiles (`leaked`).
+
+    Raises:
+        OptionError: a scene without lists.
+        SplitError: fewer than two classes are in all three parts.
+    """
+    if scene.parts is None:
+        raise OptionError(f"{scene.name} has no lists of its own; choose --split random or blocks")
+    labels = usable(scene)
+    parts = np.where(labels != 0, scene.parts, 0).astype(np.uint8)
+    kept = _kept(labels, scene, parts)
+    dropped = tuple(label for label in scene.classes if label not in kept)
+    parts[np.isin(labels, dropped)] = 0
+    if len(kept) < 2:
+        raise SplitError(f"{scene.name}: its lists keep fewer than two classes in all three parts")
+    return Split("lists", parts, seed, None, None, dropped)
+
+
+def usable(scene: Scene) -> NDArray[np.uint16]:
+    """The label map without the pixels that lie within `NODATA_GUARD` of one that is nodata in all bands.
+
+    A patch must hold no nodata, and which pixels are tested must not depend on the patch: so it is a property of the split.
+    """
+    labels = scene.labelled()
+    if not scene.empty.any():
+        return labels
+    return np.where(dilate(scene.empty, NODATA_GUARD), 0, labels).astype(np.uint16)
+
+
+def check_nodata(scene: Scene, radius: int) -> None:
+    """Raises SplitError for a net that looks farther than splits keep from nodata, on a scene that has some."""
+    if radius > NODATA_GUARD and scene.empty.any():
+        raise SplitError(
+            f"patch {2 * radius + 1} looks {radius} pixels far, splits of {scene.name} keep {NODATA_GUARD} from its nodata; "
+            f"use --patch {2 * NODATA_GUARD + 1} or less"
+        )
 
 
 def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_GUARD) -> Split:
@@ -187,7 +231,7 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
     _check_fraction(fraction)
     if guard < 0:
         raise OptionError(f"guard {guard}: it is a distance in pixels, 0 or more")
-    labels = scene.labelled()
+    labels = usable(scene)
     best: tuple[tuple[int, float], NDArray[np.uint8]] | None = None
     for side in _BLOCK_SIDES:
         for attempt in range(_BLOCK_DRAWS):

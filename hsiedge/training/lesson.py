@@ -58,6 +58,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     """
     check_patch(patch, scene.shape)
     split.check_radius(patch // 2)
+    splits.check_nodata(scene, patch // 2)
     titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}
     pixels = split.pixels(TRAIN)
     spectra = spectra_at(scene, pixels)

@@ -17,7 +17,7 @@ from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
 from hsiedge.runtimes.base import InputAffine
 from hsiedge.scenes.patches import extract
-from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.scene import Scene, pack
 
 MakeModel = Callable[..., tuple[Path, np.ndarray]]
 MakeCard = Callable[..., Card]
@@ -250,3 +250,10 @@ class TestSafetensors:
     def test_garbage_in_place_of_the_card(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, {"__metadata__": {KEY: "garbage"}})
         refused(CardError, "its Card is not JSON", path, read_card)
+
+
+def test_a_packed_scene_is_told_from_a_model(tmp_path, tiny_scene) -> None:
+    pack(tiny_scene, tmp_path / "tiny.npz")
+    for opens in (load, read_card):
+        with pytest.raises(ModelError, match="may be a packed scene: give it with --scene"):
+            opens(tmp_path / "tiny.npz")

@@ -371,7 +371,7 @@ class TestEnvi:
         refused(write_envi(tmp_path, CUBE.astype("<c8")), "holds complex64, not numbers")
 
 
-@pytest.mark.parametrize("name", ["a.mat", "a.npy", "a.npz", "a.hdr", "a.tif", "a"])
+@pytest.mark.parametrize("name", ["a.mat", "a.npy", "a.npz", "a.hdr", "a.bmp", "a"])
 def test_missing(tmp_path: Path, name: str) -> None:
     refused(tmp_path / name, "no such file")
     (tmp_path / name).mkdir()
@@ -379,8 +379,8 @@ def test_missing(tmp_path: Path, name: str) -> None:
 
 
 def test_unknown_formats_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").write_bytes(b"II*\0")
-    refused(tmp_path / "a.tif", r"not a format that hsiedge reads \(.mat, .npy, .npz, .hdr, or ENVI")
+    (tmp_path / "a.bmp").write_bytes(b"II*\0")
+    refused(tmp_path / "a.bmp", r"not a format that hsiedge reads \(.mat, .npy, .npz, .hdr, .tif, .tiff, or ENVI")
 
 
 class _Trap:

@@ -421,3 +421,11 @@ class TestCatalog:
     def test_no_alias_is_ambiguous(self) -> None:
         names = [name for entry in CATALOG.values() for name in (entry.name, *entry.aliases)]
         assert len(set(names)) == len(names)
+
+
+def test_the_published_arrays_as_npy_are_found(tmp_path, indian_pines) -> None:
+    np.save(tmp_path / "Indian_pines_corrected.npy", indian_pines.cube)
+    np.save(tmp_path / "Indian_pines_gt.npy", indian_pines.labels)
+    scene = open_scene("indian_pines", data_dir=tmp_path)
+    assert scene.source == str(tmp_path)
+    assert (scene.official, scene.sha256) == (indian_pines.official, indian_pines.sha256)

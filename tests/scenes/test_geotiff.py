@@ -1,0 +1,262 @@
+"""GeoTIFF files and mosaics of tiles: written here with rasterio, and EnMAP over Potsdam from beside the checkout."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio writes and reads GeoTIFF, and is not installed")
+
+from hsiedge.errors import MissingExtraError, OptionError, SceneError, SplitError  # noqa: E402
+from hsiedge.scenes import geotiff, splits  # noqa: E402
+from hsiedge.scenes.scene import Scene, open_scene, pack  # noqa: E402
+from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, draw  # noqa: E402
+
+SIDE, BANDS, NODATA = 16, 4, -9999.0
+ORIGIN = (500000.0, 6000000.0)
+
+
+def write(path: Path, array: np.ndarray, row: float = 0, column: float = 0, crs: str = "EPSG:32633", **more) -> Path:
+    """An array `(bands, height, width)` as GeoTIFF, its corner `row` and `column` pixels of 30 m from the origin."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    transform = rasterio.Affine(30, 0, ORIGIN[0] + 30 * column, 0, -30, ORIGIN[1] - 30 * row)
+    tags = more.pop("tags", {})
+    bands, height, width = array.shape
+    shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype, "crs": crs, "transform": transform}
+    with rasterio.open(path, "w", driver="GTiff", **shape, **more) as data:
+        data.write(array)
+        for band, said in tags.items():
+            data.update_tags(band, **said)
+    return path
+
+
+def cube(row: int, column: int) -> np.ndarray:
+    """Counts that tell where they stand."""
+    rows, columns = np.mgrid[row : row + SIDE, column : column + SIDE]
+    return np.stack([1000 * band + 30 * rows + columns for band in range(BANDS)]).astype(np.float32)
+
+
+def labels(row: int, column: int) -> np.ndarray:
+    rows, columns = np.mgrid[row : row + SIDE, column : column + SIDE]
+    return (1 + (rows // 4 + columns // 4) % 3).astype(np.uint8)[None]
+
+
+@pytest.fixture
+def tiles(tmp_path) -> Path:
+    """Five of the six tiles of a 2 x 3 mosaic; the lists name three of them."""
+    folder = tmp_path / "mosaic"
+    for row, column in itertools.product((0, 16), (0, 16, 32)):
+        if (row, column) != (16, 32):
+            write(folder / "images" / f"t_{row}_{column}.tif", cube(row, column), row, column, nodata=NODATA)
+            write(folder / "labels" / f"t_{row}_{column}.tif", labels(row, column), row, column)
+    (folder / "train_files.csv").write_text("image,mask\nimages/t_0_0.tif,labels/t_0_0.tif\nimages/t_16_0.tif,x\n")
+    (folder / "validation_files.csv").write_text("image,mask\n../../elsewhere/t_0_16.tif,y\n")
+    (folder / "test_files.csv").write_text("t_16_16.tif\n")
+    return folder
+
+
+def test_a_file_with_wavelengths_bad_bands_and_nodata(tmp_path) -> None:
+    said = {band: {"wavelength": str(0.4 + band / 10), "wavelength_units": "Micrometers"} for band in range(1, 5)}
+    said[3]["bbl"] = "0"
+    path = write(tmp_path / "cube.tif", cube(0, 0), nodata=NODATA, tags=said)
+    scene = open_scene(path, write(tmp_path / "labels.tif", labels(0, 0)))
+    assert scene.cube.shape == (SIDE, SIDE, 3)
+    np.testing.assert_array_equal(scene.cube, np.delete(cube(0, 0), 2, 0).transpose(1, 2, 0))
+    assert scene.cube.flags.c_contiguous
+    assert scene.wavelengths == pytest.approx((500, 600, 800))
+    assert scene.nodata == NODATA
+    assert scene.georeference["crs"] == "EPSG:32633"
+    assert scene.georeference["bands left out"] == "1 of 4, by the bad-band list"
+    assert scene.georeference["transform"].split() == ["30", "0", "500000", "0", "-30", "6000000"]
+    np.testing.assert_array_equal(scene.labels, labels(0, 0)[0])
+
+
+def test_a_mosaic_is_one_cube_with_gaps(tiles) -> None:
+    scene = Scene.open(tiles)
+    assert (scene.name, scene.shape, scene.bands, scene.nodata) == ("mosaic", (32, 48), BANDS, NODATA)
+    for row, column in itertools.product((0, 16), (0, 16, 32)):
+        part = scene.cube[row : row + SIDE, column : column + SIDE].transpose(2, 0, 1)
+        gap = (row, column) == (16, 32)
+        np.testing.assert_array_equal(part, np.full_like(part, NODATA) if gap else cube(row, column))
+        found = scene.labels[row : row + SIDE, column : column + SIDE]
+        np.testing.assert_array_equal(found, np.zeros_like(found) if gap else labels(row, column)[0])
+    assert scene.empty.sum() == SIDE * SIDE
+    assert scene.empty[16:, 32:].all()
+
+
+def test_labels_from_another_folder(tiles) -> None:
+    assert (tiles / "labels").rename(tiles.parent / "truth")
+    scene = open_scene(tiles / "images", tiles.parent / "truth")
+    assert scene.parts is None
+    np.testing.assert_array_equal(scene.labels, Scene.open(_with(tiles, tiles.parent / "truth")).labels)
+
+
+def _with(tiles: Path, truth: Path) -> Path:
+    truth.rename(tiles / "labels")
+    return tiles
+
+
+def test_lists_are_a_split(tiles) -> None:
+    scene = Scene.open(tiles)
+    split = draw("lists", scene, 5)
+    assert (split.kind, split.seed, split.guard, split.fraction) == ("lists", 5, None, None)
+    assert (split.parts[:, :16][split.parts[:, :16] > 0] == TRAIN).all()
+    assert (split.parts[16:, 16:32][split.parts[16:, 16:32] > 0] == TEST).all()
+    assert (split.parts[:16, 32:] == 0).all()  # a tile that no list names
+    assert {TRAIN, VALIDATION, TEST} <= set(np.unique(split.parts).tolist())
+    assert splits.redraw(scene, split.facts).digest == split.digest
+
+
+@pytest.mark.parametrize("kind", ["lists", "random", "blocks"])
+def test_no_patch_of_a_split_holds_nodata(tiles, kind) -> None:
+    scene = Scene.open(tiles)
+    split = draw(kind, scene, 0, 0.2, 2)
+    reach = splits.NODATA_GUARD
+    rows, columns = np.nonzero(split.parts)
+    assert len(rows) > 100
+    for row, column in zip(rows, columns):
+        around = scene.empty[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+        assert not around.any()
+
+
+def test_scenes_without_nodata_keep_their_splits(indian_pines) -> None:
+    digests = {"random": "ad476835205df895", "blocks": "c887ba4da65f24bc"}  # of benchmarks/results, made before
+    assert {kind: draw(kind, indian_pines, 0).digest[:16] for kind in digests} == digests
+
+
+def test_a_net_that_would_see_nodata_is_refused(tiles) -> None:
+    scene = Scene.open(tiles)
+    splits.check_nodata(scene, 6)
+    with pytest.raises(SplitError, match="use --patch 13 or less"):
+        splits.check_nodata(scene, 7)
+
+
+def test_a_pack_keeps_the_lists(tiles, tmp_path) -> None:
+    scene = Scene.open(tiles)
+    pack(scene, tmp_path / "mosaic.npz")
+    again = open_scene(tmp_path / "mosaic.npz")
+    assert again.sha256 == scene.sha256
+    assert draw("lists", again).digest == draw("lists", scene).digest
+
+
+def test_a_scene_without_lists(indian_pines) -> None:
+    with pytest.raises(OptionError, match="no lists of its own"):
+        draw("lists", indian_pines)
+
+
+def spoil_crs(folder: Path) -> None:
+    write(folder / "images" / "t_0_16.tif", cube(0, 16), 0, 16, crs="EPSG:32632", nodata=NODATA)
+
+
+def spoil_grid(folder: Path) -> None:
+    write(folder / "images" / "t_0_16.tif", cube(0, 16), 0.5, 16, nodata=NODATA)
+
+
+def spoil_bands(folder: Path) -> None:
+    write(folder / "images" / "t_0_16.tif", cube(0, 16)[:3], 0, 16, nodata=NODATA)
+
+
+def spoil_overlap(folder: Path) -> None:
+    write(folder / "images" / "t_0_16.tif", cube(0, 16), 0, 12, nodata=NODATA)
+
+
+def spoil_distance(folder: Path) -> None:
+    write(folder / "images" / "t_0_16.tif", cube(0, 16), 30000, 30000, nodata=NODATA)
+
+
+def spoil_file(folder: Path) -> None:
+    path = folder / "images" / "t_0_16.tif"
+    path.write_bytes(path.read_bytes()[:600])
+
+
+def spoil_labels(folder: Path) -> None:
+    write(folder / "labels" / "t_0_16.tif", labels(0, 16), -16, 16)
+
+
+def spoil_list(folder: Path) -> None:
+    (folder / "test_files.csv").write_text("image,mask\nimages/other.tif,x\n")
+
+
+def spoil_lists(folder: Path) -> None:
+    (folder / "test_files.csv").write_text("images/t_0_0.tif\n")
+
+
+def spoil_missing(folder: Path) -> None:
+    (folder / "test_files.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_crs, "its coordinates are EPSG:32632"),
+        (spoil_grid, "between the pixels"),
+        (spoil_bands, "other bands"),
+        (spoil_overlap, "overlaps another tile"),
+        (spoil_distance, "less than a thousandth"),
+        (spoil_file, "t_0_16.tif"),
+        (spoil_labels, "outside of the cube"),
+        (spoil_list, "which is no tile"),
+        (spoil_lists, "stands in two lists"),
+        (spoil_missing, "all of train_files.csv"),
+    ],
+)
+def test_mosaics_that_are_none(tiles, spoil, message) -> None:
+    spoil(tiles)
+    with pytest.raises(SceneError, match=message) as error:
+        Scene.open(tiles)
+    assert "\n" not in str(error.value)
+
+
+def test_gaps_without_a_nodata_value(tmp_path) -> None:
+    for column in (0, 32):
+        write(tmp_path / "m" / f"{column}.tif", cube(0, column), 0, column)
+    with pytest.raises(SceneError, match="name no nodata value"):
+        Scene.open(tmp_path / "m")
+
+
+def test_a_virtual_raster_that_points_elsewhere_is_not_followed(tmp_path) -> None:
+    real = write(tmp_path / "real.tif", cube(0, 0))
+    virtual = tmp_path / "virtual.tif"
+    virtual.write_text(
+        f'<VRTDataset rasterXSize="16" rasterYSize="16"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        f"<SourceFilename>{real}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(SceneError, match="not a whole GeoTIFF"):
+        open_scene(virtual)
+
+
+def test_a_file_too_large_for_the_memory(tmp_path, monkeypatch) -> None:
+    import psutil
+
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100})())
+    with pytest.raises(SceneError, match="MiB are free"):
+        open_scene(path)
+
+
+def test_without_rasterio(tmp_path, monkeypatch) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
+    with pytest.raises(MissingExtraError, match=r"hsiedge\[geo\]"):
+        open_scene(path)
+
+
+def test_enmap_over_potsdam(shared) -> None:
+    """The counts of its own summary, tile by tile."""
+    scene = Scene.open(shared / "data" / "enmap_potsdam")
+    assert scene.shape == (192, 160)
+    assert (scene.bands, len(scene.wavelengths)) == (218, 218)  # of 224, six ruled out
+    assert scene.wavelengths[0] == pytest.approx(418.24)
+    assert scene.empty.mean() == 0.4  # 18 tiles of 30
+    split = draw("lists", scene, 0)
+    assert split.dropped == (6,)
+    counted = [np.bincount(split.parts[scene.labels == label], minlength=4)[1:].tolist() for label in (1, 2, 3, 4)]
+    assert counted == [[402, 48, 55], [704, 103, 146], [847, 532, 315], [1660, 286, 124]]  # Summary_train_val.csv
+    assert 0.6 < splits.leaked(split, 6) < 0.7
+    blocks = draw("blocks", scene, 0)
+    assert blocks.dropped == ()
+    assert splits.leaked(blocks, 6) == 0
+    assert geotiff.LISTS[0] == "train_files.csv"
