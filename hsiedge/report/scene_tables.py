@@ -38,16 +38,25 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
         "scene": scene.name,
         "from": scene.source,
         "size": f"{scene.shape[0]} x {scene.shape[1]} pixels, {scene.bands} bands, {scene.cube.dtype}",
-        "counts": f"{scene.cube.min()} to {scene.cube.max()}",
+        "counts": _counts(scene),
         "wavelengths": f"{scene.wavelengths[0]:.0f} to {scene.wavelengths[-1]:.0f} nm" if scene.wavelengths else "unknown",
         "published": official[scene.official],
         "sha256": scene.sha256,
     }
+    rows |= {name: text for name, text in scene.georeference.items() if name in ("crs", "bands left out")}
     for name, text in rows.items():
         facts.add_row(name, text)
     if scene.labels is None:
         return [facts, "No labels."]
     return [facts, _class_table(scene, drawn), *_notes(scene, drawn)]
+
+
+def _counts(scene: Scene) -> str:
+    """The range of the counts, and how much is nodata."""
+    if not scene.empty.any():
+        return f"{scene.cube.min()} to {scene.cube.max()}"
+    counts = scene.cube[~scene.empty]
+    return f"{counts.min()} to {counts.max()}; {100 * scene.empty.mean():.1f} % of the pixels are nodata ({scene.nodata:g})"
 
 
 def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:
@@ -77,8 +86,9 @@ def _notes(scene: Scene, drawn: dict[str, Split | str]) -> list[str]:
             f"blocks (seed {blocks.seed}) keeps {kept} of {len(scene.classes)} classes; test pixels lie more than "
             f"{blocks.guard} pixels from all others, so patches up to {2 * (blocks.guard or 0) + 1} may be used"
         )
-    random = drawn.get("random")
-    if isinstance(random, Split):
-        share = 100 * splits.leaked(random, 6)
-        notes.append(f"random leaks: {share:.1f} % of its test pixels lie within 6 pixels of a training pixel")
+    for kind in ("random", "lists"):
+        split = drawn.get(kind)
+        if isinstance(split, Split):
+            share = 100 * splits.leaked(split, 6)
+            notes.append(f"{kind} leaks: {share:.1f} % of its test pixels lie within 6 pixels of a training pixel")
     return notes

@@ -111,11 +111,11 @@ def draw(kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACT
 
 
 def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
-    """Both kinds of split with their defaults; in the place of one that cannot be drawn, why."""
+    """Each kind of split that the scene has, with its defaults; in the place of one that cannot be drawn, why."""
     if scene.labels is None:
         return {}
     drawn: dict[str, Split | str] = {}
-    for kind in ("random", "blocks"):
+    for kind in ("random", "blocks", *(["lists"] if scene.parts is not None else [])):
         try:
             drawn[kind] = draw(kind, scene, seed)
         except SplitError as error:

@@ -260,3 +260,18 @@ def test_enmap_over_potsdam(shared) -> None:
     assert blocks.dropped == ()
     assert splits.leaked(blocks, 6) == 0
     assert geotiff.LISTS[0] == "train_files.csv"
+
+
+def test_what_is_shown_of_a_mosaic(tiles) -> None:
+    from rich.console import Console
+
+    from hsiedge.report.scene_tables import scene_tables
+
+    scene = Scene.open(tiles)
+    console = Console(width=100, record=True, file=__import__("io").StringIO())
+    console.print(*scene_tables(scene, splits.draw_all(scene)), sep="\n")
+    text = console.export_text()
+    assert "0.0 to 3961.0; 16.7 % of the pixels are nodata (-9999)" in text
+    assert "EPSG:32633" in text
+    assert "lists: train/val/test" in text
+    assert "lists leaks: " in text
