@@ -23,6 +23,7 @@ def test_the_table_is_the_stored_results() -> None:
     spec.loader.exec_module(module)
     assert module.table() in TEXT
     assert module.shipped_table() in TEXT
+    assert module.compress_table() in TEXT
 
 
 def test_the_bars_hold_in_the_stored_results() -> None:
@@ -33,9 +34,22 @@ def test_the_bars_hold_in_the_stored_results() -> None:
     assert len(rows) == 5
     assert statistics.mean(row["float"]["oa"] for row in rows) >= 98.5
     assert statistics.mean(row["float"]["aa"] for row in rows) >= 97
-    for path in (ROOT / "benchmarks" / "results").glob("*-random.json"):
+    for path in (ROOT / "benchmarks" / "results").glob("indian_pines-*-random.json"):
         for row in json.loads(path.read_text())["seeds"]:
             assert row["float"]["oa"] - row["int8"]["oa"] <= 0.3, path.name
+
+
+def test_the_bar_of_16_kib_holds_in_the_stored_results() -> None:
+    import json
+    import statistics
+
+    rows = json.loads((ROOT / "benchmarks" / "results" / "compress-indian_pines-random.json").read_text())["seeds"]
+    assert [row["seed"] for row in rows] == [0, 1, 2, 3, 4]
+    assert max(row["bytes"] for row in rows) <= 16384
+    assert all(row["met"] and row["with_teacher"] and row["seconds"] < 1800 for row in rows)
+    student, teacher = (statistics.mean(row["test"][name] for row in rows) for name in ("student", "teacher"))
+    assert student >= 98.5
+    assert student >= teacher - 0.1
 
 
 def test_every_command_it_names_exists() -> None:

@@ -173,10 +173,9 @@ def qat_command(
     model = path.with_suffix(".onnx") if output else Path(f"{stem(made.card)}.onnx")
     files.write_bytes(model, made.model)
     check = made.card.checks[-1]
-    console.say(
-        f"onnxruntime against the simulation on {check.patches} patches: "
-        f"{check.figures['labels_differ']:g} labels differ, each a tie"
-    )
+    differ = check.figures["labels_differ"]
+    words = f"{differ:g} labels differ, each a tie" if differ else "labels equal"
+    console.say(f"onnxruntime against the simulation on {check.patches} patches: {words}")
     judged, control = made.judged, made.control_judged
     console.say(
         f"validation pixels: OA {judged.oa:.2f} %; control (as many steps in float, then quantized to {bits} bits): "
