@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="distilling needs torch")
+
 import torch
 
 from hsiedge.compression import distill as module

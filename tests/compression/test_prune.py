@@ -6,6 +6,9 @@ import copy
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="pruning needs torch")
+
 import torch
 
 from hsiedge.compression import channels

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import onnx
 import pytest
+
+pytest.importorskip("torch", reason="quantization-aware training needs torch")
+
+import onnx
 import torch
 from onnx import numpy_helper
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="compressing needs torch")
+
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
