@@ -73,7 +73,7 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
         ("train --cube cube.npy --labels labels.npy --patch 21", "wider than the scene"),
         ("train --cube cube.npy --labels labels.npy --widths 8,x", "whole numbers with commas"),
         ("train --cube cube.npy --labels labels.npy --train-fraction 0.9", "training fraction 0.9"),
-        ("train --cube cube.npy --labels labels.npy --split stripes", "choose random or blocks"),
+        ("train --cube cube.npy --labels labels.npy --split stripes", "choose random, blocks or"),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 30", "guard"),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 2", "keeps only 2"),
         ("train --cube cube.npy --labels labels.npy --train-mask labels.npy", "go together"),
