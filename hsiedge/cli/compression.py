@@ -30,10 +30,11 @@ def prune_command(
     method: Annotated[str, typer.Option(help="structured: whole channels. magnitude: single weights.")] = "structured",
     ratio: Annotated[float, typer.Option(help="Share of the channels, or of the weights, that go.")] = 0.5,
     scope: Annotated[
-        str | None, typer.Option(help="global or layer: where shares are counted [structured: layer, magnitude: global].")
+        str | None,
+        typer.Option(help="Share of the net or of each layer: global or layer; left out, structured counts by layer."),
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(help="structured: what a channel is worth: l1, l2, taylor or batchnorm [l1].")
+        str | None, typer.Option(help="structured: what a channel is worth: l1, l2, taylor or batchnorm; left out, l1.")
     ] = None,
     epochs: EpochsOption = 20,
     cube: options.CubeOption = None,
