@@ -24,6 +24,7 @@ from hsiedge.scenes.preprocess import principal_axes
 
 COMPONENTS = 48
 POWER = 0.25
+_EXACT = 1e-3  # of the largest weight
 
 
 def principal(spectra: NDArray[np.float32]) -> Tensor:
@@ -66,6 +67,13 @@ class Conditioned(nn.Module):
         self.register_buffer("axes", axes)
         self.register_buffer("inverse", torch.linalg.pinv(axes.double()).float())
 
+    def spans(self, weight: Tensor) -> bool:
+        """Whether weights are on these bands, and V A for some V."""
+        if weight.shape[1:] != (self.axes.shape[1], 1, 1):
+            return False
+        with torch.no_grad():
+            return bool((self(self.right_inverse(weight)) - weight).abs().max() <= _EXACT * weight.abs().max())
+
     def forward(self, coordinates: Tensor) -> Tensor:
         """W of V."""
         return (coordinates @ self.axes)[:, :, None, None]
@@ -77,13 +85,17 @@ class Conditioned(nn.Module):
 
 @contextmanager
 def conditioned(net: nn.Module, axes: Tensor) -> Iterator[None]:
-    """Inside the block `net.spectral`, where it is a 1x1 convolution over bands, is trained as V A; afterwards W is plain."""
+    """Inside the block `net.spectral`, where it is a 1x1 convolution over bands, is trained as V A; afterwards W is plain.
+
+    Weights that do not lie in the axes' span, for some were set to 0 or rounded, stay as they are and are trained as W.
+    """
     layer = getattr(net, "spectral", None)
     weight = getattr(layer, "weight", None)
-    if not (isinstance(layer, nn.Module) and isinstance(weight, Tensor) and weight.shape[1:] == (axes.shape[1], 1, 1)):
+    behind = Conditioned(axes)
+    if not (isinstance(layer, nn.Module) and isinstance(weight, Tensor) and behind.spans(weight)):
         yield
         return
-    parametrize.register_parametrization(layer, "weight", Conditioned(axes))
+    parametrize.register_parametrization(layer, "weight", behind)
     try:
         yield
     finally:

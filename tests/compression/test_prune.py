@@ -18,6 +18,7 @@ from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.classifier import predict_logits
+from hsiedge.training.conditioning import conditioned
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.tune import lesson_for
 from tests import workstation
@@ -126,3 +127,25 @@ def test_another_split_is_refused() -> None:
     other = draw("random", workstation.scene(), 1)
     with pytest.raises(ModelError, match="not the split"):
         prune_magnitude(workstation.checkpoint("cnn2d"), workstation.scene(), other, 0.5, settings=BRIEF)
+
+
+def test_what_was_pruned_is_not_undone_by_training_on() -> None:
+    """Weights on bands with zeros among them are no longer a projection on principal axes, and must not be made one again."""
+    arguments = (workstation.scene(), workstation.split())
+    pruned = prune_magnitude(workstation.checkpoint("cnn2d"), *arguments, 0.9, settings=BRIEF)
+    before = pruned.classifier.net.spectral.weight.detach()
+    lesson = lesson_for(pruned, *arguments)
+    net = copy.deepcopy(pruned.classifier.net)
+    with conditioned(net, lesson.axes):
+        assert torch.equal(net.spectral.weight, before)
+    again = prune_magnitude(pruned, *arguments, 0.95, settings=BRIEF)
+    assert count_zeros(again.classifier.net)[0] > count_zeros(pruned.classifier.net)[0]
+    assert ((again.classifier.net.spectral.weight == 0) | (before != 0)).float().mean() > 0.99
+
+
+def test_a_fresh_net_is_trained_on_behind_the_axes() -> None:
+    checkpoint = workstation.checkpoint("cnn2d")
+    lesson = lesson_for(checkpoint, workstation.scene(), workstation.split())
+    net = copy.deepcopy(checkpoint.classifier.net)
+    with conditioned(net, lesson.axes):
+        assert net.spectral.parametrizations.weight.original.shape == (24, len(lesson.axes))
