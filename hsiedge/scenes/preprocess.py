@@ -46,7 +46,8 @@ def band_percentiles(spectra: NDArray[Any]) -> dict[str, list[float]]:
 
 
 def _whole(spectra: NDArray[Any]) -> bool:
-    return spectra.dtype.kind in "iu"
+    """Whether these are counts, be they stored as floats."""
+    return spectra.dtype.kind in "iu" or np.array_equal(spectra, np.rint(spectra))
 
 
 def _rounded(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -27,6 +27,11 @@ def test_affine_is_short_in_text() -> None:
         np.testing.assert_allclose(affine(spectra).std(0), 1, atol=0.01)
 
 
+def test_counts_that_are_stored_as_floats_are_counts() -> None:
+    np.testing.assert_array_equal(fit_affine(SPECTRA.astype(np.float32)).offset, fit_affine(SPECTRA).offset)
+    assert band_percentiles(SPECTRA.astype(np.float32)) == band_percentiles(SPECTRA)
+
+
 @pytest.mark.parametrize("constant", [0, 7, 65535])
 def test_affine_of_a_constant_band_is_zero(constant: int) -> None:
     spectra = SPECTRA.copy()
