@@ -110,7 +110,7 @@ class QdqNet(nn.Module):
         return layer.weights if isinstance(layer, _Layer) else None
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Logits, as the graph gives them but for rounding errors of float sums."""
+        """Logits, as the graph gives them but for rounding errors of float sums; in the dtype of `spectra`."""
         values = {self._front[-1].output[0]: spectra}
         for node, step in self._steps:
             values[node.output[0]] = step(values[node.input[0]])
@@ -157,7 +157,7 @@ class _Layer(nn.Module):
         self._apply_weights = _convolution(node) if node.op_type == "Conv" else functional.linear
 
     def forward(self, value: Tensor) -> Tensor:
-        return self._apply_weights(value, self.weights(), self.bias_value())
+        return self._apply_weights(value, self.weights().to(value.dtype), self.bias_value().to(value.dtype))
 
     def bias_value(self) -> Tensor:
         """The bias as the graph has it: 32 bits, in steps of the products that it is added to."""

@@ -17,10 +17,13 @@ from hsiedge.compression import qat as module
 from hsiedge.compression.qat import Qat, qat
 from hsiedge.compression.qdq import GridWeights
 from hsiedge.errors import CheckError, OptionError
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantize import Candidate, quantize
 from hsiedge.runtimes import load
+from hsiedge.runtimes.base import InputAffine
+from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import VALIDATION
 from hsiedge.training.fit import FitSettings
+from hsiedge.training.tune import lesson_for
 from tests import workstation
 
 BRIEF = FitSettings(epochs=1, rate=5e-4)
@@ -45,6 +48,15 @@ def test_onnxruntime_gives_the_labels_that_were_simulated(net) -> None:
     assert (check.step, check.patches) == ("qat", 2000)
     assert check.figures["labels_differ"] <= 2
     assert check.figures["ties"] == check.figures["labels_differ"]
+
+
+def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
+    affine, scene = made("cnn2d").card.input_affine, workstation.scene()
+    counts = extract(scene.cube, workstation.split().pixels(VALIDATION)[:50], 13)
+    lesson = lesson_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
+    steps = module._deployed_input(Candidate(None, affine), lesson, counts) / np.float32(affine.step)
+    np.testing.assert_array_equal(np.rint(steps), InputAffine(affine)(counts).astype(int) - affine.zero_point)
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
 
 
 @pytest.mark.parametrize("net", NETS)
