@@ -6,9 +6,12 @@ import dataclasses
 import functools
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from hsiedge import files
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export import export, to_onnx
 from hsiedge.graphs.quantize import quantize
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import Split, draw
@@ -78,3 +81,8 @@ def integer_file(net: str, recipe: str = "default") -> Path:
     path = folder() / f"{net}-{recipe}.onnx"
     quantize(float_file(net), scene(), path, recipe, max_drop=5)
     return path
+
+
+def exported(module: nn.Module, bands: int, patch: int) -> Any:
+    """A stranger's net, as its maker would export it: `onnx.ModelProto`, float32 in, no Card."""
+    return to_onnx(module.eval(), bands, patch)

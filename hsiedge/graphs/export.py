@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, ModelError
@@ -49,7 +50,7 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
     source = checkpoint.card
     if scene.sha256 != source.scene.sha256:
         raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({source.scene.name})")
-    model = to_onnx(checkpoint.classifier, source)
+    model = to_onnx(checkpoint.classifier, source.scene.bands, source.patch, source.scene.dtype)
     card = replace(
         source,
         kind="patch",
@@ -63,15 +64,14 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
     return card
 
 
-def to_onnx(classifier: Classifier, card: Card) -> Any:
-    """The classifier as an `onnx.ModelProto`: input `counts`, output `logits`, both with a free first dimension."""
-    dtype = torch.from_numpy(np.zeros(1, card.scene.dtype)).dtype
-    example = torch.zeros(2, card.scene.bands, card.patch, card.patch, dtype=dtype)
+def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32") -> Any:
+    """A module that takes `(N, bands, p, p)` as an `onnx.ModelProto`: input `counts`, output `logits`, N free in both."""
+    example = torch.zeros(2, bands, patch, patch, dtype=torch.from_numpy(np.zeros(1, dtype)).dtype)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            copy.deepcopy(classifier),
+            copy.deepcopy(module),
             (example,),
             dynamo=True,
             external_data=False,

@@ -1,0 +1,149 @@
+"""Operators that move values, or choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hsiedge.graphs.dense.late import renamed, settled
+from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, Y, fused, kept, regrouped
+from hsiedge.graphs.dense.node import Node
+
+
+def reshape(node: Node) -> list[Layout]:
+    """Axes are merged, split, added and taken away: nothing moves."""
+    return [regrouped(node.layout(), node.shape)]
+
+
+def transpose(node: Node) -> list[Layout]:
+    """Axes are swapped: nothing moves."""
+    layout = node.layout()
+    order = node.attributes.get("perm", list(range(len(layout.axes)))[::-1])
+    return [replace(layout, axes=tuple(layout.axes[axis] for axis in order))]
+
+
+def concat(node: Node) -> list[Layout]:
+    """Along channels or spectrum."""
+    if any(not isinstance(entry, Layout) for entry in node.inputs):
+        raise UnfitError("it puts constants beside what is computed")
+    layouts = [settled(node, node.layout(place)) for place in range(len(node.inputs))]
+    axis = node.axis(0, len(layouts[0].axes))
+    if any(layout.windows([axis]) for layout in layouts):
+        raise UnfitError("it puts patches beside one another")
+    first = layouts[0]
+    layouts = [renamed(layout.with_axis(axis), first.with_axis(axis)).with_axis(axis, *layout.axes[axis]) for layout in layouts]
+    rest = [factor for factor in (*first.depth, *first.channels) if factor not in first.axes[axis]]
+    layouts = node.build.together([node.build.arranged(layout, rest, layout.axes[axis], ordered=True) for layout in layouts])
+    outputs = Factor(sum(layout.shape[axis] for layout in layouts))
+    value = node.build.op("Concat", [layout.value for layout in layouts], axis=1)
+    return [replace(layouts[0], value=value, channels=kept(outputs)).with_axis(axis, outputs)]
+
+
+def slices(node: Node) -> list[Layout]:
+    """A cut out of a window costs nothing; one out of channels or spectrum is cut."""
+    layout = settled(node, node.layout())
+    starts, ends = node.required(1, "starts"), node.required(2, "ends")
+    axes = node.constant(3, "axes")
+    steps = node.constant(4, "steps")
+    for place in range(starts.size):
+        axis = int(axes[place]) % len(layout.axes) if axes is not None else place
+        step = int(steps[place]) if steps is not None else 1
+        chosen = range(layout.shape[axis])[slice(int(starts[place]), int(ends[place]), step)]
+        layout = picked(node.build, layout, axis, chosen)
+    return [layout]
+
+
+def gather(node: Node) -> list[Layout]:
+    """One position of an axis, or some."""
+    layout = settled(node, node.layout())
+    axis = node.axis(0, len(layout.axes))
+    indices = node.required(1)
+    if node.kind == "GatherND" and indices.shape[-1:] == (1,) and not node.attributes.get("batch_dims", 0):
+        indices = indices[..., 0]  # of the first axis alone: the same as Gather
+    elif node.kind == "GatherND":
+        raise UnfitError("it gathers along several axes at once")
+    if indices.ndim > 1:
+        raise UnfitError("it gathers with more than one axis of places")
+    size = layout.shape[axis]
+    chosen = [int(index) % size for index in indices.reshape(-1)]
+    layout = picked(node.build, layout, axis, chosen)
+    if indices.ndim == 0:
+        layout = replace(layout, axes=layout.axes[:axis] + layout.axes[axis + 1 :])
+    return [layout]
+
+
+def split(node: Node) -> list[Layout]:
+    """Slices that lie behind one another."""
+    layout = settled(node, node.layout())
+    axis = node.axis(0, len(layout.axes))
+    given = node.constant(1, "split")
+    size = layout.shape[axis]
+    each = -(-size // node.outputs)
+    sizes = [int(entry) for entry in given] if given is not None else [min(each, size - each * i) for i in range(node.outputs)]
+    ends = np.cumsum(sizes)
+    return [picked(node.build, layout, axis, range(end - size, end)) for end, size in zip(ends, sizes)]
+
+
+def picked(build: Builder, layout: Layout, axis: int, chosen: Sequence[int]) -> Layout:
+    """Some positions of an axis."""
+    if list(chosen) == list(range(layout.shape[axis])):
+        return layout
+    if layout.windows([axis]):
+        return _picked_window(build, layout, axis, chosen)
+    layout = fused(build, layout, axis)
+    inside = layout.statics([axis])
+    rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in inside]
+    alone = not rest or tuple(rest) == layout.depth
+    layout = build.arranged(layout, rest, inside) if alone else build.arranged(layout, inside, rest)
+    value = build.op("Gather", [layout.value, np.array(chosen)], axis=1 if alone else 0)
+    outputs = Factor(len(chosen))
+    layout = replace(layout, channels=kept(outputs)) if alone else replace(layout, depth=kept(outputs))
+    return replace(layout, value=value).with_axis(axis, outputs)
+
+
+def _picked_window(build: Builder, layout: Layout, axis: int, chosen: Sequence[int]) -> Layout:
+    if len(layout.axes[axis]) > 1:
+        raise UnfitError("it cuts an axis that y or x was merged into")
+    (factor,) = layout.axes[axis]
+    strides = set(np.diff(chosen))
+    if len(strides) > 1 or min(strides, default=1) < 1:
+        raise UnfitError("it takes places of a patch out of their order")
+    window = layout.window(factor)
+    stride = int(strides.pop()) if strides else 1
+    start = window.start + chosen[0] * window.step
+    layout = layout.sighted(factor, Window(len(chosen), window.step * stride, start, window.extra))
+    if len(chosen) > 1:
+        return layout
+    cut = (max(start, 0), max(window.extra - start, 0))  # nobody will look at the rest
+    return build.cropped(layout, *((cut, (0, 0)) if factor is Y else ((0, 0), cut))).with_axis(axis)
+
+
+def pad(node: Node) -> list[Layout]:
+    """Zeros along the spectrum; along windows only as an approximation."""
+    layout = settled(node, node.layout())
+    pads, axes = node.required(1, "pads").astype(int), node.constant(3)
+    places = [int(axis) % len(layout.axes) for axis in axes] if axes is not None else list(range(len(layout.axes)))
+    value = node.constant(2)
+    if node.attributes.get("mode", b"constant") not in (b"constant", "constant") or (value is not None and value.any()):
+        raise UnfitError("it pads with other than zeros")
+    for place, axis in enumerate(places):
+        head, tail = int(pads[place]), int(pads[len(places) + place])
+        if not head and not tail:
+            continue
+        if layout.windows([axis]):
+            node.allow("it pads its patches")
+            (factor,) = layout.windows([axis])
+            window = layout.window(factor)
+            wider = Window(window.size + head + tail, window.step, window.start - head * window.step, window.extra)
+            layout = layout.sighted(factor, wider)
+            continue
+        layout = fused(node.build, layout, axis)
+        inside = layout.statics([axis])
+        rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in inside]
+        layout = node.build.arranged(layout, inside, rest)
+        outputs = Factor(layout.shape[axis] + head + tail)
+        padded = node.build.op("Pad", [layout.value, np.array([head, 0, 0, 0, tail, 0, 0, 0])])
+        layout = replace(layout, value=padded, depth=kept(outputs)).with_axis(axis, outputs)
+    return [layout]

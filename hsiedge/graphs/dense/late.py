@@ -1,0 +1,96 @@
+"""What is put off: the mean over a window, before which a linear layer may come, and gates, which commute with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y, count
+from hsiedge.graphs.dense.node import Kernel, Moves, Node
+
+
+def settled(node: Node, layout: Layout) -> Layout:
+    """The same, with nothing left to be done to it: means taken, gates applied."""
+    if layout.mean is not None:
+        layout = mean_taken(node.build, layout)
+    if layout.gate is None:
+        return layout
+    node.allow("what stands before it weighs a whole patch by what all of it shows, as squeeze-and-excitation does")
+    gate = settled(node, layout.gate)
+    plain = replace(layout, gate=None)
+    return joined(node.build, "Mul", plain, replace(gate, y=_centred(gate.y, plain.y), x=_centred(gate.x, plain.x)))
+
+
+def _centred(gate: Window, window: Window) -> Window:
+    """A window that is one for all positions of another, as if each position had it from the patch around itself."""
+    shift = (window.size - 1) // 2 * window.step
+    return Window(window.size, window.step, gate.start - shift, gate.extra)
+
+
+def mean_taken(build: Builder, layout: Layout) -> Layout:
+    assert layout.mean is not None
+    y, x = layout.mean
+    pooled = averaged(build, replace(layout, mean=None, y=y, x=x), Kernel(y.size), Kernel(x.size))
+    return replace(pooled, y=replace(pooled.y, size=1), x=replace(pooled.x, size=1))
+
+
+def averaged(build: Builder, layout: Layout, y: Kernel, x: Kernel) -> Layout:
+    """Means over windows. Dilated ones are convolutions, which more runtimes have in older opsets."""
+    windows = Moves(y, x).windows(layout)
+    if y.stays and x.stays:
+        return layout.moved(*windows)
+    layout = build.maps(layout)
+    dilations = [y.dilation * layout.y.step, x.dilation * layout.x.step]
+    dilated = any(step > 1 and kernel.size > 1 for step, kernel in zip(dilations, (y, x)))
+    if not dilated:
+        value = build.op("AveragePool", [layout.value], kernel_shape=[y.size, x.size])
+    else:
+        channels = count(layout.channels)
+        weights = np.full((channels, 1, y.size, x.size), 1 / (y.size * x.size), np.float32)
+        value = build.op("Conv", [layout.value, weights], kernel_shape=[y.size, x.size], dilations=dilations, group=channels)
+    return replace(layout, value=value).moved(*windows)
+
+
+def joined(build: Builder, kind: str, one: Layout, two: Layout) -> Layout:
+    """One value of two that stand at the same places."""
+    for ours, theirs in ((one.y, two.y), (one.x, two.x)):
+        if ours.size > 1 and ours.step != theirs.step:
+            raise UnfitError("its inputs were strided differently")
+    first, second = {*one.depth, *one.channels}, {*two.depth, *two.channels}
+    if not (first <= second or second <= first):
+        raise UnfitError("its inputs are broadcast over each other")
+    fuller, other = (one, two) if second <= first else (two, one)
+    shared = {*other.depth, *other.channels}
+    if shared != {*fuller.depth, *fuller.channels}:
+        missing = [factor for factor in (*fuller.depth, *fuller.channels) if factor not in shared]
+        fuller = build.arranged(fuller, missing, list(shared))
+        other = build.arranged(other, [], fuller.channels, ordered=True)
+    else:
+        other = build.like(other, fuller)
+    fuller, other = build.together([fuller, other])
+    one, two = (fuller, other) if second <= first else (other, fuller)
+    return replace(fuller, value=build.op(kind, [one.value, two.value]))
+
+
+def renamed(layout: Layout, other: Layout) -> Layout:
+    """With the other's factors, axis by axis, where sizes are equal: they were made by different nodes."""
+    names: dict[Factor, Factor] = {}
+    for axis, (ours, theirs) in enumerate(zip(layout.axes, other.axes)):
+        if not ours or not theirs:
+            continue
+        if [layout.size(factor) for factor in ours] != [other.size(factor) for factor in theirs]:
+            raise UnfitError(f"its inputs' axes {axis} are made up differently")
+        names |= dict(zip(ours, theirs))
+    if any((ours in (Y, X)) != (theirs in (Y, X)) for ours, theirs in names.items()):
+        raise UnfitError("it joins places with channels")
+
+    def named(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+        return tuple(names.get(factor, factor) for factor in factors)
+
+    return replace(layout, axes=tuple(map(named, layout.axes)), depth=named(layout.depth), channels=named(layout.channels))
+
+
+def all_windows(layout: Layout) -> set[Factor]:
+    return layout.windows(range(len(layout.axes)))

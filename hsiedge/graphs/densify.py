@@ -1,0 +1,147 @@
+"""Pass: a patch graph becomes a scene graph, which does for a whole scene, once, what the former does for each patch.
+
+Sermanet et al. 2014 ("OverFeat", section 3.5) slid unpadded nets over images by dilating what was strided; here that is done to
+ONNX, for any net of which each value, at position i of a patch, is the value of one map at the patch's pixel plus a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from hsiedge.errors import ModelError
+from hsiedge.graphs.dense.late import settled
+from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
+from hsiedge.graphs.dense.node import Entry, Node
+from hsiedge.graphs.dense.rules import RULES
+from hsiedge.graphs.normal import constants, normalized, shapes
+
+OPSET, IR_VERSION = 18, 10
+
+
+@dataclass(frozen=True)
+class SceneGraph:
+    """A scene graph.
+
+    Attributes:
+        model: `onnx.ModelProto`, `(1, bands, H + patch - 1, W + patch - 1) -> (1, classes, H, W)`.
+        patch: the receptive field; larger than the patch graph's where that one pads its patches.
+        macs_per_pixel: multiply-accumulates for each pixel of a large scene.
+        approximations: what is not done as in the patch graph, one line a node; where there are none, labels are the same.
+    """
+
+    model: Any
+    patch: int
+    macs_per_pixel: int
+    approximations: list[str]
+
+
+def densify(model: Any, approximate: bool = False) -> SceneGraph:
+    """Makes the scene graph of a patch graph.
+
+    Requires: `(N, bands, p, p) -> (N, classes)`, p odd, of operators in ONNX's own domain, without branches or loops.
+    Does: dilates convolutions and pools by the strides before them; makes global pools windowed, and linear layers on
+    flattened maps convolutions; puts the spectral axis of 3-D nets in the place of the batch, so that their convolutions
+    are 2-D ones; applies a linear head before an average pool where that leaves less to be pooled.
+    Ensures: for any height and width, logits are those of the patch graph at each pixel, but for rounding.
+
+    Args:
+        approximate: where a net looks at the border of its patches (it pads them), or at all of a patch at once, let it see
+            what lies around the patch instead.
+
+    Raises:
+        ModelError: a node for which there is no equivalent; it is named, with the reason.
+    """
+    graph = normalized(model)
+    walk = _Walk(graph, approximate, 0)
+    if walk.lacking:
+        walk = _Walk(graph, approximate, walk.lacking)
+    return walk.made
+
+
+class _Walk:
+    """One walk over a normal graph; `margin` pixels more than a patch has are read on each side."""
+
+    def __init__(self, graph: Any, approximate: bool, margin: int) -> None:
+        self._graph, self._approximate = graph, approximate
+        self._shapes = shapes(graph)
+        self._values: dict[str, Entry] = dict(constants(graph))
+        self._build = Builder()
+        self._approximations: list[str] = []
+        taken = next(entry for entry in graph.graph.input if entry.name not in self._values)
+        self._patch = self._start(taken, margin)
+        for node in graph.graph.node:
+            if node.op_type != "Constant":
+                self._step(node)
+        logits = self._logits()
+        self.lacking = max(0, *(max(-window.start, window.start - window.extra) for window in (logits.y, logits.x)))
+        if not self.lacking:
+            self.made = SceneGraph(self._model(logits), self._patch, self._build.macs, self._approximations)
+
+    def _start(self, taken: Any, margin: int) -> int:
+        _, bands, height, width = self._shapes[taken.name]
+        if height != width or height % 2 == 0:
+            raise ModelError(f"takes patches of {height} x {width}; a scene graph is made of square ones with a centre")
+        self._input = ir.Value(
+            name=taken.name,
+            type=ir.TensorType(ir.DataType(taken.type.tensor_type.elem_type)),
+            shape=ir.Shape([1, bands, "rows", "columns"]),
+        )
+        band, patch = Factor(bands), height + 2 * margin
+        window = Window(height, 1, margin, patch - 1)
+        self._values[taken.name] = Layout(self._input, ((), (band,), (Y,), (X,)), (), (band,), window, window)
+        return patch
+
+    def _step(self, proto: Any) -> None:
+        from onnx import helper
+
+        node = Node(
+            build=self._build,
+            kind=proto.op_type,
+            name=proto.name or proto.output[0],
+            inputs=[self._values[name] if name else None for name in proto.input],
+            attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
+            shape=self._shapes.get(proto.output[0], ()),
+            outputs=len(proto.output),
+            approximate=self._approximate,
+        )
+        if node.kind not in RULES:
+            raise ModelError(f"node {node.name} ({node.kind}): no scene graph is known for this operator")
+        try:
+            made = RULES[node.kind](node)
+        except UnfitError as error:
+            raise ModelError(f"node {node.name} ({node.kind}): {error}") from error
+        self._approximations += node.approximations
+        self._values |= dict(zip(proto.output, made))
+
+    def _logits(self) -> Layout:
+        """The output, in maps of its own order."""
+        output = self._graph.graph.output[0]
+        found = self._values[output.name]
+        if not isinstance(found, Layout) or len(found.axes) < 2 or found.windows(range(len(found.axes))):
+            raise ModelError(f"gives {self._shapes.get(output.name)} for one patch; a scene graph is made of (N, classes)")
+        node = Node(self._build, "Identity", "output", [found], {}, (), 1, self._approximate, self._approximations)
+        plain = settled(node, found)
+        return self._build.arranged(plain, [], plain.statics(range(len(plain.axes))), ordered=True)
+
+    def _model(self, logits: Layout) -> Any:
+        windows = (logits.y, logits.x)
+        cropped = self._build.cropped(logits, *((window.start, window.extra - window.start) for window in windows))
+        value = self._build.op("Identity", [cropped.value]) if cropped.value is self._input else cropped.value
+        value.name, value.type = "logits", ir.TensorType(ir.DataType.FLOAT)
+        value.shape = ir.Shape([1, sum(factor.size for factor in logits.channels) or 1, "height", "width"])
+        graph = ir.Graph(
+            [self._input],
+            [value],
+            nodes=self._build.nodes,
+            initializers=self._build.initializers,
+            opset_imports={"": OPSET},
+            name="hsiedge",
+        )
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="hsiedge")
+        for tidy in (common.RemoveUnusedNodesPass(), common.DeduplicateInitializersPass()):
+            model = tidy(model).model
+        return ir.to_proto(model)

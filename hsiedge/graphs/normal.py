@@ -1,0 +1,81 @@
+"""A patch graph in normal form: one patch, constants folded, every shape known. What the passes on graphs start from."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from hsiedge.errors import ModelError
+from hsiedge.graphs.adopt import input_of
+
+_OPSET = 18
+
+
+def normalized(model: Any) -> Any:
+    """A patch graph `(N, bands, p, p) -> (N, classes)` for N = 1, as `onnx.ModelProto`.
+
+    Does: fixes N, lets onnxruntime fold what is constant then (shapes, BatchNorm behind a convolution, a bias behind a
+    product), and infers shapes. Nodes with weights keep their names.
+
+    Raises:
+        ModelError: a graph that needs other operators than ONNX's own, or whose shapes do not follow from its input's.
+    """
+    import onnx
+
+    fixed = copy.deepcopy(model)
+    del fixed.metadata_props[:], fixed.graph.value_info[:]
+    taken = input_of(fixed)
+    taken.type.tensor_type.shape.dim[0].dim_value = 1
+    for size in fixed.graph.output[0].type.tensor_type.shape.dim:
+        size.Clear()
+    try:
+        if next(entry.version for entry in fixed.opset_import if entry.domain in ("", "ai.onnx")) < _OPSET:
+            fixed = onnx.version_converter.convert_version(fixed, _OPSET)
+        inferred = onnx.shape_inference.infer_shapes(_folded(fixed), strict_mode=True, data_prop=True)
+    except Exception as error:  # those of onnxruntime and onnx have no common base
+        raise ModelError(f"the graph cannot be followed for one patch: {str(error).strip().splitlines()[0]}") from error
+    foreign = [node for node in inferred.graph.node if node.domain not in ("", "ai.onnx")]
+    if foreign:
+        raise ModelError(f"node {foreign[0].name} ({foreign[0].domain}.{foreign[0].op_type}): not an operator of ONNX's own")
+    return inferred
+
+
+def _folded(model: Any) -> Any:
+    import onnx
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
+
+
+def shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Of each value whose shape is known."""
+    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for entry in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        sizes = entry.type.tensor_type.shape.dim
+        if entry.type.tensor_type.HasField("shape") and all(size.HasField("dim_value") for size in sizes):
+            found[entry.name] = tuple(size.dim_value for size in sizes)
+    return found
+
+
+def constants(model: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Initializers, and what Constant nodes make."""
+    from onnx import helper, numpy_helper
+
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            (entry,) = node.attribute
+            value = helper.get_attribute_value(entry)
+            found[node.output[0]] = numpy_helper.to_array(value) if entry.name == "value" else np.asarray(value)
+    return found
