@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,3 +111,30 @@ def make_model(tmp_path: Path) -> Callable[..., tuple[Path, np.ndarray]]:
 @pytest.fixture
 def make_card() -> Callable[..., Card]:
     return card_for
+
+
+@pytest.fixture
+def make_scene_model(tmp_path: Path) -> Callable[..., Path]:
+    """The same for scene graphs, `(1, b, H + p - 1, W + p - 1) -> (1, c, H, W)`, with the weights of the patch graph."""
+    onnx = pytest.importorskip("onnx", reason="onnx makes the models of this test, and is not installed")
+
+    def make(card: Card, patch: int = 3, bands: int = BANDS, outputs: int = len(IDS)) -> Path:
+        weights = np.random.default_rng(patch).normal(0, 1, (outputs, bands, patch, patch)).astype(np.float32)
+        weights -= weights.mean((1, 2, 3), keepdims=True)
+        graph = onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Cast", ["x"], ["f"], to=onnx.TensorProto.FLOAT),
+                onnx.helper.make_node("Conv", ["f", "w"], ["y"]),
+            ],
+            "tiny",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT16, [1, bands, "rows", "columns"])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, outputs, "height", "width"])],
+            [onnx.numpy_helper.from_array(weights, "w")],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+        onnx.helper.set_model_props(model, {KEY: dataclasses.replace(card, kind="scene").to_json()})
+        path = tmp_path / f"scene{len(list(tmp_path.glob('*.onnx')))}.onnx"
+        onnx.save(model, str(path))
+        return path
+
+    return make

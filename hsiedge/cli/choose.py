@@ -90,8 +90,8 @@ def _made_from(model: Path) -> Path | None:
 
 
 def is_float(card: Card) -> bool:
-    """Whether a Card is that of a float patch graph, which can be quantized."""
-    return card.kind == "patch" and card.quantization is None
+    """Whether a Card is that of a float graph, which can be quantized."""
+    return card.kind != "checkpoint" and card.quantization is None
 
 
 def _told(path: Path | None, suffix: str) -> Path:

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hsiedge.cli import choose, console, options
 
+if TYPE_CHECKING:
+    from hsiedge.card import Card
+    from hsiedge.scenes.scene import Scene
+
 
 def export_command(
-    checkpoint: Annotated[
-        Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A checkpoint, or with --scene-graph a float ONNX; left out, the newest checkpoint here, else the shipped one."
+        ),
     ] = None,
+    scene_graph: Annotated[
+        bool, typer.Option("--scene-graph", help="One graph for whole scenes, with the labels of the patch net.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="With --scene-graph: let a net that pads its patches see what lies around them."),
+    ] = False,
     cube: options.CubeOption = None,
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED.onnx.")
+        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx.")
     ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified against PyTorch on real patches."""
+    """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified on real patches.
+
+    With --scene-graph, a patch net becomes one graph for whole scenes, which does each convolution once: ours, or any float
+    ONNX with a Card (hsiedge card).
+    """
     from hsiedge import files
-    from hsiedge.cli.names import stem
+    from hsiedge.cli.names import SCENE, stem
+    from hsiedge.errors import OptionError
+    from hsiedge.runtimes import require_card
+
+    if approximate and not scene_graph:
+        raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
+    source = model or choose.checkpoint()
+    known = require_card(source)
+    scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
+    path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.onnx")
+    files.check_writable(path)
+    if not scene_graph:
+        _patch_graph(source, scene, path)
+    elif known.kind != "checkpoint":
+        _scene_graph(source, scene, path, approximate)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            between = Path(folder) / "patch.onnx"
+            _patch_graph(source, scene, between)
+            _scene_graph(between, scene, path, approximate)
+    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge quantize")
+
+
+def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
+    from hsiedge import files
     from hsiedge.errors import MissingExtraError
 
     try:
@@ -34,11 +77,7 @@ def export_command(
     except ImportError as error:
         raise MissingExtraError("exporting", "train") from error
 
-    source = checkpoint or choose.checkpoint()
     loaded = load_checkpoint(source)
-    scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.card)
-    path = output or Path(f"{stem(loaded.card)}.onnx")
-    files.check_writable(path)
     with console.waiting("exporting"):
         card = export(loaded, scene, path, files.digest(source))
     check = card.checks[-1]
@@ -46,4 +85,30 @@ def export_command(
         f"onnxruntime against PyTorch on {check.patches} patches of {scene.name}: labels equal, "
         f"logits within {check.figures['logit_difference']:.1e} of their range"
     )
-    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge quantize")
+
+
+def _scene_graph(source: Path, scene: Scene, path: Path, approximate: bool) -> None:
+    from hsiedge.graphs.scene_graph import scene_graph
+    from hsiedge.runtimes import require_card
+
+    before = require_card(source)
+    with console.waiting("making the scene graph"):
+        card = scene_graph(source, scene, path, approximate)
+    _tell(before, card)
+
+
+def _tell(before: Card, card: Card) -> None:
+    check, step = card.checks[-1], card.lineage[-1]
+    for line in step.options.get("approximations", []):
+        console.say(f"approximated: {line}")
+    differ, share = int(check.figures["labels_differ"]), 1 - check.figures["labels_differ"] / check.patches
+    same = "labels equal" if not differ else f"{100 * share:.2f} % of labels equal"
+    console.say(
+        f"scene graph against patch graph on {check.patches} pixels, a strip of the scene and random counts: {same}, "
+        f"logits within {check.figures['logit_difference']:.1e} of their range"
+    )
+    if before.net is not None and card.net is not None:
+        console.say(
+            f"{before.net.macs_per_pixel / 1e6:.2f} -> {card.net.macs_per_pixel / 1e6:.3f} million MACs a pixel "
+            f"({before.net.macs_per_pixel / max(1, card.net.macs_per_pixel):.0f} times fewer)"
+        )

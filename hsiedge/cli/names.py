@@ -5,18 +5,19 @@ from __future__ import annotations
 from hsiedge.card import Card, SplitFacts, Step
 from hsiedge.scenes.splits import Split
 
+SCENE = "scene"
 _SUFFIX = {"default": "int8", "avx2": "int8-avx2", "tensorrt": "int8-tensorrt", "float16": "float16", "qat": "int8"}
 
 
 def stem(card: Card) -> str:
-    """SCENE-NET-SPLIT-sSEED[-METHOD...], with the recipe where the model is quantized."""
+    """SCENE-NET-SPLIT-sSEED[-METHOD...][-RECIPE][-scene]: the recipe where it is quantized, scene where it is a scene graph."""
     words = [file_stem(card.scene.name, card.net.name if card.net else "net", card.split)]
     words += [tag for tag in map(_tag, card.lineage) if tag]
     made = card.quantization
     if made is not None:
         simulated = made.options.get("simulated") is True
         words.append(f"int{made.options.get('weight_bits')}-simulated" if simulated else _SUFFIX.get(made.recipe, made.recipe))
-    return safe("-".join(words), 160)
+    return safe("-".join([*words, SCENE] if card.kind == "scene" else words), 160)
 
 
 def _tag(step: Step) -> str:
@@ -34,7 +35,8 @@ def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
 
 def quantized_stem(source: str, recipe: str) -> str:
     """The name that `recipe` gives what it makes of the float model `source`, a file's stem."""
-    return f"{source}-{_SUFFIX.get(recipe, recipe)}"
+    plain = source.removesuffix(f"-{SCENE}")
+    return f"{plain}-{_SUFFIX.get(recipe, recipe)}" + source[len(plain) :]
 
 
 def safe(name: str, length: int = 80) -> str:

@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hsiedge.card import Affine
 
-_MOVES_ONLY = ("Gather", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose")
-
-
-@dataclass(frozen=True)
-class _Front:
-    """The nodes between the input and its integers: `removed` compute, `moved` only move values."""
-
-    removed: list[Any]
-    moved: list[Any]
-    quantize: Any
-
 
 def integer_input(model: Any) -> tuple[Any, Affine | None]:
     """Takes the affine out of a graph.
 
-    Requires: a QDQ graph that begins input -> (Cast) -> Sub -> Mul -> (nodes that only move values) -> QuantizeLinear, each
-    with one consumer, with one offset and scale a band, and one scale for the whole tensor.
-    Does: removes those nodes but the moving ones, and gives the input the dtype of QuantizeLinear's output.
+    Requires: a QDQ graph that begins input -> (Cast) -> Sub -> Mul -> QuantizeLinear, each with one consumer, with one offset
+    and scale a band, and one scale for the whole tensor (`integer_moves` has gone before).
+    Does: removes those nodes, and gives the input the dtype of QuantizeLinear's output.
     Ensures: the new graph, on integers made by the affine, does what the old one does on counts, but for values that lie
     within rounding error of a half. A graph that begins otherwise is returned as it is, without an affine.
     """
@@ -42,8 +30,8 @@ def integer_input(model: Any) -> tuple[Any, Affine | None]:
     if front is None:
         return model, None
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    step, zero_point = (values[name] for name in front.quantize.input[1:3])
-    subtract, multiply = front.removed[-2:]
+    *_, subtract, multiply, quantize = front
+    step, zero_point = (values[name] for name in quantize.input[1:3])
     offset, scale = ([_shortest(value) for value in values[node.input[1]].ravel()] for node in (subtract, multiply))
     affine = Affine(offset, scale, zero_point.dtype.name, int(zero_point), _shortest(step[()]))
     return _without(model, front, zero_point.dtype), affine
@@ -54,51 +42,43 @@ def _shortest(value: np.generic) -> float:
     return float(str(value))
 
 
-def _front(model: Any) -> _Front | None:
+def _front(model: Any) -> list[Any] | None:
+    """The nodes between the input and its integers; None where they are others than those."""
     graph = model.graph
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     uses = Counter(name for node in graph.node for name in node.input)
     by_input = {node.input[0]: node for node in graph.node if node.input}
     bands = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    removed: list[Any] = []
-    moved: list[Any] = []
+    found: list[Any] = []
     name = graph.input[0].name
-    while uses[name] == 1 and name in by_input:
-        node = by_input[name]
-        fixed = [initializers.get(entry) for entry in node.input[1:]]
-        if node.op_type == "QuantizeLinear":
-            whole = len(fixed) == 2 and all(entry is not None and not entry.dims for entry in fixed)
-            kinds = [entry.op_type for entry in removed]
-            return _Front(removed, moved, node) if whole and kinds in (["Sub", "Mul"], ["Cast", "Sub", "Mul"]) else None
-        by_band = node.op_type in ("Sub", "Mul") and fixed[0] is not None and list(fixed[0].dims) == [bands, 1, 1]
-        if not moved and (by_band or node.op_type == "Cast"):
-            removed.append(node)
-        elif removed and node.op_type in _MOVES_ONLY:
-            moved.append(node)
-        else:
-            return None
-        name = node.output[0]
-    return None
+    while uses[name] == 1 and name in by_input and (not found or found[-1].op_type != "QuantizeLinear"):
+        found.append(by_input[name])
+        name = found[-1].output[0]
+    kinds = [node.op_type for node in found]
+    if kinds not in (["Sub", "Mul", "QuantizeLinear"], ["Cast", "Sub", "Mul", "QuantizeLinear"]):
+        return None
+    by_band = all(sizes.get(node.input[1], [])[-3:] == [bands, 1, 1] for node in found[-3:-1])
+    whole = len(found[-1].input) == 3 and all(sizes.get(entry) == [] for entry in found[-1].input[1:])
+    return found if by_band and whole else None
 
 
-def _without(model: Any, front: _Front, dtype: np.dtype[Any]) -> Any:
+def _without(model: Any, front: list[Any], dtype: np.dtype[Any]) -> Any:
     from onnx import helper
 
     made = copy.deepcopy(model)
     graph = made.graph
-    gone = {node.name for node in (*front.removed, front.quantize)}
-    renamed = {front.removed[-1].output[0]: graph.input[0].name}
-    renamed[front.quantize.output[0]] = renamed.get(front.quantize.input[0], front.quantize.input[0])
-    kept = [node for node in graph.node if node.name not in gone]
+    gone = {node.output[0] for node in front}
+    integers = front[-1].output[0]
+    kept = [node for node in graph.node if node.output[0] not in gone]
     for node in kept:
         for place, name in enumerate(node.input):
-            node.input[place] = renamed.get(name, name)
+            node.input[place] = graph.input[0].name if name == integers else name
     del graph.node[:]
     graph.node.extend(kept)
     used = {name for node in kept for name in node.input}
     initializers = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(initializers)
-    del graph.value_info[:]  # the moved tensors have changed their type
+    del graph.value_info[:]
     graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(dtype)
     return made

@@ -20,6 +20,7 @@ from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionErro
 from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
+from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.slim import slim
 from hsiedge.progress import Progress, silent
@@ -207,7 +208,8 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
         def _stream(self) -> Iterator[dict[str, NDArray[Any]]]:
             done = 0
             for piece, patches in batches(scene.cube, pixels, card.patch, _BATCH):
-                yield {graph.graph.input[0].name: patches}
+                for tensor in patches[:, None] if card.kind == "scene" else [patches]:  # a scene graph takes one patch
+                    yield {graph.graph.input[0].name: tensor}
                 done += len(piece)
                 progress(_CALIBRATING * done / len(pixels))
 
@@ -237,8 +239,8 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ca
 
 
 def finished(graph: Any) -> Candidate:
-    """A QDQ graph as it is deployed: float logits, integer input."""
-    made, affine = integer_input(float_output(graph))
+    """A QDQ graph as it is deployed: float logits, integers wherever values are only moved, integer input."""
+    made, affine = integer_input(integer_moves(float_output(graph)))
     return Candidate(slim(made), affine)
 
 
@@ -349,8 +351,8 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     card = model.known
     if card.quantization is not None:
         raise ModelError(f"{path}: is quantized already; give the float model that it was made from")
-    if card.kind != "patch" or card.input_affine is not None:
-        raise ModelError(f"{path}: a {card.kind} graph; quantize takes a float patch graph, as hsiedge export writes it")
+    if card.kind == "checkpoint" or card.input_affine is not None:
+        raise ModelError(f"{path}: quantize takes a float graph, as hsiedge export writes it")
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)

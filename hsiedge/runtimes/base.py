@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from hsiedge.card import Affine, Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.progress import Progress, silent
-from hsiedge.scenes.patches import batches, check_patch
+from hsiedge.scenes.patches import batches, check_patch, cut, reflected
 from hsiedge.scenes.scene import UNNAMED, Scene
+
+STRIP_PIXELS = 4096  # of a scene graph's strips: enough to be fast, and some tens of MB for the largest of our nets
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,31 @@ class Model:
         return planes if self._affine is None else self._affine(planes)
 
     def run(self, patches: NDArray[Any]) -> NDArray[np.float32]:
-        """`(n, classes)` float32 logits of prepared patches `(n, bands, p, p)`.
+        """`(n, classes)` float32 logits of prepared patches `(n, bands, p, p)`; a scene graph takes them one by one.
 
         Raises:
             ModelError: the graph does not take them, or gives other than a logit for each class of its Card.
         """
-        output, expected = self.session.run([patches]), (len(patches), len(self.known.classes))
+        if self.known.kind == "scene":
+            return np.stack([self.strip(patch)[:, 0, 0] for patch in patches])
+        return self._run(patches, (len(patches), len(self.known.classes)))
+
+    def strip(self, planes: NDArray[Any]) -> NDArray[np.float32]:
+        """`(classes, h, w)` float32 logits of a prepared strip with its halo, `(bands, h + p - 1, w + p - 1)`.
+
+        Raises:
+            ModelError: as `run`.
+        """
+        halo, classes = self.known.patch - 1, len(self.known.classes)
+        height, width = planes.shape[1] - halo, planes.shape[2] - halo
+        if self.known.kind == "scene":
+            logits: NDArray[np.float32] = self._run(planes[None], (1, classes, height, width))[0]
+            return logits
+        lines = [self.run(cut(planes[:, line : line + halo + 1], halo + 1)).T for line in range(height)]
+        return np.stack(lines, axis=1)
+
+    def _run(self, tensor: NDArray[Any], expected: tuple[int, ...]) -> NDArray[np.float32]:
+        output = self.session.run([tensor])
         if np.shape(output) != expected:
             raise ModelError(f"{self.path}: its graph gives {np.shape(output)}, by its Card {expected} was expected")
         return np.asarray(output, np.float32)
@@ -85,9 +106,9 @@ class Model:
         """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype. Raises ModelError, as `run`."""
         return self.run(self.prepare(patches))
 
-    def label_ids(self, logits: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """Label ids `(n,)` of logits `(n, classes)`."""
-        labels: NDArray[np.uint16] = self._ids[logits.argmax(1)]
+    def label_ids(self, logits: NDArray[np.float32], axis: int = 1) -> NDArray[np.uint16]:
+        """Label ids of logits with classes along `axis`: `(n,)` of `(n, classes)`, `(h, w)` of a strip's with axis 0."""
+        labels: NDArray[np.uint16] = self._ids[logits.argmax(axis)]
         return labels
 
     def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:
@@ -115,7 +136,7 @@ class Model:
                 raise ModelError(f"{self.path}: its class {entry.id} is {entry.name!r}, that of {scene.name} is {title!r}")
 
     def predict(self, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> NDArray[np.uint16]:
-        """Label ids `(n,)` at flat pixel indices of a scene, patch by patch; memory is that of one batch.
+        """Label ids `(n,)` at flat pixel indices of a scene; memory is that of one batch, or of one strip of a scene graph.
 
         Raises:
             ModelError: the model does not fit the scene.
@@ -125,11 +146,34 @@ class Model:
         check_patch(self.known.patch, scene.shape)
         labels = np.zeros(len(pixels), np.uint16)
         done = 0
-        for piece, patches in batches(scene.cube, pixels, self.known.patch):
-            labels[done : done + len(piece)] = self.labels(patches)
-            done += len(piece)
+        pieces = self._strips(scene, pixels) if self.known.kind == "scene" else self._batches(scene, pixels)
+        for places, found in pieces:
+            labels[places] = found
+            done += len(found)
             progress(done / len(pixels))
         return labels
+
+    def _batches(self, scene: Scene, pixels: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint16]]]:
+        """Places in `pixels`, and their labels, patch by patch."""
+        done = 0
+        for piece, patches in batches(scene.cube, pixels, self.known.patch):
+            yield np.arange(done, done + len(piece)), self.labels(patches)
+            done += len(piece)
+
+    def _strips(self, scene: Scene, pixels: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint16]]]:
+        """The same, by strips of the rows that hold pixels."""
+        height, width = scene.shape
+        rows, radius = pixels // width, self.known.radius
+        columns = reflected(np.arange(-radius, width + radius), width)
+        tall = max(1, STRIP_PIXELS // width)
+        for first in range(0, height, tall):
+            places = np.flatnonzero((rows >= first) & (rows < first + tall))
+            if not len(places):
+                continue
+            around = reflected(np.arange(first - radius, min(first + tall, height) + radius), height)
+            planes = np.ascontiguousarray(scene.cube[around[:, None], columns].transpose(2, 0, 1))
+            found = self.label_ids(self.strip(self.prepare(planes)), axis=0)
+            yield places, found[rows[places] - first, pixels[places] % width]
 
 
 class InputAffine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from hsiedge.graphs.files import write_onnx  # noqa: E402
 from hsiedge.graphs.integer_input import integer_input  # noqa: E402
+from hsiedge.graphs.integer_moves import integer_moves  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 BANDS, PATCH = 5, 3
@@ -68,7 +68,7 @@ def test_it_does_what_it_did(
     moves: bool, zero_point: np.generic, patches: Any, make_card: Any, tiny_scene: Any, tmp_path: Path
 ) -> None:
     before = graph(moves, zero_point=zero_point)
-    after, affine = integer_input(copy.deepcopy(before))
+    after, affine = integer_input(integer_moves(before))
     assert affine is not None
     assert (affine.dtype, affine.zero_point) == (zero_point.dtype.name, int(zero_point))
     assert not {"Cast", "Sub", "Mul", "QuantizeLinear"} & {node.op_type for node in after.graph.node}

@@ -11,21 +11,22 @@ from hsiedge.card import Card
 from hsiedge.errors import CardError, ModelError, SceneError
 from hsiedge.mapping import LineClassifier, classify
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 
 STORED = Path(__file__).parents[1] / "bench" / "data"
 
 
-def line_by_line(model: Model, cube: np.ndarray) -> np.ndarray:
+def pushed(model: Model, cube: np.ndarray, rows: int = 1) -> np.ndarray:
+    """The map, of so many rows at a time."""
     lines, labels = LineClassifier(model, cube.shape[1]), []
     radius, patch = model.known.radius, model.known.patch
-    for count, line in enumerate(cube):
-        due = lines.push(line)
-        assert (due is None) == (count < radius)
-        if due is not None:
-            labels.append(due)
-        assert len(lines._lines) <= patch
-    return np.stack(labels + lines.finish())
+    for first in range(0, len(cube), rows):
+        labels.append(lines.push(cube[first : first + rows]))
+        came = min(first + rows, len(cube))
+        assert sum(map(len, labels)) == (came - radius if came > radius else 0)
+        assert lines._planes.shape[1] < max(patch, 2)
+    return np.concatenate([*labels, lines.finish()])
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_lines_scene_and_pixels_agree(stored: Model, tiny_scene: Scene, height: 
     assert labels.dtype == np.uint16
     assert len(np.unique(labels)) > 1
     assert (labels == pixels).all()
-    assert (line_by_line(stored, scene.cube) == pixels).all()
+    for rows in (1, 2, 7, 100):
+        assert (pushed(stored, scene.cube, rows) == pixels).all()
 
 
 @pytest.mark.parametrize("patch", [1, 3, 5, 7])
@@ -56,7 +58,8 @@ def test_any_patch(
     for height in (patch, patch + 1, 2 * patch + 1, 30):
         scene = crop(tiny_scene, height, 11)
         pixels = model.predict(scene, np.arange(height * 11)).reshape(height, 11)
-        assert (line_by_line(model, scene.cube) == pixels).all()
+        for rows in (1, 3, 100):
+            assert (pushed(model, scene.cube, rows) == pixels).all()
         assert (classify(model, scene.cube) == pixels).all()
 
 
@@ -72,29 +75,49 @@ def test_a_memory_map(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
     assert (classify(stored, mapped) == classify(stored, tiny_scene.cube)).all()
 
 
-def test_memory_is_that_of_one_patch_height(stored: Model, tiny_scene: Scene) -> None:
-    lines = LineClassifier(stored, 30)
-    for _ in range(20):
-        for line in tiny_scene.cube:
-            lines.push(line)
-    assert len(lines._lines) < 3
-    assert len(lines.finish()) == 1
-
-
-def test_a_line_that_is_overwritten_after_the_push(stored: Model, tiny_scene: Scene) -> None:
-    lines, buffer, labels = LineClassifier(stored, 30), np.empty((30, 5), np.uint16), []
+def test_rows_that_are_overwritten_after_the_push(stored: Model, tiny_scene: Scene) -> None:
+    lines, buffer, labels = LineClassifier(stored, 30), np.empty((1, 30, 5), np.uint16), []
     for line in tiny_scene.cube:  # as a driver does that fills one buffer again and again
-        buffer[:] = line
-        due = lines.push(buffer)
-        if due is not None:
-            labels.append(due)
-    assert (np.stack(labels + lines.finish()) == classify(stored, tiny_scene.cube)).all()
+        buffer[0] = line
+        labels.append(lines.push(buffer))
+    assert (np.concatenate([*labels, lines.finish()]) == classify(stored, tiny_scene.cube)).all()
+
+
+def test_a_scene_graph_gives_the_labels_of_its_patch_graph(make_model, make_scene_model, make_card, tiny_scene: Scene) -> None:
+    for patch in (1, 3, 5):
+        patches = load(make_model(make_card(tiny_scene, patch), patch)[0])
+        whole = load(make_scene_model(make_card(tiny_scene, patch), patch))
+        pixels = np.arange(1200)
+        expected = patches.predict(tiny_scene, pixels)
+        assert len(np.unique(expected)) > 1
+        np.testing.assert_array_equal(whole.predict(tiny_scene, pixels), expected)
+        some = np.array([1199, 3, 700, 701, 5])
+        np.testing.assert_array_equal(whole.predict(tiny_scene, some), expected[some])
+        np.testing.assert_array_equal(classify(whole, tiny_scene.cube), expected.reshape(40, 30))
+        for rows in (1, 7, 100):
+            np.testing.assert_array_equal(pushed(whole, tiny_scene.cube, rows), expected.reshape(40, 30))
+        one = extract(tiny_scene.cube, some, patch)
+        np.testing.assert_allclose(whole.logits(one), patches.logits(one), rtol=1e-4, atol=1e-2)
+
+
+def test_strips_are_cut_where_a_scene_is_wide(monkeypatch, make_scene_model, make_card, tiny_scene: Scene) -> None:
+    model = load(make_scene_model(make_card(tiny_scene, 3), 3))
+    expected = classify(model, tiny_scene.cube).ravel()
+    for pixels in (1, 31, 90):
+        monkeypatch.setattr("hsiedge.runtimes.base.STRIP_PIXELS", pixels)
+        np.testing.assert_array_equal(model.predict(tiny_scene, np.arange(1200)), expected)
 
 
 def test_progress(stored: Model, tiny_scene: Scene) -> None:
     ticks: list[float] = []
     classify(stored, tiny_scene.cube, ticks.append)
-    assert ticks == [(row + 1) / 40 for row in range(40)]
+    assert ticks == [1.0]
+    tall = np.concatenate([tiny_scene.cube] * 8)
+    ticks.clear()
+    classify(stored, tall, ticks.append)
+    assert ticks == sorted(ticks)
+    assert len(ticks) == 3
+    assert ticks[-1] == 1.0
 
 
 def test_pixels_without_data_get_no_label(stored: Model, tiny_scene: Scene) -> None:
@@ -108,25 +131,24 @@ def test_pixels_without_data_get_no_label(stored: Model, tiny_scene: Scene) -> N
 
 def test_lines_that_do_not_fit(stored: Model, tiny_scene: Scene) -> None:
     lines = LineClassifier(stored, 30)
-    for line in (
-        tiny_scene.cube[0, :29],
-        tiny_scene.cube[0, :, :4],
-        tiny_scene.cube[0].astype(np.int16),
-        tiny_scene.cube[0, 0],
+    for rows in (
+        tiny_scene.cube[:1, :29],
+        tiny_scene.cube[:1, :, :4],
+        tiny_scene.cube[:1].astype(np.int16),
+        tiny_scene.cube[0],
     ):
         with pytest.raises(ModelError, match="the model takes uint16"):
-            lines.push(line)
-    with pytest.raises(ModelError, match="0 lines are fewer than the model's patch of 3"):
+            lines.push(rows)
+    with pytest.raises(ModelError, match="0 rows are fewer than the model's patch of 3"):
         lines.finish()
-    lines.push(tiny_scene.cube[0])
-    lines.push(tiny_scene.cube[1])
-    with pytest.raises(ModelError, match="2 lines are fewer"):
+    lines.push(tiny_scene.cube[:2])
+    with pytest.raises(ModelError, match="2 rows are fewer"):
         lines.finish()
-    lines.push(tiny_scene.cube[2])
+    lines.push(tiny_scene.cube[2:3])
     assert len(lines.finish()) == 1
-    assert lines.finish() == []
+    assert len(lines.finish()) == 0
     with pytest.raises(ModelError, match="the scene has ended"):
-        lines.push(tiny_scene.cube[3])
+        lines.push(tiny_scene.cube[3:4])
 
 
 def test_scenes_that_do_not_fit(stored: Model, tiny_scene: Scene) -> None:

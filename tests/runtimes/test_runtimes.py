@@ -97,7 +97,7 @@ class TestModel:
             with pytest.raises(ModelError, match="onnxruntime could not run the model"):
                 model.logits(patches)
 
-    @pytest.mark.parametrize("name", ["five_logits.onnx", "scene.onnx"])
+    @pytest.mark.parametrize("name", ["five_logits.onnx"])
     def test_a_graph_that_is_not_what_its_card_says(self, tiny_scene: Scene, name: str) -> None:
         with pytest.raises(ModelError, match=re.escape(f"{name}: its graph gives (1, ")):
             load(STORED / name).labels(extract(tiny_scene.cube, np.array([31]), 3))

@@ -1,0 +1,116 @@
+"""Scene graphs: a float patch model in, one graph for whole scenes out, once its logits are those of the patch model."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import files
+from hsiedge.card import Card, Check, Step, now
+from hsiedge.errors import CheckError, MissingExtraError, ModelError
+from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
+from hsiedge.runtimes import Model, load
+from hsiedge.scenes.patches import check_patch, reflected
+from hsiedge.scenes.scene import Scene
+
+LOGIT_LIMIT = 1e-4  # of the logits' range
+_ROWS, _SIDE = 4, 12  # of the strip of a real scene, and of the square of random counts, that both graphs are run on
+
+
+def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate: bool = False) -> Card:
+    """Makes a scene graph of a float patch model, and writes it once both gave the same on real and on random counts.
+
+    Args:
+        model: ONNX with a Card, ours or anyone's.
+        scene: the model's own or any that it takes; no label is looked at.
+        approximate: let a net that looks at the border of its patches see what lies around them instead; then the share of
+            equal labels is reported, and nothing refused.
+
+    Returns:
+        The Card in the written file.
+
+    Raises:
+        ModelError: not a float patch model, or one with a node that has no equivalent, which is named.
+        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
+        MissingExtraError: onnx-ir is not installed.
+        OutputError: `output` cannot be written.
+    """
+    try:
+        from hsiedge.graphs.densify import densify
+    except ImportError as error:
+        raise MissingExtraError("making scene graphs", "quantize") from error
+
+    path = Path(model)
+    source = load(path)
+    card = source.known
+    if card.kind != "patch" or card.quantization is not None:
+        raise ModelError(f"{path}: a scene graph is made of a float patch graph; it is quantized afterwards (hsiedge quantize)")
+    source.check_fits(scene)
+    check_patch(card.patch, scene.shape)
+    try:
+        made = densify(name_nodes(read_onnx(path)), approximate)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    step = Step(
+        "scene-graph", now(), {"approximations": made.approximations} if made.approximations else {}, files.digest(path)
+    )
+    card = replace(
+        card,
+        kind="scene",
+        patch=made.patch,
+        created=now(),
+        net=replace(card.net, macs_per_pixel=made.macs_per_pixel) if card.net is not None else None,
+        accuracy=[],
+        lineage=[*card.lineage, step],
+    )
+    card = replace(card, checks=[*card.checks, _compared(made.model, card, source, scene, bool(made.approximations))])
+    write_onnx(Path(output), made.model, card)
+    return card
+
+
+def _compared(graph: Any, card: Card, patches: Model, scene: Scene, approximate: bool) -> Check:
+    """Both graphs on a strip of the scene, from edge to edge, and on a square of random counts.
+
+    Raises:
+        CheckError: see `scene_graph`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scene.onnx"
+        set_card(graph, card)
+        file.write_bytes(graph.SerializeToString())
+        whole = load(file)
+        differ, pixels, worst = 0, 0, 0.0
+        for planes in (_strip(scene, card.patch), _random(card)):
+            inner = (card.patch - patches.known.patch) // 2
+            cut = planes[:, inner : planes.shape[1] - inner, inner : planes.shape[2] - inner]
+            ours, theirs = whole.strip(planes), patches.strip(cut)
+            differ += int((ours.argmax(0) != theirs.argmax(0)).sum())
+            pixels += ours[0].size
+            worst = max(worst, float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30)))
+    if not approximate and (differ or not worst <= LOGIT_LIMIT):
+        raise CheckError(f"the scene graph is not the net: {differ} of {pixels} labels differ, logits by {worst:.1e}")
+    return Check("scene-graph", "the patch graph", pixels, {"labels_differ": differ, "logit_difference": worst})
+
+
+def _strip(scene: Scene, patch: int) -> NDArray[Any]:
+    """The middle rows of a scene with their halo, `(bands, h + p - 1, w + p - 1)`, reflected at the edges."""
+    radius, (height, width) = patch // 2, scene.shape
+    first = max(0, height // 2 - _ROWS)
+    rows = reflected(np.arange(first - radius, min(first + _ROWS, height) + radius), height)
+    columns = reflected(np.arange(-radius, width + radius), width)
+    return np.ascontiguousarray(scene.cube[rows[:, None], columns].transpose(2, 0, 1))
+
+
+def _random(card: Card) -> NDArray[Any]:
+    """Counts between the 1st and the 99th percentile of each band, the same in each run."""
+    side = _SIDE + card.patch - 1
+    dtype, percentiles = np.dtype(card.scene.dtype), card.scene.percentiles
+    low, high = (np.array(percentiles.get(key, [default] * card.scene.bands)) for key, default in (("1", 0.0), ("99", 1000.0)))
+    share = np.random.default_rng(0).random((card.scene.bands, side, side))
+    counts: NDArray[Any] = (low[:, None, None] + (high - low)[:, None, None] * share).astype(dtype)
+    return counts
