@@ -42,8 +42,8 @@ def _shortest(value: np.generic) -> float:
     return float(str(value))
 
 
-def _front(model: Any) -> list[Any] | None:
-    """The nodes between the input and its integers; None where they are others than those."""
+def affine_front(model: Any) -> list[Any] | None:
+    """The nodes (Cast,) Sub, Mul that a graph begins with, with one offset and scale a band; None where it begins otherwise."""
     graph = model.graph
     sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     uses = Counter(name for node in graph.node for name in node.input)
@@ -51,15 +51,24 @@ def _front(model: Any) -> list[Any] | None:
     bands = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     found: list[Any] = []
     name = graph.input[0].name
-    while uses[name] == 1 and name in by_input and (not found or found[-1].op_type != "QuantizeLinear"):
+    while uses[name] == 1 and name in by_input and (not found or found[-1].op_type != "Mul"):
         found.append(by_input[name])
         name = found[-1].output[0]
-    kinds = [node.op_type for node in found]
-    if kinds not in (["Sub", "Mul", "QuantizeLinear"], ["Cast", "Sub", "Mul", "QuantizeLinear"]):
+    if [node.op_type for node in found] not in (["Sub", "Mul"], ["Cast", "Sub", "Mul"]):
         return None
-    by_band = all(sizes.get(node.input[1], [])[-3:] == [bands, 1, 1] for node in found[-3:-1])
-    whole = len(found[-1].input) == 3 and all(sizes.get(entry) == [] for entry in found[-1].input[1:])
-    return found if by_band and whole else None
+    by_band = all(sizes.get(node.input[1], [])[-3:] == [bands, 1, 1] for node in found[-2:])
+    return found if by_band else None
+
+
+def _front(model: Any) -> list[Any] | None:
+    """The same, with the QuantizeLinear that alone takes what they make, of one scale and zero point."""
+    found = affine_front(model)
+    takers = [node for node in model.graph.node if found and found[-1].output[0] in node.input]
+    if found is None or [node.op_type for node in takers] != ["QuantizeLinear"]:
+        return None
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    whole = len(takers[0].input) == 3 and all(sizes.get(entry) == [] for entry in takers[0].input[1:])
+    return [*found, *takers] if whole else None
 
 
 def _without(model: Any, front: list[Any], dtype: np.dtype[Any]) -> Any:

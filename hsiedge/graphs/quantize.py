@@ -21,6 +21,7 @@ from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
+from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.slim import slim
 from hsiedge.progress import Progress, silent
@@ -153,8 +154,8 @@ def quantize(
         candidate, floats, judgement = _search(source, plan, max_drop, snr)
     if not judgement.holds(max_drop):
         raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
-    card = _card(source, recipe, plan, judgement, floats, snr, patches, seed)
-    write_onnx(Path(output), candidate.graph, candidate.card(card))
+    card = candidate.card(_card(source, recipe, plan, judgement, floats, snr, patches, seed))
+    write_onnx(Path(output), candidate.graph, card)
     progress(1.0)
     return card
 
@@ -194,7 +195,7 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
 
 
 def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> Any:
-    """The range of each tensor, min and max over all patches, streamed: memory is that of one batch.
+    """The range of each tensor, min and max over all patches but for outliers, streamed: memory is that of one batch.
 
     Returns:
         onnxruntime's `TensorsData`.
@@ -220,7 +221,8 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
 
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "float.onnx"
-        original.write_bytes(_inferred(graph).SerializeToString())
+        spectra = scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]]
+        original.write_bytes(_inferred(without_outliers(graph, spectra)).SerializeToString())
         # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
         # Without it two scalars a tensor and batch are kept, which is nothing.
         calibrator = create_calibrator(

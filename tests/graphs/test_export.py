@@ -77,7 +77,7 @@ def test_lineage_and_check_are_in_the_card() -> None:
 def test_a_graph_that_is_not_the_net_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One weight of the exported graph is changed: a hundredth of it must be enough to be noticed, and nothing written."""
     made, scene = workstation.checkpoint("cnn2d"), workstation.scene()
-    model = to_onnx(made.classifier, made.card)
+    model = to_onnx(made.classifier, made.card.scene.bands, made.card.patch, made.card.scene.dtype)
     card = dataclasses.replace(made.card, kind="patch")
     patches = extract(scene.cube, check_pixels(scene, made.card), made.card.patch)
     compare(model, card, made.classifier, patches)
@@ -107,6 +107,6 @@ def test_another_scene_is_refused(tmp_path: Path) -> None:
 def test_exporting_leaves_the_checkpoint_as_it_was() -> None:
     made = workstation.checkpoint("cnn2d")
     before = {name: tensor.clone() for name, tensor in made.classifier.state_dict().items()}
-    to_onnx(made.classifier, made.card)
+    to_onnx(made.classifier, made.card.scene.bands, made.card.patch)
     assert isinstance(made, Checkpoint)
     assert all(torch.equal(before[name], tensor) for name, tensor in made.classifier.state_dict().items())
