@@ -42,7 +42,7 @@ def test_a_dead_pixel_does_not_widen_the_input(tmp_path: Path) -> None:
         steps.append(card.input_affine.step)
         agreements.append(card.quantization.agreement)
     assert steps[0] < 2 * steps[1]
-    assert agreements[0] > agreements[1] - 2
+    assert agreements[0] > agreements[1] - 4
 
 
 def test_only_what_lies_far_outside_is_changed() -> None:
