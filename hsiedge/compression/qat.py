@@ -19,6 +19,7 @@ from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.export import check_pixels, export
 from hsiedge.graphs.files import write_onnx
 from hsiedge.graphs.float_output import float_output
+from hsiedge.graphs.lower3d import raised
 from hsiedge.graphs.quantize import (
     CALIBRATION_PATCHES,
     Candidate,
@@ -220,7 +221,9 @@ def _on_grid(trained: QdqNet, checkpoint: Checkpoint) -> Any:
         layer = modules[name]
         norm = modules.get(_norm_of(name))
         with torch.no_grad():
-            layer.weight.copy_(weight)
+            layer.weight.copy_(
+                torch.from_numpy(raised(weight.numpy(), layer.weight.shape)) if layer.weight.ndim == 5 else weight
+            )
             if isinstance(norm, nn.modules.batchnorm._BatchNorm):
                 norm.reset_parameters()
                 norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]

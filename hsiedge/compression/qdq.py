@@ -88,7 +88,7 @@ class QdqNet(nn.Module):
         self._constants = _arrays(graph)
         self._front = [node for node in graph.graph.node if node.op_type in _FRONT]
         self.layers = nn.ModuleDict()
-        self._steps: list[tuple[Any, Callable[[Tensor], Tensor]]] = []
+        self._steps: list[tuple[Any, Callable[..., Tensor]]] = []
         makers = {name: node for node in graph.graph.node for name in node.output}
         floats = _arrays(source)
         for node in graph.graph.node:
@@ -113,7 +113,7 @@ class QdqNet(nn.Module):
         """Logits, as the graph gives them but for rounding errors of float sums; in the dtype of `spectra`."""
         values = {self._front[-1].output[0]: spectra}
         for node, step in self._steps:
-            values[node.output[0]] = step(values[node.input[0]])
+            values[node.output[0]] = step(*(values[name] for name in node.input if name in values))
         return values[self._graph.graph.output[0].name]
 
     def write(self) -> Any:
@@ -246,7 +246,33 @@ def _gather(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor],
     return lambda value: value.select(axis, place)
 
 
-_OPERATORS: dict[str, Callable[[Any, dict[str, NDArray[Any]]], Callable[[Tensor], Tensor]]] = {
+def _slice(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
+    start, end, axis, step = (int(constants[name].item()) for name in node.input[1:])
+
+    def cut(value: Tensor) -> Tensor:
+        return value[(slice(None),) * axis + (slice(start, end, step),)]
+
+    return cut
+
+
+def _pad(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
+    pads = [int(size) for size in constants[node.input[1]]]
+    rank = len(pads) // 2
+    backwards = [size for axis in reversed(range(rank)) for size in (pads[axis], pads[rank + axis])]
+    return lambda value: functional.pad(value, backwards)
+
+
+def _concat(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[..., Tensor]:
+    axis = int(_attributes(node)["axis"])
+    return lambda *values: torch.cat(values, axis)
+
+
+def _transpose(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
+    order = tuple(_attributes(node)["perm"])
+    return lambda value: value.permute(order)
+
+
+_OPERATORS: dict[str, Callable[[Any, dict[str, NDArray[Any]]], Callable[..., Tensor]]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": lambda node, constants: lambda value: value,
     "Relu": lambda node, constants: torch.relu,
@@ -257,4 +283,8 @@ _OPERATORS: dict[str, Callable[[Any, dict[str, NDArray[Any]]], Callable[[Tensor]
     "Flatten": lambda node, constants: lambda value: value.flatten(1),
     "Unsqueeze": _unsqueeze,
     "Gather": _gather,
+    "Slice": _slice,
+    "Pad": _pad,
+    "Concat": _concat,
+    "Transpose": _transpose,
 }

@@ -21,6 +21,7 @@ from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
+from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.slim import slim
@@ -358,7 +359,8 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    return FloatModel(path, name_nodes(read_onnx(path)), card, scene, pixels, _logits(model, scene, pixels.judging))
+    graph = lower3d(name_nodes(read_onnx(path)))
+    return FloatModel(path, graph, card, scene, pixels, _logits(model, scene, pixels.judging))
 
 
 def _card(
