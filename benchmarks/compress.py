@@ -27,7 +27,7 @@ from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw
-from hsiedge.study.compress import Budget, compress, parse_size
+from hsiedge.study.compress import Budget, compress
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.train import train
 
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for the models; left out, they are thrown away")
     arguments = parser.parse_args()
-    budget = Budget(parse_size(arguments.max_size), arguments.max_drop)
+    budget = Budget(files.parse_size(arguments.max_size), arguments.max_drop)
     store = RESULTS / f"compress-{arguments.scene}-{arguments.split}.json"
     rows = [] if arguments.fresh or not store.exists() else json.loads(store.read_text())["seeds"]
     scene = open_scene(arguments.scene)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hsiedge.errors import OutputError
+from hsiedge.errors import OptionError, OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -78,6 +79,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         return
     with atomic(path) as temporary:
         temporary.write_bytes(data)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "16KiB", "20kB", "1GiB" or "16384". Raises OptionError."""
+    units = {
+        "": 1,
+        "B": 1,
+        "kB": 1000,
+        "KB": 1000,
+        "MB": 1000**2,
+        "GB": 1000**3,
+        "KiB": 1 << 10,
+        "MiB": 1 << 20,
+        "GiB": 1 << 30,
+    }
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMG]?i?B?)", text.strip())
+    if found is None or found[2] not in units or float(found[1]) * units[found[2]] < 1:
+        raise OptionError(f"{text}: not a size; write it as 16KiB, 20kB or 16384")
+    return int(float(found[1]) * units[found[2]])
 
 
 def _is_special(path: Path) -> bool:

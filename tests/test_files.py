@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hsiedge import files
-from hsiedge.errors import OutputError
+from hsiedge.errors import OptionError, OutputError
 
 
 def test_digest(tmp_path: Path) -> None:
@@ -126,3 +126,16 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         child.wait(10)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("16KiB", 16384), ("16384", 16384), ("20kB", 20000), ("1.5 MiB", 1572864), ("9B", 9)]
+)
+def test_sizes(text, size) -> None:
+    assert files.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "16 elephants", "-1", "0", "nan", "1e3", "1..5kB"])
+def test_sizes_that_are_none(text) -> None:
+    with pytest.raises(OptionError, match="not a size"):
+        files.parse_size(text)

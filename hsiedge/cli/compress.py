@@ -50,10 +50,10 @@ def compress_command(
     from hsiedge.scenes import splits
 
     try:
-        from hsiedge.study.compress import Budget, compress, parse_size
+        from hsiedge.study.compress import Budget, compress
     except ImportError as error:
         raise MissingExtraError("compressing", "train") from error
-    budget = Budget(parse_size(max_size), max_drop, min_oa)
+    budget = Budget(files.parse_size(max_size), max_drop, min_oa)
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
         opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()

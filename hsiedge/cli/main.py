@@ -13,6 +13,7 @@ import typer
 from hsiedge import __version__
 from hsiedge.cli import (
     bench,
+    classify,
     compress,
     compression,
     console,
@@ -45,6 +46,7 @@ app.command("compress")(compress.compress_command)
 app.command("export")(export.export_command)
 app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)
+app.command("classify")(classify.classify_command)
 app.command("bench")(bench.bench_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)

@@ -15,8 +15,8 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from hsiedge import __version__
+from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
-from hsiedge.report import maps
 from hsiedge.report.plots import (
     SHAPES,
     Mark,
@@ -168,7 +168,7 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         chosen=after.title if after else "",
         matrices=[_matrix(entry, group) for entry in pair],
         pictures=pictures,
-        legend=list(zip(maps.colours(group.classes).values(), group.classes.values())),
+        legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
         sheet=sheet(group, group.entries),
     )
@@ -386,7 +386,7 @@ def _picture(
     """What is shown in its class's colour, other test pixels faint, all else transparent, so that the page shines through."""
     painted = np.zeros((*labels.shape, 4), np.uint8)
     painted[tested] = (128, 128, 128, 56)
-    painted[shown, :3] = maps.paint(labels, classes)[shown]
+    painted[shown, :3] = palette.paint(labels, classes)[shown]
     painted[shown, 3] = 255
     buffer = io.BytesIO()
     imsave(buffer, painted, format="png")

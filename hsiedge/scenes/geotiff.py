@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
-from hsiedge.scenes.readers import Raster, fits, nanometres
+from hsiedge.scenes.readers import Raster, RowSource, fits, nanometres
 
 SUFFIXES = (".tif", ".tiff")
 LISTS = ("train_files.csv", "validation_files.csv", "test_files.csv")
@@ -81,6 +81,40 @@ def read_geotiff(path: Path, ndim: int) -> Raster:
     tile = _header(path)
     fits(path, (*tile.shape, len(tile.bands)), np.dtype(tile.dtype).itemsize)
     return replace(tile.raster, array=_pixels(tile, ndim))
+
+
+@contextmanager
+def rows_of(path: Path) -> Iterator[RowSource]:
+    """A GeoTIFF to be read by rows; bad bands are among its bands, and marked.
+
+    Raises:
+        SceneError: not a GeoTIFF.
+        MissingExtraError: rasterio is not installed.
+    """
+    with _opened(path) as data:
+        tile = _tile(path, data, every_band=True)
+        height, width = tile.shape
+
+        def read(first: int, count: int) -> NDArray[Any]:
+            rows = min(count, height - first)
+            try:
+                found = data.read(list(tile.bands), window=((first, first + rows), (0, width)))
+            except Exception as error:  # rasterio's own, of a file that is cut short
+                raise SceneError(f"{path}: row {first} cannot be read ({str(error).splitlines()[0]})") from error
+            return np.ascontiguousarray(found.transpose(1, 2, 0))
+
+        yield RowSource(
+            path=path,
+            shape=tile.shape,
+            bands=len(tile.bands),
+            dtype=np.dtype(tile.dtype),
+            read=read,
+            wavelengths=tile.raster.wavelengths if len(tile.raster.wavelengths) == len(tile.bands) else (),
+            good=tuple(data.tags(band).get("bbl", "1") != "0" for band in tile.bands),
+            nodata=tile.raster.nodata,
+            units=tile.raster.units,
+            georeference=tile.raster.georeference,
+        )
 
 
 def read_mosaic(folder: Path, ndim: int, grid: Grid | None = None) -> Mosaic:
@@ -179,26 +213,30 @@ def _composed(tiles: Sequence[Tile], places: dict[str, tuple[slice, slice]], gri
 
 def _header(path: Path) -> Tile:
     with _opened(path) as data:
-        tags = [data.tags(band) for band in data.indexes]
-        bands = tuple(band for band, said in zip(data.indexes, tags) if said.get("bbl", "1") != "0")
-        if not bands:
-            raise SceneError(f"{path}: its bad-band list rules out every band")
-        said = [tags[band - 1] for band in bands]
-        units = said[0].get("wavelength_units", "")
-        scale = data.scales[0]
-        left_out = len(tags) - len(bands)
-        raster = Raster(
-            np.zeros((0, 0, 0), data.dtypes[0]),
-            nanometres([entry.get("wavelength") for entry in said], units),
-            None if data.nodata is None else float(data.nodata),
-            data.units[0] or (f"counts of {scale:g}" if scale != 1 else ""),
-            georeference={
-                "crs": data.crs.to_string() if data.crs else "",
-                "transform": _words(tuple(data.transform)[:6]),
-                **({"bands left out": f"{left_out} of {len(tags)}, by the bad-band list"} if left_out else {}),
-            },
-        )
-        return Tile(path, data.shape, bands, str(data.dtypes[0]), tuple(data.transform)[:6], raster)
+        return _tile(path, data)
+
+
+def _tile(path: Path, data: Any, every_band: bool = False) -> Tile:
+    tags = [data.tags(band) for band in data.indexes]
+    bands = tuple(band for band, said in zip(data.indexes, tags) if every_band or said.get("bbl", "1") != "0")
+    if not bands:
+        raise SceneError(f"{path}: its bad-band list rules out every band")
+    said = [tags[band - 1] for band in bands]
+    units = said[0].get("wavelength_units", "")
+    scale = data.scales[0]
+    left_out = len(tags) - len(bands)
+    raster = Raster(
+        np.zeros((0, 0, 0), data.dtypes[0]),
+        nanometres([entry.get("wavelength") for entry in said], units),
+        None if data.nodata is None else float(data.nodata),
+        data.units[0] or (f"counts of {scale:g}" if scale != 1 else ""),
+        georeference={
+            "crs": data.crs.to_string() if data.crs else "",
+            "transform": _words(tuple(data.transform)[:6]),
+            **({"bands left out": f"{left_out} of {len(tags)}, by the bad-band list"} if left_out else {}),
+        },
+    )
+    return Tile(path, data.shape, bands, str(data.dtypes[0]), tuple(data.transform)[:6], raster)
 
 
 def _pixels(tile: Tile, ndim: int) -> NDArray[Any]:

@@ -29,6 +29,33 @@ class Raster:
     units: str = ""
     class_names: dict[int, str] = field(default_factory=dict)
     georeference: dict[str, str] = field(default_factory=dict)
+    good: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A cube whose rows can be asked for.
+
+    Attributes:
+        shape: (height, width).
+        bands: how many there are in the file.
+        dtype: as stored, in the machine's byte order.
+        good: of each band, whether the file's bad-band list lets it be; all True where there is none.
+        whole: whether the format has to be read at once.
+        read: `(first, count)` to an array `(count, width, bands)`.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    bands: int
+    dtype: np.dtype[Any]
+    read: Callable[[int, int], NDArray[Any]]
+    wavelengths: tuple[float, ...] = ()
+    good: tuple[bool, ...] = ()
+    nodata: float | None = None
+    units: str = ""
+    georeference: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
 
 
 def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
@@ -149,6 +176,7 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
         units=str(header.get("data units", "")),
         class_names={index: str(name) for index, name in enumerate(header.get("class names", [])) if index > 0},
         georeference={name: _text(header[name]) for name in ("map info", "coordinate system string") if name in header},
+        good=tuple(_number(entry) != 0 for entry in header.get("bbl", [])),
     )
 
 

@@ -8,7 +8,6 @@ it. Test pixels are never looked at.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -121,15 +120,6 @@ class Compressed:
     def nearest(self) -> Tried:
         """`best`, or else the smallest file that was made."""
         return self.best or min(self.tried, key=lambda entry: entry.size)
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "16KiB", "20kB", "1MiB" or "16384". Raises OptionError."""
-    units = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKM]?i?B?)", text.strip())
-    if found is None or found[2] not in units or float(found[1]) * units[found[2]] < 1:
-        raise OptionError(f"--max-size {text}: not a size; write it as 16KiB, 20kB or 16384")
-    return int(float(found[1]) * units[found[2]])
 
 
 def compress(

@@ -12,6 +12,7 @@ pytest.importorskip("jinja2", reason="the page needs jinja2")
 
 from matplotlib.image import imread
 
+from hsiedge.mapping import palette
 from hsiedge.report import maps
 
 CLASSES = {1: "Grass", 10: "Woods & <water>", 14: "Soil"}
@@ -19,16 +20,16 @@ CLASSES = {1: "Grass", 10: "Woods & <water>", 14: "Soil"}
 
 def test_each_label_has_its_colour_and_the_unlabelled_none() -> None:
     labels = np.array([[0, 1], [10, 14]], np.uint16)
-    painted = maps.paint(labels, CLASSES)
+    painted = palette.paint(labels, CLASSES)
     assert painted.shape == (2, 2, 3)
     assert len({tuple(colour) for colour in painted.reshape(-1, 3)}) == 4
     assert tuple(painted[0, 0]) == (0xE6, 0xE6, 0xE6)
-    assert maps.colours(CLASSES)[10] == maps.PALETTE[1]
+    assert palette.colours(CLASSES)[10] == palette.PALETTE[1]
 
 
 def test_the_palette_tells_twenty_classes_apart() -> None:
-    assert len(set(maps.PALETTE)) == 20
-    assert maps.UNLABELLED not in maps.PALETTE
+    assert len(set(palette.PALETTE)) == 20
+    assert palette.UNLABELLED not in palette.PALETTE
 
 
 def test_the_picture_holds_both_maps() -> None:
@@ -38,7 +39,7 @@ def test_the_picture_holds_both_maps() -> None:
     png = maps.comparison_png(truth, predicted, CLASSES, ("truth", "model"))
     picture = (imread(io.BytesIO(png))[..., :3] * 255).round().astype(int)
     for label in (1, 14):
-        colour = tuple(int(maps.colours(CLASSES)[label][place : place + 2], 16) for place in (1, 3, 5))
+        colour = tuple(int(palette.colours(CLASSES)[label][place : place + 2], 16) for place in (1, 3, 5))
         where = np.argwhere((picture == colour).all(-1))
         assert len(where) > 1000
         half = picture.shape[1] / 2

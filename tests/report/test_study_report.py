@@ -18,7 +18,7 @@ pytest.importorskip("matplotlib", reason="the page needs matplotlib")
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from hsiedge.report import maps
+from hsiedge.mapping import palette
 from hsiedge.report.study_figures import groups
 from hsiedge.report.study_page import chapter, render_study
 from hsiedge.study.rows import Row
@@ -190,7 +190,7 @@ def test_maps_show_where_the_test_pixels_lie() -> None:
     assert before.shape == after.shape == (8, 20, 4)
     assert (before[..., 3] == 1).sum() == 100
     assert not before[0, :, 3].any()
-    colours = [maps.colours(study_rows.CLASSES)[label] for label in study_rows.form("x", 4, 1).predicted]
+    colours = [palette.colours(study_rows.CLASSES)[label] for label in study_rows.form("x", 4, 1).predicted]
     assert [to_hex(colour) for colour in before[study_rows.PARTS == 3]] == colours
     assert (changed[..., 3] == 1).sum() == (np.any(before != after, axis=-1)).sum() == 0  # both take the same 4 pixels wrong
     assert "Seed 0: 0 of 100 test pixels (0.00 %) changed their class." in shown.changed

@@ -17,7 +17,7 @@ from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.splits import TEST, VALIDATION, Split, draw
 from hsiedge.study import compress as module
-from hsiedge.study.compress import Budget, Compressed, compress, parse_size
+from hsiedge.study.compress import Budget, Compressed, compress
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
@@ -111,19 +111,6 @@ def test_accuracy_is_part_of_the_budget() -> None:
     assert result.met == (result.best.oa == 100)
     assert Budget(SIZE, drop=0.5).floor(98.0) == 97.5
     assert Budget(SIZE, drop=0.5, oa=99.0).floor(98.0) == 99.0
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("16KiB", 16384), ("16384", 16384), ("20kB", 20000), ("1.5 MiB", 1572864), ("9B", 9)]
-)
-def test_sizes(text, size) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "KiB", "16 elephants", "-1", "0", "nan", "1e3", "1..5kB"])
-def test_sizes_that_are_none(text) -> None:
-    with pytest.raises(OptionError, match="not a size"):
-        parse_size(text)
 
 
 def test_budgets_that_make_no_sense() -> None:

@@ -1,0 +1,123 @@
+"""Rows as a push-broom sensor gives them: what surrounds them is kept, and each is labelled when all around it is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import ModelError
+from hsiedge.runtimes import Model
+from hsiedge.scenes.patches import check_patch, reflected
+
+
+class Halo:
+    """Rows in, prepared strips with their halo out: `radius` rows behind, and reflected at the scene's true edges.
+
+    Args:
+        model: an opened model with a Card.
+        width: pixels a row.
+
+    Raises:
+        CardError: the model has no Card.
+        SceneError: its patch is wider than a row.
+    """
+
+    def __init__(self, model: Model, width: int) -> None:
+        card = model.known
+        check_patch(card.patch, (width, width))
+        self._model, self._card, self._width = model, card, width
+        self._columns = reflected(np.arange(-card.radius, width + card.radius), width)
+        self._planes = model.prepare(np.zeros((card.scene.bands, 0, len(self._columns)), card.scene.dtype))
+        self._received = 0
+        self._ended = False
+
+    def push(self, rows: NDArray[Any]) -> NDArray[Any] | None:
+        """Takes rows `(n, width, bands)` in the stored dtype.
+
+        Returns:
+            A strip `(bands, m + 2 radius, width + 2 radius)` of the m rows that are due; None while none is.
+
+        Raises:
+            ModelError: rows of another size or dtype than the model takes, or some after the end.
+        """
+        if self._ended:
+            raise ModelError("the scene has ended; another one takes another LineClassifier")
+        expected, radius = (self._width, self._card.scene.bands), self._card.radius
+        if rows.ndim != 3 or rows.shape[1:] != expected or rows.dtype != np.dtype(self._card.scene.dtype):
+            takes = f"{self._card.scene.dtype} (n, {expected[0]}, {expected[1]})"
+            raise ModelError(f"rows are {rows.dtype} {rows.shape}, the model takes {takes}")
+        began = self._received > radius
+        planes = np.ascontiguousarray(rows.transpose(2, 0, 1)[:, :, self._columns])
+        self._planes = np.concatenate([self._planes, self._model.prepare(planes)], axis=1)
+        self._received += len(rows)
+        if not began and self._received > radius:  # what lies above the scene's first row is known now
+            self._planes = np.concatenate([self._planes[:, radius:0:-1], self._planes], axis=1)
+        return self._due() if self._received > radius else None
+
+    def finish(self) -> NDArray[Any] | None:
+        """The strip of the last `radius` rows, reflected at the scene's end; None the second time.
+
+        Raises:
+            ModelError: fewer rows came than the patch is high.
+        """
+        if self._received < self._card.patch:
+            raise ModelError(f"{self._received} rows are fewer than the model's patch of {self._card.patch}")
+        if self._ended:
+            return None
+        self._ended = True
+        below = self._planes[:, -2 : -2 - self._card.radius : -1]
+        self._planes = np.concatenate([self._planes, below], axis=1)
+        return self._due()
+
+    def _due(self) -> NDArray[Any] | None:
+        """What is surrounded, once; what the next rows need is kept."""
+        strip = self._planes
+        due = strip.shape[1] - 2 * self._card.radius
+        if due <= 0:
+            return None
+        self._planes = strip[:, due:].copy()
+        return strip
+
+
+class LineClassifier:
+    """Labels rows as they come from the sensor, `radius` rows behind it. Memory is that of one push and one patch height.
+
+    A patch graph is run at each pixel, a scene graph once a push: with it, rows that come together are labelled faster.
+
+    Args:
+        model: an opened model with a Card.
+        width: pixels a row.
+
+    Raises:
+        CardError: the model has no Card.
+        SceneError: its patch is wider than a row.
+    """
+
+    def __init__(self, model: Model, width: int) -> None:
+        self._model, self._width, self._halo = model, width, Halo(model, width)
+
+    def push(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
+        """Takes rows `(n, width, bands)` in the stored dtype; gives the label ids `(m, width)` of the rows that are due.
+
+        Returns:
+            Fewer rows than came until `radius` rows are held back, whose surroundings are not known yet; then as many.
+
+        Raises:
+            ModelError: rows of another size or dtype than the model takes, or some after the end.
+        """
+        return self._labels(self._halo.push(rows))
+
+    def finish(self) -> NDArray[np.uint16]:
+        """The labels `(radius, width)` of the last rows, reflected at the scene's end.
+
+        Raises:
+            ModelError: fewer rows came than the patch is high.
+        """
+        return self._labels(self._halo.finish())
+
+    def _labels(self, strip: NDArray[Any] | None) -> NDArray[np.uint16]:
+        if strip is None:
+            return np.zeros((0, self._width), np.uint16)
+        return self._model.label_ids(self._model.strip(strip), axis=0)

@@ -1,0 +1,233 @@
+"""Writers of maps, one for each format: GeoTIFF, ENVI classification, PNG, .npy. A map is there whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import files
+from hsiedge.errors import MissingExtraError, OptionError
+from hsiedge.mapping.palette import UNLABELLED, colours, rgb
+
+Take = Callable[[NDArray[Any]], None]
+_TILE = 256
+_LARGEST_PICTURE = 64 << 20  # pixels
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """What a map is written with.
+
+    Attributes:
+        shape: (height, width).
+        classes: label id -> name.
+        georeference: the cube's: "crs" and "transform" of a GeoTIFF, "map info" and the like of ENVI.
+        bands: names of the bands, where these are probabilities; a label map has none.
+    """
+
+    shape: tuple[int, int]
+    classes: dict[int, str]
+    georeference: Mapping[str, str]
+    bands: tuple[str, ...] = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a label map as small as ids allow; float32 of probabilities."""
+        if self.bands:
+            return np.dtype(np.float32)
+        return np.dtype(np.uint8 if max(self.classes, default=0) <= 255 else np.uint16)
+
+
+def check_suffix(path: Path, probabilities: bool = False) -> None:
+    """Raises OptionError where a path does not name a format that is written."""
+    known = [suffix for suffix in _WRITERS if not probabilities or suffix in (".tif", ".tiff", ".npy")]
+    if path.suffix.lower() not in known:
+        what = "probabilities are" if probabilities else "a map is"
+        raise OptionError(f"{path}: {what} written as one of {', '.join(known)}")
+
+
+@contextmanager
+def writer(path: Path, facts: MapFacts) -> Iterator[Take]:
+    """Yields what takes the next rows `(n, width)`, or `(bands, n, width)` of probabilities, from the top on.
+
+    The file takes its place when the block ends well.
+
+    Raises:
+        OptionError: a suffix of no known format, or a picture that is too large.
+        MissingExtraError: the format's package is not installed.
+        OutputError: it cannot be written.
+    """
+    check_suffix(path, bool(facts.bands))
+    with _WRITERS[path.suffix.lower()](path, facts) as take:
+        yield take
+
+
+@contextmanager
+def writers(paths: list[Path], facts: MapFacts) -> Iterator[Take]:
+    """All of them at once."""
+    with ExitStack() as stack:
+        takes = [stack.enter_context(writer(path, facts)) for path in paths]
+
+        def take(rows: NDArray[Any]) -> None:
+            for one in takes:
+                one(rows)
+
+        yield take
+
+
+@contextmanager
+def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
+    """Tiled and compressed, with the cube's coordinates and a palette; class names in the side-car that GDAL reads."""
+    try:
+        import rasterio
+    except ImportError as error:
+        raise MissingExtraError(f"writing {path.name}", "geo") from error
+    height, width = facts.shape
+    given = facts.georeference
+    transform = [float(word) for word in given["transform"].split()] if given.get("transform") else None
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": len(facts.bands) or 1,
+        "dtype": facts.dtype.name,
+        "compress": "deflate",
+        "tiled": True,
+        "blockxsize": _TILE,
+        "blockysize": _TILE,
+        "BIGTIFF": "IF_SAFER",
+    }
+    if given.get("crs"):
+        profile["crs"] = given["crs"]
+    if transform is not None and transform != [1, 0, 0, 0, 1, 0]:
+        profile["transform"] = rasterio.Affine(*transform)
+    if not facts.bands:
+        profile["nodata"] = 0
+    side_car = path.with_name(path.name + ".aux.xml")
+    with files.atomic(path) as temporary, _quiet_rasterio(), rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False):
+        with rasterio.open(temporary, "w", **profile) as data:
+            if facts.dtype == np.uint8:
+                data.write_colormap(1, _palette(facts.classes, 256))
+            for place, name in enumerate(facts.bands, 1):
+                data.set_band_description(place, name)
+            done = 0
+
+            def take(rows: NDArray[Any]) -> None:
+                nonlocal done
+                window = ((done, done + rows.shape[-2]), (0, width))
+                data.write(rows.astype(facts.dtype), window=window, **({} if facts.bands else {"indexes": 1}))
+                done += rows.shape[-2]
+
+            yield take
+        if not facts.bands:
+            files.write_bytes(side_car, _category_names(facts.classes).encode())
+
+
+@contextmanager
+def _quiet_rasterio() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a cube without coordinates
+        yield
+
+
+def _category_names(classes: dict[int, str]) -> str:
+    """GDAL's persistent auxiliary metadata (gdal.org, PAM): a name for each value from 0 on."""
+    names = ["unknown", *(classes.get(label, "") for label in range(1, max(classes, default=0) + 1))]
+    listed = "".join(f"<Category>{escape(name)}</Category>" for name in names)
+    return f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{listed}</CategoryNames></PAMRasterBand></PAMDataset>\n'
+
+
+@contextmanager
+def _envi(path: Path, facts: MapFacts) -> Iterator[Take]:
+    """An ENVI classification: a header, and the ids as they are beside it."""
+    header, data = path.with_suffix(".hdr"), path.with_suffix(".img")
+    with files.atomic(data) as temporary:
+        with temporary.open("wb") as file:
+            yield lambda rows: _write(file, rows.astype(facts.dtype))
+        files.write_bytes(header, _envi_header(facts).encode())
+
+
+def _write(file: Any, rows: NDArray[Any]) -> None:
+    file.write(np.ascontiguousarray(rows).tobytes())
+
+
+def _envi_header(facts: MapFacts) -> str:
+    height, width = facts.shape
+    last = max(facts.classes, default=0)
+    names = ["Unclassified", *(facts.classes.get(label, f"unused {label}") for label in range(1, last + 1))]
+    palette = _palette(facts.classes, last + 1)
+    lookup = [str(part) for label in range(last + 1) for part in palette[label][:3]]
+    kept = {name: facts.georeference[name] for name in ("map info", "coordinate system string") if name in facts.georeference}
+    entries = {
+        "samples": width,
+        "lines": height,
+        "bands": 1,
+        "header offset": 0,
+        "file type": "ENVI Classification",
+        "data type": 1 if facts.dtype == np.uint8 else 12,
+        "interleave": "bsq",
+        "byte order": 0,
+        "classes": last + 1,
+        "class lookup": "{" + ", ".join(lookup) + "}",
+        "class names": "{" + ", ".join(name.translate(_NOT_IN_ENVI) for name in names) + "}",
+        **{name: "{" + value.strip("{}") + "}" for name, value in kept.items()},
+    }
+    return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+
+
+@contextmanager
+def _png(path: Path, facts: MapFacts) -> Iterator[Take]:
+    """A picture with a legend."""
+    try:
+        from hsiedge.mapping.picture import map_png
+    except ImportError as error:
+        raise MissingExtraError(f"writing {path.name}", "report") from error
+    height, width = facts.shape
+    if height * width > _LARGEST_PICTURE:
+        raise OptionError(f"{path}: a picture of {height} x {width} pixels is too large; write a .tif")
+    labels, done = np.zeros((height, width), facts.dtype), 0
+
+    def take(rows: NDArray[Any]) -> None:
+        nonlocal done
+        labels[done : done + len(rows)] = rows
+        done += len(rows)
+
+    yield take
+    files.write_bytes(path, map_png(labels, facts.classes))
+
+
+@contextmanager
+def _npy(path: Path, facts: MapFacts) -> Iterator[Take]:
+    """Numpy's own: `(height, width)`, or `(height, width, bands)` of probabilities."""
+    with files.atomic(path) as temporary:
+        shape = (*facts.shape, len(facts.bands)) if facts.bands else facts.shape
+        with temporary.open("wb") as file:
+            header = {"descr": facts.dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, header)
+            yield lambda rows: _write(file, (rows.transpose(1, 2, 0) if facts.bands else rows).astype(facts.dtype))
+
+
+def _palette(classes: dict[int, str], size: int) -> dict[int, tuple[int, int, int, int]]:
+    table = {label: (*rgb(UNLABELLED), 255) for label in range(size)}
+    table[0] = (0, 0, 0, 0)
+    return table | {label: (*rgb(colour), 255) for label, colour in colours(classes).items() if label < size}
+
+
+_NOT_IN_ENVI = str.maketrans("{},", "();")
+_WRITERS: dict[str, Callable[[Path, MapFacts], Any]] = {
+    ".tif": _geotiff,
+    ".tiff": _geotiff,
+    ".hdr": _envi,
+    ".img": _envi,
+    ".png": _png,
+    ".npy": _npy,
+}

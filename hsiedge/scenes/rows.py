@@ -1,0 +1,144 @@
+"""Cubes read by rows: of a flight as long as it may be, only the rows that are being classified lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.scenes import geotiff, readers
+from hsiedge.scenes.readers import RowSource
+
+HDF_SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5", ".he5")
+
+
+@contextmanager
+def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
+    """Opens a cube: ENVI, GeoTIFF, NetCDF-4 or HDF5, .npy; .mat and .npz, which are read at once.
+
+    Args:
+        path: the file.
+        key: the variable, in a .mat, .npz or HDF5 file with more than one cube.
+
+    Raises:
+        SceneError: missing, broken, of an unknown kind, or not a cube.
+        MissingExtraError: the format's package is not installed.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise SceneError(f"{path}: no such file")
+    if suffix in geotiff.SUFFIXES:
+        with geotiff.rows_of(path) as source:
+            yield source
+    elif suffix in HDF_SUFFIXES:
+        with _hdf(path, key) as source:
+            yield source
+    else:
+        yield _array(path, key)
+
+
+def _array(path: Path, key: str | None) -> RowSource:
+    """What `readers` read or map."""
+    raster = readers.read(path, key, 3)
+    array = raster.array
+    height, width, bands = array.shape
+    dtype = array.dtype.newbyteorder("=")
+
+    def read(first: int, count: int) -> NDArray[Any]:
+        return np.ascontiguousarray(array[first : first + count], dtype)
+
+    return RowSource(
+        path=path,
+        shape=(height, width),
+        bands=bands,
+        dtype=dtype,
+        read=read,
+        wavelengths=raster.wavelengths if len(raster.wavelengths) == bands else (),
+        good=raster.good if len(raster.good) == bands else (True,) * bands,
+        nodata=raster.nodata,
+        units=raster.units,
+        georeference=raster.georeference,
+        whole=not isinstance(array, np.memmap),
+    )
+
+
+@contextmanager
+def _hdf(path: Path, key: str | None) -> Iterator[RowSource]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name}", "hdf") from error
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise SceneError(f"{path}: not a NetCDF-4 or HDF5 file ({str(error).splitlines()[0]})") from error
+    with file:
+        cube = _hdf_cube(path, file, key)
+        height, width, bands = cube.shape
+        fill = cube.attrs.get("_FillValue")
+        yield RowSource(
+            path=path,
+            shape=(height, width),
+            bands=bands,
+            dtype=cube.dtype.newbyteorder("="),
+            read=lambda first, count: np.ascontiguousarray(cube[first : first + count], cube.dtype.newbyteorder("=")),
+            wavelengths=readers.nanometres(*_hdf_wavelengths(file, bands)),
+            good=_hdf_good(file, bands),
+            nodata=None if fill is None else float(np.ravel(fill)[0]),
+            units=_hdf_text(cube.attrs.get("units", "")),
+        )
+
+
+def _hdf_cube(path: Path, file: Any, key: str | None) -> Any:
+    """The variable that holds the cube, rows first."""
+    found = {name: item for name, item in _hdf_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
+    listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in found.items()) or "none"
+    if key is None and len(found) > 1:
+        raise SceneError(f"{path}: name the variable with --cube-key; it has {listing}")
+    name = key if key is not None else next(iter(found), "")
+    if name not in found:
+        raise SceneError(f"{path}: has no cube {name!r}; its variables of three dimensions: {listing}")
+    cube = found[name]
+    if cube.is_virtual or cube.external:
+        raise SceneError(f"{path}: {name} points into other files; copy its data into one")
+    if 0 in cube.shape:
+        raise SceneError(f"{path}: {name} is empty, {cube.shape}")
+    return cube
+
+
+def _hdf_arrays(group: Any, above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Names and datasets, of inner groups too; links into other files are not followed."""
+    import h5py
+
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        item = group[name]
+        if isinstance(item, h5py.Dataset):
+            yield above + name, item
+        elif depth < 8:
+            yield from _hdf_arrays(item, f"{above}{name}/", depth + 1)
+
+
+def _hdf_wavelengths(file: Any, bands: int) -> tuple[list[Any], str]:
+    """The first variable called wavelengths that has one a band, as EMIT's sensor_band_parameters/wavelengths."""
+    for name, item in _hdf_arrays(file):
+        if name.rsplit("/", 1)[-1].lower() in ("wavelengths", "wavelength") and item.shape == (bands,):
+            return [float(value) for value in item[()]], _hdf_text(item.attrs.get("units", ""))
+    return [], ""
+
+
+def _hdf_good(file: Any, bands: int) -> tuple[bool, ...]:
+    for name, item in _hdf_arrays(file):
+        if name.rsplit("/", 1)[-1].lower() in ("good_wavelengths", "good_wavelength", "bbl") and item.shape == (bands,):
+            return tuple(bool(value) for value in item[()] != 0)
+    return (True,) * bands
+
+
+def _hdf_text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
