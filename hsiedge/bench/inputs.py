@@ -105,7 +105,7 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
     ids, session = _label_ids(card), model.session
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        patches = cut(model.prepare(_planes(tensors[0])), patch)
+        patches = cut(_planes(model.prepare(tensors[0])), patch)
         return np.asarray(ids[session.run([patches]).argmax(1)])
 
     strip = (patch, count + patch - 1, bands)
@@ -114,21 +114,23 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
 
 def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
     spec, border = model.session.inputs[0], 2 * card.radius
-    wanted = (1, card.scene.bands, None, None)
     side = SCENE_SIDE + border
-    default = (1, card.scene.bands, side, side)
+    wanted: tuple[int | None, ...] = (1, card.scene.bands, None, None)
+    if model.takes_rows:
+        wanted = (1, None, None, card.scene.bands)
+    default = tuple(size or side for size in wanted)
     if len(spec.shape) == 4 and given is None:
         given = tuple(size if size is not None else fallback for size, fallback in zip(spec.shape, default))
     shape = _resolve(model, spec, 1, given, wanted)
-    rows, columns = shape[2], shape[3]
+    rows, columns = shape[1:3] if model.takes_rows else shape[2:]
     if min(rows, columns) <= border:
         raise OptionError(
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
-    ids, session = _label_ids(card), model.session
+    ids = _label_ids(card)
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        return np.asarray(ids[session.run([model.prepare(_planes(tensors[0]))[None]]).argmax(1)])
+        return np.asarray(ids[model.strip(model.prepare(tensors[0])).argmax(0)])
 
     strip, pixels = (rows, columns, card.scene.bands), (rows - border) * (columns - border)
     return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card, strip, rng),), run)

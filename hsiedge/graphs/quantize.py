@@ -24,6 +24,7 @@ from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.recipes import RECIPES, Recipe
+from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model, load
@@ -244,7 +245,7 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ca
 def finished(graph: Any) -> Candidate:
     """A QDQ graph as it is deployed: float logits, integers wherever values are only moved, integer input."""
     made, affine = integer_input(integer_moves(float_output(graph)))
-    return Candidate(slim(made), affine)
+    return Candidate(slim(made if affine is None else rows_input(made)), affine)
 
 
 def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:

@@ -85,10 +85,10 @@ def _compared(graph: Any, card: Card, patches: Model, scene: Scene, approximate:
         file.write_bytes(graph.SerializeToString())
         whole = load(file)
         differ, pixels, worst = 0, 0, 0.0
-        for planes in (_strip(scene, card.patch), _random(card)):
+        for rows in (_strip(scene, card.patch), _random(card)):
             inner = (card.patch - patches.known.patch) // 2
-            cut = planes[:, inner : planes.shape[1] - inner, inner : planes.shape[2] - inner]
-            ours, theirs = whole.strip(planes), patches.strip(cut)
+            ours = whole.strip(rows)
+            theirs = patches.strip(rows[inner : len(rows) - inner, inner : rows.shape[1] - inner])
             differ += int((ours.argmax(0) != theirs.argmax(0)).sum())
             pixels += ours[0].size
             worst = max(worst, float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30)))
@@ -98,12 +98,12 @@ def _compared(graph: Any, card: Card, patches: Model, scene: Scene, approximate:
 
 
 def _strip(scene: Scene, patch: int) -> NDArray[Any]:
-    """The middle rows of a scene with their halo, `(bands, h + p - 1, w + p - 1)`, reflected at the edges."""
+    """The middle rows of a scene with their halo, `(h + p - 1, w + p - 1, bands)`, reflected at the edges."""
     radius, (height, width) = patch // 2, scene.shape
     first = max(0, height // 2 - _ROWS)
     rows = reflected(np.arange(first - radius, min(first + _ROWS, height) + radius), height)
     columns = reflected(np.arange(-radius, width + radius), width)
-    return np.ascontiguousarray(scene.cube[rows[:, None], columns].transpose(2, 0, 1))
+    return np.asarray(scene.cube[rows[:, None], columns])
 
 
 def _random(card: Card) -> NDArray[Any]:
@@ -111,6 +111,5 @@ def _random(card: Card) -> NDArray[Any]:
     side = _SIDE + card.patch - 1
     dtype, percentiles = np.dtype(card.scene.dtype), card.scene.percentiles
     low, high = (np.array(percentiles.get(key, [default] * card.scene.bands)) for key, default in (("1", 0.0), ("99", 1000.0)))
-    share = np.random.default_rng(0).random((card.scene.bands, side, side))
-    counts: NDArray[Any] = (low[:, None, None] + (high - low)[:, None, None] * share).astype(dtype)
-    return counts
+    share = np.random.default_rng(0).random((side, side, card.scene.bands))
+    return np.asarray((low + (high - low) * share).astype(dtype))

@@ -29,7 +29,7 @@ class Halo:
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
         self._columns = reflected(np.arange(-card.radius, width + card.radius), width)
-        self._planes = model.prepare(np.zeros((card.scene.bands, 0, len(self._columns)), card.scene.dtype))
+        self._rows = model.prepare(np.zeros((0, len(self._columns), card.scene.bands), card.scene.dtype))
         self._received = 0
         self._ended = False
 
@@ -37,7 +37,7 @@ class Halo:
         """Takes rows `(n, width, bands)` in the stored dtype.
 
         Returns:
-            A strip `(bands, m + 2 radius, width + 2 radius)` of the m rows that are due; None while none is.
+            A strip `(m + 2 radius, width + 2 radius, bands)` of the m rows that are due; None while none is.
 
         Raises:
             ModelError: rows of another size or dtype than the model takes, or some after the end.
@@ -49,11 +49,10 @@ class Halo:
             takes = f"{self._card.scene.dtype} (n, {expected[0]}, {expected[1]})"
             raise ModelError(f"rows are {rows.dtype} {rows.shape}, the model takes {takes}")
         began = self._received > radius
-        planes = np.ascontiguousarray(rows.transpose(2, 0, 1)[:, :, self._columns])
-        self._planes = np.concatenate([self._planes, self._model.prepare(planes)], axis=1)
+        self._rows = np.concatenate([self._rows, self._model.prepare(rows)[:, self._columns]])
         self._received += len(rows)
         if not began and self._received > radius:  # what lies above the scene's first row is known now
-            self._planes = np.concatenate([self._planes[:, radius:0:-1], self._planes], axis=1)
+            self._rows = np.concatenate([self._rows[radius:0:-1], self._rows])
         return self._due() if self._received > radius else None
 
     def finish(self) -> NDArray[Any] | None:
@@ -67,17 +66,16 @@ class Halo:
         if self._ended:
             return None
         self._ended = True
-        below = self._planes[:, -2 : -2 - self._card.radius : -1]
-        self._planes = np.concatenate([self._planes, below], axis=1)
+        self._rows = np.concatenate([self._rows, self._rows[-2 : -2 - self._card.radius : -1]])
         return self._due()
 
     def _due(self) -> NDArray[Any] | None:
         """What is surrounded, once; what the next rows need is kept."""
-        strip = self._planes
-        due = strip.shape[1] - 2 * self._card.radius
+        strip = self._rows
+        due = len(strip) - 2 * self._card.radius
         if due <= 0:
             return None
-        self._planes = strip[:, due:].copy()
+        self._rows = strip[due:].copy()
         return strip
 
 

@@ -118,7 +118,7 @@ class _Counts:
     def saturation(self, strip: NDArray[Any], card: Card) -> None:
         """Counts integers at the ends of their range, on one row of a strip: a sample is enough, and costs nothing."""
         if card.input_affine is not None:
-            limits, row = np.iinfo(strip.dtype), strip[:, card.radius]
+            limits, row = np.iinfo(strip.dtype), strip[card.radius]
             self.values += row.size
             self.at_ends += int(((row == limits.min) | (row == limits.max)).sum())
 
@@ -232,8 +232,8 @@ def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
         OptionError: a single row takes more.
     """
     card = model.known
-    zeros = np.zeros((card.scene.bands, _TRIAL_ROWS + card.patch - 1, width + card.patch - 1), card.scene.dtype)
-    model.strip(model.prepare(zeros[:, : card.patch]))
+    zeros = np.zeros((_TRIAL_ROWS + card.patch - 1, width + card.patch - 1, card.scene.bands), card.scene.dtype)
+    model.strip(model.prepare(zeros[: card.patch]))
     before = _anonymous()
     model.strip(model.prepare(zeros))
     grown = max(0, _anonymous() - before) / (_TRIAL_ROWS - 1)

@@ -17,6 +17,7 @@ from hsiedge.progress import Progress, silent
 from hsiedge.scenes.patches import batches, check_patch, cut, reflected
 from hsiedge.scenes.scene import UNNAMED, Scene
 
+_CACHED = 1 << 15  # values that are scaled at a time
 STRIP_PIXELS = 4096  # of a scene graph's strips: enough to be fast, and some tens of MB for the largest of our nets
 
 
@@ -62,15 +63,21 @@ class Model:
         return InputAffine(self.known.input_affine) if self.known.input_affine is not None else None
 
     @cached_property
+    def takes_rows(self) -> bool:
+        """Whether a scene graph takes `(1, height, width, bands)`, and not bands first: its own input says so."""
+        shape, bands = self.session.inputs[0].shape, self.known.scene.bands
+        return len(shape) == 4 and shape[3] == bands and shape[1] != bands
+
+    @cached_property
     def _ids(self) -> NDArray[np.uint16]:
         return np.array([entry.id for entry in self.known.classes], np.uint16)
 
-    def prepare(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """What the graph takes, of `(..., bands, height, width)` in the scene's stored dtype: itself, or the Card's integers.
+    def prepare(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """What the graph takes, of rows `(..., bands)` in the scene's stored dtype: themselves, or the Card's integers.
 
         It works pixel by pixel, so it costs least before patches are cut.
         """
-        return planes if self._affine is None else self._affine(planes)
+        return rows if self._affine is None else self._affine.of_rows(rows)
 
     def run(self, patches: NDArray[Any]) -> NDArray[np.float32]:
         """`(n, classes)` float32 logits of prepared patches `(n, bands, p, p)`; a scene graph takes them one by one.
@@ -79,20 +86,22 @@ class Model:
             ModelError: the graph does not take them, or gives other than a logit for each class of its Card.
         """
         if self.known.kind == "scene":
-            return np.stack([self.strip(patch)[:, 0, 0] for patch in patches])
+            return np.stack([self.strip(patch.transpose(1, 2, 0))[:, 0, 0] for patch in patches])
         return self._run(patches, (len(patches), len(self.known.classes)))
 
-    def strip(self, planes: NDArray[Any]) -> NDArray[np.float32]:
-        """`(classes, h, w)` float32 logits of a prepared strip with its halo, `(bands, h + p - 1, w + p - 1)`.
+    def strip(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """`(classes, h, w)` float32 logits of a prepared strip with its halo, `(h + p - 1, w + p - 1, bands)`.
 
         Raises:
             ModelError: as `run`.
         """
         halo, classes = self.known.patch - 1, len(self.known.classes)
-        height, width = planes.shape[1] - halo, planes.shape[2] - halo
+        height, width = rows.shape[0] - halo, rows.shape[1] - halo
+        if self.known.kind == "scene" and self.takes_rows:
+            return np.asarray(self._run(rows[None], (1, classes, height, width))[0])
+        planes = np.ascontiguousarray(rows.transpose(2, 0, 1))
         if self.known.kind == "scene":
-            logits: NDArray[np.float32] = self._run(planes[None], (1, classes, height, width))[0]
-            return logits
+            return np.asarray(self._run(planes[None], (1, classes, height, width))[0])
         lines = [self.run(cut(planes[:, line : line + halo + 1], halo + 1)).T for line in range(height)]
         return np.stack(lines, axis=1)
 
@@ -104,7 +113,7 @@ class Model:
 
     def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
         """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype. Raises ModelError, as `run`."""
-        return self.run(self.prepare(patches))
+        return self.run(patches if self._affine is None else self._affine(patches))
 
     def label_ids(self, logits: NDArray[np.float32], axis: int = 1) -> NDArray[np.uint16]:
         """Label ids of logits with classes along `axis`: `(n,)` of `(n, classes)`, `(h, w)` of a strip's with axis 0."""
@@ -171,8 +180,7 @@ class Model:
             if not len(places):
                 continue
             around = reflected(np.arange(first - radius, min(first + tall, height) + radius), height)
-            planes = np.ascontiguousarray(scene.cube[around[:, None], columns].transpose(2, 0, 1))
-            found = self.label_ids(self.strip(self.prepare(planes)), axis=0)
+            found = self.label_ids(self.strip(self.prepare(scene.cube[around[:, None], columns])), axis=0)
             yield places, found[rows[places] - first, pixels[places] % width]
 
 
@@ -184,18 +192,44 @@ class InputAffine:
     """
 
     def __init__(self, affine: Affine) -> None:
-        self._offset = np.asarray(affine.offset, np.float32)[:, None, None]
-        self._scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)[:, None, None]
+        self._offset = np.asarray(affine.offset, np.float32)
+        self._scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)
         self._zero_point = np.float32(affine.zero_point)
         self._dtype = np.dtype(affine.dtype)
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
-        values = planes.astype(np.float32)
-        values -= self._offset
-        values *= self._scale
+        values = np.empty(planes.shape, np.float32)
+        made = np.empty(planes.shape, self._dtype)
+        self._apply(planes, self._offset[:, None, None], self._scale[:, None, None], values, made)
+        return made
+
+    def of_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The same of rows `(..., bands)`, some pixels at a time: what is worked on stays in the processor's cache."""
+        bands = len(self._offset)
+        stored = np.ascontiguousarray(rows).reshape(-1, bands)
+        made = np.empty(stored.shape, self._dtype)
+        step = max(1, _CACHED // bands)
+        offset, scale = np.tile(self._offset, step), np.tile(self._scale, step)
+        values = np.empty(step * bands, np.float32)
+        for first in range(0, len(stored), step):
+            piece, target = stored[first : first + step].ravel(), made[first : first + step].reshape(-1)
+            count = piece.size
+            self._apply(piece, offset[:count], scale[:count], values[:count], target)
+        return made.reshape(rows.shape)
+
+    def _apply(
+        self,
+        stored: NDArray[Any],
+        offset: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        values: NDArray[np.float32],
+        made: NDArray[Any],
+    ) -> None:
+        limits = np.iinfo(self._dtype)
+        np.subtract(stored, offset, out=values, dtype=np.float32, casting="unsafe")
+        values *= scale
         np.rint(values, out=values)
         values += self._zero_point
-        limits = np.iinfo(self._dtype)
         np.clip(values, limits.min, limits.max, out=values)
-        return values.astype(self._dtype)
+        made[...] = values

@@ -241,6 +241,31 @@ class Normed(nn.Module):
         return self.head(self.norm(self.conv(x)).mean((2, 3)))
 
 
+class Sideways(nn.Module):
+    """Rows of a patch as channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(5, 4, 3), nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x.transpose(1, 2)).mean((2, 3)))
+
+
+class Summed(nn.Module):
+    """Sums, maxima and means over one axis and over several, channels and spectrum among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.deep = nn.Conv2d(BANDS, 6, 3), nn.Conv3d(1, 3, 3)
+        self.head, self.rows = nn.Linear(6 + 3, CLASSES), nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat, deep = torch.relu(self.conv(x)), self.deep(x.unsqueeze(1))
+        rows = self.rows(flat.amax(1).sum(2).flatten(1))
+        return self.head(torch.cat([flat.sum((2, 3)), deep.mean(4).amax((2, 3))], 1)) + rows
+
+
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -258,7 +283,16 @@ def stranger(kind: type[nn.Module], patch: int):
 
 @pytest.mark.parametrize(
     ("kind", "patch"),
-    [(Residual, 9), (Branches, 9), (Weighed, 5), (ChannelsLast, 9), (Pooled3d, 7), (SpectrumLast, 5), (Spectral, 5)],
+    [
+        (Residual, 9),
+        (Branches, 9),
+        (Weighed, 5),
+        (ChannelsLast, 9),
+        (Pooled3d, 7),
+        (SpectrumLast, 5),
+        (Spectral, 5),
+        (Summed, 7),
+    ],
 )
 def test_anyones_nets(kind, patch) -> None:
     agree(stranger(kind, patch), patch)
@@ -278,6 +312,7 @@ def test_any_height_and_width(size) -> None:
         (Placed, 5, r"node .*add.* \(Add\): it treats each place of a patch differently"),
         (Normed, 5, r"node .*LayerNormalization"),
         (Attention, 5, r"node .*\(MatMul\)"),
+        (Sideways, 5, r"node .*\(Conv\): it takes places of a patch as channels"),
     ],
 )
 def test_what_has_no_scene_graph_is_refused_by_name(kind, patch, said) -> None:

@@ -25,7 +25,7 @@ def pushed(model: Model, cube: np.ndarray, rows: int = 1) -> np.ndarray:
         labels.append(lines.push(cube[first : first + rows]))
         came = min(first + rows, len(cube))
         assert sum(map(len, labels)) == (came - radius if came > radius else 0)
-        assert lines._halo._planes.shape[1] < max(patch, 2)
+        assert len(lines._halo._rows) < max(patch, 2)
     return np.concatenate([*labels, lines.finish()])
 
 

@@ -143,6 +143,18 @@ def test_the_input_affine_counts_in_its_steps() -> None:
     assert made.ravel().tolist() == [0, 0, 1, 2]  # a step is ten counts
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
+def test_the_input_affine_gives_rows_the_same_integers(dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    affine = InputAffine(Affine(list(rng.normal(500, 9, 7)), list(rng.uniform(0.01, 0.1, 7)), "uint8", 120, 0.03))
+    rows = rng.integers(0, 1200, (3, 9001, 7)).astype(dtype)  # more than are scaled at a time, and not a multiple of that
+    planes = affine(rows.transpose(2, 0, 1))
+    assert len(np.unique(planes)) > 200
+    np.testing.assert_array_equal(affine.of_rows(rows), planes.transpose(1, 2, 0))
+    np.testing.assert_array_equal(affine.of_rows(rows[:, ::2]), planes.transpose(1, 2, 0)[:, ::2])
+    assert affine.of_rows(rows[:0]).shape == (0, 9001, 7)
+
+
 class TestCards:
     def test_of_a_model(self, make_model: MakeModel, make_card: MakeCard, tiny_scene: Scene) -> None:
         card = make_card(tiny_scene, 3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ def pool(node: Node) -> list[Layout]:
     if node.outputs > 1:
         raise UnfitError("its second output, the indices, is not followed")
     layout = settled(node, node.layout())
+    if layout.windows([0, 1]):
+        raise UnfitError("it takes places of a patch as channels")
     slides = kernels(node, node.attributes["kernel_shape"], layout.shape[2:])
     along = {2 + axis: slide for axis, slide in enumerate(slides)}
     moves = Moves.of(node, layout, along)
@@ -59,37 +61,43 @@ def _pooled_along(node: Node, layout: Layout, axis: int, slide: Kernel) -> Layou
 def reduce(node: Node) -> list[Layout]:
     """Over whole axes: those of the window become windows of a pool."""
     layout = node.layout()
-    rank = len(layout.axes)
-    given = node.constant(1, "axes") if not node.kind.startswith("Global") else np.arange(2, rank)
+    rank, whole = len(layout.axes), node.kind.startswith("Global")
+    given = np.arange(2, rank) if whole else node.constant(1, "axes")
     axes = list(range(rank)) if given is None or not given.size else sorted(int(axis) % rank for axis in given)
     kind = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}.get(node.kind, node.kind)
-    windows = layout.windows(axes)
-    if layout.mean is not None or kind != "ReduceMean" or windows != all_windows(layout):
-        layout = settled(node, layout)
+    layout = _over_windows(node, _over_statics(node, layout, kind, axes), kind, layout.windows(axes))
+    keep = whole or bool(node.attributes.get("keepdims", 1))
+    left = ((axis, () if axis in axes else factors) for axis, factors in enumerate(layout.axes))
+    return [replace(layout, axes=tuple(factors for axis, factors in left if keep or axis not in axes))]
+
+
+def _over_statics(node: Node, layout: Layout, kind: str, axes: Sequence[int]) -> Layout:
+    """Over channels or spectrum."""
     statics = layout.statics(axes)
-    if statics:
-        layout = settled(node, layout)
-        rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in statics]
-        layout = node.build.arranged(layout, statics, rest)
-        layout = replace(layout, value=node.build.op(kind, [layout.value, np.array([0])], keepdims=1), depth=())
-    total = prod(layout.size(factor) for factor in windows)
+    if not statics:
+        return layout
+    layout = settled(node, layout)
+    rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in statics]
+    layout = node.build.arranged(layout, statics, rest)
+    return replace(layout, value=node.build.op(kind, [layout.value, np.array([0])], keepdims=1), depth=())
+
+
+def _over_windows(node: Node, layout: Layout, kind: str, windows: set[Factor]) -> Layout:
+    """Over all places of a patch, or all of one axis. A mean over all of them is put off, and gates are applied behind it."""
+    if not windows:
+        return layout
     y, x = (Kernel(layout.size(factor)) if factor in windows else Kernel(1) for factor in (Y, X))
     if kind == "ReduceMax":
-        layout = maximum(node.build, layout, y, x)
-    elif windows:
-        gate, plain = layout.gate, replace(layout, gate=None)
-        if windows == all_windows(layout):
-            layout = replace(plain, mean=(layout.y, layout.x)).moved(replace(layout.y, size=1), replace(layout.x, size=1))
-        else:
-            layout = averaged(node.build, plain, y, x)
+        return maximum(node.build, settled(node, layout), y, x)
+    if windows != all_windows(layout):
+        layout = averaged(node.build, settled(node, layout), y, x)
+    else:
+        gate, single = layout.gate, (replace(layout.y, size=1), replace(layout.x, size=1))
+        layout = replace(layout, gate=None, mean=(layout.y, layout.x)).moved(*single)
         if gate is not None:
             layout = joined(node.build, "Mul", mean_taken(node.build, layout), settled(node, gate))
-        if kind == "ReduceSum":
-            layout = settled(node, layout)
-            layout = replace(layout, value=node.build.op("Mul", [layout.value, np.array(total, np.float32)]))
-    left = [
-        tuple(f for f in factors if f not in windows) if axis in axes else factors for axis, factors in enumerate(layout.axes)
-    ]
-    left = [() if axis in axes else factors for axis, factors in enumerate(left)]
-    keep = bool(node.attributes.get("keepdims", 1)) or node.kind.startswith("Global")
-    return [replace(layout, axes=tuple(factors for axis, factors in enumerate(left) if keep or axis not in axes))]
+    if kind == "ReduceSum":
+        layout = settled(node, layout)
+        total = np.array(y.size * x.size, np.float32)
+        layout = replace(layout, value=node.build.op("Mul", [layout.value, total]))
+    return layout
