@@ -17,7 +17,7 @@ from hsiedge.progress import Progress, silent
 from hsiedge.scenes.patches import batches, check_patch, cut, reflected
 from hsiedge.scenes.scene import UNNAMED, Scene
 
-_CACHED = 1 << 15  # values that are scaled at a time
+_CACHED = 1 << 16  # values that are scaled at a time
 STRIP_PIXELS = 4096  # of a scene graph's strips: enough to be fast, and some tens of MB for the largest of our nets
 
 
@@ -227,7 +227,8 @@ class InputAffine:
         made: NDArray[Any],
     ) -> None:
         limits = np.iinfo(self._dtype)
-        np.subtract(stored, offset, out=values, dtype=np.float32, casting="unsafe")
+        values[...] = stored
+        values -= offset
         values *= scale
         np.rint(values, out=values)
         values += self._zero_point
