@@ -196,6 +196,7 @@ class InputAffine:
         self._scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)
         self._zero_point = np.float32(affine.zero_point)
         self._dtype = np.dtype(affine.dtype)
+        self._room = (np.zeros(0, np.float32),) * 3
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
@@ -209,14 +210,20 @@ class InputAffine:
         bands = len(self._offset)
         stored = np.ascontiguousarray(rows).reshape(-1, bands)
         made = np.empty(stored.shape, self._dtype)
-        step = max(1, _CACHED // bands)
-        offset, scale = np.tile(self._offset, step), np.tile(self._scale, step)
-        values = np.empty(step * bands, np.float32)
+        step = max(1, min(len(stored), _CACHED // bands))
+        offset, scale, values = self._work(step * bands)
         for first in range(0, len(stored), step):
-            piece, target = stored[first : first + step].ravel(), made[first : first + step].reshape(-1)
+            piece, target = stored[first : first + step].reshape(-1), made[first : first + step].reshape(-1)
             count = piece.size
             self._apply(piece, offset[:count], scale[:count], values[:count], target)
         return made.reshape(rows.shape)
+
+    def _work(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Offsets and scales, repeated, and room for as many values; kept, for a small input takes less time than they do."""
+        if len(self._room[0]) < count:
+            pixels = -(-count // len(self._offset))
+            self._room = np.tile(self._offset, pixels), np.tile(self._scale, pixels), np.empty(count, np.float32)
+        return self._room
 
     def _apply(
         self,
