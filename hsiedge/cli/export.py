@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 def export_command(
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            help="A checkpoint, or with --scene-graph a float ONNX; left out, the newest checkpoint here, else the shipped one."
+            metavar="[CHECKPOINT|MODEL.onnx|FILE.py:FACTORY]",
+            help="A checkpoint; with --scene-graph also a float ONNX; or your own PyTorch net. "
+            "Left out, the newest checkpoint here, else the shipped one.",
         ),
     ] = None,
     scene_graph: Annotated[
@@ -33,6 +35,10 @@ def export_command(
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
+    weights: Annotated[Path | None, typer.Option(help="Of FILE.py:FACTORY: its state_dict, .pt or .safetensors.")] = None,
+    bands: Annotated[int | None, typer.Option(help="Of FILE.py:FACTORY, as its parameter.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Likewise.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx.")
     ] = None,
@@ -48,9 +54,14 @@ def export_command(
     from hsiedge.errors import OptionError
     from hsiedge.runtimes import require_card
 
+    if model is not None and ".py:" in model:
+        _factory(model, weights, (bands, patch, classes), scene_graph, output)
+        return
+    if (weights, bands, patch, classes) != (None,) * 4:
+        raise OptionError("--weights, --bands, --patch and --classes go with a net of your own, FILE.py:FACTORY")
     if approximate and not scene_graph:
         raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
-    source = model or choose.checkpoint()
+    source = Path(model) if model else choose.checkpoint()
     known = require_card(source)
     scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
     path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.onnx")
@@ -65,6 +76,34 @@ def export_command(
             _patch_graph(source, scene, between)
             _scene_graph(between, scene, path, approximate)
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge quantize")
+
+
+def _factory(
+    source: str, weights: Path | None, sizes: tuple[int | None, int | None, int | None], scene_graph: bool, output: Path | None
+) -> None:
+    from hsiedge import files
+    from hsiedge.cli.names import safe
+    from hsiedge.errors import MissingExtraError, OptionError
+
+    bands, patch, classes = sizes
+    if bands is None or patch is None or classes is None:
+        raise OptionError(f"{source}: say --bands, --patch and --classes")
+    if scene_graph:
+        raise OptionError("a scene graph is made of a model with a Card: export it, then hsiedge card, then --scene-graph")
+    try:
+        from hsiedge.graphs.factory import export_factory
+    except ImportError as error:
+        raise MissingExtraError("exporting", "train") from error
+
+    path = output or Path(f"{safe(Path(source.rpartition(':')[0]).stem)}-{source.rpartition(':')[2]}.onnx")
+    files.check_writable(path)
+    with console.waiting("exporting"):
+        check = export_factory(source, weights, bands, patch, classes, path)
+    console.say(
+        f"onnxruntime against PyTorch on {check.patches} random patches: labels equal, "
+        f"logits within {check.figures['logit_difference']:.1e} of their range"
+    )
+    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge card {path} --scene NAME --patch {patch}")
 
 
 def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
