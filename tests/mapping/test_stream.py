@@ -393,6 +393,7 @@ def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
     while {entry.name for entry in tmp_path.iterdir()} == before and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    # 130; CPython dies of the signal itself, after all was put right, where that fell into a string that is executed
+    assert process.wait(timeout=60) in (130, -signal.SIGINT)
     assert {entry.name for entry in tmp_path.iterdir()} == before
     assert os.path.exists(path)
