@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 
 pytest.importorskip("torch", reason="the patch graphs are exported from torch")
 
+import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn

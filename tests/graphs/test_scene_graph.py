@@ -7,11 +7,11 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 pytest.importorskip("torch", reason="the nets are trained with torch")
 
+import onnx
 from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
