@@ -355,7 +355,7 @@ def test_the_command(tiny_scene: Scene, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
-    """Peak anonymous memory of a flight of 400 rows, and of one twenty times as long."""
+    """Peak anonymous memory of a flight of 1,600 rows, and of one ten times as long."""
     code = (
         "import sys, resource; from pathlib import Path; from hsiedge.mapping.stream import classify_rows, _anonymous;"
         "from hsiedge.runtimes import load; from hsiedge.scenes.rows import open_rows; m = load(sys.argv[1], 1); peak = [0]\n"
@@ -364,14 +364,14 @@ def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
         "print(peak[0])"
     )
     peaks = []
-    for rows in (400, 8000):
+    for rows in (1600, 16000):
         cube = np.random.default_rng(0).integers(0, 900, (rows, 200, 5)).astype(np.uint16)
         path = envi(tmp_path, cube)
         done = subprocess.run(
             [sys.executable, "-c", code, str(STORED / "int8.onnx"), str(path)], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout))
-    assert peaks[1] < 1.05 * peaks[0] + (1 << 20)
+    assert peaks[1] < 1.05 * peaks[0]
 
 
 def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
