@@ -15,7 +15,7 @@ from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError
 from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.patches import check_patch, reflected
+from hsiedge.scenes.patches import check_patch, surrounded
 from hsiedge.scenes.scene import Scene
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
@@ -99,11 +99,8 @@ def _compared(graph: Any, card: Card, patches: Model, scene: Scene, approximate:
 
 def _strip(scene: Scene, patch: int) -> NDArray[Any]:
     """The middle rows of a scene with their halo, `(h + p - 1, w + p - 1, bands)`, reflected at the edges."""
-    radius, (height, width) = patch // 2, scene.shape
-    first = max(0, height // 2 - _ROWS)
-    rows = reflected(np.arange(first - radius, min(first + _ROWS, height) + radius), height)
-    columns = reflected(np.arange(-radius, width + radius), width)
-    return np.asarray(scene.cube[rows[:, None], columns])
+    first = max(0, scene.shape[0] // 2 - _ROWS)
+    return surrounded(scene.cube, first, first + _ROWS, patch // 2)
 
 
 def _random(card: Card) -> NDArray[Any]:

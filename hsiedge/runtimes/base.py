@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Affine, Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.progress import Progress, silent
-from hsiedge.scenes.patches import batches, check_patch, cut, reflected
+from hsiedge.scenes.patches import batches, check_patch, cut, surrounded
 from hsiedge.scenes.scene import UNNAMED, Scene
 
 _CACHED = 1 << 16  # values that are scaled at a time
@@ -172,15 +172,14 @@ class Model:
     def _strips(self, scene: Scene, pixels: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint16]]]:
         """The same, by strips of the rows that hold pixels."""
         height, width = scene.shape
-        rows, radius = pixels // width, self.known.radius
-        columns = reflected(np.arange(-radius, width + radius), width)
+        rows = pixels // width
         tall = max(1, STRIP_PIXELS // width)
         for first in range(0, height, tall):
             places = np.flatnonzero((rows >= first) & (rows < first + tall))
             if not len(places):
                 continue
-            around = reflected(np.arange(first - radius, min(first + tall, height) + radius), height)
-            found = self.label_ids(self.strip(self.prepare(scene.cube[around[:, None], columns])), axis=0)
+            strip = surrounded(scene.cube, first, first + tall, self.known.radius)
+            found = self.label_ids(self.strip(self.prepare(strip)), axis=0)
             yield places, found[rows[places] - first, pixels[places] % width]
 
 
@@ -196,7 +195,7 @@ class InputAffine:
         self._scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)
         self._zero_point = np.float32(affine.zero_point)
         self._dtype = np.dtype(affine.dtype)
-        self._room = (np.zeros(0, np.float32),) * 3
+        self._tiled = (np.zeros(0, np.float32),) * 2
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
@@ -211,19 +210,21 @@ class InputAffine:
         stored = np.ascontiguousarray(rows).reshape(-1, bands)
         made = np.empty(stored.shape, self._dtype)
         step = max(1, min(len(stored), _CACHED // bands))
-        offset, scale, values = self._work(step * bands)
+        offset, scale = self._repeated(step * bands)
+        values = np.empty(step * bands, np.float32)  # of this call: a model may be used by several threads
         for first in range(0, len(stored), step):
             piece, target = stored[first : first + step].reshape(-1), made[first : first + step].reshape(-1)
             count = piece.size
             self._apply(piece, offset[:count], scale[:count], values[:count], target)
         return made.reshape(rows.shape)
 
-    def _work(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Offsets and scales, repeated, and room for as many values; kept, for a small input takes less time than they do."""
-        if len(self._room[0]) < count:
+    def _repeated(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Offsets and scales for so many values; kept, for a small input takes less time than they do."""
+        made = self._tiled
+        if len(made[0]) < count:
             pixels = -(-count // len(self._offset))
-            self._room = np.tile(self._offset, pixels), np.tile(self._scale, pixels), np.empty(count, np.float32)
-        return self._room
+            made = self._tiled = np.tile(self._offset, pixels), np.tile(self._scale, pixels)
+        return made
 
     def _apply(
         self,

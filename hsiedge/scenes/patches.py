@@ -35,6 +35,14 @@ def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDAr
     return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
 
 
+def surrounded(cube: NDArray[Any], first: int, last: int, radius: int) -> NDArray[Any]:
+    """Rows from `first` to before `last` of a cube, with `radius` around, `(n + 2 radius, width + 2 radius, bands)`."""
+    height, width, _ = cube.shape
+    rows = reflected(np.arange(first - radius, min(last, height) + radius), height)
+    columns = reflected(np.arange(-radius, width + radius), width)
+    return np.asarray(cube[rows[:, None], columns])
+
+
 def touches_nodata(scene: Scene, pixels: NDArray[np.integer], patch: int) -> NDArray[np.bool_]:
     """Of each flat pixel index, whether its patch holds a pixel that is nodata in all bands."""
     if scene.nodata is None:
