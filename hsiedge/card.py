@@ -22,6 +22,12 @@ KEY = "hsiedge.card"
 MAX_CHARS = 4 << 20  # a Card of a 400-band scene takes some 10 kB; more than this is not one
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
+_INTEGERS = {
+    "uint8": range(1 << 8),
+    "int8": range(-(1 << 7), 1 << 7),
+    "uint16": range(1 << 16),
+    "int16": range(-(1 << 15), 1 << 15),
+}
 
 
 @dataclass(frozen=True)
@@ -152,10 +158,10 @@ class Affine:
         """Raises ValueError unless it makes integers of so many bands."""
         if not len(self.offset) == len(self.scale) == bands:
             raise ValueError(f"an affine of {len(self.offset)} offsets and {len(self.scale)} scales for {bands} bands")
-        if self.dtype not in _DTYPES or "int" not in self.dtype:
-            raise ValueError(f"an affine that makes {self.dtype!r}, no integers")
-        if not -(1 << 31) <= self.zero_point < 1 << 31:
-            raise ValueError(f"an affine with zero point {self.zero_point}")
+        if self.dtype not in _INTEGERS:
+            raise ValueError(f"an affine that makes {self.dtype!r}, no integers of 8 or 16 bits")
+        if self.zero_point not in _INTEGERS[self.dtype]:
+            raise ValueError(f"an affine with zero point {self.zero_point}, which is no {self.dtype}")
         if not 0 < self.step < math.inf:
             raise ValueError(f"an affine with steps of {self.step}")
 

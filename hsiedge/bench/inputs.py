@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
-from hsiedge.scenes.patches import cut
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
 POOL_BYTES = 64 << 20
@@ -100,13 +99,12 @@ def workload(model: Model, batch: int, shapes: Sequence[ShapeOption] = ()) -> Wo
 
 def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None) -> Workload:
     patch, bands, spec = card.patch, card.scene.bands, model.session.inputs[0]
-    shape = _resolve(model, spec, batch, given, (None, bands, patch, patch))
+    known = (None, patch, patch, bands) if model.takes_rows else (None, bands, patch, patch)
+    shape = _resolve(model, spec, batch, given, known)
     count = shape[0]
-    ids, session = _label_ids(card), model.session
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        patches = cut(_planes(model.prepare(tensors[0])), patch)
-        return np.asarray(ids[session.run([patches]).argmax(1)])
+        return model.label_ids(model.strip(model.prepare(tensors[0]))[:, 0].T)
 
     strip = (patch, count + patch - 1, bands)
     return Workload(card.kind, count, shape, card.scene.dtype, count, lambda rng: (draw_rows(card, strip, rng),), run)
@@ -127,10 +125,9 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
         raise OptionError(
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
-    ids = _label_ids(card)
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        return np.asarray(ids[model.strip(model.prepare(tensors[0])).argmax(0)])
+        return model.label_ids(model.strip(model.prepare(tensors[0])), axis=0)
 
     strip, pixels = (rows, columns, card.scene.bands), (rows - border) * (columns - border)
     return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card, strip, rng),), run)
@@ -175,15 +172,6 @@ def _resolve(
             )
         sizes.append(size)
     return tuple(sizes)
-
-
-def _label_ids(card: Card) -> NDArray[np.uint16]:
-    return np.array([entry.id for entry in card.classes], np.uint16)
-
-
-def _planes(rows: NDArray[Any]) -> NDArray[Any]:
-    """`(bands, rows, columns)` of rows `(rows, columns, bands)`, made once a pixel and not once a patch."""
-    return np.ascontiguousarray(rows.transpose(2, 0, 1))
 
 
 def draw_rows(card: Card, shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[Any]:

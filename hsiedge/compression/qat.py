@@ -35,7 +35,7 @@ from hsiedge.graphs.quantize import (
 )
 from hsiedge.graphs.recipes import RECIPES
 from hsiedge.progress import Progress, silent
-from hsiedge.runtimes.base import InputAffine
+from hsiedge.runtimes.affine import InputAffine
 from hsiedge.scenes.patches import batches
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split

@@ -9,14 +9,15 @@ from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.runtimes.base import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
+from hsiedge.runtimes.tflite_file import read_tflite_file
 
-SUFFIXES = (".onnx", ".ort")
+SUFFIXES = (".onnx", ".ort", ".tflite")
 
 __all__ = ["SUFFIXES", "Model", "Session", "TensorSpec", "load", "read_card", "require_card"]
 
 
 def load(path: str | Path, threads: int = 0) -> Model:
-    """Opens an ONNX or ORT model with onnxruntime, and reads its Card.
+    """Opens an ONNX or ORT model with onnxruntime, a TFLite one with LiteRT, and reads its Card.
 
     Args:
         path: the model file.
@@ -25,18 +26,23 @@ def load(path: str | Path, threads: int = 0) -> Model:
     Raises:
         ModelError: not a model file, or the runtime does not load it.
         CardError: it carries a Card that cannot be read.
+        MissingExtraError: LiteRT is not installed.
     """
     path = Path(path)
     _check_suffix(path)
+    if path.suffix == ".tflite":
+        from hsiedge.runtimes.litert import LitertSession
+
+        text = read_tflite_file(path)
+        return Model(path, LitertSession(path, threads), _card(text, path))
     from hsiedge.runtimes.ort import OrtSession
 
     session = OrtSession(path, threads)
-    text = session.metadata.get(KEY)
-    return Model(path, session, Card.decode(text, str(path)) if text is not None else None)
+    return Model(path, session, _card(session.metadata.get(KEY), path))
 
 
 def read_card(path: str | Path) -> Card | None:
-    """The Card in a checkpoint, ONNX or ORT file; None where there is none.
+    """The Card in a checkpoint, ONNX, ORT or TFLite file; None where there is none.
 
     Raises:
         ModelError: not a file of these kinds.
@@ -48,11 +54,18 @@ def read_card(path: str | Path) -> Card | None:
     elif path.suffix == ".onnx":
         _check_suffix(path)
         text = read_onnx_file(path).metadata.get(KEY)
+    elif path.suffix == ".tflite":
+        _check_suffix(path)
+        text = read_tflite_file(path)
     else:
         _check_suffix(path)
         from hsiedge.runtimes.ort import read_metadata
 
         text = read_metadata(path).get(KEY)
+    return _card(text, path)
+
+
+def _card(text: str | None, path: Path) -> Card | None:
     return Card.decode(text, str(path)) if text is not None else None
 
 

@@ -65,6 +65,12 @@ def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:
     return np.ascontiguousarray(windows).view(planes.dtype).reshape(count, bands, patch, patch)
 
 
+def cut_rows(rows: NDArray[Any], patch: int) -> NDArray[Any]:
+    """All patches `(n, p, p, bands)` of a strip `(p, n + p - 1, bands)`, C-contiguous, bands last; its dtype is kept."""
+    windows = np.lib.stride_tricks.sliding_window_view(rows, patch, axis=1)  # (p, n, bands, p)
+    return np.ascontiguousarray(windows.transpose(1, 0, 3, 2))
+
+
 def batches(
     cube: NDArray[Any], pixels: NDArray[np.integer], patch: int, batch: int = 256
 ) -> Iterator[tuple[NDArray[np.integer], NDArray[Any]]]:

@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
-from hsiedge.runtimes.base import InputAffine
+from hsiedge.runtimes.affine import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene, pack
 
@@ -199,7 +199,7 @@ class TestWhatIsNoModel:
         (tmp_path / "folder.onnx").mkdir()
         refused(ModelError, "no such file", tmp_path / "folder.onnx")
         (tmp_path / "a.pt").write_bytes(b"x")
-        refused(ModelError, r"not a model that hsiedge runs \(.onnx, .ort\)", tmp_path / "a.pt")
+        refused(ModelError, r"not a model that hsiedge runs \(.onnx, .ort, .tflite\)", tmp_path / "a.pt")
 
 
 class TestSafetensors:

@@ -1,0 +1,111 @@
+"""LiteRT behind the protocol: TFLite files, on XNNPACK's kernels where it has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from hsiedge.errors import MissingExtraError, ModelError
+from hsiedge.runtimes.base import TensorSpec
+
+
+class LitertSession:
+    """A TFLite file in LiteRT, on the CPU. Integer outputs are given as the float32 values that they stand for.
+
+    Args:
+        path: the model file.
+        threads: 0 for one a physical core.
+
+    Raises:
+        ModelError: LiteRT does not load it.
+        MissingExtraError: ai-edge-litert is not installed.
+    """
+
+    provider = "XNNPACK"
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise MissingExtraError(f"running {path.name}", "litert") from error
+        self.runtime = f"LiteRT {metadata.version('ai-edge-litert')}"
+        self._path = path
+        try:
+            with _unsaid():
+                self._interpreter = Interpreter(str(path), num_threads=threads or psutil.cpu_count(logical=False) or 1)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{path}: {self.runtime} does not load it: {_first_line(error)}") from error
+        self._inputs, self._outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._shapes = [tuple(entry["shape"]) for entry in self._inputs]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return [
+            TensorSpec(
+                entry["name"],
+                tuple(int(size) if size >= 0 else None for size in entry["shape_signature"]),
+                np.dtype(entry["dtype"]),
+            )
+            for entry in self._inputs
+        ]
+
+    @property
+    def scales(self) -> list[tuple[float, int]]:
+        """Scale and zero point of each input; (0, 0) of one that is not integer."""
+        return [(float(scale), int(zero_point)) for scale, zero_point in (entry["quantization"] for entry in self._inputs)]
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The first output. Raises ModelError where the tensors do not fit the graph."""
+        interpreter = self._interpreter
+        try:
+            shapes = [tensor.shape for tensor in tensors]
+            if shapes != self._shapes:
+                for entry, shape in zip(self._inputs, shapes):
+                    interpreter.resize_tensor_input(entry["index"], shape, strict=True)
+                with _unsaid():
+                    interpreter.allocate_tensors()
+                self._shapes = shapes
+            for entry, tensor in zip(self._inputs, tensors):
+                interpreter.set_tensor(entry["index"], tensor.astype(entry["dtype"], copy=False))
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            self._shapes = []
+            raise ModelError(f"LiteRT could not run {self._path}: {_first_line(error)}") from error
+        return _values(interpreter.get_tensor(self._outputs[0]["index"]), self._outputs[0]["quantization"])
+
+
+def _values(output: NDArray[Any], quantization: tuple[float, int]) -> NDArray[Any]:
+    """What integers stand for."""
+    scale, zero_point = quantization
+    if not scale or output.dtype.kind not in "iu":
+        return output
+    values = output.astype(np.float32)
+    values -= np.float32(zero_point)
+    values *= np.float32(scale)
+    return values
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keeps what LiteRT says of its delegates, past Python, from the user's terminal."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
