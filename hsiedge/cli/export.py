@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,15 +40,17 @@ def export_command(
     bands: Annotated[int | None, typer.Option(help="Of FILE.py:FACTORY, as its parameter.")] = None,
     patch: Annotated[int | None, typer.Option(help="Likewise.")] = None,
     classes: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    to: options.ToOption = None,
+    tile: options.TileOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx.")
+        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .tflite.")
     ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified on real patches.
 
     With --scene-graph, a patch net becomes one graph for whole scenes, which does each convolution once: ours, or any float
-    ONNX with a Card (hsiedge card).
+    ONNX with a Card (hsiedge card). With --to tflite, checkpoint or float ONNX become a float32 TFLite file for LiteRT.
     """
     from hsiedge import files
     from hsiedge.cli.names import SCENE, stem
@@ -55,6 +58,8 @@ def export_command(
     from hsiedge.runtimes import require_card
 
     if model is not None and ".py:" in model:
+        if to not in (None, "onnx"):
+            raise OptionError("a net of your own becomes ONNX first; then hsiedge card, then --to tflite")
         _factory(model, weights, (bands, patch, classes), scene_graph, output)
         return
     if (weights, bands, patch, classes) != (None,) * 4:
@@ -64,17 +69,21 @@ def export_command(
     source = Path(model) if model else choose.checkpoint()
     known = require_card(source)
     scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
-    path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.onnx")
+    kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
-    if not scene_graph:
-        _patch_graph(source, scene, path)
-    elif known.kind != "checkpoint":
-        _scene_graph(source, scene, path, approximate)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            between = Path(folder) / "patch.onnx"
-            _patch_graph(source, scene, between)
-            _scene_graph(between, scene, path, approximate)
+    with tempfile.TemporaryDirectory() as folder:
+        steps: list[Callable[[Path, Path], None]] = []
+        if known.kind == "checkpoint" or (not scene_graph and kind == "onnx"):
+            steps.append(lambda model, made: _patch_graph(model, scene, made))
+        if scene_graph:
+            steps.append(lambda model, made: _scene_graph(model, scene, made, approximate))
+        if kind == "tflite":
+            steps.append(lambda model, made: _tflite(model, scene, made, size))
+        for number, step in enumerate(steps):
+            made = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
+            step(source, made)
+            source = made
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge quantize")
 
 
@@ -134,6 +143,26 @@ def _scene_graph(source: Path, scene: Scene, path: Path, approximate: bool) -> N
     with console.waiting("making the scene graph"):
         card = scene_graph(source, scene, path, approximate)
     _tell(before, card)
+
+
+def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None) -> None:
+    from hsiedge.errors import MissingExtraError
+
+    try:
+        from hsiedge.graphs.tflite.convert import tflite
+    except ImportError as error:
+        raise MissingExtraError("making TFLite files", "tflite") from error
+
+    with console.waiting("converting"):
+        card = tflite(source, scene, path, tile)
+    check, step = card.checks[-1], card.lineage[-1]
+    console.say(
+        f"LiteRT against onnxruntime on {check.patches} pixels of {scene.name}: labels equal, "
+        f"logits within {check.figures['logit_difference']:.1e} of their range"
+    )
+    if card.kind == "scene":
+        height, width = step.options["tile"]
+        console.say(f"labels {height} x {width} pixels at a time; --tile ROWSxCOLUMNS sets it for cubes of another width")
 
 
 def _tell(before: Card, card: Card) -> None:

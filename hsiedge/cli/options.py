@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,16 @@ TrainMaskOption = Annotated[Path | None, typer.Option("--train-mask", help="Publ
 TestMaskOption = Annotated[Path | None, typer.Option("--test-mask", help="Published split: map of the test pixels.")]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is drawn at random.")]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="onnx|tflite", help="onnx, or tflite for LiteRT; left out, as -o ends.")
+]
+TileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tile", metavar="ROWSxCOLUMNS", help="Pixels that a TFLite scene graph labels at a time: fixed in the file."
+    ),
+]
+_KINDS = ("onnx", "tflite")
 
 
 @dataclass(frozen=True)
@@ -119,3 +130,28 @@ def parse_widths(text: str) -> tuple[int, ...]:
     if not all(1 <= width <= 4096 for width in widths):
         raise OptionError(f"--widths {text}: each must lie between 1 and 4096")
     return widths
+
+
+def file_kind(to: str | None, output: Path | None) -> str:
+    """What a model becomes: "onnx" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
+    from hsiedge.errors import OptionError
+
+    ending = output.suffix.removeprefix(".") if output is not None else ""
+    kind = to or (ending if ending in _KINDS else "onnx")
+    if kind not in _KINDS:
+        raise OptionError(f"--to {kind}: choose onnx or tflite")
+    if to is not None and output is not None and ending != kind:
+        raise OptionError(f"--to {kind} is written to a file that ends in .{kind}, not {output}")
+    return kind
+
+
+def parse_tile(text: str | None) -> tuple[int, int] | None:
+    """Rows and columns like "32x145" as numbers. Raises OptionError."""
+    from hsiedge.errors import OptionError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    if found is None:
+        raise OptionError(f"--tile {text}: ROWSxCOLUMNS is expected, as 32x145")
+    return int(found[1]), int(found[2])

@@ -33,10 +33,17 @@ def quantize_command(
     train_mask: options.TrainMaskOption = None,
     test_mask: options.TestMaskOption = None,
     seed: options.SeedOption = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx.")] = None,
+    to: options.ToOption = None,
+    tile: options.TileOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .tflite.")
+    ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough."""
+    """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough.
+
+    With --to tflite the result is for LiteRT, integers all through.
+    """
     from hsiedge import files
     from hsiedge.cli.names import quantized_stem
     from hsiedge.errors import MissingExtraError
@@ -55,12 +62,13 @@ def quantize_command(
         source = model or _float_model_for(scene)
     card = require_card(source)
     masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)
-    path = output or Path(f"{quantized_stem(source.stem, recipe)}.onnx")
+    kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    path = output or Path(f"{quantized_stem(source.stem, recipe)}.{kind}")
     files.check_writable(path)
     if path.exists():
         console.say(f"replacing {path}")
     with console.progress("calibrating") as tick:
-        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, tick)
+        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, size, tick)
     if explain:
         console.stdout().print(layer_table(made))
     _tell(made, source, path)

@@ -16,13 +16,12 @@ from torch import nn
 from hsiedge.card import Card, Check, Quantization, Step, now
 from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
+from hsiedge.graphs.candidate import Candidate
 from hsiedge.graphs.export import check_pixels, export
-from hsiedge.graphs.files import write_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.lower3d import raised
 from hsiedge.graphs.quantize import (
     CALIBRATION_PATCHES,
-    Candidate,
     FloatModel,
     Judgement,
     calibrate,
@@ -209,7 +208,7 @@ def _card(
 
 def _bytes(folder: Path, candidate: Candidate, card: Card) -> bytes:
     path = folder / "quantized.onnx"
-    write_onnx(path, candidate.graph, card)
+    candidate.write(path, card)
     return path.read_bytes()
 
 

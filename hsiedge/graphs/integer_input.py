@@ -30,14 +30,21 @@ def integer_input(model: Any) -> tuple[Any, Affine | None]:
     if front is None:
         return model, None
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    *_, subtract, multiply, quantize = front
-    step, zero_point = (values[name] for name in quantize.input[1:3])
-    offset, scale = ([_shortest(value) for value in values[node.input[1]].ravel()] for node in (subtract, multiply))
-    affine = Affine(offset, scale, zero_point.dtype.name, int(zero_point), _shortest(step[()]))
+    step, zero_point = (values[name] for name in front[-1].input[1:3])
+    affine = Affine(*front_values(model, front[:-1]), zero_point.dtype.name, int(zero_point), shortest(step[()]))
     return _without(model, front, zero_point.dtype), affine
 
 
-def _shortest(value: np.generic) -> float:
+def front_values(model: Any, front: list[Any]) -> tuple[list[float], list[float]]:
+    """Offset and scale of each band, of the nodes that `affine_front` found."""
+    from onnx import numpy_helper
+
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    offset, scale = ([shortest(value) for value in values[node.input[1]].ravel()] for node in front[-2:])
+    return offset, scale
+
+
+def shortest(value: np.generic) -> float:
     """Of the decimals that are read as this float32, the shortest: what a Card keeps, and the adapter applies."""
     return float(str(value))
 

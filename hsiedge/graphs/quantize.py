@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files, metrics
-from hsiedge.card import Affine, Card, Quantization, Step, now
+from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
-from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
+from hsiedge.graphs.candidate import Candidate
+from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
@@ -27,7 +28,7 @@ from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
 from hsiedge.progress import Progress, silent
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import load
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.patches import batches, check_patch, touches_nodata
@@ -39,7 +40,6 @@ MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is repor
 HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
 _BATCH = 64
 _CALIBRATING = 0.6  # of the whole time, or so; the rest is judging
-_OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime adapter makes the graph's integers with it"
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _OPERATORS = [*_LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
 
@@ -77,18 +77,6 @@ class Judgement:
         return f"{lost}labels agree with float on {self.agreement:.2f} %"
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A quantized graph, and the affine that makes its input where that is integer."""
-
-    graph: Any
-    affine: Affine | None = None
-
-    def card(self, card: Card) -> Card:
-        """`card`, telling of the affine and of where it is applied."""
-        return card if self.affine is None else replace(card, input_affine=self.affine, preprocess=_OUTSIDE)
-
-
 @dataclass
 class FloatModel:
     """The float model in hand: its graph, its Card, its answers on the judging pixels, and the ranges of its tensors."""
@@ -112,9 +100,12 @@ def quantize(
     seed: int = 0,
     explain: bool = False,
     masks: Split | None = None,
+    tile: tuple[int, int] | None = None,
     progress: Progress = silent,
 ) -> Card:
     """Quantizes a float model with patches of a scene, and writes it once validation pixels have judged it.
+
+    An output that ends in .tflite is for LiteRT: integers all through, in and out, and no layer goes back to float.
 
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
     cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
@@ -127,28 +118,33 @@ def quantize(
         patches: how many calibrate, at most.
         explain: put each layer's signal-to-noise ratio into the Card.
         masks: the split, for a model whose split came from mask files.
+        tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene.
 
     Returns:
         The Card in the written file.
 
     Raises:
-        OptionError: unknown recipe, no patches, a negative drop.
+        OptionError: unknown recipe, no patches, a negative drop; what TFLite has not; a tile for any other graph.
         ModelError: a model that is quantized already, or does not fit the scene.
         CardError: a model without a Card.
         SplitError: the scene's labels are not those of the model's split.
         CheckError: the result fails its own verification; nothing was written.
         OutputError: `output` cannot be written.
+        MissingExtraError: TensorFlow is not installed, which TFLite files are made with.
     """
     if recipe not in RECIPES:
         raise OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
-    plan = RECIPES[recipe]
+    to_tflite = Path(output).suffix == ".tflite"
+    plan = tflite_plan(recipe, explain) if to_tflite else RECIPES[recipe]
+    if tile is not None and not to_tflite:
+        raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
     source = open_float(Path(model), scene, patches, seed, masks)
-    if plan.weights == "float16":
-        candidate = Candidate(slim(to_float16(source.graph)))
-        floats: list[str] = []
-        snr: dict[str, float] = {}
+    floats: list[str] = []
+    snr: dict[str, float] = {}
+    if to_tflite or plan.weights == "float16":
+        candidate = _tflite(source, plan, tile, progress) if to_tflite else Candidate(slim(to_float16(source.graph)))
         judgement = judge(source, candidate)
     else:
         source.ranges = calibrate(source.graph, source.card, plan, scene, source.pixels.calibration, progress)
@@ -156,10 +152,31 @@ def quantize(
         candidate, floats, judgement = _search(source, plan, max_drop, snr)
     if not judgement.holds(max_drop):
         raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
-    card = candidate.card(_card(source, recipe, plan, judgement, floats, snr, patches, seed))
-    write_onnx(Path(output), candidate.graph, card)
+    card = candidate.card(_card(source, recipe, plan, candidate, judgement, floats, snr, patches, seed))
+    candidate.write(Path(output), card)
     progress(1.0)
     return card
+
+
+def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
+    """The recipe as LiteRT has it. Raises OptionError for one of onnxruntime's own, and for what only its graphs tell."""
+    if recipe not in ("default", "float16"):
+        raise OptionError(f"--recipe {recipe} is for onnxruntime; for TFLite there are default and float16")
+    if explain:
+        raise OptionError("--explain tells of single layers; a TFLite graph is integer all through")
+    return replace(RECIPES[recipe], activations="int8")
+
+
+def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Candidate:
+    try:
+        from hsiedge.graphs.tflite import convert, lower
+    except ImportError as error:
+        raise MissingExtraError("making TFLite files", "tflite") from error
+    tile = convert.checked_tile(source.card, source.scene, tile)
+    if plan.weights == "float16":
+        return convert.float_graph(source.graph, source.card, tile, "float16")
+    ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything=True)
+    return convert.integer_graph(source.graph, source.card, tile, lower.spans(ranges))
 
 
 def layers(graph: Any) -> list[str]:
@@ -196,8 +213,19 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
     return Pixels(drawn[held:][:count], drawn[:held], None, "pixels drawn evenly over the cube, no labels used")
 
 
-def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArray[np.intp], progress: Progress = silent) -> Any:
+def calibrate(
+    graph: Any,
+    card: Card,
+    plan: Recipe,
+    scene: Scene,
+    pixels: NDArray[np.intp],
+    progress: Progress = silent,
+    everything: bool = False,
+) -> Any:
     """The range of each tensor, min and max over all patches but for outliers, streamed: memory is that of one batch.
+
+    Args:
+        everything: of what any operator gives, and not only of those that onnxruntime quantizes.
 
     Returns:
         onnxruntime's `TensorsData`.
@@ -229,7 +257,7 @@ def calibrate(graph: Any, card: Card, plan: Recipe, scene: Scene, pixels: NDArra
         # Without it two scalars a tensor and batch are kept, which is nothing.
         calibrator = create_calibrator(
             original,
-            _OPERATORS,
+            None if everything else _OPERATORS,
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             extra_options={"symmetric": plan.symmetric_activations},
         )
@@ -361,13 +389,14 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
     graph = lower3d(name_nodes(read_onnx(path)))
-    return FloatModel(path, graph, card, scene, pixels, _logits(model, scene, pixels.judging))
+    return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
 
 def _card(
     source: FloatModel,
     recipe: str,
     plan: Recipe,
+    candidate: Candidate,
     judgement: Judgement,
     floats: list[str],
     snr: dict[str, float],
@@ -388,7 +417,7 @@ def _card(
                 now(),
                 {"recipe": recipe, "seed": seed},
                 files.digest(source.path),
-                {"onnxruntime": onnxruntime.__version__},
+                {"onnxruntime": onnxruntime.__version__, **candidate.versions},
             ),
         ],
         quantization=Quantization(
@@ -408,15 +437,9 @@ def _card(
 def run_candidate(candidate: Candidate, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
     """A candidate's logits `(n, classes)` at flat `pixels`."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.onnx"
-        graph = copy.deepcopy(candidate.graph)
-        set_card(graph, replace(source.card, input_affine=candidate.affine))
-        path.write_bytes(graph.SerializeToString())
-        return _logits(load(path), source.scene, pixels)
-
-
-def _logits(model: Model, scene: Scene, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
-    return np.concatenate([model.logits(patches) for _, patches in batches(scene.cube, pixels, model.known.patch)])
+        path = Path(folder) / f"candidate{candidate.suffix}"
+        candidate.write(path, candidate.card(source.card))
+        return load(path).logits_at(source.scene, pixels)
 
 
 def _inferred(graph: Any) -> Any:

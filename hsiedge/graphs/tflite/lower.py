@@ -140,3 +140,8 @@ def converted(function: Any, precision: str) -> bytes:
 def spans(data: Any) -> dict[str, tuple[float, float]]:
     """Ranges as `lowered` takes them, of onnxruntime's `TensorsData`."""
     return {name: tuple(float(np.ravel(value)[0]) for value in data[name].range_value) for name in data}  # type: ignore[misc]
+
+
+def versions() -> dict[str, str]:
+    """What a file is made with."""
+    return {"tensorflow": str(tf.__version__)}

@@ -1,0 +1,131 @@
+"""Conversion: a float ONNX model as a TFLite file, float or integer, its Card inside."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsiedge import files
+from hsiedge.card import Affine, Card, Check, Step, now
+from hsiedge.errors import CheckError, ModelError, OptionError
+from hsiedge.graphs.candidate import TfliteCandidate
+from hsiedge.graphs.files import name_nodes, read_onnx
+from hsiedge.graphs.integer_input import affine_front, front_values, shortest
+from hsiedge.graphs.lower3d import lower3d
+from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
+from hsiedge.runtimes import Model, load
+from hsiedge.runtimes.base import STRIP_PIXELS
+from hsiedge.runtimes.litert import LitertSession
+from hsiedge.scenes import splits
+from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.scene import Scene
+
+LOGIT_LIMIT = 1e-4  # of the logits' range
+CHECK_PIXELS = 512
+Tile = tuple[int, int]
+
+
+def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | None = None) -> Card:
+    """Converts a float ONNX model to a float32 TFLite file, and writes it once both gave the same logits.
+
+    Args:
+        model: a patch or scene graph with a Card.
+        scene: any that the model takes; no label is looked at.
+        tile: pixels `(height, width)` that a scene graph labels at a time; left out, `default_tile`.
+
+    Returns:
+        The Card in the file.
+
+    Raises:
+        ModelError: no float graph, one that does not fit the scene, or an operator that is not converted; the node is named.
+        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
+        OptionError: a tile for a patch graph, or one without pixels.
+        OutputError: `output` cannot be written.
+    """
+    path = Path(model)
+    source = load(path)
+    card = source.known
+    if card.kind not in ("patch", "scene") or card.quantization is not None or card.input_affine is not None:
+        raise ModelError(
+            f"{path}: takes a float graph, as hsiedge export writes it; it is quantized with hsiedge quantize --to tflite"
+        )
+    source.check_fits(scene)
+    check_patch(card.patch, scene.shape)
+    graph = name_nodes(read_onnx(path))
+    made = float_graph(lower3d(graph) if card.kind == "patch" else graph, card, checked_tile(card, scene, tile), "float32")
+    options = {} if card.kind == "patch" else {"tile": list(checked_tile(card, scene, tile) or ())}
+    step = Step("tflite", now(), options, files.digest(path), made.versions)
+    card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
+    card = replace(card, checks=[*card.checks, _compared(made, card, source, scene)])
+    made.write(Path(output), card)
+    return card
+
+
+def default_tile(scene: Scene) -> Tile:
+    """Rows as wide as the scene, some thousand pixels of them."""
+    height, width = scene.shape
+    return max(1, min(height, STRIP_PIXELS // width)), width
+
+
+def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
+    """The tile that a graph is made for; None for a patch graph. Raises OptionError."""
+    if card.kind == "patch":
+        if tile is not None:
+            raise OptionError("--tile is the size of what a scene graph labels at a time; this is a patch graph")
+        return None
+    if tile is not None and min(tile) < 1:
+        raise OptionError(f"--tile {tile[0]}x{tile[1]}: at least one pixel")
+    return tile or default_tile(scene)
+
+
+def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> TfliteCandidate:
+    """The TFLite graph of a float ONNX graph without 3-D convolutions; it takes counts as float32.
+
+    Args:
+        precision: "float32" or "float16".
+    """
+    return TfliteCandidate(
+        converted(lowered(graph, _start(graph.graph.input[0].name, card, tile), None), precision), None, versions()
+    )
+
+
+def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteCandidate:
+    """The same as integers all through, in and out, with the affine that makes its input of counts."""
+    front = affine_front(graph)
+    name = front[-1].output[0] if front else graph.graph.input[0].name
+    data = converted(lowered(graph, _start(name, card, tile), ranges), "int8")
+    offset, scale = front_values(graph, front) if front else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "integer.tflite"
+        file.write_bytes(data)
+        step, zero_point = LitertSession(file, 1).scales[0]
+    return TfliteCandidate(data, Affine(offset, scale, "int8", zero_point, shortest(np.float32(step))), versions())
+
+
+def _start(name: str, card: Card, tile: Tile | None) -> Start:
+    height, width = (size + card.patch - 1 for size in tile or (1, 1))
+    return Start(name, card.scene.bands, height, width, batched=card.kind == "patch")
+
+
+def _compared(made: TfliteCandidate, card: Card, source: Model, scene: Scene) -> Check:
+    """Both files on pixels drawn evenly over the scene.
+
+    Raises:
+        CheckError: see `tflite`.
+    """
+    pixels = splits.scattered(scene.shape, CHECK_PIXELS, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "made.tflite"
+        made.write(file, card)
+        ours, theirs = load(file).logits_at(scene, pixels), source.logits_at(scene, pixels)
+    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
+    differ = int((ours.argmax(1) != theirs.argmax(1)).sum())
+    if differ or not difference <= LOGIT_LIMIT:
+        raise CheckError(
+            f"the TFLite graph is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
+        )
+    return Check("tflite", "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})
