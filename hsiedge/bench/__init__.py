@@ -55,7 +55,7 @@ def bench(
     Each model and batch gets a fresh process; the models of a batch are interleaved and compared.
 
     Args:
-        models: ONNX or ORT files, with or without a Card.
+        models: ONNX, ORT or TFLite files, with or without a Card.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
         runs: at least so many, for each model and batch.
@@ -120,7 +120,7 @@ def _check(
     shapes: Sequence[str],
 ) -> None:
     if not models:
-        raise OptionError("no model to measure: name one or more .onnx files")
+        raise OptionError("no model to measure: name one or more .onnx or .tflite files")
     if not batches or min(batches) < 1:
         raise OptionError(f"--batch {min(batches, default='')}: must be 1 or more")
     if threads is not None and threads < 0:
@@ -164,7 +164,8 @@ class _Stages:
 
 
 def _runtime(groups: Sequence[Sequence[Sample]]) -> str | None:
-    return next((str(sample.opened["runtime"]) for group in groups for sample in group), None)
+    """All that were used."""
+    return ", ".join(dict.fromkeys(str(sample.opened["runtime"]) for group in groups for sample in group)) or None
 
 
 def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:

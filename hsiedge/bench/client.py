@@ -14,7 +14,7 @@ from typing import Any
 
 import hsiedge
 from hsiedge import errors
-from hsiedge.errors import HsiedgeError, ModelError
+from hsiedge.errors import HsiedgeError, MissingExtraError, ModelError
 
 
 class Worker:
@@ -62,7 +62,7 @@ class Worker:
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             kind = getattr(errors, reply["error"], HsiedgeError)
-            raise kind(reply["message"])
+            raise HsiedgeError(reply["message"]) if kind is MissingExtraError else kind(reply["message"])
         return reply
 
     def close(self) -> None:

@@ -21,8 +21,7 @@ import numpy as np
 from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
 from hsiedge.errors import HsiedgeError, ModelError, OptionError
-from hsiedge.runtimes import Model, load
-from hsiedge.runtimes.ort import OrtSession  # imported here, so that the runtime is in the baseline
+from hsiedge.runtimes import ENGINES, Model, Session, import_engine, load
 
 WARM_RUNS = 3
 SETTLE_SECONDS = 0.01
@@ -38,7 +37,7 @@ class Bench:
         self._model = load(path, threads)
         load_ms = _since(start)
         if prefix is not None:  # never where time or memory is measured
-            self._model = Model(path, OrtSession(path, threads, Path(prefix)), self._model.card)
+            self._model = Model(path, _profiling(path, threads, Path(prefix)), self._model.card)
         fixed = fixed_batch(self._model)
         batch = fixed if fixed is not None else int(command["batch"])
         self._work = workload(self._model, batch, [parse_shape(text) for text in command["shapes"]])
@@ -79,10 +78,8 @@ class Bench:
 
     def profile(self, command: dict[str, Any]) -> Reply:
         """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
-        session = self._model.session
-        if not isinstance(session, OrtSession):
-            raise OptionError("--ops: only onnxruntime profiles by operator")
         times = _repeat(self._once, int(command["runs"]), 0.0)
+        session: Any = self._model.session
         return {"file": str(session.end_profiling()), "runs": len(times), "mean_ms": float(np.mean(times))}
 
     def _metered(self, runs: int, seconds: float) -> tuple[list[float], float, float | None]:
@@ -117,13 +114,13 @@ def clock_cost() -> float:
 
 def serve(commands: TextIO, replies: TextIO) -> None:
     """Answers commands until their stream ends."""
-    baseline = memory.take_baseline()
     bench: Bench | None = None
     for line in commands:
         command = json.loads(line)
         try:
             if bench is None:
-                bench = Bench(baseline, command)
+                import_engine(Path(command["path"]))
+                bench = Bench(memory.take_baseline(), command)
                 reply = bench.reply
             else:
                 reply = {"measure": bench.measure, "window": bench.window, "profile": bench.profile}[command["do"]](command)
@@ -144,6 +141,15 @@ def main() -> None:
             serve(sys.stdin, replies)
         except BrokenPipeError:  # the parent has gone: nobody to tell
             os._exit(1)
+
+
+def _profiling(path: Path, threads: int, prefix: Path) -> Session:
+    """A session that profiles by operator. Raises OptionError where the engine does not."""
+    if path.suffix not in ENGINES["ort"]:
+        raise OptionError(f"--ops: only onnxruntime profiles by operator, which does not run {path.name}")
+    from hsiedge.runtimes.ort import OrtSession
+
+    return OrtSession(path, threads, prefix)
 
 
 def _described(model: Model, work: Workload, fixed: int | None) -> Reply:

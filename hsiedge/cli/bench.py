@@ -14,9 +14,9 @@ from hsiedge.cli import choose, console, options
 def bench_command(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="ONNX models; left out, the newest float and INT8 ones here, else the shipped ones."),
+        typer.Argument(help="ONNX or TFLite models; left out, the newest float and INT8 ones here, else the shipped ones."),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="Inference engine: ort.")] = "ort",
+    runtime: options.RuntimeOption = None,
     batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
     threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
     runs: Annotated[int, typer.Option(help="At least so many runs for each model and batch.")] = 20,
@@ -31,14 +31,15 @@ def bench_command(
 ) -> None:
     """Measure models on this machine: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
     from hsiedge.bench import bench
-    from hsiedge.errors import OptionError
     from hsiedge.report.bench_tables import bench_tables
+    from hsiedge.runtimes import check_engine
 
-    if runtime != "ort":
-        raise OptionError(f"--runtime {runtime}: bench runs ort (onnxruntime)")
+    check_engine(runtime)
+    for path in models or ():
+        check_engine(runtime, path)
     lasting = parse_duration(duration) if duration is not None else None
     console.check_json(json)
-    chosen = models or choose.bench_models()
+    chosen = models or choose.bench_models(runtime)
     with console.progress("measuring") as progress:
         report = bench(
             chosen,

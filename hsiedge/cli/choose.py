@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 Fits = Callable[["Card"], bool]
 
 
-def newest(suffix: str, fits: Fits, folder: Path | None = None) -> Path | None:
+def newest(suffixes: str | tuple[str, ...], fits: Fits, folder: Path | None = None) -> Path | None:
     """The file with the latest Card that fits; files without a readable Card are passed over."""
     from hsiedge.runtimes import read_card
 
     found: list[tuple[str, Path]] = []
-    for path in sorted((folder or Path()).glob(f"[!.]*{suffix}")):  # hidden ones are what a killed process left
+    for path in sorted((folder or Path()).glob("[!.]*")):  # hidden ones are what a killed process left
+        if not path.name.endswith(suffixes):
+            continue
         try:
             card = read_card(path)
         except (HsiedgeError, OSError):
@@ -47,46 +49,62 @@ def teacher() -> Path:
 
 def float_model() -> Path:
     """The newest float ONNX here, else the shipped one. Raises ModelError where there is only a checkpoint."""
-    return _told(_exported(is_float), ".onnx")
+    return _told(_exported((".onnx",), is_float), ".onnx")
 
 
-def any_model() -> Path:
-    """The newest ONNX here, else the shipped INT8 one. Raises ModelError where there is only a checkpoint."""
-    return _told(_exported(lambda card: card.kind != "checkpoint"), "-int8.onnx")
+def any_model(runtime: str | None = None) -> Path:
+    """The newest model here that an engine runs, else the shipped INT8 one. Raises ModelError if only a checkpoint is."""
+    return _told(_exported(_run_by(runtime), _is_graph), _shipped_for(runtime))
 
 
-def bench_models() -> list[Path]:
+def bench_models(runtime: str | None = None) -> list[Path]:
     """The newest model here, beside the float one it was made from, or the newest made from it; else the shipped two."""
     from hsiedge import files
 
-    latest = newest(".onnx", lambda card: card.kind != "checkpoint")
+    suffixes = _run_by(runtime)
+    latest = newest(suffixes, _is_graph)
     if latest is None:
-        models = [shipped(".onnx"), shipped("-int8.onnx")]
+        models = [shipped(".onnx"), shipped("-int8.onnx")] if ".onnx" in suffixes else [shipped("-int8.tflite")]
     else:
         digest = files.digest(latest)
-        made = newest(".onnx", lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
-        models = [path for path in (_made_from(latest), latest, made) if path is not None]
+        made = newest(suffixes, lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
+        models = [path for path in (_made_from(latest, suffixes), latest, made) if path is not None]
     console.say("no model was named: taking " + " and ".join(str(path) for path in models))
     return models
 
 
-def _exported(fits: Fits) -> Path | None:
-    """The newest ONNX that fits. Raises ModelError if only a checkpoint lies here: its owner means it, and no shipped model."""
-    found = newest(".onnx", fits)
+def _is_graph(card: Card) -> bool:
+    return card.kind != "checkpoint"
+
+
+def _run_by(runtime: str | None) -> tuple[str, ...]:
+    from hsiedge.runtimes import ENGINES, SUFFIXES
+
+    return SUFFIXES if runtime is None else ENGINES[runtime]
+
+
+def _shipped_for(runtime: str | None) -> str:
+    return "-int8.tflite" if runtime == "litert" else "-int8.onnx"
+
+
+def _exported(suffixes: tuple[str, ...], fits: Fits) -> Path | None:
+    """The newest that fits. Raises ModelError if only a checkpoint lies here: its owner means it, and no shipped model."""
+    found = newest(suffixes, fits)
     checkpoint = newest(".safetensors", lambda card: card.kind == "checkpoint") if found is None else None
     if checkpoint is not None:
         raise ModelError(f"no model is here, but the checkpoint {checkpoint}; first: hsiedge export {checkpoint}")
     return found
 
 
-def _made_from(model: Path) -> Path | None:
+def _made_from(model: Path, suffixes: tuple[str, ...]) -> Path | None:
     """The file of the same folder that the last step of a model's making took, by its digest."""
     from hsiedge import files
     from hsiedge.runtimes import require_card
 
     lineage = require_card(model).lineage
     parent = lineage[-1].parent if lineage else None
-    return next((path for path in sorted(model.parent.glob("[!.]*.onnx")) if files.digest(path) == parent), None)
+    beside = (path for path in sorted(model.parent.glob("[!.]*")) if path.name.endswith(suffixes))
+    return next((path for path in beside if files.digest(path) == parent), None)
 
 
 def is_float(card: Card) -> bool:

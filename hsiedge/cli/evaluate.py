@@ -12,7 +12,7 @@ from hsiedge.cli import choose, console, options
 
 def eval_command(
     model: Annotated[
-        Path | None, typer.Argument(help="An ONNX model; left out, the newest here, else the shipped INT8 one.")
+        Path | None, typer.Argument(help="An ONNX or TFLite model; left out, the newest here, else the shipped INT8 one.")
     ] = None,
     scene: Annotated[
         str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")
@@ -23,6 +23,7 @@ def eval_command(
     labels_key: options.LabelsKeyOption = None,
     train_mask: options.TrainMaskOption = None,
     test_mask: options.TestMaskOption = None,
+    runtime: options.RuntimeOption = None,
     threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
     data_dir: options.DataDirOption = None,
@@ -30,10 +31,11 @@ def eval_command(
     """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
     from hsiedge.evaluation import evaluate, split_for
     from hsiedge.report.model_tables import accuracy_tables
-    from hsiedge.runtimes import load
+    from hsiedge.runtimes import check_engine, load
 
     console.check_json(json)
-    path = model or choose.any_model()
+    check_engine(runtime, model)
+    path = model or choose.any_model(runtime)
     loaded = load(path, threads)
     opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
     loaded.check_fits(opened)

@@ -84,7 +84,7 @@ def export_command(
             made = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
             step(source, made)
             source = made
-    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge quantize")
+    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 
 def _factory(

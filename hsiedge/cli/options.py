@@ -37,6 +37,10 @@ TileOption = Annotated[
         "--tile", metavar="ROWSxCOLUMNS", help="Pixels that a TFLite scene graph labels at a time: fixed in the file."
     ),
 ]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="ort|litert", help="onnxruntime or LiteRT; left out, the one that runs the file."),
+]
 _KINDS = ("onnx", "tflite")
 
 
@@ -154,4 +158,7 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
     if found is None:
         raise OptionError(f"--tile {text}: ROWSxCOLUMNS is expected, as 32x145")
-    return int(found[1]), int(found[2])
+    rows, columns = int(found[1]), int(found[2])
+    if min(rows, columns) < 1:
+        raise OptionError(f"--tile {text}: at least one pixel is labelled at a time")
+    return rows, columns

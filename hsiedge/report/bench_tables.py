@@ -80,9 +80,11 @@ def _frequency(facts: DeviceFacts) -> str | None:
 
 def _legend(report: Report, names: dict[str, str]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    several = len({entry.runtime for entry in report.results}) > 1
     for file, name in names.items():
         result = next(entry for entry in report.results if entry.model == file)
-        table.add_row(Text(name, style="bold"), Text(file, overflow="fold"), result.kind)
+        runtime = [Text(result.runtime, style="dim")] if several else []
+        table.add_row(Text(name, style="bold"), Text(file, overflow="fold"), result.kind, *runtime)
     return table
 
 

@@ -6,14 +6,27 @@ import json
 from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
-from hsiedge.errors import CardError, ModelError
+from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
 from hsiedge.runtimes.base import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
 
-SUFFIXES = (".onnx", ".ort", ".tflite")
+ENGINES: dict[str, tuple[str, ...]] = {"ort": (".onnx", ".ort"), "litert": (".tflite",)}
+"""Inference engines, and the files that each runs."""
+SUFFIXES = tuple(suffix for suffixes in ENGINES.values() for suffix in suffixes)
 
-__all__ = ["SUFFIXES", "Model", "Session", "TensorSpec", "load", "read_card", "require_card"]
+__all__ = [
+    "ENGINES",
+    "SUFFIXES",
+    "Model",
+    "Session",
+    "TensorSpec",
+    "check_engine",
+    "import_engine",
+    "load",
+    "read_card",
+    "require_card",
+]
 
 
 def load(path: str | Path, threads: int = 0) -> Model:
@@ -30,15 +43,36 @@ def load(path: str | Path, threads: int = 0) -> Model:
     """
     path = Path(path)
     _check_suffix(path)
-    if path.suffix == ".tflite":
+    import_engine(path)
+    if path.suffix in ENGINES["litert"]:
         from hsiedge.runtimes.litert import LitertSession
 
-        text = read_tflite_file(path)
-        return Model(path, LitertSession(path, threads), _card(text, path))
+        return Model(path, LitertSession(path, threads), _card(read_tflite_file(path), path))
     from hsiedge.runtimes.ort import OrtSession
 
     session = OrtSession(path, threads)
     return Model(path, session, _card(session.metadata.get(KEY), path))
+
+
+def import_engine(path: Path) -> None:
+    """Imports the engine that runs a file, so that what comes after is the model's. Raises MissingExtraError."""
+    if path.suffix in ENGINES["litert"]:
+        try:
+            import ai_edge_litert.interpreter  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError(f"running {path.name}", "litert") from error
+    else:
+        import hsiedge.runtimes.ort  # noqa: F401
+
+
+def check_engine(runtime: str | None, path: Path | None = None) -> None:
+    """Raises OptionError unless there is such an engine (None: whichever runs the file), and it runs the file."""
+    if runtime is None:
+        return
+    if runtime not in ENGINES:
+        raise OptionError(f"--runtime {runtime}: choose {' or '.join(ENGINES)}")
+    if path is not None and path.suffix not in ENGINES[runtime]:
+        raise OptionError(f"--runtime {runtime} runs {' and '.join(ENGINES[runtime])} files, not {path}")
 
 
 def read_card(path: str | Path) -> Card | None:

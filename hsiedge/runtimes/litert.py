@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from hsiedge.errors import MissingExtraError, ModelError
+from hsiedge.errors import ModelError
 from hsiedge.runtimes.base import TensorSpec
 
 
@@ -26,20 +26,17 @@ class LitertSession:
 
     Raises:
         ModelError: LiteRT does not load it.
-        MissingExtraError: ai-edge-litert is not installed.
     """
 
     provider = "XNNPACK"
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise MissingExtraError(f"running {path.name}", "litert") from error
+        from ai_edge_litert.interpreter import Interpreter
+
         self.runtime = f"LiteRT {metadata.version('ai-edge-litert')}"
         self._path = path
         try:
-            with _unsaid():
+            with unsaid():
                 self._interpreter = Interpreter(str(path), num_threads=threads or psutil.cpu_count(logical=False) or 1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -71,7 +68,7 @@ class LitertSession:
             if shapes != self._shapes:
                 for entry, shape in zip(self._inputs, shapes):
                     interpreter.resize_tensor_input(entry["index"], shape, strict=True)
-                with _unsaid():
+                with unsaid():
                     interpreter.allocate_tensors()
                 self._shapes = shapes
             for entry, tensor in zip(self._inputs, tensors):
@@ -95,8 +92,8 @@ def _values(output: NDArray[Any], quantization: tuple[float, int]) -> NDArray[An
 
 
 @contextmanager
-def _unsaid() -> Iterator[None]:
-    """Keeps what LiteRT says of its delegates, past Python, from the user's terminal."""
+def unsaid() -> Iterator[None]:
+    """Keeps from the user's terminal what LiteRT and TensorFlow say there past Python: of delegates, processors and cards."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -14,6 +14,7 @@ from hsiedge.errors import ModelError
 from hsiedge.graphs.normal import constants
 from hsiedge.graphs.tflite.held import Held, Size, UnfitError
 from hsiedge.graphs.tflite.rules import MOVES, RULES, Entry, Node
+from hsiedge.runtimes.litert import unsaid
 
 Ranges = Mapping[str, tuple[float, float]]
 _ROWS = (0, 2, 3, 1)  # what is taken: (N, y, x, bands)
@@ -123,7 +124,10 @@ def converted(function: Any, precision: str) -> bytes:
     Raises:
         ModelError: the converter refuses it.
     """
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    owner = tf.Module()
+    owner.function = function
+    with unsaid():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], owner)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -131,7 +135,8 @@ def converted(function: Any, precision: str) -> bytes:
     if precision == "int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
-        made: bytes = converter.convert()
+        with unsaid():
+            made: bytes = converter.convert()
     except Exception as error:  # MLIR's diagnostics come as bare exceptions
         raise ModelError(f"TFLite's converter refuses the graph: {str(error).strip().splitlines()[0]}") from error
     return made
