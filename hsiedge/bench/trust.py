@@ -107,9 +107,7 @@ def _of_device(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
         found.append(Doubt.THREADS.say(threads=threads, cores=facts.cores_usable))
     if sample.opened["precision"] == "int8" and facts.int8_ready is False:
         arm = facts.machine.startswith(("aarch64", "arm"))
-        found.append(
-            Doubt.INT8.say(what="the dot product" if arm else "VNNI or AMX, which may saturate and change labels")
-        )
+        found.append(Doubt.INT8.say(what="the dot product" if arm else "VNNI or AMX, which may saturate and change labels"))
     if facts.governor is not None and facts.governor != "performance":
         found.append(Doubt.GOVERNOR.say(name=facts.governor))
     return found

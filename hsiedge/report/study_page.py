@@ -420,7 +420,7 @@ def _beside(group: Group, entry: Entry) -> str:
 def _cost(entry: Entry, name: str, unit: str) -> str:
     """A cost in words, with what must be said along with it."""
     stored = " (8-bit storage)" if entry.simulated and name in ("bytes", "gzip") else ""
-    doubt = " (the timing is not to be trusted yet)" if entry.warnings and name.startswith("ms") else ""
+    doubt = " (the timing is not to be trusted yet)" if name in entry.doubts else ""
     return amount(entry.figures[name].mean, unit) + stored + doubt
 
 

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,6 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hsiedge.report.doubts import SIGN, doubt_words
 from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
 
 if TYPE_CHECKING:
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
 ABSENT = "-"
 """What was not measured, or would say nothing."""
 
-_NAMES = 5  # columns of text before the figures: net, method, level, precision, n
+UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
+    f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
+}
+"""Figures in other units: the name, the figure it is made of, and how much of that is one."""
+
+_NAMES = ("net", "method", "level", "precision", "n")
 _SCORES = ("oa", "aa", "kappa")
+_HEADS = {
+    "oa": "OA %", "aa": "AA %", "kappa": "kappa", "drop": "points lost", "parameters": "parameters", "nonzeros": "non-zeros",
+    "macs": "MACs a pixel", "macs_m": "M MACs", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
+    "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Sheet:
 
     Attributes:
         name: for anchors and labels.
-        head: a column each.
+        head: a column each; the first `texts` of them hold words, the others numbers.
         cells: a row for each of `entries`, a control right under what it controls.
         notes: sentences that belong under the table: split, seeds, pixels, device, and what its signs mean.
     """
@@ -44,6 +55,7 @@ class Sheet:
     cells: list[list[str]]
     notes: list[str]
     entries: list[Entry] = field(default_factory=list)
+    texts: int = len(_NAMES) - 1
 
 
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
@@ -51,21 +63,51 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     return [sheet(group, group.entries) for group in groups(rows)]
 
 
-def sheet(group: Group, entries: Sequence[Entry]) -> Sheet:
-    """The table of some of a group's entries."""
-    timed = [f"ms{batch}" for batch in group.batches]
+def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -> Sheet:
+    """The table of some of a group's entries.
+
+    Args:
+        figures: by name, as `Entry.figures` and `UNITS` have them, a column each, behind what names the entries: net and
+            number of seeds only where they differ. Left out, everything.
+
+    Raises:
+        KeyError: no such figure.
+    """
+    labels = [_label(entry) for entry in entries]
+    kept = [place for place, name in enumerate(_NAMES) if not (figures and name in ("net", "n") and _alike(labels, place))]
+    head = [_NAMES[place] for place in kept]
+    names = figures or _all_figures(group, entries)
+    cells = [[*(label[p] for p in kept), *(_figure(e, name) for name in names)] for e, label in zip(entries, labels)]
+    return Sheet(
+        group.slug,
+        group.title,
+        [*head, *(_HEADS[name] if name in _HEADS else _batch_head(group, name) for name in names)],
+        cells,
+        notes(group, entries),
+        list(entries),
+        texts=len(head) - ("n" in head),
+    )
+
+
+def _alike(labels: Sequence[Sequence[str]], place: int) -> bool:
+    return len({label[place] for label in labels}) < 2
+
+
+def _all_figures(group: Group, entries: Sequence[Entry]) -> list[str]:
+    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
     energy = ["energy"] if any("energy" in entry.figures for entry in entries) else []
-    head = ["net", "method", "level", "precision", "n", "OA %", "AA %", "kappa", "parameters", "non-zeros", "MACs a pixel"]
-    head += ["file bytes", "gzip bytes", *(f"ms, batch {batch}" for batch in group.batches)]
-    head += ["peak MiB"] * bool(timed) + ["mJ a pixel"] * bool(energy)
-    plain = ["parameters", "nonzeros", "macs"]
-    figures: list[str] = [*_SCORES, *plain, "bytes", "gzip", *timed, *["memory"] * bool(timed), *energy]
-    cells = [[*_label(entry), *(_figure(entry, name) for name in figures)] for entry in entries]
-    return Sheet(group.slug, group.title, head, cells, notes(group, entries), list(entries))
+    return [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *timed, *energy]
+
+
+def _batch_head(group: Group, name: str) -> str:
+    if name not in (f"ms{batch}" for batch in group.batches):
+        raise KeyError(f"no figure {name}; there are {', '.join(_HEADS)}, {', '.join(f'ms{b}' for b in group.batches)}")
+    return f"ms, batch {name[2:]}"
 
 
 def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
-    """What a table or a page must say of its figures."""
+    """What a table or a page must say of the figures of some of a group's entries."""
+    group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
     train, validation, test = group.parts()
     told = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
     told[0] = told[0][0].upper() + told[0][1:]
@@ -74,13 +116,12 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
     if group.batches:
         where = " and ".join(group.devices) or "a device that was not noted"
         told.append(
-            f"Latency: median of one run in ms, on {where}, each file alone on the machine; "
-            f"peak memory at batch {group.batches[-1]}."
+            f"Latency: median of one run in ms, on {where}, one file at a time; peak memory at batch {group.batches[-1]}."
         )
     else:
         told.append("Latencies have not been measured.")
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
-    told += [f"{ABSENT} No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and group.batches]
+    told += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and group.batches]
     if any(entry.control for entry in entries):
         told.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
@@ -89,9 +130,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
     if any(entry.simulated for entry in entries):
         told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
     told += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.told)
-    if warned := list(dict.fromkeys(text for entry in entries for text in entry.warnings)):
-        told.append(f"! Not to be trusted yet: {'; '.join(warned)}.")
-    return told
+    return [*told, doubts] if (doubts := doubt_words(entries)) else told
 
 
 def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
@@ -107,19 +146,20 @@ def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
 
 def markdown(tables: Sequence[Sheet]) -> str:
     """Markdown, each table under a heading and above its notes."""
-    return "\n\n".join(f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table)}" for table in tables) + "\n"
+    parts = (f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table.notes)}" for table in tables)
+    return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(table: Sheet) -> str:
     """The bare table, numbers to the right."""
-    ruler = ["---"] * (_NAMES - 1) + ["---:"] * (len(table.head) - _NAMES + 1)
+    ruler = ["---"] * table.texts + ["---:"] * (len(table.head) - table.texts)
     rows = [table.head, ruler, *([_markdown(text) for text in cells] for cells in table.cells)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def markdown_notes(table: Sheet) -> str:
-    """Its notes, one paragraph."""
-    return " ".join(_markdown(note) for note in table.notes)
+def markdown_notes(told: Sequence[str]) -> str:
+    """Notes, as a list."""
+    return "\n".join(f"- {_markdown(note)}" for note in told)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -138,7 +178,8 @@ def csv_text(rows: Sequence[Row]) -> str:
             values = [entry.figures.get(name) for name in names]
             values += [control.figures.get(name) if control else None for name in _SCORES]
             said = dict.fromkeys(row.told for row in entry.rows if row.told)
-            told = [entry.untimed, "; ".join(entry.warnings), " | ".join(said), "; ".join(group.devices)]
+            doubts = [f"batch {name[2:]}: {line}" for name, lines in entry.doubts.items() for line in lines]
+            told = [entry.untimed, "; ".join(doubts), " | ".join(said), "; ".join(group.devices)]
             writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *told])
     return out.getvalue()
 
@@ -179,18 +220,26 @@ def _label(entry: Entry) -> list[str]:
 
 
 def _figure(entry: Entry, name: str) -> str:
-    spread = entry.figures.get(name)
+    figure, unit = UNITS.get(name, (name, 1.0))
+    spread = entry.figures.get(figure)
     if spread is None or math.isnan(spread.mean):
         return ABSENT
-    if name in _SCORES:
+    if name in (*_SCORES, "drop"):
         return spread_words(spread, "{:.2f}")
-    if name == "bytes":
-        return f"{spread.mean:,.0f}{'*' if entry.simulated else ''}"
     if name.startswith("ms"):
-        return spread_words(spread, "{:.3f}") + ("!" if entry.warnings else "")
+        return spread_words(spread, f"{{:.{_decimals(spread.mean)}f}}") + (SIGN if name in entry.doubts else "")
     if name == "memory":
         return f"{spread.mean:.1f}"
-    return f"{spread.mean:.3g}" if name == "energy" else f"{spread.mean:,.0f}"
+    if name == "energy" or unit != 1:
+        value = f"{spread.mean / unit:,.{_decimals(spread.mean / unit)}f}"
+    else:
+        value = f"{spread.mean:,.0f}"
+    return value + ("*" if figure == "bytes" and entry.simulated else "")
+
+
+def _decimals(value: float) -> int:
+    """As many as make three digits that count, at most three."""
+    return min(3, max(0, 2 - math.floor(math.log10(value)))) if value > 0 else 3
 
 
 def spread_words(spread: Spread, form: str) -> str:
@@ -202,8 +251,9 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
     seeds = group.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no spread is known."
-    words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation over n seeds."
     counts = {len(entry.rows) for entry in entries}
+    over = " over n seeds" if len(counts) > 1 else ""
+    words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation{over}."
     if 1 in counts:
         words += " Where n is 1, no spread is known."
     times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < len(e.rows)}
@@ -279,8 +329,7 @@ def _compact(entry: Entry, name: str) -> str:
     if spread is None:
         return ABSENT
     if name.startswith("ms"):
-        digits = max(0, 2 - math.floor(math.log10(spread.mean))) if spread.mean > 0 else 3
-        return spread_words(spread, f"{{:.{min(3, digits)}f}}").replace(" ", "") + ("!" if entry.warnings else "")
+        return _figure(entry, name).replace(" ", "")
     if name in ("memory", "energy"):
         return f"{spread.mean:.3g}"
     return short_number(spread.mean) + ("*" if name == "bytes" and entry.simulated else "")
@@ -315,7 +364,7 @@ def _latex_table(table: Sheet) -> str:
         lines += ["\\midrule"] if last not in ("", entry.net) else []
         lines.append(" & ".join(map(tex, cells)) + r" \\")
         last = entry.net
-    columns = "l" * (_NAMES - 1) + "r" * (len(table.head) - _NAMES + 1)
+    columns = "l" * table.texts + "r" * (len(table.head) - table.texts)
     return "\n".join(
         [
             r"\begin{table*}",
