@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from hsiedge import __version__
 from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
+from hsiedge.report.doubts import doubt_lines
 from hsiedge.report.plots import (
+    LETTER,
     SHAPES,
     Mark,
     Path,
@@ -33,7 +36,7 @@ from hsiedge.report.plots import (
     y_ticks,
 )
 from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, front, groups, level_place, scene_title
-from hsiedge.report.study_tables import Sheet, sheet, spread_words
+from hsiedge.report.study_tables import Sheet, figure_words, sheet, spread_words
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -113,6 +116,7 @@ class Chapter:
     legend: list[tuple[str, str]]
     changed: str
     sheet: Sheet
+    doubts: list[tuple[str, str]]
 
 
 def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Sequence[str] = ()) -> str:
@@ -170,8 +174,16 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         pictures=pictures,
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
-        sheet=sheet(group, group.entries),
+        sheet=sheet(group, group.entries, _columns(group)),
+        doubts=doubt_lines(group.entries),
     )
+
+
+def _columns(group: Group) -> list[str]:
+    """The figures of the table, in units that keep it narrow."""
+    energy = ["energy"] if any("energy" in entry.figures for entry in group.entries) else []
+    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
+    return ["oa", "drop", "aa", "kappa", "parameters_k", "nonzeros_k", "macs_m", "kb", "gzip_kb", *timed, *energy]
 
 
 def _facts(group: Group) -> list[Fact]:
@@ -196,7 +208,7 @@ def _facts(group: Group) -> list[Fact]:
 
 def _fact(group: Group, head: str, entry: Entry) -> Fact:
     costs = [amount(entry.figures["bytes"].mean, "B")]
-    costs += [f"{spread.mean:.3g} ms at batch {name[2:]}" for name, spread in entry.figures.items() if name.startswith("ms")]
+    costs += [f"{figure_words(entry, name)} ms at batch {name[2:]}" for name in entry.figures if name.startswith("ms")]
     what = "" if entry.method == "none" else f"{entry.how}, {entry.precision}: "
     rest = f"{what}{', '.join(costs)}{_beside(group, entry)}"
     return Fact(head, spread_words(entry.figures["oa"], "{:.2f}") + " %", rest, _kind(entry.method))
@@ -227,7 +239,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
     plot = Plot(
         f"Accuracy against {title}",
         f"{title}{f', {unit}' if unit else ''}",
-        x_ticks(across, unit),
+        x_ticks(across),
         y_ticks(up),
         marks,
         told=f"Overall accuracy of {len(entries)} forms against {title}; {len(best)} lie on the Pareto front.",
@@ -248,9 +260,7 @@ def _levels(group: Group) -> list[Plot]:
 
 def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) -> Plot:
     method = entries[0].method
-    axis = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}.get(
-        method, "ratio asked for"
-    )
+    axis = _AXES.get(method, "ratio asked for")
     across, ticks = _level_axis(entries)
     marks = [
         _mark(group, e, across(e), up.at(e.figures["oa"].mean), up, _cost(e, "bytes", "B"), False)
@@ -277,14 +287,17 @@ def _level_axis(entries: list[Entry]) -> tuple[Callable[[Entry], float], list[Ti
         ratios = Scale("linear", 0, 1, 46, 370)
         return lambda entry: ratios.at(float(entry.level)), x_ticks(ratios)
     steps = Scale("linear", -0.5, len(levels) - 0.5, 46, 370)
-    room = int(300 / len(levels) / 5.2)  # letters that fit between two ticks
+    room = int((steps.stop - steps.start) / len(levels) / LETTER)  # letters that fit between two ticks
     ticks = [Tick(steps.at(place), _lines(level, room)) for place, level in enumerate(levels)]
     return lambda entry: steps.at(levels.index(entry.level)), ticks
 
 
 def _lines(level: str, room: int) -> tuple[str, ...]:
-    """A level as a tick writes it: a student's net above its widths, shortened to the room that there is."""
-    return tuple(part if len(part) <= room else f"{part[: room - 1]}…" for part in level.split(":", 1))
+    """A level as a tick writes it: a student's net above its widths (16,28x4: one of 16, four of 28), cut to the room."""
+    net, *widths = level.split(":", 1)
+    runs = [(width, len(list(same))) for width, same in groupby(widths[0].split(","))] if widths else []
+    short = ",".join(width if count == 1 else f"{width}x{count}" for width, count in runs)
+    return tuple(part if len(part) <= room else f"{part[: max(1, room - 1)]}…" for part in (net, short) if part)
 
 
 def _series(entries: list[Entry]) -> list[list[Entry]]:

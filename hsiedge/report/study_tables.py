@@ -32,8 +32,9 @@ UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
 _NAMES = ("net", "method", "level", "precision", "n")
 _SCORES = ("oa", "aa", "kappa")
 _HEADS = {
-    "oa": "OA %", "aa": "AA %", "kappa": "kappa", "drop": "points lost", "parameters": "parameters", "nonzeros": "non-zeros",
-    "macs": "MACs a pixel", "macs_m": "M MACs", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
+    "oa": "OA %", "aa": "AA %", "kappa": "kappa", "drop": "points lost",
+    "parameters": "parameters", "parameters_k": "param., k", "nonzeros": "non-zeros", "nonzeros_k": "non-0, k",
+    "macs": "MACs a pixel", "macs_m": "MACs, M", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
     "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
 }  # fmt: skip
 
@@ -77,7 +78,7 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
     kept = [place for place, name in enumerate(_NAMES) if not (figures and name in ("net", "n") and _alike(labels, place))]
     head = [_NAMES[place] for place in kept]
     names = figures or _all_figures(group, entries)
-    cells = [[*(label[p] for p in kept), *(_figure(e, name) for name in names)] for e, label in zip(entries, labels)]
+    cells = [[*(label[p] for p in kept), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
     return Sheet(
         group.slug,
         group.title,
@@ -219,7 +220,8 @@ def _label(entry: Entry) -> list[str]:
     ]
 
 
-def _figure(entry: Entry, name: str) -> str:
+def figure_words(entry: Entry, name: str) -> str:
+    """A figure of `Entry.figures` or `UNITS` as a table writes it; a dash where there is none."""
     figure, unit = UNITS.get(name, (name, 1.0))
     spread = entry.figures.get(figure)
     if spread is None or math.isnan(spread.mean):
@@ -274,7 +276,7 @@ def _parts(values: Sequence[Spread | None]) -> list[str]:
 def _accuracy_table(group: Group) -> Table:
     table = _terminal_table("n", "OA %", "AA %", "kappa", "bytes")
     for entry in _sections(group.entries, table):
-        figures = (*(_figure(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
+        figures = (*(figure_words(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
         style = "dim" if entry.control else None
         table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *figures, style=style)
     return table
@@ -329,7 +331,7 @@ def _compact(entry: Entry, name: str) -> str:
     if spread is None:
         return ABSENT
     if name.startswith("ms"):
-        return _figure(entry, name).replace(" ", "")
+        return figure_words(entry, name).replace(" ", "")
     if name in ("memory", "energy"):
         return f"{spread.mean:.3g}"
     return short_number(spread.mean) + ("*" if name == "bytes" and entry.simulated else "")

@@ -159,7 +159,7 @@ def test_a_table_of_some_figures_names_what_differs() -> None:
     rows = study_rows.study()
     group = groups(rows)[0]
     table = sheet(group, group.entries, ["drop", "kb", "macs_m", "ms256"])
-    assert table.head == ["method", "level", "precision", "points lost", "file kB", "M MACs", "ms, batch 256"]
+    assert table.head == ["method", "level", "precision", "points lost", "file kB", "MACs, M", "ms, batch 256"]
     assert table.texts == 3
     cells = {(row[0], row[1], row[2]): row[3:] for row in table.cells}
     assert cells["structured pruning", "0.75", "int8"] == ["17.00 ± 0.00", "0.500", "0.500", "5.00 ± 0.00"]
