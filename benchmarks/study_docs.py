@@ -218,11 +218,15 @@ def _extreme(choice: Choice, asked: Sequence[str]) -> Choice:
 
 
 def _table(choice: Choice, figures: Sequence[str]) -> str:
-    """A table for each scene and split; of QAT the controls come along. Notes that all share stand once, behind them."""
+    """A table for each scene and split. Notes that all share stand once, behind them.
+
+    Of QAT the controls come along where there is something that they have.
+    """
+    controlled = not figures or any(figure in ("oa", "aa", "kappa", "drop") for figure in figures)
     sheets = []
     for group in {id(group): group for group, _ in choice.entries}.values():
         kept = [entry for other, entry in choice.entries if other is group]
-        beside = [(entry, control_of(entry, group.entries)) for entry in kept]
+        beside = [(entry, control_of(entry, group.entries) if controlled else None) for entry in kept]
         sheets.append(sheet(group, [entry for pair in beside for entry in pair if entry is not None], figures))
     if not sheets:
         raise MarkerError("nothing is chosen")
@@ -230,10 +234,15 @@ def _table(choice: Choice, figures: Sequence[str]) -> str:
     parts = []
     for shown in sheets:
         own = [note for note in shown.notes if note not in shared]
-        parts.append(f"**{shown.title}**\n\n{markdown_table(shown)}\n\n{markdown_notes(own)}")
+        parts.append(f"**{shown.title}**\n\n{_unbroken(markdown_table(shown))}\n\n{markdown_notes(own)}")
     if shared:
         parts.append(f"For all of these tables:\n\n{markdown_notes(shared)}")
     return "\n" + "\n\n".join(parts) + "\n"
+
+
+def _unbroken(table: str) -> str:
+    """With a figure and its spread on one line, however narrow the page is."""
+    return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def _section(choice: Choice, name: str, entries: list[tuple[Group, Entry]]) -> str:

@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -35,7 +34,17 @@ from hsiedge.report.plots import (
     x_ticks,
     y_ticks,
 )
-from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, front, groups, level_place, scene_title
+from hsiedge.report.study_figures import (
+    METHODS,
+    Entry,
+    Group,
+    control_of,
+    front,
+    groups,
+    level_place,
+    scene_title,
+    short_level,
+)
 from hsiedge.report.study_tables import Sheet, figure_words, sheet, spread_words
 
 if TYPE_CHECKING:
@@ -293,11 +302,9 @@ def _level_axis(entries: list[Entry]) -> tuple[Callable[[Entry], float], list[Ti
 
 
 def _lines(level: str, room: int) -> tuple[str, ...]:
-    """A level as a tick writes it: a student's net above its widths (16,28x4: one of 16, four of 28), cut to the room."""
-    net, *widths = level.split(":", 1)
-    runs = [(width, len(list(same))) for width, same in groupby(widths[0].split(","))] if widths else []
-    short = ",".join(width if count == 1 else f"{width}x{count}" for width, count in runs)
-    return tuple(part if len(part) <= room else f"{part[: max(1, room - 1)]}…" for part in (net, short) if part)
+    """A level as a tick writes it: a student's net above its widths, cut to the room that there is."""
+    parts = short_level(level).split(" ", 1)
+    return tuple(part if len(part) <= room else f"{part[: max(1, room - 1)]}…" for part in parts)
 
 
 def _series(entries: list[Entry]) -> list[list[Entry]]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.report.doubts import SIGN, doubt_words
-from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
+from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups, short_level
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -29,7 +29,6 @@ UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
 }
 """Figures in other units: the name, the figure it is made of, and how much of that is one."""
 
-_NAMES = ("net", "method", "level", "precision", "n")
 _SCORES = ("oa", "aa", "kappa")
 _HEADS = {
     "oa": "OA %", "aa": "AA %", "kappa": "kappa", "drop": "points lost",
@@ -56,7 +55,7 @@ class Sheet:
     cells: list[list[str]]
     notes: list[str]
     entries: list[Entry] = field(default_factory=list)
-    texts: int = len(_NAMES) - 1
+    texts: int = 4
 
 
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
@@ -68,30 +67,26 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
     """The table of some of a group's entries.
 
     Args:
-        figures: by name, as `Entry.figures` and `UNITS` have them, a column each, behind what names the entries: net and
-            number of seeds only where they differ. Left out, everything.
+        figures: by name, as `Entry.figures` and `UNITS` have them, a column each; then entries are named in few columns:
+            method with level, precision, and net and number of seeds where they differ. Left out, everything.
 
     Raises:
         KeyError: no such figure.
     """
-    labels = [_label(entry) for entry in entries]
-    kept = [place for place, name in enumerate(_NAMES) if not (figures and name in ("net", "n") and _alike(labels, place))]
-    head = [_NAMES[place] for place in kept]
+    labels = [_short_label(entry) if figures else _label(entry) for entry in entries]
+    alike = [name for name in ("net", "n") if figures and len({label[name] for label in labels}) < 2]
+    head = [name for name in labels[0] if name not in alike]
     names = figures or _all_figures(group, entries)
-    cells = [[*(label[p] for p in kept), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
+    cells = [[*(label[name] for name in head), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
     return Sheet(
         group.slug,
         group.title,
         [*head, *(_HEADS[name] if name in _HEADS else _batch_head(group, name) for name in names)],
         cells,
-        notes(group, entries),
+        notes(group, entries, names),
         list(entries),
         texts=len(head) - ("n" in head),
     )
-
-
-def _alike(labels: Sequence[Sequence[str]], place: int) -> bool:
-    return len({label[place] for label in labels}) < 2
 
 
 def _all_figures(group: Group, entries: Sequence[Entry]) -> list[str]:
@@ -106,23 +101,24 @@ def _batch_head(group: Group, name: str) -> str:
     return f"ms, batch {name[2:]}"
 
 
-def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
-    """What a table or a page must say of the figures of some of a group's entries."""
+def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms",)) -> list[str]:
+    """What must be said of some figures of some of a group's entries."""
     group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
+    timed = any(name.startswith(("ms", "memory", "energy")) for name in figures)
     train, validation, test = group.parts()
     told = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
     told[0] = told[0][0].upper() + told[0][1:]
     if group.split == "random":
         told.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
-    if group.batches:
+    if timed and group.batches:
         where = " and ".join(group.devices) or "a device that was not noted"
         told.append(
             f"Latency: median of one run in ms, on {where}, one file at a time; peak memory at batch {group.batches[-1]}."
         )
-    else:
+    elif timed:
         told.append("Latencies have not been measured.")
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
-    told += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and group.batches]
+    told += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
     if any(entry.control for entry in entries):
         told.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
@@ -131,7 +127,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
     if any(entry.simulated for entry in entries):
         told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
     told += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.told)
-    return [*told, doubts] if (doubts := doubt_words(entries)) else told
+    return [*told, doubts] if timed and (doubts := doubt_words(entries)) else told
 
 
 def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
@@ -207,17 +203,19 @@ _CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
 }
 
 
-def _label(entry: Entry) -> list[str]:
+def _label(entry: Entry) -> dict[str, str]:
+    """What names an entry, by the head of its column."""
     method = METHODS.get(entry.method, entry.method)
     level = f"{entry.level} bits" if entry.method == "qat" else entry.level
     variant = f" ({entry.variant})" if entry.variant else ""
-    return [
-        entry.net,
-        f"{method}'s control" if entry.control else f"{method}{variant}",
-        level,
-        entry.precision,
-        str(len(entry.rows)),
-    ]
+    what = f"{method}'s control" if entry.control else f"{method}{variant}"
+    return {"net": entry.net, "method": what, "level": level, "precision": entry.precision, "n": str(len(entry.rows))}
+
+
+def _short_label(entry: Entry) -> dict[str, str]:
+    full = _label(entry)
+    level = short_level(full.pop("level"))
+    return {**full, "method": f"{full['method']}{',' if entry.control else ''} {level}".strip()}
 
 
 def figure_words(entry: Entry, name: str) -> str:

@@ -159,17 +159,35 @@ def test_a_table_of_some_figures_names_what_differs() -> None:
     rows = study_rows.study()
     group = groups(rows)[0]
     table = sheet(group, group.entries, ["drop", "kb", "macs_m", "ms256"])
-    assert table.head == ["method", "level", "precision", "points lost", "file kB", "MACs, M", "ms, batch 256"]
-    assert table.texts == 3
-    cells = {(row[0], row[1], row[2]): row[3:] for row in table.cells}
-    assert cells["structured pruning", "0.75", "int8"] == ["17.00 ± 0.00", "0.500", "0.500", "5.00 ± 0.00"]
-    assert cells["QAT", "4 bits", "int4 (simulated)"] == ["6.00 ± 0.00", "1.20*", "2.00", "-"]
+    assert table.head == ["method", "precision", "points lost", "file kB", "MACs, M", "ms, batch 256"]
+    assert table.texts == 2
+    cells = {(row[0], row[1]): row[2:] for row in table.cells}
+    assert cells["structured pruning 0.75", "int8"] == ["17.00 ± 0.00", "0.500", "0.500", "5.00 ± 0.00"]
+    assert cells["QAT 4 bits", "int4 (simulated)"] == ["6.00 ± 0.00", "1.20*", "2.00", "-"]
+    assert cells["QAT's control, 4 bits", "int4 (simulated)"] == ["8.00 ± 0.00", "-", "-", "-"]
     fewer = groups([row for row in rows if (row.cell.method, row.cell.seed) != ("distill", 1)])[0]
-    assert sheet(fewer, fewer.entries, ["oa"]).head == ["method", "level", "precision", "n", "OA %"]
+    assert sheet(fewer, fewer.entries, ["oa"]).head == ["method", "precision", "n", "OA %"]
     both = groups(rows + study_rows.study(net="cnn3d"))[0]
-    assert sheet(both, both.entries, ["oa"]).head == ["net", "method", "level", "precision", "OA %"]
+    assert sheet(both, both.entries, ["oa"]).head == ["net", "method", "precision", "OA %"]
     with pytest.raises(KeyError, match="no figure colour"):
         sheet(group, group.entries, ["colour"])
+
+
+def test_notes_are_those_of_what_is_shown() -> None:
+    rows = study_rows.study((0, 1, 2)) + study_rows.study(net="cnn3d")
+    group = groups(rows)[0]
+    small = [found for found in group.entries if found.net == "cnn3d" and found.method == "none"]
+    told = " ".join(sheet(group, small, ["oa", "kb"]).notes)
+    assert "Seeds 0, 1: mean" in told  # not the third, which another net has
+    assert not re.search("Latency|latenc|QAT|Simulated", told)
+    assert "Latency: median" in " ".join(sheet(group, small, ["ms1"]).notes)
+    assert "latencies are not to be trusted" in " ".join(sheet(group, group.entries, ["ms1"]).notes)
+
+
+def test_levels_are_short() -> None:
+    assert study_figures.short_level("dscnn@13:16,28,28,28,28") == "dscnn@13 16,28x4"
+    assert study_figures.short_level("cnn2d:8,16,8") == "cnn2d 8,16,8"
+    assert [study_figures.short_level(level) for level in ("0.5", "8 bits", "cnn1d", "")] == ["0.5", "8 bits", "cnn1d", ""]
 
 
 def test_a_table_for_each_scene_and_split() -> None:
