@@ -11,7 +11,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -273,13 +272,6 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
             best = points[index][1]
             kept.append(index)
     return kept
-
-
-def short_level(level: str) -> str:
-    """A level in few letters: of a student its net and widths, "dscnn 16,28x4" for one layer of 16 and four of 28."""
-    net, _, widths = level.partition(":")
-    runs = [(width, len(list(same))) for width, same in groupby(widths.split(","))]
-    return f"{net} {','.join(width if count == 1 else f'{width}x{count}' for width, count in runs)}".strip()
 
 
 def scene_title(name: str) -> str:

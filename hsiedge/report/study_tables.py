@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.report.doubts import SIGN, doubt_words
-from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups, short_level
+from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -216,6 +217,13 @@ def _short_label(entry: Entry) -> dict[str, str]:
     full = _label(entry)
     level = short_level(full.pop("level"))
     return {**full, "method": f"{full['method']}{',' if entry.control else ''} {level}".strip()}
+
+
+def short_level(level: str) -> str:
+    """A level in few letters: of a student its net and widths, "dscnn 16,28x4" for one layer of 16 and four of 28."""
+    net, _, widths = level.partition(":")
+    runs = [(width, len(list(same))) for width, same in groupby(widths.split(","))]
+    return f"{net} {','.join(width if count == 1 else f'{width}x{count}' for width, count in runs)}".strip()
 
 
 def figure_words(entry: Entry, name: str) -> str:

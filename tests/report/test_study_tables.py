@@ -14,7 +14,7 @@ from rich.console import Console
 from hsiedge.errors import StudyError
 from hsiedge.report import study_figures
 from hsiedge.report.study_figures import Entry, front, groups
-from hsiedge.report.study_tables import csv_text, latex, markdown, sheet, sheets, study_tables, tex
+from hsiedge.report.study_tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
 from hsiedge.study.rows import METHODS, Row
 from tests import study_rows
 
@@ -185,9 +185,9 @@ def test_notes_are_those_of_what_is_shown() -> None:
 
 
 def test_levels_are_short() -> None:
-    assert study_figures.short_level("dscnn@13:16,28,28,28,28") == "dscnn@13 16,28x4"
-    assert study_figures.short_level("cnn2d:8,16,8") == "cnn2d 8,16,8"
-    assert [study_figures.short_level(level) for level in ("0.5", "8 bits", "cnn1d", "")] == ["0.5", "8 bits", "cnn1d", ""]
+    assert short_level("dscnn@13:16,28,28,28,28") == "dscnn@13 16,28x4"
+    assert short_level("cnn2d:8,16,8") == "cnn2d 8,16,8"
+    assert [short_level(level) for level in ("0.5", "8 bits", "cnn1d", "")] == ["0.5", "8 bits", "cnn1d", ""]
 
 
 def test_a_table_for_each_scene_and_split() -> None:
