@@ -18,13 +18,16 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
     smaller faster1 faster256     how many times, against the float net
     gain                          of QAT: points of OA above its control
     n level net precision         of the entry itself
-    cells scenes nets seeds test train validation device
+    cells hours scenes nets seeds test train validation device
                                   of all that was chosen
 
     max, min FIGURE               of all that was chosen, rather than of the one entry
     count                         how many entries were chosen
     best, worst FIGURE of=FIGURE  the figure of the entry that is highest, lowest in another
-    table [COLUMNS...]            a Markdown table of what was chosen, with its notes; the columns by their figures' names
+    doubts                        one sentence of the latencies that are not to be trusted
+    table [FIGURES...]            a Markdown table of what was chosen for each scene and split, with its notes
+    section NAME                  benchmarks/study/NAME.md, its own markers filled and left out; nothing where nothing is
+                                  chosen: what is said of results that are not stored yet
 
 Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant, control=yes, simulated=no,
 and drop<=0.5, oa>=98 and the like for any figure. Several values stand with bars between them: method=none|distill.
@@ -36,28 +39,24 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hsiedge import files
+from hsiedge.report.doubts import doubt_words
 from hsiedge.report.study_figures import Entry, Group, control_of, groups
-from hsiedge.report.study_tables import Sheet, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.report.study_tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
 from hsiedge.study.rows import Row
 from hsiedge.study.store import Store
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+SECTIONS = Path(__file__).parent / "study"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "study.md")
 
 _MARKER = re.compile(r"<!-- study: (?P<asked>.*?) -->(?P<said>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL)
 _CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S+)$")
 _DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1}
-_HEADS = {"oa": "OA %", "aa": "AA %", "nonzeros": "non-zeros", "macs": "MACs a pixel", "bytes": "file bytes"}
-_HEADS |= {"gzip": "gzip bytes", "memory": "peak MiB", "energy": "mJ a pixel"}
-_UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)}
-_UNITS |= {
-    f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
-}
 
 
 class MarkerError(Exception):
@@ -98,19 +97,23 @@ def fill(text: str, rows: Sequence[Row]) -> str:
     Raises:
         MarkerError: a marker asks for what is not there; the message has the marker.
     """
-    entries = [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries]
+    return _filled(text, [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries])
+
+
+def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True) -> str:
+    """The text filled; with its markers, or without."""
     common: list[str] = []
 
     def answer(found: re.Match[str]) -> str:
         if found["common"] is not None:
             common[:] = found["common"].split()
-            return found[0]
+            return found[0] if markers else ""
         try:
             said = _answer(found["asked"].split(), common, entries)
         except (MarkerError, KeyError) as error:
-            raise MarkerError(f"<!-- study: {found['asked']} -->: {error}") from error
+            raise MarkerError(f"<!-- study: {found['asked']} -->: {error.args[0]}") from error
         block = f"\n{said}\n" if "\n" in said else said
-        return f"<!-- study: {found['asked']} -->{block}<!-- end -->"
+        return f"<!-- study: {found['asked']} -->{block}<!-- end -->" if markers else block
 
     return _MARKER.sub(answer, text)
 
@@ -122,6 +125,8 @@ def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Gro
     asked = [word for word in words if word not in conditions]
     if asked[0] == "table":
         return _table(choice, asked[1:])
+    if asked[0] == "section":
+        return _section(choice, asked[1], entries)
     if asked[0] in _OF_ALL:
         return _OF_ALL[asked[0]](choice)
     if asked[0] in ("max", "min"):
@@ -176,7 +181,7 @@ def _value(group: Group, entry: Entry, name: str) -> float | None:
     if name == "gain":
         control = control_of(entry, group.entries)
         return entry.figures["oa"].mean - control.figures["oa"].mean if control else None
-    figure, unit = _UNITS.get(name, (name, 1.0))
+    figure, unit = UNITS.get(name, (name, 1.0))
     return entry.figures[figure].mean / unit if figure in entry.figures else None
 
 
@@ -212,28 +217,40 @@ def _extreme(choice: Choice, asked: Sequence[str]) -> Choice:
     return Choice([pick(able, key=lambda found: found[0])[1]])
 
 
-def _table(choice: Choice, columns: Sequence[str]) -> str:
-    """A Markdown table for each scene and split, with its notes; of QAT the controls come along."""
-    tables = []
+def _table(choice: Choice, figures: Sequence[str]) -> str:
+    """A table for each scene and split. Notes that all share stand once, behind them.
+
+    Of QAT the controls come along where there is something that they have.
+    """
+    controlled = not figures or any(figure in ("oa", "aa", "kappa", "drop") for figure in figures)
+    sheets = []
     for group in {id(group): group for group, _ in choice.entries}.values():
         kept = [entry for other, entry in choice.entries if other is group]
-        beside = [(entry, control_of(entry, group.entries)) for entry in kept]
-        shown = sheet(group, [entry for pair in beside for entry in pair if entry is not None])
-        tables.append(f"**{shown.title}**\n\n{markdown_table(_narrow(shown, columns))}\n\n{markdown_notes(shown)}")
-    if not tables:
+        beside = [(entry, control_of(entry, group.entries) if controlled else None) for entry in kept]
+        sheets.append(sheet(group, [entry for pair in beside for entry in pair if entry is not None], figures))
+    if not sheets:
         raise MarkerError("nothing is chosen")
-    return "\n" + "\n\n".join(tables) + "\n"
+    shared = [note for note in sheets[0].notes if len(sheets) > 1 and all(note in other.notes for other in sheets)]
+    parts = []
+    for shown in sheets:
+        own = [note for note in shown.notes if note not in shared]
+        parts.append(f"**{shown.title}**\n\n{_unbroken(markdown_table(shown))}\n\n{markdown_notes(own)}")
+    if shared:
+        parts.append(f"For all of these tables:\n\n{markdown_notes(shared)}")
+    return "\n" + "\n\n".join(parts) + "\n"
 
 
-def _narrow(table: Sheet, columns: Sequence[str]) -> Sheet:
-    """Only the columns that are asked for, behind those that name the entry; all where none is."""
-    heads = [_HEADS.get(name, f"ms, batch {name[2:]}" if name.startswith("ms") else name) for name in columns]
-    if unknown := [head for head in heads if head not in table.head]:
-        raise MarkerError(f"no columns {', '.join(unknown)}; there are {', '.join(table.head)}")
-    places = [*range(5), *(table.head.index(head) for head in heads)] if heads else list(range(len(table.head)))
-    return replace(
-        table, head=[table.head[place] for place in places], cells=[[row[place] for place in places] for row in table.cells]
-    )
+def _unbroken(table: str) -> str:
+    """With a figure and its spread on one line, however narrow the page is."""
+    return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+
+
+def _section(choice: Choice, name: str, entries: list[tuple[Group, Entry]]) -> str:
+    """The text of a section of its own file, figures and no markers; "" where nothing is chosen."""
+    path = SECTIONS / f"{Path(name).name}.md"
+    if not path.is_file():
+        raise MarkerError(f"no file {path}")
+    return f"\n{_filled(path.read_text(), entries, markers=False).strip()}\n" if choice.entries else ""
 
 
 def _counts(name: str) -> Callable[[Choice], str]:
@@ -252,6 +269,7 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "hours": lambda choice: _form("hours", sum(row.seconds for row in choice.rows) / 3600),
     "scenes": lambda choice: ", ".join(dict.fromkeys(group.scene for group, _ in choice.entries)),
     "nets": lambda choice: ", ".join(sorted({row.cell.net for row in choice.rows})),
+    "doubts": lambda choice: doubt_words([entry for _, entry in choice.entries]),
     "seeds": lambda choice: ", ".join(map(str, sorted({row.cell.seed for row in choice.rows}))),
     "device": lambda choice: " and ".join(sorted({row.device for row in choice.rows if row.device})),
     "train": _counts("train"),

@@ -6,6 +6,11 @@ the longest is always far off, and a warning that always comes is not read: thei
 
 from __future__ import annotations
 
+import re
+import string
+from enum import Enum
+from typing import Any
+
 import numpy as np
 
 from hsiedge.bench.device import DeviceFacts
@@ -21,6 +26,41 @@ SHORT_SECONDS = 0.5
 OTHER_CORES, STOLEN_CORES = 0.25, 0.02
 
 
+class Doubt(Enum):
+    """A kind of reason to doubt a figure: `words` name it where many are counted, `line` is what is said of one.
+
+    Results and stores keep the lines. `of` tells their kind again, by the form that they were made with: a line may get a new
+    kind, but one that stands in a store keeps its form.
+    """
+
+    UNSTABLE = "unstable", "unstable: the rounds' means spread by {spread:.0f} % (std over mean)"
+    APART = "a round apart", "one round lies {off:.0f} % {side} the mean"
+    TAIL = "long tails", "1 run in 100 takes {times:.1f} times the median or longer"
+    DRIFT = "drift", "drift: the last third took {change:.0%} {way} than the first"
+    CLOCK = "too short to time", "too short to time: reading the clock is {share:.0%} of a run; raise --batch"
+    BRIEF = "timed too briefly", "timed for {seconds:.2g} s in all; raise --seconds"
+    OTHERS = "other programs were running", "other programs kept {cores:.1f} cores busy meanwhile"
+    STOLEN = "the host took cores away", "the host took {cores:.2f} cores away from this virtual machine meanwhile"
+    HELD_BACK = "the CPU was held back", "the CPU was held back: {why}"
+    THREADS = "more threads than cores", "{threads} threads on {cores} usable cores; lower --threads"
+    INT8 = "INT8 on a CPU without its instructions", "INT8 on a CPU without {what}"
+    GOVERNOR = "clocks may change", "the frequency governor is {name}, not performance: clocks may change meanwhile"
+
+    def __init__(self, words: str, line: str) -> None:
+        self.words, self.line = words, line
+        parts = (re.escape(text) + (".+" if blank is not None else "") for text, blank, *_ in string.Formatter().parse(line))
+        self._form = re.compile("".join(parts))
+
+    def say(self, **facts: Any) -> str:
+        """The line, with its figures."""
+        return self.line.format(**facts)
+
+    @classmethod
+    def of(cls, line: str) -> Doubt | None:
+        """The kind of a line; None of one that was made elsewhere."""
+        return next((doubt for doubt in cls if doubt._form.fullmatch(line)), None)
+
+
 def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
     """One line for each reason to doubt the figures of `sample`."""
     return [*_of_times(sample), *_of_load(sample), *_of_device(sample, facts, threads)]
@@ -31,46 +71,43 @@ def _of_times(sample: Sample) -> list[str]:
     mean, median = float(means.mean()), float(np.median(runs))
     found = []
     if deviation(means) >= SPREAD * mean:
-        found.append(f"unstable: the rounds' means spread by {100 * deviation(means) / mean:.0f} % (std over mean)")
+        found.append(Doubt.UNSTABLE.say(spread=100 * deviation(means) / mean))
     furthest = float(means[np.abs(means - mean).argmax()])
     if abs(furthest - mean) >= EXTREME * mean:
-        found.append(
-            f"one round lies {100 * abs(furthest - mean) / mean:.0f} % {'above' if furthest > mean else 'below'} the mean"
-        )
+        side = "above" if furthest > mean else "below"
+        found.append(Doubt.APART.say(off=100 * abs(furthest - mean) / mean, side=side))
     tail = float(np.percentile(runs, 99)) / median
     if tail >= TAIL:
-        found.append(f"1 run in 100 takes {tail:.1f} times the median or longer")
+        found.append(Doubt.TAIL.say(times=tail))
     change = drift(sample.medians.tolist())
     if abs(change) >= DRIFT:
-        found.append(f"drift: the last third took {abs(change):.0%} {'longer' if change > 0 else 'less'} than the first")
+        found.append(Doubt.DRIFT.say(change=abs(change), way="longer" if change > 0 else "less"))
     clock = float(sample.opened["clock_ms"]) / median
     if clock >= CLOCK:
-        found.append(f"too short to time: reading the clock is {clock:.0%} of a run; raise --batch")
+        found.append(Doubt.CLOCK.say(share=clock))
     if runs.sum() < 1e3 * SHORT_SECONDS:
-        found.append(f"timed for {runs.sum() / 1e3:.2g} s in all; raise --seconds")
+        found.append(Doubt.BRIEF.say(seconds=runs.sum() / 1e3))
     return found
 
 
 def _of_load(sample: Sample) -> list[str]:
     found = []
     if (sample.load.cores or 0) >= OTHER_CORES:
-        found.append(f"other programs kept {sample.load.cores:.1f} cores busy meanwhile")
+        found.append(Doubt.OTHERS.say(cores=sample.load.cores))
     if (sample.load.stolen or 0) >= STOLEN_CORES:
-        found.append(f"the host took {sample.load.stolen:.2f} cores away from this virtual machine meanwhile")
+        found.append(Doubt.STOLEN.say(cores=sample.load.stolen))
     return found
 
 
 def _of_device(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
     found = []
     if facts.throttle_reasons:
-        found.append(f"the CPU was held back: {', '.join(facts.throttle_reasons)}")
+        found.append(Doubt.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
     if facts.cores_usable is not None and threads > facts.cores_usable:
-        found.append(f"{threads} threads on {facts.cores_usable} usable cores; lower --threads")
+        found.append(Doubt.THREADS.say(threads=threads, cores=facts.cores_usable))
     if sample.opened["precision"] == "int8" and facts.int8_ready is False:
         arm = facts.machine.startswith(("aarch64", "arm"))
-        found.append(
-            f"INT8 on a CPU without {'the dot product' if arm else 'VNNI or AMX, which may saturate and change labels'}"
-        )
+        found.append(Doubt.INT8.say(what="the dot product" if arm else "VNNI or AMX, which may saturate and change labels"))
     if facts.governor is not None and facts.governor != "performance":
-        found.append(f"the frequency governor is {facts.governor}, not performance: clocks may change meanwhile")
+        found.append(Doubt.GOVERNOR.say(name=facts.governor))
     return found

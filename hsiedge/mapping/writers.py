@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hsiedge import files
 from hsiedge.errors import MissingExtraError, OptionError
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
+from hsiedge.scenes import categories
 
 Take = Callable[[NDArray[Any]], None]
 _TILE = 256
@@ -110,7 +111,7 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
         profile["transform"] = rasterio.Affine(*transform)
     if not facts.bands:
         profile["nodata"] = 0
-    side_car = path.with_name(path.name + ".aux.xml")
+    side_car = path.with_name(path.name + categories.SUFFIX)
     with files.atomic(path) as temporary, _quiet_rasterio(), rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False):
         with rasterio.open(temporary, "w", **profile) as data:
             if facts.dtype == np.uint8:

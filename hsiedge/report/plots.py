@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 WIDTH, HEIGHT = 380, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 50
 _APART = 21.0  # pixels between two ticks of the y axis; twice that on the x axis
+LETTER = 6.9  # pixels that a digit of a tick takes in the widest of the page's fonts
 
 SHAPES = (
     "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0z",
@@ -163,9 +164,9 @@ def y_ticks(scale: Scale) -> list[Tick]:
     return [Tick(scale.at(value), (f"{value:g}",)) for value in scale.ticks(_APART)]
 
 
-def x_ticks(scale: Scale, unit: str = "") -> list[Tick]:
-    """Ticks of an x axis of numbers: 10 k, 2 M, with a unit."""
-    return [Tick(scale.at(value), (amount(value, unit),)) for value in scale.ticks(2 * _APART)]
+def x_ticks(scale: Scale) -> list[Tick]:
+    """Ticks of an x axis of numbers: 0.125, 10 k, 2 M; the axis's title has the unit."""
+    return [Tick(scale.at(value), (amount(value),)) for value in scale.ticks(2 * _APART)]
 
 
 def amount(value: float, unit: str = "") -> str:

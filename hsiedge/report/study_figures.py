@@ -10,7 +10,7 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,7 +80,7 @@ class Entry:
             its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
             measured is not there.
         untimed: why it has no latency, "" where it has one, or was just not measured.
-        warnings: why its latencies are not to be trusted.
+        doubts: of each latency that is not to be trusted, by the name of its figure: why, as bench said it of a seed's run.
     """
 
     net: str
@@ -94,7 +94,7 @@ class Entry:
     parents: tuple[Form, ...]
     figures: dict[str, Spread]
     untimed: str = ""
-    warnings: tuple[str, ...] = ()
+    doubts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -305,10 +305,9 @@ def _entries(
     cell = made[0].cell
     net, variant = names
     figures = _figures(made, forms, known, batches)
-    warned = {f"batch {t.batch}: {text}" for form in forms for t in form.timings for text in t.warnings}
     entry = Entry(
         net, cell.method, cell.level, variant, precision, False, made, forms, known, figures,
-        made[0].untimed(forms[0]), tuple(sorted(warned)),
+        made[0].untimed(forms[0]), _doubts(forms, figures, batches),
     )  # fmt: skip
     controls = [row.control for row in made]
     if any(control is None for control in controls):
@@ -343,6 +342,12 @@ def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]
     if energy := tuple(timing.energy_mj for timing in last if timing.energy_mj is not None):
         figures["energy"] = Spread(energy)
     return figures
+
+
+def _doubts(forms: Sequence[Form], figures: dict[str, Spread], batches: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Of the latencies that there are; each reason once, however many seeds have it."""
+    found = {f"ms{batch}": [text for f in forms if (t := _timing(f, batch)) for text in t.warnings] for batch in batches}
+    return {name: tuple(sorted(set(lines))) for name, lines in found.items() if lines and name in figures}
 
 
 def _paired(parents: Sequence[Form], oa: Sequence[float]) -> Spread:

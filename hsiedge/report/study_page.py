@@ -17,23 +17,11 @@ from numpy.typing import NDArray
 from hsiedge import __version__
 from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
-from hsiedge.report.plots import (
-    SHAPES,
-    Mark,
-    Path,
-    Plot,
-    Scale,
-    Tick,
-    accuracy_scale,
-    amount,
-    polyline,
-    stairs,
-    x_scale,
-    x_ticks,
-    y_ticks,
-)
-from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, front, groups, level_place, scene_title
-from hsiedge.report.study_tables import Sheet, sheet, spread_words
+from hsiedge.report.doubts import doubt_lines
+from hsiedge.report.plots import Plot, amount
+from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, groups, scene_title
+from hsiedge.report.study_plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
+from hsiedge.report.study_tables import Sheet, figure_words, sheet, spread_words
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -46,15 +34,6 @@ Parts = Callable[[str], "NDArray[np.uint8] | None"]
 
 _TEST = 3
 _HEAT_FULL = 10.0  # points of producer's accuracy at which a cell has its full colour
-_AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}
-
-
-@dataclass(frozen=True)
-class Tradeoff:
-    """Accuracy against one cost, and the entries of its Pareto front in words, cheapest first."""
-
-    plot: Plot
-    front: list[str]
 
 
 @dataclass(frozen=True)
@@ -113,6 +92,7 @@ class Chapter:
     legend: list[tuple[str, str]]
     changed: str
     sheet: Sheet
+    doubts: list[tuple[str, str]]
 
 
 def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Sequence[str] = ()) -> str:
@@ -160,18 +140,26 @@ def chapter(group: Group, parts: Parts) -> Chapter:
     return Chapter(
         group,
         facts=_facts(group),
-        methods=[(_kind(method), METHODS.get(method, method)) for method in methods],
-        shapes=[(_shape(group, net), net) for net in sorted(group.nets)],
-        tradeoffs=_tradeoffs(group),
-        levels=_levels(group),
+        methods=[(kind_of(method), METHODS.get(method, method)) for method in methods],
+        shapes=[(shape_of(group, net), net) for net in sorted(group.nets)],
+        tradeoffs=tradeoffs(group),
+        levels=levels(group),
         heats=[heat for net in group.nets if (heat := _heat(group, net))],
         chosen=after.title if after else "",
         matrices=[_matrix(entry, group) for entry in pair],
         pictures=pictures,
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
-        sheet=sheet(group, group.entries),
+        sheet=sheet(group, group.entries, _columns(group)),
+        doubts=doubt_lines(group.entries),
     )
+
+
+def _columns(group: Group) -> list[str]:
+    """The figures of the table, in units that keep it narrow."""
+    energy = ["energy"] if any("energy" in entry.figures for entry in group.entries) else []
+    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
+    return ["oa", "drop", "aa", "kappa", "parameters_k", "nonzeros_k", "macs_m", "kb", "gzip_kb", *timed, *energy]
 
 
 def _facts(group: Group) -> list[Fact]:
@@ -196,133 +184,10 @@ def _facts(group: Group) -> list[Fact]:
 
 def _fact(group: Group, head: str, entry: Entry) -> Fact:
     costs = [amount(entry.figures["bytes"].mean, "B")]
-    costs += [f"{spread.mean:.3g} ms at batch {name[2:]}" for name, spread in entry.figures.items() if name.startswith("ms")]
+    costs += [f"{figure_words(entry, name)} ms at batch {name[2:]}" for name in entry.figures if name.startswith("ms")]
     what = "" if entry.method == "none" else f"{entry.how}, {entry.precision}: "
     rest = f"{what}{', '.join(costs)}{_beside(group, entry)}"
-    return Fact(head, spread_words(entry.figures["oa"], "{:.2f}") + " %", rest, _kind(entry.method))
-
-
-def _tradeoffs(group: Group) -> list[Tradeoff]:
-    costs = [("bytes", "size of the file", "B"), ("gzip", "size of the file, gzip", "B"), ("macs", "MACs a pixel", "")]
-    costs += [(f"ms{batch}", f"latency at batch {batch}", "ms") for batch in group.batches]
-    costs += [("memory", "peak memory", "MiB")] if group.batches else []
-    made = [_tradeoff(group, name, title, unit) for name, title, unit in costs]
-    return [tradeoff for tradeoff in made if tradeoff]
-
-
-def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None:
-    entries = [entry for entry in group.measured() if name in entry.figures]
-    if not entries:
-        return None
-    across = x_scale("log", [entry.figures[name].mean for entry in entries])
-    up = _accuracy(group, entries)
-    able = [entry for entry in entries if not entry.simulated]
-    best = [able[i] for i in front([(entry.figures[name].mean, entry.figures["oa"].mean) for entry in able])]
-    places = {id(entry): (across.at(entry.figures[name].mean), up.at(entry.figures["oa"].mean)) for entry in entries}
-    marks = []
-    for entry in sorted(entries, key=lambda entry: entry in best):
-        cost = _cost(entry, name, unit)
-        marks += _control_marks(group, entry, places[id(entry)][0], up)
-        marks.append(_mark(group, entry, *places[id(entry)], up, cost, entry in best))
-    plot = Plot(
-        f"Accuracy against {title}",
-        f"{title}{f', {unit}' if unit else ''}",
-        x_ticks(across, unit),
-        y_ticks(up),
-        marks,
-        told=f"Overall accuracy of {len(entries)} forms against {title}; {len(best)} lie on the Pareto front.",
-    )
-    plot.paths.append(Path(stairs([places[id(entry)] for entry in best], plot.right), "front", "front"))
-    words = [f"{entry.title}: {_scored(group, entry)}, {_cost(entry, name, unit)}" for entry in best]
-    return Tradeoff(plot, words)
-
-
-def _levels(group: Group) -> list[Plot]:
-    """Accuracy against ratio, student or bits, a plot for each method."""
-    entries = [entry for entry in group.entries if entry.method != "none"]
-    parents = [parent for net in group.nets if (parent := group.parent(net))]
-    methods = [method for method in METHODS if any(entry.method == method for entry in entries)]
-    up = _accuracy(group, [*entries, *parents])
-    return [_level(group, [entry for entry in entries if entry.method == method], parents, up) for method in methods]
-
-
-def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) -> Plot:
-    method = entries[0].method
-    axis = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}.get(
-        method, "ratio asked for"
-    )
-    across, ticks = _level_axis(entries)
-    marks = [
-        _mark(group, e, across(e), up.at(e.figures["oa"].mean), up, _cost(e, "bytes", "B"), False)
-        for e in entries
-        if not e.control
-    ]
-    marks += [mark for e in entries if not e.control for mark in _control_marks(group, e, across(e), up)]
-    told = f"Overall accuracy of {METHODS[method]} by {axis}, between {_range(entries)} %."
-    plot = Plot(METHODS[method].capitalize() if method != "qat" else "QAT", axis, ticks, y_ticks(up), marks, told=told)
-    for parent in parents:
-        level = up.at(parent.figures["oa"].mean)
-        plot.paths.append(Path(polyline([(plot.left, level), (plot.right, level)]), "none", "level"))
-    for series in _series(entries):
-        line = sorted((across(entry), up.at(entry.figures["oa"].mean)) for entry in series)
-        style = "line" if series[0].integer else "dashed"
-        plot.paths.append(Path(polyline(line), "control" if series[0].control else _kind(method), style))
-    return plot
-
-
-def _level_axis(entries: list[Entry]) -> tuple[Callable[[Entry], float], list[Tick]]:
-    """Where each entry's level lies: ratios by their value, all else in equal steps."""
-    levels = list(dict.fromkeys(entry.level for entry in sorted(entries, key=level_place)))
-    if entries[0].method in ("magnitude", "structured") and all(_is_number(level) for level in levels):
-        ratios = Scale("linear", 0, 1, 46, 370)
-        return lambda entry: ratios.at(float(entry.level)), x_ticks(ratios)
-    steps = Scale("linear", -0.5, len(levels) - 0.5, 46, 370)
-    room = int(300 / len(levels) / 5.2)  # letters that fit between two ticks
-    ticks = [Tick(steps.at(place), _lines(level, room)) for place, level in enumerate(levels)]
-    return lambda entry: steps.at(levels.index(entry.level)), ticks
-
-
-def _lines(level: str, room: int) -> tuple[str, ...]:
-    """A level as a tick writes it: a student's net above its widths, shortened to the room that there is."""
-    return tuple(part if len(part) <= room else f"{part[: room - 1]}…" for part in level.split(":", 1))
-
-
-def _series(entries: list[Entry]) -> list[list[Entry]]:
-    """Entries that one line joins: same net, variant and kind of precision, by level."""
-    found: dict[tuple[str, str, bool, bool], list[Entry]] = {}
-    for entry in sorted(entries, key=level_place):
-        key = (entry.net, entry.variant, entry.integer, entry.control)
-        found.setdefault(key, []).append(entry)
-    return list(found.values())
-
-
-def _mark(group: Group, entry: Entry, x: float, y: float, up: Scale, cost: str, best: bool) -> Mark:
-    spread = entry.figures["oa"]
-    std = spread.std or 0.0
-    top, bottom = (up.at(min(100, spread.mean + std)), up.at(max(up.low, spread.mean - std))) if std else (None, None)
-    fill = "pale" if entry.simulated else "full" if entry.integer else "ring"
-    title = f"{entry.title}: {_scored(group, entry)}, {cost}{', on the Pareto front' if best else ''}"
-    return Mark(x, y, _shape(group, entry.net), _kind(entry.method), fill, title, top, bottom, best)
-
-
-def _control_marks(group: Group, entry: Entry, x: float, up: Scale) -> list[Mark]:
-    """The control of a QAT entry as a short bar in the same place: its file is of the same make."""
-    control = _control(group, entry)
-    if control is None:
-        return []
-    title = f"{control.title}: {_percent(control)}; QAT itself {_percent(entry)}"
-    return [Mark(x, up.at(control.figures["oa"].mean), "M-7,-1.1h14v2.2h-14z", "control", "full", title)]
-
-
-def _control(group: Group, entry: Entry) -> Entry | None:
-    return control_of(entry, group.entries)
-
-
-def _accuracy(group: Group, entries: Sequence[Entry]) -> Scale:
-    controls = [control for entry in entries if (control := _control(group, entry))]
-    values = [entry.figures["oa"] for entry in (*entries, *controls)]
-    ends = [spread.mean + sign * (spread.std or 0) for spread in values for sign in (-1, 1)]
-    return accuracy_scale([min(100.0, max(0.0, value)) for value in ends], max(row.test for row in group.rows))
+    return Fact(head, spread_words(entry.figures["oa"], "{:.2f}") + " %", rest, kind_of(entry.method))
 
 
 def _heat(group: Group, net: str) -> Heat | None:
@@ -336,7 +201,7 @@ def _heat(group: Group, net: str) -> Heat | None:
     return Heat(
         net,
         rows=[f"{entry.how}, {entry.precision}{_beside(group, entry)}" for entry in last.values()],
-        kinds=[_kind(entry.method) for entry in last.values()],
+        kinds=[kind_of(entry.method) for entry in last.values()],
         cells=[[float(-value) for value in entry.losses(ids)] for entry in last.values()],
         parent=recalls,
         pixels=[f"{count:,.0f}" for count in counts],
@@ -351,7 +216,7 @@ def _matrix(entry: Entry, group: Group) -> Matrix:
     counts = entry.confusion(list(group.classes))
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     cells = [[(int(n), round(float(s), 3)) for n, s in zip(*pair)] for pair in zip(counts, shares)]
-    return Matrix(f"{entry.title}: {_scored(group, entry)}", cells)
+    return Matrix(f"{entry.title}: {scored(group, entry)}", cells)
 
 
 def _pictures(group: Group, pair: Sequence[Entry], parts: Parts) -> tuple[list[Picture], str]:
@@ -393,47 +258,10 @@ def _picture(
     return Picture(title, base64.b64encode(buffer.getvalue()).decode(), (labels.shape[1], labels.shape[0]))
 
 
-def _kind(method: str) -> str:
-    return method if method in METHODS else "other"
-
-
-def _shape(group: Group, net: str) -> str:
-    return SHAPES[sorted(group.nets).index(net) % len(SHAPES)]
-
-
-def _percent(entry: Entry) -> str:
-    return f"OA {spread_words(entry.figures['oa'], '{:.2f}')} %"
-
-
-def _scored(group: Group, entry: Entry) -> str:
-    """OA, and beside it that of the control where there is one."""
-    control = _control(group, entry)
-    return _percent(entry) + (f" (its control {_percent(control)})" if control else "")
-
-
 def _beside(group: Group, entry: Entry) -> str:
-    control = _control(group, entry)
+    control = control_of(entry, group.entries)
     words = (spread_words(one.figures["oa"], "{:.2f}") for one in (entry, control) if one)
     return "; OA {}, control {}".format(*words) if control else ""
-
-
-def _cost(entry: Entry, name: str, unit: str) -> str:
-    """A cost in words, with what must be said along with it."""
-    stored = " (8-bit storage)" if entry.simulated and name in ("bytes", "gzip") else ""
-    doubt = " (the timing is not to be trusted yet)" if entry.warnings and name.startswith("ms") else ""
-    return amount(entry.figures[name].mean, unit) + stored + doubt
-
-
-def _range(entries: Sequence[Entry]) -> str:
-    values = [entry.figures["oa"].mean for entry in entries]
-    return f"{min(values):.2f} and {max(values):.2f}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _signed(value: float) -> str:

@@ -7,7 +7,8 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,6 +16,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hsiedge.report.doubts import SIGN, doubt_words
 from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
 
 if TYPE_CHECKING:
@@ -23,8 +25,18 @@ if TYPE_CHECKING:
 ABSENT = "-"
 """What was not measured, or would say nothing."""
 
-_NAMES = 5  # columns of text before the figures: net, method, level, precision, n
+UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
+    f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
+}
+"""Figures in other units: the name, the figure it is made of, and how much of that is one."""
+
 _SCORES = ("oa", "aa", "kappa")
+_HEADS = {
+    "oa": "OA %", "aa": "AA %", "kappa": "kappa", "drop": "points lost",
+    "parameters": "parameters", "parameters_k": "param., k", "nonzeros": "non-zeros", "nonzeros_k": "non-0, k",
+    "macs": "MACs a pixel", "macs_m": "MACs, M", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
+    "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Sheet:
 
     Attributes:
         name: for anchors and labels.
-        head: a column each.
+        head: a column each; the first `texts` of them hold words, the others numbers.
         cells: a row for each of `entries`, a control right under what it controls.
         notes: sentences that belong under the table: split, seeds, pixels, device, and what its signs mean.
     """
@@ -44,6 +56,7 @@ class Sheet:
     cells: list[list[str]]
     notes: list[str]
     entries: list[Entry] = field(default_factory=list)
+    texts: int = 4
 
 
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
@@ -51,36 +64,62 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     return [sheet(group, group.entries) for group in groups(rows)]
 
 
-def sheet(group: Group, entries: Sequence[Entry]) -> Sheet:
-    """The table of some of a group's entries."""
-    timed = [f"ms{batch}" for batch in group.batches]
+def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -> Sheet:
+    """The table of some of a group's entries.
+
+    Args:
+        figures: by name, as `Entry.figures` and `UNITS` have them, a column each; then entries are named in few columns:
+            method with level, precision, and net and number of seeds where they differ. Left out, everything.
+
+    Raises:
+        KeyError: no such figure.
+    """
+    labels = [_short_label(entry) if figures else _label(entry) for entry in entries]
+    alike = [name for name in ("net", "n") if figures and len({label[name] for label in labels}) < 2]
+    head = [name for name in labels[0] if name not in alike]
+    names = figures or _all_figures(group, entries)
+    cells = [[*(label[name] for name in head), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
+    return Sheet(
+        group.slug,
+        group.title,
+        [*head, *(_HEADS[name] if name in _HEADS else _batch_head(group, name) for name in names)],
+        cells,
+        notes(group, entries, names),
+        list(entries),
+        texts=len(head) - ("n" in head),
+    )
+
+
+def _all_figures(group: Group, entries: Sequence[Entry]) -> list[str]:
+    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
     energy = ["energy"] if any("energy" in entry.figures for entry in entries) else []
-    head = ["net", "method", "level", "precision", "n", "OA %", "AA %", "kappa", "parameters", "non-zeros", "MACs a pixel"]
-    head += ["file bytes", "gzip bytes", *(f"ms, batch {batch}" for batch in group.batches)]
-    head += ["peak MiB"] * bool(timed) + ["mJ a pixel"] * bool(energy)
-    plain = ["parameters", "nonzeros", "macs"]
-    figures: list[str] = [*_SCORES, *plain, "bytes", "gzip", *timed, *["memory"] * bool(timed), *energy]
-    cells = [[*_label(entry), *(_figure(entry, name) for name in figures)] for entry in entries]
-    return Sheet(group.slug, group.title, head, cells, notes(group, entries), list(entries))
+    return [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *timed, *energy]
 
 
-def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
-    """What a table or a page must say of its figures."""
+def _batch_head(group: Group, name: str) -> str:
+    if name not in (f"ms{batch}" for batch in group.batches):
+        raise KeyError(f"no figure {name}; there are {', '.join(_HEADS)}, {', '.join(f'ms{b}' for b in group.batches)}")
+    return f"ms, batch {name[2:]}"
+
+
+def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms",)) -> list[str]:
+    """What must be said of some figures of some of a group's entries."""
+    group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
+    timed = any(name.startswith(("ms", "memory", "energy")) for name in figures)
     train, validation, test = group.parts()
     told = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
     told[0] = told[0][0].upper() + told[0][1:]
     if group.split == "random":
         told.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
-    if group.batches:
+    if timed and group.batches:
         where = " and ".join(group.devices) or "a device that was not noted"
         told.append(
-            f"Latency: median of one run in ms, on {where}, each file alone on the machine; "
-            f"peak memory at batch {group.batches[-1]}."
+            f"Latency: median of one run in ms, on {where}, one file at a time; peak memory at batch {group.batches[-1]}."
         )
-    else:
+    elif timed:
         told.append("Latencies have not been measured.")
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
-    told += [f"{ABSENT} No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and group.batches]
+    told += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
     if any(entry.control for entry in entries):
         told.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
@@ -89,9 +128,7 @@ def notes(group: Group, entries: Sequence[Entry]) -> list[str]:
     if any(entry.simulated for entry in entries):
         told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
     told += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.told)
-    if warned := list(dict.fromkeys(text for entry in entries for text in entry.warnings)):
-        told.append(f"! Not to be trusted yet: {'; '.join(warned)}.")
-    return told
+    return [*told, doubts] if timed and (doubts := doubt_words(entries)) else told
 
 
 def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
@@ -107,19 +144,20 @@ def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
 
 def markdown(tables: Sequence[Sheet]) -> str:
     """Markdown, each table under a heading and above its notes."""
-    return "\n\n".join(f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table)}" for table in tables) + "\n"
+    parts = (f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table.notes)}" for table in tables)
+    return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(table: Sheet) -> str:
     """The bare table, numbers to the right."""
-    ruler = ["---"] * (_NAMES - 1) + ["---:"] * (len(table.head) - _NAMES + 1)
+    ruler = ["---"] * table.texts + ["---:"] * (len(table.head) - table.texts)
     rows = [table.head, ruler, *([_markdown(text) for text in cells] for cells in table.cells)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def markdown_notes(table: Sheet) -> str:
-    """Its notes, one paragraph."""
-    return " ".join(_markdown(note) for note in table.notes)
+def markdown_notes(told: Sequence[str]) -> str:
+    """Notes, as a list."""
+    return "\n".join(f"- {_markdown(note)}" for note in told)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -138,7 +176,8 @@ def csv_text(rows: Sequence[Row]) -> str:
             values = [entry.figures.get(name) for name in names]
             values += [control.figures.get(name) if control else None for name in _SCORES]
             said = dict.fromkeys(row.told for row in entry.rows if row.told)
-            told = [entry.untimed, "; ".join(entry.warnings), " | ".join(said), "; ".join(group.devices)]
+            doubts = [f"batch {name[2:]}: {line}" for name, lines in entry.doubts.items() for line in lines]
+            told = [entry.untimed, "; ".join(doubts), " | ".join(said), "; ".join(group.devices)]
             writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *told])
     return out.getvalue()
 
@@ -165,32 +204,50 @@ _CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
 }
 
 
-def _label(entry: Entry) -> list[str]:
+def _label(entry: Entry) -> dict[str, str]:
+    """What names an entry, by the head of its column."""
     method = METHODS.get(entry.method, entry.method)
     level = f"{entry.level} bits" if entry.method == "qat" else entry.level
     variant = f" ({entry.variant})" if entry.variant else ""
-    return [
-        entry.net,
-        f"{method}'s control" if entry.control else f"{method}{variant}",
-        level,
-        entry.precision,
-        str(len(entry.rows)),
-    ]
+    what = f"{method}'s control" if entry.control else f"{method}{variant}"
+    return {"net": entry.net, "method": what, "level": level, "precision": entry.precision, "n": str(len(entry.rows))}
 
 
-def _figure(entry: Entry, name: str) -> str:
-    spread = entry.figures.get(name)
+def _short_label(entry: Entry) -> dict[str, str]:
+    full = _label(entry)
+    level = short_level(full.pop("level"))
+    return {**full, "method": f"{full['method']}{',' if entry.control else ''} {level}".strip()}
+
+
+def short_level(level: str) -> str:
+    """A level in few letters: of a student its net and widths, "dscnn 16,28x4" for one layer of 16 and four of 28."""
+    net, _, widths = level.partition(":")
+    runs = [(width, len(list(same))) for width, same in groupby(widths.split(","))]
+    return f"{net} {','.join(width if count == 1 else f'{width}x{count}' for width, count in runs)}".strip()
+
+
+def figure_words(entry: Entry, name: str) -> str:
+    """A figure of `Entry.figures` or `UNITS` as a table writes it; a dash where there is none."""
+    figure, unit = UNITS.get(name, (name, 1.0))
+    spread = entry.figures.get(figure)
     if spread is None or math.isnan(spread.mean):
         return ABSENT
-    if name in _SCORES:
+    if name in (*_SCORES, "drop"):
         return spread_words(spread, "{:.2f}")
-    if name == "bytes":
-        return f"{spread.mean:,.0f}{'*' if entry.simulated else ''}"
     if name.startswith("ms"):
-        return spread_words(spread, "{:.3f}") + ("!" if entry.warnings else "")
+        return spread_words(spread, f"{{:.{_decimals(spread.mean)}f}}") + (SIGN if name in entry.doubts else "")
     if name == "memory":
         return f"{spread.mean:.1f}"
-    return f"{spread.mean:.3g}" if name == "energy" else f"{spread.mean:,.0f}"
+    if name == "energy" or unit != 1:
+        value = f"{spread.mean / unit:,.{_decimals(spread.mean / unit)}f}"
+    else:
+        value = f"{spread.mean:,.0f}"
+    return value + ("*" if figure == "bytes" and entry.simulated else "")
+
+
+def _decimals(value: float) -> int:
+    """As many as make three digits that count, at most three."""
+    return min(3, max(0, 2 - math.floor(math.log10(value)))) if value > 0 else 3
 
 
 def spread_words(spread: Spread, form: str) -> str:
@@ -202,8 +259,9 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
     seeds = group.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no spread is known."
-    words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation over n seeds."
     counts = {len(entry.rows) for entry in entries}
+    over = " over n seeds" if len(counts) > 1 else ""
+    words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation{over}."
     if 1 in counts:
         words += " Where n is 1, no spread is known."
     times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < len(e.rows)}
@@ -224,7 +282,7 @@ def _parts(values: Sequence[Spread | None]) -> list[str]:
 def _accuracy_table(group: Group) -> Table:
     table = _terminal_table("n", "OA %", "AA %", "kappa", "bytes")
     for entry in _sections(group.entries, table):
-        figures = (*(_figure(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
+        figures = (*(figure_words(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
         style = "dim" if entry.control else None
         table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *figures, style=style)
     return table
@@ -279,8 +337,7 @@ def _compact(entry: Entry, name: str) -> str:
     if spread is None:
         return ABSENT
     if name.startswith("ms"):
-        digits = max(0, 2 - math.floor(math.log10(spread.mean))) if spread.mean > 0 else 3
-        return spread_words(spread, f"{{:.{min(3, digits)}f}}").replace(" ", "") + ("!" if entry.warnings else "")
+        return figure_words(entry, name).replace(" ", "")
     if name in ("memory", "energy"):
         return f"{spread.mean:.3g}"
     return short_number(spread.mean) + ("*" if name == "bytes" and entry.simulated else "")
@@ -315,7 +372,7 @@ def _latex_table(table: Sheet) -> str:
         lines += ["\\midrule"] if last not in ("", entry.net) else []
         lines.append(" & ".join(map(tex, cells)) + r" \\")
         last = entry.net
-    columns = "l" * (_NAMES - 1) + "r" * (len(table.head) - _NAMES + 1)
+    columns = "l" * table.texts + "r" * (len(table.head) - table.texts)
     return "\n".join(
         [
             r"\begin{table*}",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.scenes.categories import category_names
 from hsiedge.scenes.readers import Raster, RowSource, fits, nanometres
 
 SUFFIXES = (".tif", ".tiff")
@@ -74,13 +75,15 @@ class Mosaic:
 def read_geotiff(path: Path, ndim: int) -> Raster:
     """A cube `(height, width, bands)`, without the bands that its bad-band list (`bbl`) rules out, or a label map (`ndim` 2).
 
+    A label map has the class names of its side-car (`hsiedge.scenes.categories`).
+
     Raises:
-        SceneError: not a GeoTIFF, or too large for the memory.
+        SceneError: not a GeoTIFF, a broken side-car, or too large for the memory.
         MissingExtraError: rasterio is not installed.
     """
     tile = _header(path)
     fits(path, (*tile.shape, len(tile.bands)), np.dtype(tile.dtype).itemsize)
-    return replace(tile.raster, array=_pixels(tile, ndim))
+    return replace(tile.raster, array=_pixels(tile, ndim), class_names=category_names(path) if ndim == 2 else {})
 
 
 @contextmanager
@@ -125,7 +128,7 @@ def read_mosaic(folder: Path, ndim: int, grid: Grid | None = None) -> Mosaic:
 
     Raises:
         SceneError: no tiles; tiles of other coordinates, grids, bands or dtypes than the first; tiles that overlap and
-            differ; gaps without a nodata value; or more than fits into the memory.
+            differ; gaps without a nodata value; label tiles that name a class differently; or more than fits into the memory.
     """
     tiles = [_header(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
     if not tiles:
@@ -139,7 +142,8 @@ def read_mosaic(folder: Path, ndim: int, grid: Grid | None = None) -> Mosaic:
     fits(folder, (*grid.shape, len(first.bands)), np.dtype(first.dtype).itemsize)
     array = _composed(tiles, places, grid, ndim)
     georeference = {**first.raster.georeference, "transform": _words(grid.transform)}
-    return Mosaic(replace(first.raster, array=array, georeference=georeference), grid, places)
+    names = _shared_names(tiles) if ndim == 2 else {}
+    return Mosaic(replace(first.raster, array=array, class_names=names, georeference=georeference), grid, places)
 
 
 def read_lists(folder: Path, mosaic: Mosaic) -> NDArray[np.uint8] | None:
@@ -187,6 +191,16 @@ def _covering(folder: Path, tiles: Sequence[Tile]) -> Grid:
     if covered * 1000 < shape[0] * shape[1]:
         raise SceneError(f"{folder}: its tiles cover less than a thousandth of the {shape[0]} x {shape[1]} pixels around them")
     return grid
+
+
+def _shared_names(tiles: Sequence[Tile]) -> dict[int, str]:
+    """The class names of all tiles; one may name what another does not."""
+    names: dict[int, str] = {}
+    for tile in tiles:
+        for label, name in category_names(tile.path).items():
+            if names.setdefault(label, name) != name:
+                raise SceneError(f"{tile.path}: names class {label} {name}, another tile {names[label]}")
+    return names
 
 
 def _composed(tiles: Sequence[Tile], places: dict[str, tuple[slice, slice]], grid: Grid, ndim: int) -> NDArray[Any]:

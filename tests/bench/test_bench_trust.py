@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hsiedge.bench.compare import compare
 from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.measure import ModelFile, OtherLoad, Plan, Sample
-from hsiedge.bench.trust import warnings_of
+from hsiedge.bench.trust import Doubt, warnings_of
 
 FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {
     "machine": "x86_64",
@@ -110,3 +110,19 @@ def test_comparison_is_by_pixel_and_within_a_batch() -> None:
 def test_plan_has_more_rounds_where_they_would_be_long() -> None:
     assert Plan(20, 2.0, 1, (), 0).rounds == 10
     assert Plan(20, 60.0, 1, (), 0).rounds == 120
+
+
+def test_a_line_tells_its_kind() -> None:
+    made = [
+        *found([*CALM[:5], *(np.concatenate([np.full(95, 18.0), np.full(5, 60.0)]) for _ in range(5))], clock_ms=1),
+        *found([np.full(2, 10.0)] * 10, load=OtherLoad(0.8, 0.1)),
+        *found([*CALM[:5], np.full(20, 18.0), *CALM[:4]], threads=8, facts={"throttle_reasons": ["heat"]}),
+        *found(CALM, facts={"governor": "powersave", "instruction_sets": ["avx2"]}, precision="int8"),
+    ]
+    assert {Doubt.of(line) for line in made} == set(Doubt)
+    assert {line.split(":")[0] for line in made if Doubt.of(line) is Doubt.DRIFT} == {"drift"}
+
+
+def test_a_line_that_bench_did_not_say_is_of_no_kind() -> None:
+    assert Doubt.of("p90 lies far from p50") is None
+    assert Doubt.of("the drift: the last third took 20% longer than the first") is None

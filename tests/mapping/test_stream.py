@@ -22,6 +22,7 @@ from hsiedge.mapping import classify
 from hsiedge.mapping.stream import Strip, Told, classify_rows
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes import readers
 from hsiedge.scenes.rows import open_rows
 from hsiedge.scenes.scene import Scene
 
@@ -268,6 +269,9 @@ def test_geotiff_map(tmp_path: Path, labels: np.ndarray) -> None:
     side_car = (tmp_path / "map.tif.aux.xml").read_text()
     assert side_car.count("<Category>") == 15
     assert "<Category>Soy &amp; oats</Category>" in side_car
+    again = readers.read(tmp_path / "map.tif", ndim=2)  # a map can be somebody's labels
+    assert {label: again.class_names[label] for label in FACTS.classes} == FACTS.classes
+    assert set(again.class_names) == set(FACTS.classes)
     wide = dataclasses.replace(FACTS, classes={**FACTS.classes, 300: "Far"})
     written(tmp_path / "wide.tif", labels, wide)
     with rasterio.open(tmp_path / "wide.tif") as data:

@@ -19,6 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from hsiedge.mapping import palette
+from hsiedge.report import study_plots
 from hsiedge.report.study_figures import groups
 from hsiedge.report.study_page import chapter, render_study
 from hsiedge.study.rows import Row
@@ -94,6 +95,61 @@ def test_every_point_is_drawn(tab: browser.Page, file: Path, width: int, dark: b
     assert tab.run("document.documentElement.scrollWidth") == width
     assert tab.run(BOXES_FIT)
     assert tab.errors == []
+
+
+STUDENTS = ["cnn2d:32,32,32,32,32", "cnn2d:16,16,16,16,16", "dscnn@13:16,28,28,28,28", "dscnn:8,16,16,16,16", "dscnn:4,100"]
+STUDENTS += ["dscnn:8,16,32,64,128,256,512", "cnn2d:8"]
+
+
+@needs_chromium
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_of_students_stand_apart(tab: browser.Page, tmp_path: Path, width: int, count: int) -> None:
+    made = [row for row in study_rows.study() if row.cell.method != "distill"]
+    for place, level in enumerate(STUDENTS[:count]):
+        made.append(study_rows.row(study_rows.cell("distill", level), study_rows.form("int8", 4 + place, 400 + place, 0.04)))
+    file = tmp_path / "report.html"
+    file.write_text(page_of(made))
+    tab.open(file, width)
+    (plot,) = [plot for plot in tab.run(DRAWN) if plot["title"] == "Distillation"]
+    assert plot["points"] == count
+    assert plot["overlaps"] == 0, "names write over each other"
+    assert "32x5" in tab.run("[...document.querySelectorAll('.tick')].map((tick) => tick.textContent).join(' ')")
+
+
+def test_a_student_is_named_as_long_as_there_is_room() -> None:
+    assert study_plots._lines("dscnn:8,16,16,16,16", 12) == ("dscnn", "8,16x4")
+    assert study_plots._lines("dscnn@13:8,16,32", 6) == ("dscnn…", "8,16,…")
+    assert study_plots._lines("cnn1d", 12) == ("cnn1d",)
+    assert study_plots._lines("4", 12) == ("4",)
+
+
+@needs_chromium
+def test_why_a_latency_is_doubted_is_folded_away(tab: browser.Page, file: Path) -> None:
+    tab.open(file, 390)
+    found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .doubts');
+      const list = box.querySelector('ul'), folded = list.checkVisibility({contentVisibilityAuto: true});
+      box.querySelector('summary').click();
+      return [folded, list.checkVisibility(), [...list.children].map((line) => line.textContent)]; })()""")
+    assert found[:2] == [False, True]
+    assert found[2][0].startswith("cnn2d, structured pruning 0.5, int8, batch 1: drift: the last third took 20% longer")
+    assert len(found[2]) == 2
+    shown = tab.run("[...document.querySelectorAll('section:not([hidden]) p')].map((text) => text.textContent)")
+    assert "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)." in shown
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_row_of_the_table_keeps_its_name_in_view(tab: browser.Page, file: Path, width: int) -> None:
+    tab.open(file, width)
+    places = tab.run("""(() => { const table = document.querySelector('section:not([hidden]) .figures');
+      const box = table.parentElement;
+      box.scrollLeft = 1e4;
+      const name = table.querySelector('tbody th').getBoundingClientRect(), frame = box.getBoundingClientRect();
+      return [name.left - frame.left, table.rows[1].textContent, box.scrollLeft]; })()""")
+    assert 0 <= places[0] < 3
+    assert places[1].startswith("uncompressed, float32")
+    assert (places[2] > 0) == (width == 390)
 
 
 @needs_chromium

@@ -14,7 +14,7 @@ from rich.console import Console
 from hsiedge.errors import StudyError
 from hsiedge.report import study_figures
 from hsiedge.report.study_figures import Entry, front, groups
-from hsiedge.report.study_tables import csv_text, latex, markdown, sheets, study_tables, tex
+from hsiedge.report.study_tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
 from hsiedge.study.rows import METHODS, Row
 from tests import study_rows
 
@@ -135,8 +135,59 @@ def test_what_a_table_says_of_itself() -> None:
     assert "A random split leaks" in markdown(sheets(study_rows.study()))
     assert text.count("structured pruning 0.75: 6 of 10 channels removed, 8 were asked for (seed 0, 1)") == 1
     assert "5 of 10 channels removed" not in text
-    assert "Not to be trusted yet: batch 1: p90 lies far from p50" in text
-    assert "0.100 ± 0.000!" in text
+
+
+def test_doubts_are_counted_by_latency_and_kind() -> None:
+    rows = study_rows.study()  # 10 forms with two latencies each; of two, batch 1 is doubted, by both seeds
+    words = "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)."
+    assert markdown(sheets(rows)).count(words) == printed(rows).count(words) == latex(sheets(rows)).count(words) == 1
+    for made in (markdown(sheets(rows)), printed(rows), latex(sheets(rows))):
+        assert "the last third" not in made
+    cells = line(markdown(sheets(rows)), "structured pruning", "0.5", "int8")
+    assert cells[13:15] == ["0.100 ± 0.000!", "10.0 ± 0.0"]  # batch 256 is not
+    found = [made for made in csv.DictReader(io.StringIO(csv_text(rows))) if made["warnings"]]
+    assert [made["warnings"].count(study_rows.DRIFT) for made in found] == [1, 1]
+    assert "batch 1: unstable: the rounds' means spread by 13 % (std over mean)" in found[0]["warnings"]
+
+
+def test_a_reason_that_is_not_of_bench_is_counted_too() -> None:
+    made = study_rows.row(study_rows.cell(), study_rows.form("float32", 4, 4000, 0.4, ("the moon is full",)))
+    assert "! 1 of 2 latencies is not to be trusted yet: other reasons (1)." in markdown(sheets([made]))
+
+
+def test_a_table_of_some_figures_names_what_differs() -> None:
+    rows = study_rows.study()
+    group = groups(rows)[0]
+    table = sheet(group, group.entries, ["drop", "kb", "macs_m", "ms256"])
+    assert table.head == ["method", "precision", "points lost", "file kB", "MACs, M", "ms, batch 256"]
+    assert table.texts == 2
+    cells = {(row[0], row[1]): row[2:] for row in table.cells}
+    assert cells["structured pruning 0.75", "int8"] == ["17.00 ± 0.00", "0.500", "0.500", "5.00 ± 0.00"]
+    assert cells["QAT 4 bits", "int4 (simulated)"] == ["6.00 ± 0.00", "1.20*", "2.00", "-"]
+    assert cells["QAT's control, 4 bits", "int4 (simulated)"] == ["8.00 ± 0.00", "-", "-", "-"]
+    fewer = groups([row for row in rows if (row.cell.method, row.cell.seed) != ("distill", 1)])[0]
+    assert sheet(fewer, fewer.entries, ["oa"]).head == ["method", "precision", "n", "OA %"]
+    both = groups(rows + study_rows.study(net="cnn3d"))[0]
+    assert sheet(both, both.entries, ["oa"]).head == ["net", "method", "precision", "OA %"]
+    with pytest.raises(KeyError, match="no figure colour"):
+        sheet(group, group.entries, ["colour"])
+
+
+def test_notes_are_those_of_what_is_shown() -> None:
+    rows = study_rows.study((0, 1, 2)) + study_rows.study(net="cnn3d")
+    group = groups(rows)[0]
+    small = [found for found in group.entries if found.net == "cnn3d" and found.method == "none"]
+    told = " ".join(sheet(group, small, ["oa", "kb"]).notes)
+    assert "Seeds 0, 1: mean" in told  # not the third, which another net has
+    assert not re.search("Latency|latenc|QAT|Simulated", told)
+    assert "Latency: median" in " ".join(sheet(group, small, ["ms1"]).notes)
+    assert "latencies are not to be trusted" in " ".join(sheet(group, group.entries, ["ms1"]).notes)
+
+
+def test_levels_are_short() -> None:
+    assert short_level("dscnn@13:16,28,28,28,28") == "dscnn@13 16,28x4"
+    assert short_level("cnn2d:8,16,8") == "cnn2d 8,16,8"
+    assert [short_level(level) for level in ("0.5", "8 bits", "cnn1d", "")] == ["0.5", "8 bits", "cnn1d", ""]
 
 
 def test_a_table_for_each_scene_and_split() -> None:
