@@ -13,7 +13,8 @@ import tensorflow as tf
 from hsiedge.errors import ModelError
 from hsiedge.graphs.normal import constants
 from hsiedge.graphs.tflite.held import Held, Size, UnfitError
-from hsiedge.graphs.tflite.rules import MOVES, RULES, Entry, Node
+from hsiedge.graphs.tflite.node import Entry, Node
+from hsiedge.graphs.tflite.rules import MOVES, RULES
 from hsiedge.runtimes.litert import unsaid
 
 Ranges = Mapping[str, tuple[float, float]]
