@@ -42,7 +42,7 @@ def standardized_input(model: Any, spectra: NDArray[Any]) -> Any:
         return model
     offset, scale = affine
     linear = front.linear.behind(offset, scale)
-    if front.layer is not None and front.layer.padded and not linear.mixes:
+    if front.layer is not None and front.layer.padded:
         linear = Linear(linear.bands, linear.matrix, np.zeros_like(linear.shift))  # but for the offset's rounding
     return written(model, front, linear, offset, scale)[0]
 
@@ -62,9 +62,9 @@ def _affine(front: Front, spectra: NDArray[Any]) -> tuple[Array, Array] | None:
     least = fitted.scale[varies].min() if varies.any() else 1.0
     offset, scale = fitted.offset.astype(np.float64), np.where(varies, fitted.scale, least).astype(np.float64)
     layer, linear = front.layer, front.linear
-    if layer is None or linear.mixes or not (layer.padded or layer.shared):
+    if layer is None or not (layer.padded or layer.shared):
         return offset, scale
-    own = linear.zeros()
+    own = np.zeros(len(linear.bands)) if linear.mixes else linear.zeros()  # mixed, they go without a shift into what pads
     if own is None:
         return None
     centred = spectra[:, linear.bands].astype(np.float64) - own
