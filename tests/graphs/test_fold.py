@@ -86,7 +86,7 @@ CASES = {
     ),
     "PCA before a large kernel": (lambda: Net(product, conv(6)), ["Conv", "Conv"]),
     "PCA before padding": (
-        lambda: Net(lambda x, p: p(divided(x)), conv(6, padding=1), nn.Conv2d(BANDS, 6, 1)),
+        lambda: Net(lambda x, p: p(divided(x)), conv(20, padding=1), nn.Conv2d(BANDS, 20, 1)),
         ["Conv", "Conv"],
     ),
     "PCA before 3-D": (
