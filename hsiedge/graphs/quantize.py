@@ -27,6 +27,7 @@ from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
+from hsiedge.graphs.standardized_input import standardized_input
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
@@ -251,8 +252,7 @@ def calibrate(
 
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "float.onnx"
-        spectra = scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]]
-        original.write_bytes(_inferred(without_outliers(graph, spectra)).SerializeToString())
+        original.write_bytes(_inferred(without_outliers(graph, _spectra(scene, pixels))).SerializeToString())
         # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
         # Without it two scalars a tensor and batch are kept, which is nothing.
         calibrator = create_calibrator(
@@ -388,7 +388,7 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = lower3d(name_nodes(read_onnx(path)))
+    graph = lower3d(standardized_input(name_nodes(read_onnx(path)), _spectra(scene, pixels.calibration)))
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
 
@@ -440,6 +440,11 @@ def run_candidate(candidate: Candidate, source: FloatModel, pixels: NDArray[np.i
         path = Path(folder) / f"candidate{candidate.suffix}"
         candidate.write(path, candidate.card(source.card))
         return load(path).logits_at(source.scene, pixels)
+
+
+def _spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
+    """Of flat `pixels`, `(n, bands)` in the stored dtype."""
+    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
 
 
 def _inferred(graph: Any) -> Any:
