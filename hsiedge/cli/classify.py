@@ -37,7 +37,7 @@ def classify_command(
     Bands are matched by wavelength where model and cube know theirs. Pixels without data get 0.
     """
     from hsiedge import files
-    from hsiedge.mapping.stream import classify_rows
+    from hsiedge.mapping.stream import Asked, classify_rows
     from hsiedge.mapping.writers import check_suffix
     from hsiedge.runtimes import load
     from hsiedge.scenes.rows import open_rows
@@ -55,7 +55,7 @@ def classify_command(
         if source.whole:
             console.say(f"{cube.name} is read at once: its format cannot be read by rows")
         with _written(loaded, source, paths, probabilities) as take, console.progress("classifying") as tick:
-            told = classify_rows(loaded, source, take, reject, probabilities is not None, limit, tick)
+            told = classify_rows(loaded, source, take, Asked(reject, probabilities is not None), limit, tick)
         _tell(told, source, paths, reject)
     if json is not None:
         console.write_json(_json(told, loaded, source, paths), json)

@@ -18,7 +18,7 @@ from hsiedge.scenes.patches import batches, check_patch, cut, surrounded
 from hsiedge.scenes.scene import UNNAMED, Scene
 
 _CACHED = 1 << 16  # values that are scaled at a time
-STRIP_PIXELS = 4096  # of a scene graph's strips: enough to be fast, and some tens of MB for the largest of our nets
+STRIP_PIXELS = 4096  # that an evaluation's strips have at least: a fixed number, for it must not depend on the memory there is
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Model:
         """The same, by strips of the rows that hold pixels."""
         height, width = scene.shape
         rows = pixels // width
-        tall = max(1, STRIP_PIXELS // width)
+        tall = max(self.known.patch, STRIP_PIXELS // width)  # lower ones would be more halo than strip
         for first in range(0, height, tall):
             places = np.flatnonzero((rows >= first) & (rows < first + tall))
             if not len(places):
