@@ -92,6 +92,10 @@ class Told:
         return Told(pixels, seconds, counts.empty, counts.unknown, outside, rows)
 
 
+Classify = Callable[[RowSource, Callable[[Strip], None], Progress], Told]
+"""Classifies a cube: gives each strip of its map to what takes it, and tells how far it is."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a map is to tell.

@@ -30,8 +30,7 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
         MissingExtraError: the format's package is not installed.
     """
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise SceneError(f"{path}: no such file")
+    check_file(path)
     if suffix in geotiff.SUFFIXES:
         with geotiff.rows_of(path) as source:
             yield source
@@ -40,6 +39,12 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
             yield source
     else:
         yield rows_of(path, readers.read(path, key, 3))
+
+
+def check_file(path: Path) -> None:
+    """Raises SceneError where there is none."""
+    if not path.is_file():
+        raise SceneError(f"{path}: {'a folder; a file is expected' if path.is_dir() else 'no such file'}")
 
 
 def rows_of(path: Path, raster: Raster) -> RowSource:

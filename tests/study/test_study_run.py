@@ -23,7 +23,7 @@ import pytest
 pytest.importorskip("torch", reason="a study trains nets")
 pytest.importorskip("distributed", reason="a study runs on Dask")
 
-from hsiedge.errors import OptionError
+from hsiedge.errors import ClusterError
 from hsiedge.metrics import confusion_matrix
 from hsiedge.scenes.scene import pack
 from hsiedge.scenes.splits import TEST
@@ -225,7 +225,7 @@ def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_no_cluster_is_one_line() -> None:
-    with pytest.raises(OptionError, match="no Dask scheduler answers there"), open_pool("nonsense://here", None):
+    with pytest.raises(ClusterError, match="no Dask scheduler answers there"), open_pool("nonsense://here", None):
         pass
 
 
