@@ -27,7 +27,8 @@ _LOOK_SECONDS = 2.0
 @contextmanager
 def quiet() -> Iterator[None]:
     """What Dask logs and warns of is not for the user."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # which Dask's own configuration sets apart
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.diagnostics.nvml": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

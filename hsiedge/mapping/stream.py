@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -204,9 +205,9 @@ def _read(
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the first axis."""
+    """Over the first axis; added plane by plane, for the order of np.sum, and its last bit, depend on a strip's layout."""
     powers: NDArray[np.float32] = np.exp(logits - logits.max(0))
-    powers /= powers.sum(0)
+    powers /= functools.reduce(np.add, powers)
     return powers
 
 

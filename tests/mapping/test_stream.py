@@ -111,6 +111,19 @@ def test_any_height_of_strips_and_any_part(
                 assert read == list(range(40))  # each row once
 
 
+def test_probabilities_are_the_same_to_the_bit_at_any_height_of_strips(
+    stored: Model, tiny_scene: Scene, tmp_path: Path
+) -> None:
+    with open_rows(envi(tmp_path, tiny_scene.cube)) as source:
+        by_height = [
+            [strip.probabilities for strip in strips(stored, source, range(40), rows, Asked(probabilities=True), Counts())]
+            for rows in (40, 7, 1)
+        ]
+    whole, *others = (np.concatenate(found, axis=1) for found in by_height)
+    for found in others:
+        np.testing.assert_array_equal(found, whole)
+
+
 def test_the_other_formats(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
     expected = classify(stored, tiny_scene.cube)
     np.save(tmp_path / "cube.npy", tiny_scene.cube)
