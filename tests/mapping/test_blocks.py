@@ -33,6 +33,7 @@ from tests.mapping.test_stream import STORED, envi
 
 MEMORY = 64 << 20
 ROWS = 20  # of a strip, in these tests
+PLAIN = Asked()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def in_one_piece(model: Model, path: Path, asked: Asked) -> tuple[list[Strip], T
         return found, classify_rows(model, source, found.append, asked)
 
 
-def on_cluster(address: str, model: Model, path: Path, asked: Asked = Asked(), each: Any = None) -> tuple[list[Strip], Told]:
+def on_cluster(address: str, model: Model, path: Path, asked: Asked = PLAIN, each: Any = None) -> tuple[list[Strip], Told]:
     """`each` is called with a strip when it comes."""
     found: list[Strip] = []
 
@@ -206,10 +207,6 @@ def test_cubes_that_do_not_fit_are_told_before_a_cluster_is_asked(tiny_scene: Sc
         on_cluster("tcp://nobody:1", model, tmp_path / "cube.npz")
     with pytest.raises(ModelError, match="has 4 bands, the model takes 5"):
         on_cluster("tcp://nobody:1", model, envi(tmp_path, tiny_scene.cube[..., :4]))
-
-
-def classify_command(*words: object, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "hsiedge", "classify", *map(str, words)]
 
 
 def test_several_cubes_of_one_call(address: str, tiny_scene: Scene, tmp_path: Path) -> None:
