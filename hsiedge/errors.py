@@ -39,6 +39,10 @@ class StudyError(HsiedgeError):
     """A study's store that cannot be read or is in use, or cells that failed."""
 
 
+class ClusterError(HsiedgeError):
+    """A Dask cluster that does not answer, has no workers, or lost those that were at work."""
+
+
 class DownloadError(HsiedgeError):
     """A file that could not be fetched, or arrived different from what it should be."""
 

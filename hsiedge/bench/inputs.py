@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
+from hsiedge.scenes.counts import draw_rows
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
 POOL_BYTES = 64 << 20
@@ -106,8 +107,8 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
     def run(tensors: Tensors) -> NDArray[Any]:
         return model.label_ids(model.strip(model.prepare(tensors[0]))[:, 0].T)
 
-    strip = (patch, count + patch - 1, bands)
-    return Workload(card.kind, count, shape, card.scene.dtype, count, lambda rng: (draw_rows(card, strip, rng),), run)
+    strip = (patch, count + patch - 1)
+    return Workload(card.kind, count, shape, card.scene.dtype, count, lambda rng: (draw_rows(card.scene, strip, rng),), run)
 
 
 def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
@@ -129,8 +130,8 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
     def run(tensors: Tensors) -> NDArray[Any]:
         return model.label_ids(model.strip(model.prepare(tensors[0])), axis=0)
 
-    strip, pixels = (rows, columns, card.scene.bands), (rows - border) * (columns - border)
-    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card, strip, rng),), run)
+    strip, pixels = (rows, columns), (rows - border) * (columns - border)
+    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card.scene, strip, rng),), run)
 
 
 def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workload:
@@ -172,27 +173,6 @@ def _resolve(
             )
         sizes.append(size)
     return tuple(sizes)
-
-
-def draw_rows(card: Card, shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[Any]:
-    """Random counts `(rows, columns, bands)` in the stored dtype, each band within its 1st and 99th percentile in the Card.
-
-    Drawn row by row: the temporary must not be what sets the memory mark.
-    """
-    dtype = np.dtype(card.scene.dtype)
-    low, high = (np.nan_to_num(np.asarray(bound, np.float64)) for bound in _bounds(card, dtype))
-    rows = np.empty(shape, dtype)
-    for row in rows:
-        values = low + (high - low) * rng.random(row.shape, np.float32)
-        row[...] = np.rint(values) if dtype.kind in "iu" else values
-    return rows
-
-
-def _bounds(card: Card, dtype: np.dtype[Any]) -> tuple[Sequence[float], Sequence[float]]:
-    percentiles, bands = card.scene.percentiles, card.scene.bands
-    if "1" in percentiles and "99" in percentiles:
-        return percentiles["1"], percentiles["99"]
-    return [0.0] * bands, [float(min(np.iinfo(dtype).max, 4095)) if dtype.kind in "iu" else 1.0] * bands
 
 
 def _draw_tensor(shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:

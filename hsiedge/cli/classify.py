@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +14,7 @@ import typer
 from hsiedge.cli import console, options
 
 if TYPE_CHECKING:
-    from hsiedge.mapping.stream import Told
+    from hsiedge.mapping.stream import Asked, Classify, Told
     from hsiedge.runtimes import Model
     from hsiedge.scenes.readers import RowSource
 
@@ -19,91 +23,107 @@ _MANY_OUTSIDE = 0.01
 
 def classify_command(
     model: Annotated[Path, typer.Argument(help="An ONNX model; a scene graph is the fast one (hsiedge export --scene-graph).")],
-    cube: Annotated[Path, typer.Argument(help="ENVI, GeoTIFF, NetCDF-4 or HDF5, .npy; or .mat, .npz, which are read at once.")],
+    cubes: Annotated[
+        list[Path],
+        typer.Argument(metavar="CUBE...", help="ENVI, GeoTIFF, NetCDF-4 or HDF5, .npy; or .mat, .npz, which are read at once."),
+    ],
     output: Annotated[
-        list[Path] | None, typer.Option("--output", "-o", help="The map: .tif, .hdr (ENVI), .png or .npy; may be given again.")
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The map of one cube: .tif, .hdr (ENVI), .png or .npy; may be given again. Or a folder for the maps of all, "
+            "as CUBE-map.FORMAT; left out, this one.",
+        ),
+    ] = None,
+    format_: Annotated[
+        list[str] | None, typer.Option("--format", help="Of maps in folders: npy, tif, hdr or png; may be given again.")
     ] = None,
     probabilities: Annotated[
-        Path | None, typer.Option(help="Write the probability of each class, too: .tif or .npy, float32.")
+        Path | None,
+        typer.Option(help="Write the probability of each class, too: .tif or .npy, float32; or a folder."),
     ] = None,
     reject: Annotated[float, typer.Option(help="Pixels whose likeliest class is less likely than this are 0, unknown.")] = 0.0,
     memory: Annotated[str, typer.Option(help="What strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
-    threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler: of each block, 0 for one.")
+    ] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT, whose workers find the cubes at the same paths."),
+    ] = None,
     cube_key: options.CubeKeyOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Labels every pixel of a cube, strip by strip: memory does not grow with the length of the flight.
+    """Labels every pixel of cubes, strip by strip: memory does not grow with the length of the flight.
 
-    Bands are matched by wavelength where model and cube know theirs. Pixels without data get 0.
+    Bands are matched by wavelength where model and cube know theirs. Pixels without data get 0. With --scheduler, the workers
+    of a Dask cluster share the rows of each cube, and the cubes; the labels are the same.
     """
     from hsiedge import files
-    from hsiedge.mapping.stream import classify_rows
-    from hsiedge.mapping.writers import check_suffix
+    from hsiedge.cli import names
+    from hsiedge.mapping.stream import Asked
+    from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
     from hsiedge.runtimes import load
-    from hsiedge.scenes.rows import open_rows
+    from hsiedge.scenes.rows import check_file, open_rows
 
-    paths = output or [Path(f"{cube.stem}-map.npy")]
-    for path in paths:
+    places = names.map_places(cubes, output or [], "map", format_ or [])
+    likely = names.map_places(cubes, [probabilities], "probabilities", []) if probabilities is not None else [[]] * len(cubes)
+    for path in chain(*places):
         check_suffix(path)
-    if probabilities is not None:
-        check_suffix(probabilities, probabilities=True)
+    for path in chain(*likely):
+        check_suffix(path, probabilities=True)
     limit = files.parse_size(memory)
+    asked = Asked(reject, probabilities is not None)
     console.check_json(json)
-    _check_places([*paths, *([probabilities] if probabilities else [])], [model, cube])
+    check_places([*chain(*places), *chain(*likely)], [model, *cubes])
+    for cube in cubes:
+        check_file(cube)
     loaded = load(model, threads)
-    with open_rows(cube, cube_key) as source:
-        if source.whole:
-            console.say(f"{cube.name} is read at once: its format cannot be read by rows")
-        with _written(loaded, source, paths, probabilities) as take, console.progress("classifying") as tick:
-            told = classify_rows(loaded, source, take, reject, probabilities is not None, limit, tick)
-        _tell(told, source, paths, reject)
+    classes = {entry.id: entry.name for entry in loaded.known.classes}
+    found: list[dict[str, Any]] = []
+    started = time.perf_counter()
+    with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:
+        for cube, paths, probable in zip(cubes, places, likely):
+            with open_rows(cube, cube_key) as source:
+                if source.whole:
+                    console.say(f"{cube.name} is read at once: its format cannot be read by rows")
+                facts = MapFacts(source.shape, classes, source.georeference)
+                count = source.shape[0] * source.shape[1]
+                with (
+                    maps(paths, next(iter(probable), None), facts) as take,
+                    console.progress(f"classifying {cube.name}", count, "pixels") as tick,
+                ):
+                    told = classified(source, take, tick)
+                written = [*paths, *probable]
+                _tell(told, source, written, reject)
+                found.append(_json(told, source, written))
+    if len(cubes) > 1:
+        pixels, seconds = sum(math.prod(entry["shape"]) for entry in found), time.perf_counter() - started
+        console.say(f"{len(cubes)} cubes: {pixels:,} pixels in {seconds:.2f} s: {pixels / seconds:,.0f} a second")
     if json is not None:
-        console.write_json(_json(told, loaded, source, paths), json)
+        said = {"schema": 1, "model": loaded.path.name, "runtime": loaded.session.runtime, "cubes": found}
+        console.write_json(said, json)
 
 
-def _check_places(outputs: list[Path], inputs: list[Path]) -> None:
-    from hsiedge import files
-    from hsiedge.errors import OutputError
+def _classifier(
+    model: Model, cubes: list[Path], key: str | None, asked: Asked, memory: int, threads: int, scheduler: str | None
+) -> AbstractContextManager[Classify]:
+    """What classifies the cubes: this process, or a cluster."""
+    from hsiedge.mapping.stream import classify_rows
 
-    taken = {path.resolve() for path in inputs if path.exists()}
-    for path in outputs:
-        if path.resolve() in taken:
-            raise OutputError(f"{path} is what is read; choose another place with -o")
-        files.check_writable(path)
+    if scheduler is None:
+        return nullcontext(lambda source, take, tick: classify_rows(model, source, take, asked, memory, tick))
+    from hsiedge.mapping.blocks import on_cluster
 
-
-def _written(model: Model, source: RowSource, paths: list[Path], probabilities: Path | None) -> Any:
-    """A context that yields what takes strips."""
-    from contextlib import ExitStack, contextmanager
-
-    from hsiedge.mapping.stream import Strip
-    from hsiedge.mapping.writers import MapFacts, writer, writers
-
-    classes = {entry.id: entry.name for entry in model.known.classes}
-
-    @contextmanager
-    def opened() -> Any:
-        with ExitStack() as stack:
-            label = stack.enter_context(writers(paths, MapFacts(source.shape, classes, source.georeference)))
-            likely = None
-            if probabilities is not None:
-                facts = MapFacts(source.shape, classes, source.georeference, tuple(classes.values()))
-                likely = stack.enter_context(writer(probabilities, facts))
-
-            def take(strip: Strip) -> None:
-                label(strip.labels)
-                if likely is not None and strip.probabilities is not None:
-                    likely(strip.probabilities)
-
-            yield take
-
-    return opened()
+    return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
 
 
 def _tell(told: Told, source: RowSource, paths: list[Path], reject: float) -> None:
     height, width = source.shape
-    said = f"{height} x {width} pixels in {told.seconds:.2f} s: {told.pixels / max(told.seconds, 1e-9):,.0f} a second, "
-    said += f"{height / max(told.seconds, 1e-9):,.0f} rows a second"
+    pace = max(told.seconds, 1e-9)
+    said = f"{source.path.name}: {height} x {width} pixels in {told.seconds:.2f} s: {told.pixels / pace:,.0f} a second, "
+    said += f"{height / pace:,.0f} rows a second"
     console.say(said)
     if told.empty:
         console.say(f"{told.empty:,} pixels without data are 0")
@@ -115,12 +135,9 @@ def _tell(told: Told, source: RowSource, paths: list[Path], reject: float) -> No
     console.say("wrote " + ", ".join(str(path) for path in paths))
 
 
-def _json(told: Told, model: Model, source: RowSource, paths: list[Path]) -> dict[str, Any]:
+def _json(told: Told, source: RowSource, paths: list[Path]) -> dict[str, Any]:
     return {
-        "schema": 1,
-        "model": model.path.name,
         "cube": source.path.name,
-        "runtime": model.session.runtime,
         "shape": list(source.shape),
         "seconds": told.seconds,
         "pixels_per_s": told.pixels / max(told.seconds, 1e-9),

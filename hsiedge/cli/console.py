@@ -77,24 +77,30 @@ def write_json(data: dict[str, Any], target: str) -> None:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Progress]:
+def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
     """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches.
 
     It is drawn when it is told to, and at no other time: a thread that redraws would be measured along with a model.
+
+    Args:
+        count: how many `unit` all the work is, where the pace is to be seen in them.
     """
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    pace = TextColumn("{task.fields[pace]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), pace, TimeRemainingColumn())
     with Bar(*columns, console=stderr(), transient=True, auto_refresh=False, disable=not sys.stderr.isatty()) as bar:
-        task, drawn = bar.add_task(title, total=1.0), 0.0
+        task, began, drawn = bar.add_task(title, total=1.0, pace=""), time.monotonic(), 0.0
         bar.refresh()
 
         def update(share: float) -> None:
             nonlocal drawn
-            due = time.monotonic() - drawn >= 0.1 or share >= 1
-            drawn = time.monotonic() if due else drawn
-            bar.update(task, completed=share, refresh=due)
+            now = time.monotonic()
+            due = now - drawn >= 0.1 or share >= 1
+            drawn = now if due else drawn
+            said = f"{share * count / max(now - began, 1e-9):,.0f} {unit} a second" if count else ""
+            bar.update(task, completed=share, pace=said, refresh=due)
 
         yield update
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from hsiedge.card import Card, SplitFacts, Step
+from hsiedge.errors import OptionError
 from hsiedge.scenes.splits import Split
 
 SCENE = "scene"
@@ -18,6 +22,28 @@ def stem(card: Card) -> str:
         simulated = made.options.get("simulated") is True
         words.append(f"int{made.options.get('weight_bits')}-simulated" if simulated else _SUFFIX.get(made.recipe, made.recipe))
     return safe("-".join([*words, SCENE] if card.kind == "scene" else words), 160)
+
+
+def map_places(cubes: Sequence[Path], given: Sequence[Path], what: str, formats: Sequence[str]) -> list[list[Path]]:
+    """Where the maps of each cube go: to the files that are given for one, else as CUBE-`what`.FORMAT into folders.
+
+    A path without a suffix, or that is a folder, is a folder; where none is given, it is the current one.
+
+    Raises:
+        OptionError: a file for several cubes, or formats beside files.
+    """
+    places: list[list[Path]] = [[] for _ in cubes]
+    for path in given or [Path()]:
+        folder = path.is_dir() or not path.suffix
+        if not folder and len(cubes) > 1:
+            raise OptionError(
+                f"{path} is one file, and there are {len(cubes)} cubes: name a folder, or none for the current one"
+            )
+        if not folder and formats:
+            raise OptionError(f"--format: {path} names its format itself; name a folder, or leave --format out")
+        for cube, found in zip(cubes, places):
+            found += [path / f"{cube.stem}-{what}.{kind}" for kind in formats or ["npy"]] if folder else [path]
+    return places
 
 
 def _tag(step: Step) -> str:

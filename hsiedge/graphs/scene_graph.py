@@ -15,6 +15,7 @@ from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError
 from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.patches import check_patch, surrounded
 from hsiedge.scenes.scene import Scene
 
@@ -104,9 +105,6 @@ def _strip(scene: Scene, patch: int) -> NDArray[Any]:
 
 
 def _random(card: Card) -> NDArray[Any]:
-    """Counts between the 1st and the 99th percentile of each band, the same in each run."""
+    """A square of random counts with its halo, the same in each run."""
     side = _SIDE + card.patch - 1
-    dtype, percentiles = np.dtype(card.scene.dtype), card.scene.percentiles
-    low, high = (np.array(percentiles.get(key, [default] * card.scene.bands)) for key, default in (("1", 0.0), ("99", 1000.0)))
-    share = np.random.default_rng(0).random((side, side, card.scene.bands))
-    return np.asarray((low + (high - low) * share).astype(dtype))
+    return draw_rows(card.scene, (side, side), np.random.default_rng(0))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.errors import SceneError
 from hsiedge.mapping.lines import LineClassifier
-from hsiedge.mapping.stream import filled, no_data
+from hsiedge.mapping.stream import classify_rows
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.runtimes.base import STRIP_PIXELS
-from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.readers import Raster
+from hsiedge.scenes.rows import rows_of
 
 __all__ = ["LineClassifier", "classify"]
 
@@ -25,18 +27,11 @@ def classify(model: Model, cube: NDArray[Any], progress: Progress = silent, noda
     Raises:
         CardError: the model has no Card.
         ModelError: the cube does not fit the model.
-        SceneError: the patch is wider than the cube.
+        SceneError: not a cube, or the patch is wider than it.
     """
-    check_patch(model.known.patch, (cube.shape[0], cube.shape[1]))
-    lines = LineClassifier(model, cube.shape[1])
-    tall = max(1, STRIP_PIXELS // cube.shape[1])
-    labels: list[NDArray[np.uint16]] = []
-    empty: list[NDArray[np.bool_]] = []
-    for first in range(0, len(cube), tall):
-        rows = np.asarray(cube[first : first + tall])
-        empty.append(no_data(rows, nodata))
-        labels.append(lines.push(filled(rows, empty[-1], model.known)))
-        progress(min(1.0, (first + tall) / len(cube)))
-    found = np.concatenate([*labels, lines.finish()])
-    found[np.concatenate(empty)] = 0
-    return found
+    if cube.ndim != 3:
+        raise SceneError(f"an array of {cube.shape} is no cube (height, width, bands)")
+    found: list[NDArray[np.uint16]] = []
+    source = rows_of(Path("the cube"), Raster(cube, nodata=nodata))
+    classify_rows(model, source, lambda strip: found.append(strip.labels), progress=progress)
+    return np.concatenate(found)

@@ -12,8 +12,10 @@ from hsiedge.runtimes import Model
 from hsiedge.scenes.patches import check_patch, reflected
 
 
-class Halo:
-    """Rows in, prepared strips with their halo out: `radius` rows behind, and reflected at the scene's true edges.
+class LineClassifier:
+    """Labels rows as they come from the sensor, `radius` rows behind it. Memory is that of one push and one patch height.
+
+    A patch graph is run at each pixel, a scene graph once a push: with it, rows that come together are labelled faster.
 
     Args:
         model: an opened model with a Card.
@@ -33,11 +35,11 @@ class Halo:
         self._received = 0
         self._ended = False
 
-    def push(self, rows: NDArray[Any]) -> NDArray[Any] | None:
-        """Takes rows `(n, width, bands)` in the stored dtype.
+    def push(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
+        """Takes rows `(n, width, bands)` in the stored dtype; gives the label ids `(m, width)` of the rows that are due.
 
         Returns:
-            A strip `(m + 2 radius, width + 2 radius, bands)` of the m rows that are due; None while none is.
+            Fewer rows than came until `radius` rows are held back, whose surroundings are not known yet; then as many.
 
         Raises:
             ModelError: rows of another size or dtype than the model takes, or some after the end.
@@ -53,69 +55,26 @@ class Halo:
         self._received += len(rows)
         if not began and self._received > radius:  # what lies above the scene's first row is known now
             self._rows = np.concatenate([self._rows[radius:0:-1], self._rows])
-        return self._due() if self._received > radius else None
+        return self._due()
 
-    def finish(self) -> NDArray[Any] | None:
-        """The strip of the last `radius` rows, reflected at the scene's end; None the second time.
+    def finish(self) -> NDArray[np.uint16]:
+        """The labels `(radius, width)` of the last rows, reflected at the scene's end; none the second time.
 
         Raises:
             ModelError: fewer rows came than the patch is high.
         """
         if self._received < self._card.patch:
             raise ModelError(f"{self._received} rows are fewer than the model's patch of {self._card.patch}")
-        if self._ended:
-            return None
-        self._ended = True
-        self._rows = np.concatenate([self._rows, self._rows[-2 : -2 - self._card.radius : -1]])
+        if not self._ended:
+            self._ended = True
+            self._rows = np.concatenate([self._rows, self._rows[-2 : -2 - self._card.radius : -1]])
         return self._due()
 
-    def _due(self) -> NDArray[Any] | None:
-        """What is surrounded, once; what the next rows need is kept."""
+    def _due(self) -> NDArray[np.uint16]:
+        """The labels of what is surrounded; what the next rows need is kept."""
         strip = self._rows
         due = len(strip) - 2 * self._card.radius
         if due <= 0:
-            return None
-        self._rows = strip[due:].copy()
-        return strip
-
-
-class LineClassifier:
-    """Labels rows as they come from the sensor, `radius` rows behind it. Memory is that of one push and one patch height.
-
-    A patch graph is run at each pixel, a scene graph once a push: with it, rows that come together are labelled faster.
-
-    Args:
-        model: an opened model with a Card.
-        width: pixels a row.
-
-    Raises:
-        CardError: the model has no Card.
-        SceneError: its patch is wider than a row.
-    """
-
-    def __init__(self, model: Model, width: int) -> None:
-        self._model, self._width, self._halo = model, width, Halo(model, width)
-
-    def push(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
-        """Takes rows `(n, width, bands)` in the stored dtype; gives the label ids `(m, width)` of the rows that are due.
-
-        Returns:
-            Fewer rows than came until `radius` rows are held back, whose surroundings are not known yet; then as many.
-
-        Raises:
-            ModelError: rows of another size or dtype than the model takes, or some after the end.
-        """
-        return self._labels(self._halo.push(rows))
-
-    def finish(self) -> NDArray[np.uint16]:
-        """The labels `(radius, width)` of the last rows, reflected at the scene's end.
-
-        Raises:
-            ModelError: fewer rows came than the patch is high.
-        """
-        return self._labels(self._halo.finish())
-
-    def _labels(self, strip: NDArray[Any] | None) -> NDArray[np.uint16]:
-        if strip is None:
             return np.zeros((0, self._width), np.uint16)
+        self._rows = strip[due:].copy()
         return self._model.label_ids(self._model.strip(strip), axis=0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Card
-from hsiedge.errors import ModelError, OptionError
-from hsiedge.mapping.lines import Halo
+from hsiedge.errors import OptionError
+from hsiedge.mapping.fitting import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.patches import reflected
 from hsiedge.scenes.readers import RowSource
 
 MEMORY = 64 << 20
@@ -38,6 +38,35 @@ class Strip:
     probabilities: NDArray[np.float32] | None
 
 
+@dataclass
+class Counts:
+    """What is counted while strips are classified.
+
+    Attributes:
+        empty, unknown: as in `Told`.
+        values, at_ends: values that were looked at, and those of them at the ends of the calibrated range.
+    """
+
+    empty: int = 0
+    unknown: int = 0
+    values: int = 0
+    at_ends: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds those of another part of the cube."""
+        self.empty += other.empty
+        self.unknown += other.unknown
+        self.values += other.values
+        self.at_ends += other.at_ends
+
+    def saturation(self, strip: NDArray[Any], card: Card) -> None:
+        """Counts integers at the ends of their range, on one row of a strip: a sample is enough, and costs nothing."""
+        if card.input_affine is not None:
+            limits, row = np.iinfo(strip.dtype), strip[card.radius]
+            self.values += row.size
+            self.at_ends += int(((row == limits.min) | (row == limits.max)).sum())
+
+
 @dataclass(frozen=True)
 class Told:
     """What is to be said of a classified cube.
@@ -56,13 +85,43 @@ class Told:
     outside: float | None
     rows: int
 
+    @staticmethod
+    def of(counts: Counts, source: RowSource, started: float, rows: int) -> Told:
+        """Of a cube that is done; `started` by time.perf_counter."""
+        pixels, seconds = source.shape[0] * source.shape[1], time.perf_counter() - started
+        outside = counts.at_ends / counts.values if counts.values else None
+        return Told(pixels, seconds, counts.empty, counts.unknown, outside, rows)
+
+
+Classify = Callable[[RowSource, Callable[[Strip], None], Progress], Told]
+"""Classifies a cube: gives each strip of its map to what takes it, and tells how far it is."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a map is to tell.
+
+    Attributes:
+        reject: pixels whose likeliest class has a lower probability get label 0.
+        probabilities: whether strips carry them.
+
+    Raises:
+        OptionError: a probability that is none.
+    """
+
+    reject: float = 0.0
+    probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.reject < 1:
+            raise OptionError(f"--reject {self.reject:g}: a probability from 0 to 1 was expected")
+
 
 def classify_rows(
     model: Model,
     source: RowSource,
     take: Callable[[Strip], None],
-    reject: float = 0.0,
-    probabilities: bool = False,
+    asked: Asked = Asked(),
     memory: int = MEMORY,
     progress: Progress = silent,
 ) -> Told:
@@ -70,158 +129,85 @@ def classify_rows(
 
     Args:
         take: is given each strip of the map.
-        reject: pixels whose likeliest class has a lower probability get label 0.
-        probabilities: whether strips carry them.
         memory: bytes that strips may take, more or less.
 
     Raises:
         CardError: the model has no Card.
         ModelError: the cube's bands, units or dtype do not fit the model.
         SceneError: the patch is wider than the cube, or rows that cannot be read.
-        OptionError: a probability that is none.
+        OptionError: a single row takes more than `memory`.
     """
-    if not 0 <= reject < 1:
-        raise OptionError(f"--reject {reject:g}: a probability from 0 to 1 was expected")
-    card, (height, width) = model.known, source.shape
-    check_patch(card.patch, source.shape)
-    bands = bands_for(card, source)
-    rows = strip_rows(model, width, memory)
-    counts = _Counts()
-    empties: deque[NDArray[np.bool_]] = deque()
-    started = time.perf_counter()
-    done = 0
-    for strip in _strips(model, source, bands, rows, empties):
-        counts.saturation(strip, card)
-        logits = model.strip(strip)
-        likely = _softmax(logits) if probabilities or reject else None
+    check_fits(model.known, source)
+    rows = strip_rows(model, source.shape[1], memory)
+    counts, started, done = Counts(), time.perf_counter(), 0
+    for strip in strips(model, source, range(source.shape[0]), rows, asked, counts):
+        take(strip)
+        done += len(strip.labels)
+        progress(done / source.shape[0])
+    return Told.of(counts, source, started, rows)
+
+
+def strips(model: Model, source: RowSource, part: range, rows: int, asked: Asked, counts: Counts) -> Iterator[Strip]:
+    """Classifies the rows `part` of a cube, as many at a time as `rows`; what is found is counted in `counts`.
+
+    A strip's values do not depend on the part that it lies in, where parts begin at multiples of `rows`.
+
+    Raises:
+        ModelError, SceneError: see `classify_rows`.
+    """
+    card = model.known
+    for prepared, empty in _prepared(model, source, part, rows):
+        counts.saturation(prepared, card)
+        logits = model.strip(prepared)
+        likely = _softmax(logits) if asked.probabilities or asked.reject else None
         labels = model.label_ids(logits, axis=0)
-        empty = np.concatenate([empties.popleft() for _ in range(len(labels))])
-        if reject and likely is not None:
-            unsure = (likely.max(0) < reject) & ~empty
+        if likely is not None and asked.reject:
+            unsure = (likely.max(0) < asked.reject) & ~empty
             counts.unknown += int(unsure.sum())
             labels[unsure] = _UNKNOWN
         labels[empty] = _UNKNOWN
         counts.empty += int(empty.sum())
-        take(Strip(labels, likely if probabilities else None))
-        done += len(labels)
-        progress(done / height)
-    return Told(height * width, time.perf_counter() - started, counts.empty, counts.unknown, counts.outside, rows)
+        yield Strip(labels, likely if asked.probabilities else None)
 
 
-@dataclass
-class _Counts:
-    empty: int = 0
-    unknown: int = 0
-    values: int = 0
-    at_ends: int = 0
+def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Prepared strips with their halo, and which of their pixels `(n, width)` hold no data.
 
-    def saturation(self, strip: NDArray[Any], card: Card) -> None:
-        """Counts integers at the ends of their range, on one row of a strip: a sample is enough, and costs nothing."""
-        if card.input_affine is not None:
-            limits, row = np.iinfo(strip.dtype), strip[card.radius]
-            self.values += row.size
-            self.at_ends += int(((row == limits.min) | (row == limits.max)).sum())
-
-    @property
-    def outside(self) -> float | None:
-        return self.at_ends / self.values if self.values else None
-
-
-def _strips(
-    model: Model, source: RowSource, bands: NDArray[np.intp] | None, rows: int, empties: deque[NDArray[np.bool_]]
-) -> Iterator[NDArray[Any]]:
-    """Prepared strips with their halo; which pixels of each row hold no data goes into `empties`."""
-    card, halo = model.known, Halo(model, source.shape[1])
-    for first in range(0, source.shape[0], rows):
-        stored = source.read(first, min(rows, source.shape[0] - first))
-        empty = no_data(stored, source.nodata)
-        empties.extend(empty[:, None])
-        taken = stored if bands is None else stored[:, :, bands]
-        strip = halo.push(filled(_as_stored(taken, card, source), empty, card))
-        if strip is not None:
-            yield strip
-    last = halo.finish()
-    if last is not None:
-        yield last
-
-
-def no_data(rows: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """`(n, width)` of rows `(n, width, bands)`: pixels that are nodata in all bands, or not a number in any."""
-    empty = np.zeros(rows.shape[:2], bool) if nodata is None else (rows == nodata).all(-1)
-    return empty if rows.dtype.kind != "f" else empty | ~np.isfinite(rows).all(-1)
-
-
-def filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[Any]:
-    """The rows, pixels without data replaced by the median spectrum of the training pixels: their neighbours see them."""
-    if not empty.any() or rows.shape[-1] != card.scene.bands:
-        return rows
-    median = card.scene.percentiles.get("50", [0.0] * card.scene.bands)
-    made = rows.copy()
-    made[empty] = np.asarray(median).astype(rows.dtype)
-    return made
-
-
-def _as_stored(rows: NDArray[Any], card: Card, source: RowSource) -> NDArray[Any]:
-    """In the dtype that the model takes, no value changed."""
-    wanted = np.dtype(card.scene.dtype)
-    if rows.dtype == wanted:
-        return rows
-    if wanted.kind != "f" and rows.dtype.kind == "f":
-        raise ModelError(f"{source.path} holds {rows.dtype}, the model takes {wanted}: it was made for other units")
-    if wanted.kind in "iu" and rows.size:
-        limits = np.iinfo(wanted)
-        if rows.min() < limits.min or rows.max() > limits.max:
-            raise ModelError(f"{source.path} holds values that {wanted}, which the model takes, cannot hold")
-    return rows.astype(wanted)
-
-
-def bands_for(card: Card, source: RowSource) -> NDArray[np.intp] | None:
-    """Which of the cube's bands the model takes, in its order; None where it takes them as they are.
-
-    By wavelength where both are known: the nearest band, no farther than half of the model's band spacing. Else all that are
-    not in the cube's bad-band list, which have to be as many.
-
-    Raises:
-        ModelError: no such bands, or other units.
+    The halo is reflected at the scene's true edges only. Each row is read and prepared once: what the next strip needs is kept.
     """
-    units = card.scene.units.strip().lower(), source.units.strip().lower()
-    if all(units) and units[0] != units[1]:
-        raise ModelError(f"{source.path} is in {source.units!r}, the model takes {card.scene.units!r}")
-    good = np.flatnonzero(source.good) if source.good else np.arange(source.bands)
-    wanted, given = np.array(card.scene.wavelengths), np.array(source.wavelengths)
-    if len(wanted) and len(given):
-        chosen = _nearest(card, source, wanted, given, good)
-    elif len(good) == card.scene.bands:
-        chosen = good
-    elif source.bands == card.scene.bands:
-        chosen = np.arange(source.bands)
-    else:
-        spoken = f"{source.bands} bands" + (f", {len(good)} of them good" if len(good) < source.bands else "")
-        raise ModelError(f"{source.path} has {spoken}, the model takes {card.scene.bands}, and no wavelengths tell which")
-    return None if np.array_equal(chosen, np.arange(source.bands)) else chosen
+    card, (height, width) = model.known, source.shape
+    bands, radius = check_fits(card, source), card.radius
+    columns = reflected(np.arange(-radius, width + radius), width)
+    start = end = max(0, part.start - radius)  # of the rows that are held
+    held = model.prepare(np.zeros((0, len(columns), card.scene.bands), card.scene.dtype))
+    empty = np.zeros((0, width), bool)
+    for first in range(part.start, part.stop, rows):
+        last = min(first + rows, part.stop)
+        due = min(last + radius, height)
+        if due > end:
+            made, found = _read(model, source, bands, range(end, due))
+            held, empty, end = np.concatenate([held, made[:, columns]]), np.concatenate([empty, found]), due
+        at_edge = first < radius or last + radius > height
+        strip = held[reflected(np.arange(first - radius, last + radius), height) - start] if at_edge else held
+        yield strip, empty[first - start : last - start]
+        kept = max(0, last - radius)
+        held, empty, start = held[kept - start :].copy(), empty[kept - start :], kept
 
 
-def _nearest(
-    card: Card, source: RowSource, wanted: NDArray[np.float64], given: NDArray[np.float64], good: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    distance = np.abs(wanted[:, None] - given[good])
-    nearest = distance.argmin(1)
-    limit = max(1.0, float(np.median(np.abs(np.diff(wanted)))) / 2) if len(wanted) > 1 else 1.0
-    off = distance.min(1)
-    if off.max() > limit:
-        worst = int(off.argmax())
-        raise ModelError(
-            f"{source.path}: has no good band within {limit:.1f} nm of the model's {wanted[worst]:.1f} nm; "
-            f"the nearest is {given[good[nearest[worst]]]:.1f} nm"
-        )
-    chosen: NDArray[np.intp] = good[nearest]
-    return chosen
+def _read(
+    model: Model, source: RowSource, bands: NDArray[np.intp] | None, rows: range
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Prepared rows, and which of their pixels hold no data."""
+    stored = source.read(rows.start, len(rows))
+    empty = no_data(stored, source.nodata)
+    taken = as_stored(stored if bands is None else stored[:, :, bands], model.known, source)
+    return model.prepare(filled(taken, empty, model.known)), empty
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the first axis."""
+    """Over the first axis; added plane by plane, for the order of np.sum, and its last bit, depend on a strip's layout."""
     powers: NDArray[np.float32] = np.exp(logits - logits.max(0))
-    powers /= powers.sum(0)
+    powers /= functools.reduce(np.add, powers)
     return powers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.errors import MissingExtraError, OptionError
+from hsiedge.errors import MissingExtraError, OptionError, OutputError
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
-from hsiedge.scenes import categories
+from hsiedge.mapping.stream import Strip
+from hsiedge.scenes import categories, readers
 
 Take = Callable[[NDArray[Any]], None]
 _TILE = 256
@@ -54,6 +55,13 @@ def check_suffix(path: Path, probabilities: bool = False) -> None:
         raise OptionError(f"{path}: {what} written as one of {', '.join(known)}")
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """All that a map at `path` leaves: an ENVI header and its data, a GeoTIFF and its side-car."""
+    if path.suffix.lower() in (".hdr", ".img"):
+        return path.with_suffix(".hdr"), path.with_suffix(".img")
+    return (path, _side_car(path)) if path.suffix.lower() in (".tif", ".tiff") else (path,)
+
+
 @contextmanager
 def writer(path: Path, facts: MapFacts) -> Iterator[Take]:
     """Yields what takes the next rows `(n, width)`, or `(bands, n, width)` of probabilities, from the top on.
@@ -84,6 +92,45 @@ def writers(paths: list[Path], facts: MapFacts) -> Iterator[Take]:
 
 
 @contextmanager
+def maps(paths: list[Path], probabilities: Path | None, facts: MapFacts) -> Iterator[Callable[[Strip], None]]:
+    """Yields what takes the strips of a map from the top on: labels go to all of `paths`, probabilities where they are wanted.
+
+    Raises:
+        OptionError, MissingExtraError, OutputError: see `writer`.
+    """
+    with ExitStack() as stack:
+        labels = stack.enter_context(writers(paths, facts))
+        named = replace(facts, bands=tuple(facts.classes.values()))
+        likely = stack.enter_context(writer(probabilities, named)) if probabilities is not None else None
+
+        def take(strip: Strip) -> None:
+            labels(strip.labels)
+            if likely is not None and strip.probabilities is not None:
+                likely(strip.probabilities)
+
+        yield take
+
+
+def check_places(outputs: list[Path], inputs: list[Path]) -> None:
+    """Looks before any work whether maps can be written.
+
+    Raises:
+        OptionError: two would be written to one place.
+        OutputError: one would lie where something is that is read, or where nothing can be written.
+    """
+    read = {part.resolve() for path in inputs for part in readers.files_of(path) if part.exists()}
+    written: set[Path] = set()
+    for path in outputs:
+        for part in map(Path.resolve, files_of(path)):
+            if part in read:
+                raise OutputError(f"{path}: {part.name} is what is read; choose another place with -o")
+            if part in written:
+                raise OptionError(f"{path}: two maps would be written there; give each a place of its own with -o")
+            written.add(part)
+        files.check_writable(path)
+
+
+@contextmanager
 def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
     """Tiled and compressed, with the cube's coordinates and a palette; class names in the side-car that GDAL reads."""
     try:
@@ -111,7 +158,6 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
         profile["transform"] = rasterio.Affine(*transform)
     if not facts.bands:
         profile["nodata"] = 0
-    side_car = path.with_name(path.name + categories.SUFFIX)
     with files.atomic(path) as temporary, _quiet_rasterio(), rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False):
         with rasterio.open(temporary, "w", **profile) as data:
             if facts.dtype == np.uint8:
@@ -128,7 +174,11 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
 
             yield take
         if not facts.bands:
-            files.write_bytes(side_car, _category_names(facts.classes).encode())
+            files.write_bytes(_side_car(path), _category_names(facts.classes).encode())
+
+
+def _side_car(path: Path) -> Path:
+    return path.with_name(path.name + categories.SUFFIX)
 
 
 @contextmanager
@@ -150,7 +200,7 @@ def _category_names(classes: dict[int, str]) -> str:
 @contextmanager
 def _envi(path: Path, facts: MapFacts) -> Iterator[Take]:
     """An ENVI classification: a header, and the ids as they are beside it."""
-    header, data = path.with_suffix(".hdr"), path.with_suffix(".img")
+    header, data = files_of(path)
     with files.atomic(data) as temporary:
         with temporary.open("wb") as file:
             yield lambda rows: _write(file, rows.astype(facts.dtype))

@@ -18,7 +18,7 @@ from hsiedge.runtimes.affine import InputAffine
 from hsiedge.scenes.patches import batches, check_patch, cut, cut_rows, surrounded
 from hsiedge.scenes.scene import UNNAMED, Scene
 
-STRIP_PIXELS = 4096  # of a scene graph's strips: enough to be fast, and some tens of MB for the largest of our nets
+STRIP_PIXELS = 4096  # that an evaluation's strips have at least: a fixed number, for it must not depend on the memory there is
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,8 @@ class Model:
         """The same, by strips of the rows that hold pixels."""
         height, width = scene.shape
         rows = pixels // width
-        tall = self.tile[0] if self.tile is not None else max(1, STRIP_PIXELS // width)
+        least = self.tile[0] if self.tile is not None else self.known.patch  # lower ones would be more halo than strip
+        tall = max(least, STRIP_PIXELS // width)
         for first in range(0, height, tall):
             places = np.flatnonzero((rows >= first) & (rows < first + tall))
             if not len(places):

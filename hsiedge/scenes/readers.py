@@ -92,6 +92,14 @@ def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
     return raster
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that a cube at `path` may be read from: of ENVI, its header and what may be its data."""
+    header = _header_of(path) if path.suffix.lower() not in _READERS or path.suffix.lower() == ".hdr" else None
+    if header is None:
+        return (path,)
+    return path, header, header.with_suffix(""), header.with_suffix(".img")
+
+
 def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
     with path.open("rb") as file:
         head = file.read(128)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
 from hsiedge.scenes import geotiff, readers
-from hsiedge.scenes.readers import RowSource
+from hsiedge.scenes.readers import Raster, RowSource
 
 HDF_SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5", ".he5")
 
@@ -30,8 +30,7 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
         MissingExtraError: the format's package is not installed.
     """
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise SceneError(f"{path}: no such file")
+    check_file(path)
     if suffix in geotiff.SUFFIXES:
         with geotiff.rows_of(path) as source:
             yield source
@@ -39,12 +38,17 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
         with _hdf(path, key) as source:
             yield source
     else:
-        yield _array(path, key)
+        yield rows_of(path, readers.read(path, key, 3))
 
 
-def _array(path: Path, key: str | None) -> RowSource:
-    """What `readers` read or map."""
-    raster = readers.read(path, key, 3)
+def check_file(path: Path) -> None:
+    """Raises SceneError where there is none."""
+    if not path.is_file():
+        raise SceneError(f"{path}: {'a folder; a file is expected' if path.is_dir() else 'no such file'}")
+
+
+def rows_of(path: Path, raster: Raster) -> RowSource:
+    """Rows of a cube that is mapped, or in memory; `path` is what errors call it."""
     array = raster.array
     height, width, bands = array.shape
     dtype = array.dtype.newbyteorder("=")

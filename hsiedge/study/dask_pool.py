@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from hsiedge import __version__
 from hsiedge.bench.device import default_threads
-from hsiedge.errors import MissingExtraError, OptionError
+from hsiedge.errors import MissingExtraError
 
 try:
     import dask
@@ -23,10 +22,10 @@ try:
 except ImportError as error:
     raise MissingExtraError("the study", "study") from error
 
+from hsiedge.cluster import joined, quiet
+
 _LOOPBACK = "127.0.0.1"
-_PATIENCE_SECONDS = 20
 _SETTINGS = {
-    "distributed.diagnostics.nvml": False,
     "distributed.scheduler.allowed-failures": 2,  # a cell at which three processes died is not tried a fourth time
     "distributed.worker.memory.terminate": False,  # a net may be large; the kernel decides
     "distributed.worker.memory.pause": False,
@@ -52,17 +51,15 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
         workers: how many processes; None for one a physical core.
 
     Raises:
-        OptionError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
+        ClusterError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(_SETTINGS), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet(), dask.config.set(_SETTINGS):
         if scheduler is None:
             with _local(workers or default_threads()) as client:
                 yield Pool(client, workers or default_threads())
         else:
-            with _joined(scheduler) as (client, count):
-                yield Pool(client, count)
+            with joined(scheduler, _version, "study") as client:
+                yield Pool(client, len(client.nthreads()))
 
 
 @contextmanager
@@ -85,29 +82,7 @@ def _local(workers: int) -> Iterator[Any]:
         _end(cluster)
 
 
-@contextmanager
-def _joined(scheduler: str) -> Iterator[tuple[Any, int]]:
-    try:
-        client = Client(scheduler, timeout=f"{_PATIENCE_SECONDS}s")
-    except (OSError, ValueError, TimeoutError, TypeError) as error:
-        raise OptionError(f"--scheduler {scheduler}: no Dask scheduler answers there; as tcp://HOST:8786") from error
-    with client:
-        with suppress(TimeoutError):
-            client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
-        found = client.run(_installed)
-        if not found:
-            raise OptionError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
-        other = {address: version for address, version in found.items() if version != __version__}
-        if other:
-            address, version = next(iter(other.items()))
-            raise OptionError(
-                f"--scheduler {scheduler}: its worker {address} has {version or 'no hsiedge that can train'}, "
-                f"here it is {__version__}; all must have the same: pip install 'hsiedge[study]=={__version__}'"
-            )
-        yield client, len(found)
-
-
-def _installed() -> str | None:
+def _version() -> str | None:
     """The version of hsiedge on a worker; None where it cannot train."""
     try:
         import hsiedge.study.cells  # noqa: F401

@@ -61,7 +61,8 @@ def run_study(study: Study, plan: Plan) -> None:
 
     Raises:
         StudyError: the folder is in use, its store cannot be read, or cells failed; all others have been run then.
-        OptionError: fewer than one worker, or a scheduler that does not answer.
+        OptionError: fewer than one worker.
+        ClusterError: a scheduler that does not answer, or has no workers.
         OutputError: the folder cannot be written to.
     """
     if plan.workers is not None and plan.workers < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify
-from hsiedge.mapping.stream import Strip, Told, classify_rows
+from hsiedge.mapping.stream import Asked, Counts, Strip, Told, _softmax, classify_rows, strips
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes import readers
@@ -71,18 +72,51 @@ def geotiff(folder: Path, cube: np.ndarray, wavelengths: Any = (), bbl: Any = ()
 
 
 def mapped(model: Model, path: Path, **options: Any) -> tuple[np.ndarray, Told, list[Strip]]:
-    strips: list[Strip] = []
+    found: list[Strip] = []
+    memory = {"memory": options.pop("memory")} if "memory" in options else {}
     with open_rows(path) as source:
-        told = classify_rows(model, source, strips.append, **options)
-    return np.concatenate([strip.labels for strip in strips]), told, strips
+        told = classify_rows(model, source, found.append, Asked(**options), **memory)
+    return np.concatenate([strip.labels for strip in found]), told, found
 
 
 @pytest.mark.parametrize("interleave", ["bil", "bip", "bsq"])
 def test_envi(stored: Model, tiny_scene: Scene, tmp_path: Path, interleave: str) -> None:
-    labels, told, strips = mapped(stored, envi(tmp_path, tiny_scene.cube, interleave), memory=200_000)
-    np.testing.assert_array_equal(labels, classify(stored, tiny_scene.cube))
-    assert len(strips) > 1
+    labels, told, _ = mapped(stored, envi(tmp_path, tiny_scene.cube, interleave), memory=200_000)
+    np.testing.assert_array_equal(labels, stored.predict(tiny_scene, np.arange(1200)).reshape(40, 30))
     assert (told.pixels, told.empty, told.unknown, told.outside) == (1200, 0, 0, None)
+
+
+@pytest.mark.parametrize("patch", [1, 3, 7])
+def test_any_height_of_strips_and_any_part(
+    make_model: Any, make_scene_model: Any, make_card: Any, tiny_scene: Scene, tmp_path: Path, patch: int
+) -> None:
+    model = load(make_model(make_card(tiny_scene, patch), patch)[0])
+    whole = load(make_scene_model(make_card(tiny_scene, patch), patch))
+    expected = model.predict(tiny_scene, np.arange(1200)).reshape(40, 30)
+    read: list[int] = []
+
+    def counted(first: int, count: int) -> np.ndarray:
+        read.extend(range(first, first + count))
+        return np.ascontiguousarray(tiny_scene.cube[first : first + count])
+
+    with open_rows(envi(tmp_path, tiny_scene.cube)) as opened:
+        source = dataclasses.replace(opened, read=counted)
+    for rows in (1, 2, 7, 39, 100):
+        for cuts in ((0, 40), (0, 1, 2, 40), (0, 14, 35, 39, 40)):
+            read.clear()
+            parts = [range(*pair) for pair in itertools.pairwise(cuts)]
+            found = [strip for part in parts for strip in strips(whole, source, part, rows, Asked(), Counts())]
+            np.testing.assert_array_equal(np.concatenate([strip.labels for strip in found]), expected)
+            assert max(len(strip.labels) for strip in found) <= rows
+            if len(parts) == 1:
+                assert read == list(range(40))  # each row once
+
+
+def test_probabilities_are_the_same_to_the_bit_at_any_height_of_strips() -> None:
+    lines = [np.random.default_rng(row).normal(0, 1, (60, 16)).astype(np.float32).T for row in range(40)]
+    whole = _softmax(np.stack(lines, axis=1))  # as a patch graph's logits lie
+    by_row = [_softmax(np.stack([line], axis=1)) for line in lines]
+    np.testing.assert_array_equal(np.concatenate(by_row, axis=1), whole)
 
 
 def test_the_other_formats(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
@@ -127,8 +161,8 @@ def test_what_is_no_number_is_no_data(make_model: Any, make_card: Any, tiny_scen
 
 def test_probabilities_and_rejection(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
     path = envi(tmp_path, tiny_scene.cube)
-    labels, _, strips = mapped(stored, path, probabilities=True)
-    likely = np.concatenate([strip.probabilities for strip in strips], axis=1)
+    labels, _, found = mapped(stored, path, probabilities=True)
+    likely = np.concatenate([strip.probabilities for strip in found], axis=1)
     assert likely.shape == (4, 40, 30)
     np.testing.assert_allclose(likely.sum(0), 1, atol=1e-5)
     ids = np.array([entry.id for entry in stored.known.classes])
@@ -344,7 +378,7 @@ def test_the_command(tiny_scene: Scene, tmp_path: Path) -> None:
     done = subprocess.run([*command, "-o", str(tmp_path / "b.hdr"), "--json", "-"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["shape"], said["without_data"]) == ([40, 30], 0)
+    assert [(cube["shape"], cube["without_data"]) for cube in said["cubes"]] == [([40, 30], 0)]
     expected = classify(load(STORED / "int8.onnx"), tiny_scene.cube)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
     assert np.fromfile(tmp_path / "b.img", np.uint8).reshape(40, 30).tolist() == expected.tolist()

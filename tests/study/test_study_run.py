@@ -7,13 +7,10 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +20,7 @@ import pytest
 pytest.importorskip("torch", reason="a study trains nets")
 pytest.importorskip("distributed", reason="a study runs on Dask")
 
-from hsiedge.errors import OptionError
+from hsiedge.errors import ClusterError
 from hsiedge.metrics import confusion_matrix
 from hsiedge.scenes.scene import pack
 from hsiedge.scenes.splits import TEST
@@ -32,6 +29,7 @@ from hsiedge.study.paths import model_path
 from hsiedge.study.rows import Row
 from hsiedge.study.store import NAME, Store
 from tests import workstation
+from tests.dask_cluster import cluster
 
 CONFIG = """
 scenes = ["./corner.npz"]
@@ -214,7 +212,7 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
 
 
 def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
-    with cluster() as address:
+    with cluster(1) as (address, _):
         code, said = run(config("first", FEW), tmp_path, "--measure", "no", "--scheduler", address)
     assert code == 0, said
     assert "on 1 worker" in said
@@ -225,25 +223,5 @@ def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_no_cluster_is_one_line() -> None:
-    with pytest.raises(OptionError, match="no Dask scheduler answers there"), open_pool("nonsense://here", None):
+    with pytest.raises(ClusterError, match="no Dask scheduler answers there"), open_pool("nonsense://here", None):
         pass
-
-
-@contextmanager
-def cluster() -> Iterator[str]:
-    """A Dask scheduler and a worker, as processes that the study did not start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
-    work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) for words in (dask, work)
-    ]
-    try:
-        yield address
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()

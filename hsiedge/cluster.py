@@ -1,0 +1,91 @@
+"""Joining a Dask cluster that is there already. Logs stay quiet: what fails comes back as a result, or as one line."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from hsiedge import __version__
+from hsiedge.errors import ClusterError, MissingExtraError
+
+try:
+    import dask
+    from distributed import CancelledError, Client, KilledWorker, wait
+    from distributed import TimeoutError as Late
+except ImportError as error:
+    raise MissingExtraError("--scheduler", "dask") from error
+
+PATIENCE_SECONDS = 20.0
+"""How long a scheduler may take to answer, and may be without a worker."""
+_LOOK_SECONDS = 2.0
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What Dask logs and warns of is not for the user."""
+    for name in ("distributed", "distributed.client"):  # which Dask's own configuration sets apart
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.diagnostics.nvml": False}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def joined(scheduler: str, version: Callable[[], str | None], extra: str) -> Iterator[Any]:
+    """Yields the client of a cluster whose workers can do the work.
+
+    Args:
+        scheduler: its address, "tcp://host:8786".
+        version: asked on each worker: the version of hsiedge there, None where what the work needs is not installed.
+        extra: of hsiedge, that a worker needs; "" where it needs none.
+
+    Raises:
+        ClusterError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
+    """
+    with quiet(), _client(scheduler) as client:
+        with suppress(Late):
+            client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
+        found = client.run(version, on_error="return")
+        if not found:
+            raise ClusterError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
+        package = f"hsiedge[{extra}]" if extra else "hsiedge"
+        for address, there in found.items():
+            if there != __version__:  # an exception, where a worker has no hsiedge that could be asked
+                raise ClusterError(
+                    f"--scheduler {scheduler}: its worker {address} has {there if isinstance(there, str) else 'no'} {package}, "
+                    f"here it is {__version__}; all must have the same: pip install '{package}=={__version__}'"
+                )
+        yield client
+
+
+def awaited(client: Any, scheduler: str, task: Any, title: str) -> Any:
+    """The result of a task; where its worker died, once another has done it.
+
+    Raises:
+        ClusterError: no worker is left, the scheduler is gone, or worker after worker died at this task.
+    """
+    seen = time.monotonic()
+    try:
+        while not task.done():
+            with suppress(Late):
+                wait([task], timeout=_LOOK_SECONDS)
+            if task.done() or client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > PATIENCE_SECONDS:
+                raise ClusterError(f"--scheduler {scheduler}: all its workers are gone")
+        return task.result()
+    except KilledWorker as error:
+        raise ClusterError(f"{title}: the workers that were given it died, one after another; out of memory?") from error
+    except (CancelledError, OSError) as error:
+        raise ClusterError(f"--scheduler {scheduler}: the connection to it was lost") from error
+
+
+def _client(scheduler: str) -> Any:
+    try:
+        return Client(scheduler, timeout=f"{PATIENCE_SECONDS}s")
+    except (OSError, ValueError, Late, TypeError) as error:
+        raise ClusterError(f"--scheduler {scheduler}: no Dask scheduler answers there; as tcp://HOST:8786") from error

@@ -1,0 +1,259 @@
+"""Cubes on a Dask cluster of real processes: the map is that of one piece, whatever becomes of a worker."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed", reason="a cluster is one of Dask")
+
+from distributed import Client
+
+from hsiedge import cluster as joining
+from hsiedge.errors import ClusterError, ModelError, OptionError, SceneError
+from hsiedge.mapping import blocks, classify
+from hsiedge.mapping.stream import Asked, Strip, Told, classify_rows
+from hsiedge.progress import silent
+from hsiedge.runtimes import Model, load
+from hsiedge.scenes.rows import open_rows
+from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
+from tests.dask_cluster import STRANGER, cluster
+from tests.mapping.test_stream import STORED, envi
+
+MEMORY = 64 << 20
+ROWS = 20  # of a strip, in these tests
+PLAIN = Asked()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the workers run in."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def address(elsewhere: Path) -> Iterator[str]:
+    with cluster(2, elsewhere) as (found, _):
+        yield found
+
+
+@pytest.fixture
+def flight(indian_pines: Scene, tmp_path: Path) -> Path:
+    """Indian Pines one and a half times, 60 columns of it, with some pixels without data on each side of row 80."""
+    cube = np.concatenate([indian_pines.cube, indian_pines.cube[:73]])[:, :60].copy()
+    cube[76:84, 20:30] = 0
+    return envi(tmp_path, cube, data_ignore_value=0)
+
+
+@pytest.fixture
+def low(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strips of 20 rows, blocks of 40 rows of 60 pixels."""
+    monkeypatch.setattr(blocks, "strip_rows", lambda *_: ROWS)
+    monkeypatch.setattr(blocks, "_BLOCK_PIXELS", 2 * ROWS * 60)
+
+
+@functools.cache
+def model_file(kind: str, folder: Path) -> Path:
+    """The shipped net, as patch graph, and made a scene graph."""
+    patches = shipped(".onnx")
+    if kind == "patch":
+        return patches
+    pytest.importorskip("onnx_ir", reason="scene graphs are made with onnx-ir")
+    from hsiedge.graphs.scene_graph import scene_graph
+    from hsiedge.scenes.scene import open_scene
+
+    scene_graph(patches, open_scene("indian_pines"), folder / "scene.onnx")
+    return folder / "scene.onnx"
+
+
+@pytest.fixture(params=["patch", "scene"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load(model_file(request.param, tmp_path_factory.getbasetemp()), 1)
+
+
+def in_one_piece(model: Model, path: Path, asked: Asked) -> tuple[list[Strip], Told]:
+    found: list[Strip] = []
+    with open_rows(path) as source:
+        return found, classify_rows(model, source, found.append, asked)
+
+
+def on_cluster(address: str, model: Model, path: Path, asked: Asked = PLAIN, each: Any = None) -> tuple[list[Strip], Told]:
+    """`each` is called with a strip when it comes."""
+    found: list[Strip] = []
+
+    def take(strip: Strip) -> None:
+        found.append(strip)
+        if each is not None:
+            each(strip)
+
+    with blocks.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_rows(path) as source:
+        return found, classified(source, take, silent)
+
+
+def joined(strips: list[Strip]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([strip.labels for strip in strips]), np.concatenate([strip.probabilities for strip in strips], axis=1)
+
+
+@pytest.mark.usefixtures("low")
+def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Model, flight: Path, indian_pines: Scene) -> None:
+    asked = Asked(reject=0.7, probabilities=True)
+    whole, told = in_one_piece(model, flight, asked)
+    found, also = on_cluster(address, model, flight, asked)
+    assert [len(strip.labels) for strip in found] == [40, 40, 40, 40, 40, 18]
+    for ours, theirs in zip(joined(found), joined(whole)):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (also.pixels, also.empty, also.unknown) == (told.pixels, told.empty, told.unknown) == (218 * 60, 80, told.unknown)
+    assert 0 < told.unknown < told.pixels / 2
+    # and a block without its halo is another: what was compared could have differed
+    alone = classify(model, indian_pines.cube[80:120, :60])
+    assert (
+        alone[[*range(6), *range(34, 40)]] != on_cluster(address, model, flight)[0][2].labels[[*range(6), *range(34, 40)]]
+    ).any()
+
+
+def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
+    for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
+        plan = blocks.Plan(flight, None, (height, 1000), 200, "uint16", rows, Asked(), 1)
+        found = [block.part for block in blocks._blocks(plan, threads)]
+        assert [row for part in found for row in part] == list(range(height))
+        assert all(part.start % rows == 0 for part in found)
+        assert max(map(len, found)) <= max(rows, 262)
+        assert len(found) >= min(threads, -(-height // rows))
+
+
+@pytest.mark.usefixtures("low")
+def test_no_more_is_under_way_than_the_cluster_works_on(address: str, flight: Path) -> None:
+    model, seen = load(STORED / "int8.onnx"), []
+    cube = np.random.default_rng(0).integers(0, 900, (2000, 60, 5)).astype(np.uint16)
+    with joining.quiet(), Client(address) as client:
+        found, told = on_cluster(address, model, envi(flight.parent, cube), each=lambda strip: seen.append(tasks(client)))
+    assert len(seen) == 50
+    assert max(seen) <= 2 * 2 + 1  # two blocks a thread, and the model
+    np.testing.assert_array_equal(np.concatenate([strip.labels for strip in found]), classify(model, cube))
+    assert told.outside is not None
+    assert told.outside > 0
+
+
+def tasks(client: Client) -> int:
+    """How many the scheduler holds."""
+    return int(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+
+
+@pytest.mark.usefixtures("low")
+def test_a_killed_worker_changes_nothing(flight: Path, elsewhere: Path) -> None:
+    model = load(shipped("-int8.onnx"), 1)
+    whole, _ = in_one_piece(model, flight, Asked(probabilities=True))
+    with cluster(2, elsewhere) as (address, workers):
+        found, _ = on_cluster(address, model, flight, Asked(probabilities=True), each=lambda strip: workers[0].kill())
+    for ours, theirs in zip(joined(found), joined(whole)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("low")
+def test_the_last_worker_the_scheduler_and_neither(flight: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(shipped("-int8.onnx"), 1)
+    with cluster(1, elsewhere) as (address, workers):
+        with Client(address) as client:
+            client.wait_for_workers(1)
+        monkeypatch.setattr(joining, "PATIENCE_SECONDS", 1.0)
+        with pytest.raises(ClusterError, match=f"--scheduler {address}: all its workers are gone"):
+            on_cluster(address, model, flight, each=lambda strip: workers[0].kill())
+        with pytest.raises(
+            ClusterError, match=f"--scheduler {address}: has no workers; start some with: dask worker {address}"
+        ):
+            on_cluster(address, model, flight)
+    with pytest.raises(ClusterError, match="no Dask scheduler answers there; as tcp://HOST:8786"):
+        on_cluster(address, model, flight)
+
+
+def test_a_worker_without_hsiedge(flight: Path, elsewhere: Path) -> None:
+    with (
+        cluster(1, elsewhere, STRANGER) as (address, _),
+        pytest.raises(ClusterError, match=r"has no hsiedge, here it is .*pip install"),
+    ):
+        on_cluster(address, load(shipped("-int8.onnx"), 1), flight)
+
+
+def test_what_a_worker_does_not_find(address: str, flight: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(flight.parent)
+    here = Path("/proc/self/cwd/cube.hdr")  # another folder for each process
+    if not here.is_file():
+        pytest.skip("needs Linux's /proc")
+    model = load(shipped("-int8.onnx"), 1)
+    with pytest.raises(
+        SceneError, match=rf"worker tcp://\S+ on \S+: {here}: no such file there; a cube has to lie at the same path"
+    ):
+        on_cluster(address, model, here)
+    envi(elsewhere, np.zeros((30, 60, 200), np.uint16))
+    with pytest.raises(SceneError, match=rf"worker tcp://\S+ on \S+: {here}: another cube lies there, \(30, 60\)"):
+        on_cluster(address, model, here)
+
+
+def test_cubes_that_do_not_fit_are_told_before_a_cluster_is_asked(tiny_scene: Scene, tmp_path: Path) -> None:
+    model = load(STORED / "float.onnx")
+    np.savez(tmp_path / "cube.npz", cube=tiny_scene.cube)
+    with pytest.raises(OptionError, match=r"cube.npz cannot be read by rows"):
+        on_cluster("tcp://nobody:1", model, tmp_path / "cube.npz")
+    with pytest.raises(ModelError, match="has 4 bands, the model takes 5"):
+        on_cluster("tcp://nobody:1", model, envi(tmp_path, tiny_scene.cube[..., :4]))
+
+
+def test_several_cubes_of_one_call(address: str, tiny_scene: Scene, tmp_path: Path) -> None:
+    cubes = []
+    for name, cube in (("a", tiny_scene.cube), ("b", tiny_scene.cube[:25, ::-1]), ("c", tiny_scene.cube[:, :11])):
+        (tmp_path / name).mkdir()
+        cubes.append(envi(tmp_path / name, cube).rename(tmp_path / name / f"{name}.hdr"))
+        (tmp_path / name / "cube.raw").rename(tmp_path / name / f"{name}.raw")
+    words = ["classify", str(STORED / "float.onnx"), *map(str, cubes), "--format", "npy", "--format", "hdr"]
+    for folder, more in (("here", []), ("there", ["--scheduler", address])):
+        command = [sys.executable, "-m", "hsiedge", *words, "-o", folder, "--probabilities", folder, *more]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "3 cubes: 2,390 pixels in " in done.stderr
+    made = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert made == sorted(f"{name}-{what}" for name in "abc" for what in ("map.npy", "map.hdr", "map.img", "probabilities.npy"))
+    for name in made:
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "there" / "a-map.npy"), classify(load(STORED / "float.onnx"), tiny_scene.cube)
+    )
+
+
+def test_stopped_it_leaves_nothing_here_or_on_the_cluster(address: str, tmp_path: Path) -> None:
+    path = envi(tmp_path, np.zeros((20000, 200, 5), np.uint16))
+    before = {entry.name for entry in tmp_path.iterdir()}
+    words = ["classify", str(STORED / "float.onnx"), str(path), "-o", str(tmp_path / "map.npy"), "--scheduler", address]
+    process = subprocess.Popen([sys.executable, "-m", "hsiedge", *words], stderr=subprocess.PIPE, text=True)
+    with joining.quiet(), Client(address) as client:
+        deadline = time.monotonic() + 60
+        while tasks(client) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (130, "stopped; nothing was left half-written\n")
+        assert {entry.name for entry in tmp_path.iterdir()} == before
+        while tasks(client) and time.monotonic() < deadline + 60:
+            time.sleep(0.05)
+        assert tasks(client) == 0
+
+
+def test_without_dask_the_extra_is_named(tiny_scene: Scene, tmp_path: Path) -> None:
+    path = envi(tmp_path, tiny_scene.cube)
+    blocked = "import sys; sys.modules['distributed'] = None; from hsiedge.cli.main import main; main()"
+    words = ["classify", str(STORED / "float.onnx"), str(path), "-o", str(tmp_path / "map.npy")]
+    command = [sys.executable, "-c", blocked, *words]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    done = subprocess.run([*command, "--scheduler", "tcp://nobody:1"], capture_output=True, text=True, check=False)
+    line = "hsiedge: error: --scheduler needs a package that is not installed: pip install 'hsiedge[dask]'\n"
+    assert (done.returncode, done.stderr) == (2, line)
