@@ -22,23 +22,21 @@ from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
 from hsiedge.errors import HsiedgeError, ModelError, OptionError
 from hsiedge.runtimes import Model, load
-from hsiedge.runtimes.ort import OrtSession  # imported here, so that the runtime is in the baseline
 
 WARM_RUNS = 3
 SETTLE_SECONDS = 0.01
 Reply = dict[str, Any]
+Opener = Callable[[dict[str, Any]], Model]
+"""Opens the model that an "open" command asks for."""
 
 
 class Bench:
     """One model, opened at one batch. `baseline` was taken once the runtime was imported."""
 
-    def __init__(self, baseline: memory.Baseline, command: dict[str, Any]) -> None:
-        path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
+    def __init__(self, baseline: memory.Baseline, command: dict[str, Any], open_model: Opener) -> None:
         start = time.perf_counter_ns()
-        self._model = load(path, threads)
+        self._model = open_model(command)
         load_ms = _since(start)
-        if prefix is not None:  # never where time or memory is measured
-            self._model = Model(path, OrtSession(path, threads, Path(prefix)), self._model.card)
         fixed = fixed_batch(self._model)
         batch = fixed if fixed is not None else int(command["batch"])
         self._work = workload(self._model, batch, [parse_shape(text) for text in command["shapes"]])
@@ -79,6 +77,8 @@ class Bench:
 
     def profile(self, command: dict[str, Any]) -> Reply:
         """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
+        from hsiedge.runtimes.ort import OrtSession
+
         session = self._model.session
         if not isinstance(session, OrtSession):
             raise OptionError("--ops: only onnxruntime profiles by operator")
@@ -115,7 +115,18 @@ def clock_cost() -> float:
     return float(max(np.median(costs), min((cost for cost in costs if cost > 0), default=0.0)))
 
 
-def serve(commands: TextIO, replies: TextIO) -> None:
+def open_file(command: dict[str, Any]) -> Model:
+    """A model file, in the runtime that its suffix asks for; with "profile", in one that writes a profile to that prefix."""
+    path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
+    model = load(path, threads)
+    if prefix is None:
+        return model
+    from hsiedge.runtimes.ort import OrtSession
+
+    return Model(path, OrtSession(path, threads, Path(prefix)), model.card)  # never where time or memory is measured
+
+
+def serve(commands: TextIO, replies: TextIO, open_model: Opener) -> None:
     """Answers commands until their stream ends."""
     baseline = memory.take_baseline()
     bench: Bench | None = None
@@ -123,7 +134,7 @@ def serve(commands: TextIO, replies: TextIO) -> None:
         command = json.loads(line)
         try:
             if bench is None:
-                bench = Bench(baseline, command)
+                bench = Bench(baseline, command, open_model)
                 reply = bench.reply
             else:
                 reply = {"measure": bench.measure, "window": bench.window, "profile": bench.profile}[command["do"]](command)
@@ -135,13 +146,13 @@ def serve(commands: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
-def main() -> None:
-    """Serves on stdin and stdout."""
+def main(open_model: Opener = open_file) -> None:
+    """Serves on stdin and stdout. The runtime has been imported, so that it is in the baseline of memory."""
     # What a native library prints must not end up between the replies: stdout becomes stderr, replies keep the pipe.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)
         try:
-            serve(sys.stdin, replies)
+            serve(sys.stdin, replies, open_model)
         except BrokenPipeError:  # the parent has gone: nobody to tell
             os._exit(1)
 
@@ -178,4 +189,6 @@ def _since(start: int) -> float:
 
 
 if __name__ == "__main__":
+    import hsiedge.runtimes.ort  # noqa: F401
+
     main()
