@@ -16,11 +16,12 @@ from hsiedge import files
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+NOT_YET = "Not measured yet."
 _MARKER = re.compile(r"<!-- bars: (?P<asked>[a-z0-9 ]+) -->.*?<!-- end -->", re.DOTALL)
 
 
 def fill(text: str, stored: dict[str, Any]) -> str:
-    """The text with every table as the results have it. Raises KeyError where a marker asks for what is not stored."""
+    """The text with every table as the results have it. Raises KeyError where a marker asks for what there is not."""
 
     def answer(found: re.Match[str]) -> str:
         return f"<!-- bars: {found['asked']} -->\n{_said(found['asked'].split(), stored)}\n<!-- end -->"
@@ -41,12 +42,15 @@ def write(stored: dict[str, Any]) -> None:
 def _said(asked: list[str], stored: dict[str, Any]) -> str:
     if asked == ["verdicts"]:
         return tables.all_verdicts(stored)
+    bar = "2" if asked == ["breakdown"] else asked[-1]
+    if bar not in stored["bars"]:
+        return NOT_YET
     if asked[0].isdigit():
-        return tables.table(int(asked[0]), stored["bars"][asked[0]])
+        return tables.table(int(bar), stored["bars"][bar])
     if asked == ["breakdown"]:
-        return tables.breakdown(stored["bars"]["2"])
+        return tables.breakdown(stored["bars"][bar])
     figures: dict[str, Callable[[dict[str, Any]], str]] = {
         "verdicts": tables.verdicts,
         "device": lambda entry: tables.device_line(entry["device"], entry["limits"]),
     }
-    return figures[asked[0]](stored["bars"][asked[1]])
+    return figures[asked[0]](stored["bars"][bar])

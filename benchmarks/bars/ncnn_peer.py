@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ def prepare(asked: Asked) -> None:
     shape = ",".join(map(str, (1, *asked.shape[1:])))
     source = parameters.with_suffix(".onnx")  # pnnx writes its files beside what it reads
     source.write_bytes(asked.floats.read_bytes())
-    command = [str(Path(sys.executable).with_name("pnnx")), source.name, f"inputshape=[{shape}]f32", "fp16=0"]
+    package = importlib.util.find_spec("pnnx")
+    assert package is not None
+    assert package.origin is not None
+    converter = Path(package.origin).with_name("pnnx")  # the binary itself: the package around it imports torch
+    command = [str(converter), source.name, f"inputshape=[{shape}]f32", "fp16=0"]
     done = subprocess.run(command, cwd=asked.prepared, capture_output=True, text=True, check=False, env=dict(os.environ))
     stem = source.stem.replace("-", "_")
     made = [asked.prepared / f"{stem}.ncnn.{suffix}" for suffix in ("param", "bin")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bars.environments import Environment, ready
+from bars.environments import TABLE, Environment, ready
 from bars.models import Workshop
 from bars.results import Verdict
 from bars.speed import BATCHES, MOST_LOST, Bar, whole
@@ -65,7 +66,7 @@ class Material:
     def made(cls, workshop: Workshop) -> Material:
         graphs = workshop.graphs(shipped(".onnx"))
         card = require_card(graphs["patch float"])
-        folder = workshop.folder / "peers"
+        folder = workshop.folder / f"peers-{_adapters()}"
         folder.mkdir(exist_ok=True)
         given = {"patch": folder / "patch.onnx", "scene": folder / "scene.onnx"}
         material = cls(workshop, folder, given, card.scene.bands, card.patch)
@@ -135,6 +136,15 @@ class Material:
             "TORCHINDUCTOR_CACHE_DIR": cache,
             **threads,
         }
+
+
+def _adapters() -> str:
+    """A digest of all that has a say in how peers convert their models."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(here.glob("*_peer.py")), here / "peer.py", here / "for_torch.py", TABLE]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def measured(workshop: Workshop, seconds: float, cache: Path, peers: Sequence[Peer] = PEERS) -> Bar:
