@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from bars import cameras, documents, limits, memory, results, speed, tables, ver
 from bars.models import Workshop
 from bars.turns import ROUNDS
 
-from hsiedge.bench.device import DeviceFacts, device_facts
+from hsiedge.bench.device import device_facts
 from hsiedge.scenes.scene import open_scene
 from hsiedge.shipped import shipped
 
@@ -85,7 +86,7 @@ def main() -> None:
     facts = device_facts()
     seconds, rounds = (QUICK_SECONDS, QUICK_ROUNDS) if arguments.quick else (arguments.seconds, ROUNDS)
     found = limits.limits(facts, seconds)
-    print(tables.device_line(facts_of(facts), found))
+    print(tables.device_line(asdict(facts), found))
     for bar in QUICK if arguments.quick else arguments.bars:
         entry = measure(bar, workshop, seconds, rounds, arguments.cache, found)
         whole = results.entry(entry, device_facts(), seconds, found)
@@ -93,11 +94,6 @@ def main() -> None:
         if not arguments.quick:
             results.store(bar, whole, arguments.store)
     print(f"{time.perf_counter() - started:.0f} s")
-
-
-def facts_of(facts: DeviceFacts) -> dict[str, Any]:
-    """As the results keep them."""
-    return results.entry({}, facts, 0.0, {})["device"]  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Turns:
 
     def best(self, names: Sequence[str]) -> Timed:
         """The one with the least time a pixel."""
-        return min((self.timed[name] for name in names if name in self.timed), key=lambda entry: 1 / entry.pixels_per_s)
+        return max((self.timed[name] for name in names if name in self.timed), key=lambda entry: entry.pixels_per_s)
 
 
 def take(contenders: Sequence[Contender], seconds: float, rounds: int = ROUNDS) -> Turns:
