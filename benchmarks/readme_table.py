@@ -82,16 +82,5 @@ def compress_table() -> str:
     return "\n".join(lines)
 
 
-def scenes_table() -> str:
-    """Whole scenes beside patches, of the shipped model."""
-    stored: dict[str, Any] = json.loads((RESULTS / "scenes.json").read_text())[shipped(".onnx").stem]
-    lines = ["| graph | pixels a second | times | test OA % | MACs a pixel | peak MiB |", "|---|---|---|---|---|---|"]
-    for name, entry in stored["graphs"].items():
-        best = max(entry["pixels_per_s"].values())
-        cells = [f"{best:,}", f"{entry['times']:.1f}", f"{entry['oa']:.2f}", f"{entry['macs']:,}", f"{entry['memory_mib']:.0f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
-    print(table(), shipped_table(), compress_table(), scenes_table(), sep="\n\n")
+    print(table(), shipped_table(), compress_table(), sep="\n\n")

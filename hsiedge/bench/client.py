@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,25 +17,29 @@ import hsiedge
 from hsiedge import errors
 from hsiedge.errors import HsiedgeError, MissingExtraError, ModelError
 
+PROGRAM = (sys.executable, "-m", "hsiedge.bench.worker")
+
 
 class Worker:
-    """A fresh `python -m hsiedge.bench.worker`; use it as a context, at whose end the process is gone.
+    """A fresh process that measures; use it as a context, at whose end the process is gone.
 
     Args:
         path: the model that it measures, named in errors.
+        program: what to run; it calls `hsiedge.bench.worker.main`.
+        variables: of its environment, beside this process's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, program: Sequence[str] = PROGRAM, variables: Mapping[str, str] | None = None) -> None:
         self._path = path
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hsiedge.bench.worker"],
+            list(program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
             encoding="utf-8",
-            env=_environment(),
+            env={**_environment(), **(variables or {})},
             start_new_session=True,  # Ctrl-C is the parent's to handle: it ends its workers
         )
 

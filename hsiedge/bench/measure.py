@@ -33,6 +33,7 @@ class Plan:
         threads: intra-operator threads, 1 or more.
         shapes: `--shape` as written.
         seed: of the inputs and of the order within the rounds.
+        least_rounds: in how many rounds models take turns, at least.
     """
 
     runs: int
@@ -40,11 +41,12 @@ class Plan:
     threads: int
     shapes: tuple[str, ...]
     seed: int
+    least_rounds: int = MIN_ROUNDS
 
     @property
     def rounds(self) -> int:
-        """10, more where they would take over half a second: interleaving has to be quicker than the device drifts."""
-        return max(MIN_ROUNDS, math.ceil(self.seconds / ROUND_SECONDS))
+        """The least, more where they would take over half a second: interleaving has to be quicker than the device drifts."""
+        return max(self.least_rounds, math.ceil(self.seconds / ROUND_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,14 @@ def measure_group(
                 turns.append((model, worker, opened))
             else:
                 worker.close()
-        rounds, joules, load = _take_turns([worker for _, worker, _ in turns], batch, plan, progress)
+        rounds, joules, load = take_turns([worker for _, worker, _ in turns], plan, progress)
     return [Sample(model, opened, rounds[index], load, joules[index]) for index, (model, _, opened) in enumerate(turns)]
 
 
-def _take_turns(
-    workers: Sequence[Worker], batch: int, plan: Plan, progress: Progress
+def take_turns(
+    workers: Sequence[Worker], plan: Plan, progress: Progress
 ) -> tuple[list[list[NDArray[np.float64]]], list[list[float | None]], OtherLoad]:
+    """Milliseconds of each run and joules, by worker and round; all have opened their models, and one works at a time."""
     order, shuffled = list(range(len(workers))), random.Random(plan.seed)  # noqa: S311
     times: list[list[NDArray[np.float64]]] = [[] for _ in workers]
     joules: list[list[float | None]] = [[] for _ in workers]

@@ -26,18 +26,17 @@ from hsiedge.runtimes import ENGINES, Model, Session, import_engine, load
 WARM_RUNS = 3
 SETTLE_SECONDS = 0.01
 Reply = dict[str, Any]
+Opener = Callable[[dict[str, Any]], Model]
+"""Opens the model that an "open" command asks for."""
 
 
 class Bench:
     """One model, opened at one batch. `baseline` was taken once the runtime was imported."""
 
-    def __init__(self, baseline: memory.Baseline, command: dict[str, Any]) -> None:
-        path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
+    def __init__(self, baseline: memory.Baseline, command: dict[str, Any], open_model: Opener) -> None:
         start = time.perf_counter_ns()
-        self._model = load(path, threads)
+        self._model = open_model(command)
         load_ms = _since(start)
-        if prefix is not None:  # never where time or memory is measured
-            self._model = Model(path, _profiling(path, threads, Path(prefix)), self._model.card)
         fixed = fixed_batch(self._model)
         batch = fixed if fixed is not None else int(command["batch"])
         self._work = workload(self._model, batch, [parse_shape(text) for text in command["shapes"]])
@@ -112,15 +111,22 @@ def clock_cost() -> float:
     return float(max(np.median(costs), min((cost for cost in costs if cost > 0), default=0.0)))
 
 
-def serve(commands: TextIO, replies: TextIO) -> None:
-    """Answers commands until their stream ends."""
+def open_file(command: dict[str, Any]) -> Model:
+    """A model file, in the runtime that its suffix asks for; with "profile", in one that writes a profile to that prefix."""
+    path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
+    model = load(path, threads)
+    return model if prefix is None else Model(path, _profiling(path, threads, Path(prefix)), model.card)
+
+
+def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Callable[[Path], None]) -> None:
+    """Answers commands until their stream ends. `prepare` imports the runtime of a file, so that it is in the baseline."""
     bench: Bench | None = None
     for line in commands:
         command = json.loads(line)
         try:
             if bench is None:
-                import_engine(Path(command["path"]))
-                bench = Bench(memory.take_baseline(), command)
+                prepare(Path(command["path"]))
+                bench = Bench(memory.take_baseline(), command, open_model)
                 reply = bench.reply
             else:
                 reply = {"measure": bench.measure, "window": bench.window, "profile": bench.profile}[command["do"]](command)
@@ -132,13 +138,13 @@ def serve(commands: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
-def main() -> None:
+def main(open_model: Opener = open_file, prepare: Callable[[Path], None] = import_engine) -> None:
     """Serves on stdin and stdout."""
     # What a native library prints must not end up between the replies: stdout becomes stderr, replies keep the pipe.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)
         try:
-            serve(sys.stdin, replies)
+            serve(sys.stdin, replies, open_model, prepare)
         except BrokenPipeError:  # the parent has gone: nobody to tell
             os._exit(1)
 
@@ -184,4 +190,6 @@ def _since(start: int) -> float:
 
 
 if __name__ == "__main__":
+    import hsiedge.runtimes.ort  # noqa: F401
+
     main()

@@ -265,7 +265,7 @@ def test_a_worker_that_fails_says_its_last_line() -> None:
 def test_what_a_library_prints_is_no_reply(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os\nos.write(1, b'')\n")
     code = "import os; from hsiedge.bench import worker; serve = worker.serve\n"
-    code += "def loud(a, b):\n    os.write(1, b'noise')\n    print('noise')\n    serve(a, b)\n"
+    code += "def loud(*a):\n    os.write(1, b'noise')\n    print('noise')\n    serve(*a)\n"
     code += "worker.serve = loud; worker.main()"
     command = json.dumps({"do": "open", "path": str(FLOAT), **OPEN}) + "\n"
     done = subprocess.run([sys.executable, "-c", code], input=command, capture_output=True, text=True, check=True)

@@ -1,0 +1,211 @@
+"""The results as tables: Markdown for the documents, the same on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Entry = dict[str, Any]
+BUSY = 0.1  # cores: more than that, and times are not to be trusted
+TITLES = {
+    1: "Whole scenes against patches",
+    2: "The student of 16 KiB",
+    3: "INT8 against float",
+    4: "Peers",
+    5: "Memory of a long strip",
+    6: "Cameras",
+}
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def aligned(text: str) -> str:
+    """The same for a terminal: Markdown tables with columns of one width, and no rules."""
+    lines, block = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            if not set(line) <= set("|-"):
+                block.append([cell.strip() for cell in line.strip("|").split(" | ")])
+            continue
+        widths = [max(len(row[place]) for row in block) for place in range(len(block[0]))] if block else []
+        lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in block]
+        block = []
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def terminal(bar: int, entry: Entry) -> str:
+    """All of one bar."""
+    parts = [f"\n{bar}. {TITLES[bar]}", table(bar, entry)]
+    if bar == 2:
+        parts.append(breakdown(entry))
+    parts.append(verdicts(entry))
+    return aligned("\n\n".join(part for part in parts if part))
+
+
+def device_line(device: Entry, limits: Entry) -> str:
+    """The machine, and how fast one of its cores can be."""
+    sets = ", ".join(device["instruction_sets"] or ["unknown instruction sets"])
+    return f"{device['cpu']} ({sets}); {limit_words(limits)}"
+
+
+def limit_words(limits: Entry) -> str:
+    """The measured peaks, and the theoretical one."""
+    words = (
+        f"one core, measured: {limits['int8_gmac_s']:.0f} GMAC/s in INT8, {limits['float32_gmac_s']:.0f} in float32, "
+        f"{limits['copy_gb_s']:.1f} GB/s of memory"
+    )
+    theory = limits.get("theory")
+    if not theory:
+        return words
+    tiles = "with AMX beside it" if theory["amx"] else "no AMX"
+    clock = f" at {theory['mhz']:.0f} MHz: {theory['gmac_s']:.0f} GMAC/s before turbo" if theory["mhz"] else ""
+    return f"{words}; {theory['instruction']} does {theory['macs_a_cycle']} MAC a cycle{clock}, {tiles}"
+
+
+def table(bar: int, entry: Entry) -> str:
+    """The figures of one bar, and a warning where others kept the cores busy meanwhile."""
+    figures, busy = _TABLES[bar](entry), entry.get("other_cores") or 0
+    if busy <= BUSY:
+        return figures
+    return f"{figures}\n\nDo not trust these figures: other programs kept {busy:.1f} cores busy meanwhile."
+
+
+def verdicts(entry: Entry) -> str:
+    """What was asked, and whether it holds."""
+    rows = []
+    for verdict in entry["verdicts"]:
+        value = "not measured" if verdict["value"] is None else _figure(verdict["value"])
+        holds = {True: "yes", False: "**no**", None: "open"}[verdict["holds"]]
+        rows.append([verdict["what"], value, f"{verdict['sense']} {verdict['limit']:g}", holds, verdict["note"]])
+    return markdown(["bar", "measured", "asked", "holds", ""], rows) if rows else ""
+
+
+def all_verdicts(stored: Entry) -> str:
+    """Of all bars, in one table."""
+    gathered = [
+        {**verdict, "what": f"{bar}: {verdict['what']}"}
+        for bar, entry in stored["bars"].items()
+        for verdict in entry["verdicts"]
+    ]
+    return verdicts({"verdicts": gathered})
+
+
+def breakdown(entry: Entry) -> str:
+    """Where the student's time goes, and what would be allowed."""
+    found = entry["breakdown"]
+    rows = [[node["node"], node["operator"], f"{node['ms']:.2f}"] for node in found["nodes"] if node["ms"] >= 0.01]
+    rows.append(["(input step, argmax, label ids)", "numpy", f"{found['outside_ms']:.2f}"])
+    arithmetic = f"{found['arithmetic_ms']:.2f} ms at the core's INT8 peak"
+    rest = f"reading the rows {found['reading_ms']:.2f} ms at the speed of memory"
+    allowed = f"1,000 times allow {found['allowed_ms']:.2f} ms for the scene; its arithmetic takes {arithmetic}, {rest}."
+    return f"{markdown(['node', 'operator', 'ms a scene'], rows)}\n\n{allowed}"
+
+
+def _graphs(entry: Entry) -> str:
+    head = [
+        "graph",
+        "runtime",
+        "batch",
+        "pixels a second",
+        "times",
+        "test OA %",
+        "MACs a pixel",
+        "GMAC/s",
+        "of the peak",
+        "peak MiB",
+    ]
+    return markdown(head, [_graph(row, entry["limits"]) for row in entry["rows"]])
+
+
+def _graph(row: Entry, limits: Entry) -> list[str]:
+    rate = row["pixels_per_s"] * row["macs"] / 1e9
+    peak = limits["int8_gmac_s" if "int8" in row["name"] else "float32_gmac_s"]
+    batch = str(row["batch"]) if row["kind"] == "patch" else "x".join(map(str, row["input_shape"]))
+    times = f"{row['times']:.1f} ({row['low']:.1f} to {row['high']:.1f})" if row["times"] != 1 else "1"
+    first = [row["name"], row["runtime"], batch, f"{row['pixels_per_s']:,.0f}", times, f"{row['oa']:.2f}"]
+    return [*first, f"{row['macs']:,}", f"{rate:.0f}", f"{100 * rate / peak:.0f} %", f"{row['memory_mib']:.0f}"]
+
+
+def _integers(entry: Entry) -> str:
+    rows = []
+    for row in entry["rows"]:
+        rate = row["int8_macs"] * row["pixels_per_run"] / row["int8_ms"] / 1e6
+        times = [
+            f"{row['float_ms']:.3g}",
+            f"{row['int8_ms']:.3g}",
+            f"{row['ratio']:.3f}",
+            f"{row['high']:.3f}",
+            f"{row['limit']}",
+        ]
+        share = f"{100 * rate / entry['limits']['int8_gmac_s']:.0f} %"
+        rows.append([row["net"], row["given"], *times, "yes" if row["high"] <= row["limit"] else "**no**", share])
+    head = ["net", "given", "float ms", "INT8 ms", "ratio", "95 % upper bound", "asked", "holds", "INT8 of the peak"]
+    return markdown(head, rows)
+
+
+def _peers(entry: Entry) -> str:
+    rows = []
+    for row in entry["rows"]:
+        if row["given"] == "ours":
+            cells = [row["runtime"], f"scene graph, beside {row['beside']}", f"{row['pixels_per_s']:,.0f}", "", "", ""]
+            rows.append([row["name"], *cells])
+            continue
+        given = "scene graph" if row["given"] == "scene" else f"patches, batch {row['batch']}"
+        if "failure" in row:
+            rows.append([row["name"], "", given, "", "", "", row["failure"].replace("|", "/")])
+            continue
+        ours = f"{row['times']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        accuracy = f"{row['oa']:.2f}"
+        rows.append(
+            [
+                row["name"],
+                row["runtime"],
+                given,
+                f"{row['pixels_per_s']:,.0f}",
+                ours,
+                accuracy,
+                f"{row['agreement']:.2f} % of labels",
+            ]
+        )
+    return markdown(
+        ["peer", "runtime", "given", "pixels a second", "ours is faster, times", "test OA %", "agrees with float patches"], rows
+    )
+
+
+def _memory(entry: Entry) -> str:
+    names = {
+        "imported_mib": "the imported runtime",
+        "short_mib": f"{entry['rows']} rows",
+        "long_mib": f"{entry['rows'] * entry['times']:,} rows",
+    }
+    return markdown(["anonymous memory", "MiB at most"], [[title, f"{entry[name]:.1f}"] for name, title in names.items()])
+
+
+def _cameras(entry: Entry) -> str:
+    rows = [
+        [
+            f"{row['name']} ({row['where']})",
+            str(row["bands"]),
+            str(row["pixels"]),
+            f"{row['lines_per_second']:g}",
+            f"{row['pixels_per_s']:,.0f}",
+            f"{row['times']:.1f}",
+            f"{row['known']}: {row['source']}; {row['how']}",
+        ]
+        for row in entry["rows"]
+    ]
+    return markdown(
+        ["camera", "bands", "pixels a line", "lines a second", "ours, pixels a second", "times real time", "line rate"], rows
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+_TABLES: dict[int, Callable[[Entry], str]] = {1: _graphs, 2: _graphs, 3: _integers, 4: _peers, 5: _memory, 6: _cameras}
