@@ -95,7 +95,7 @@ class QdqNet(nn.Module):
             if node.op_type in _FRONT or (node.op_type == "DequantizeLinear" and node.input[0] in self._constants):
                 continue  # the layers do the latter
             if node.op_type in _LAYERS:
-                layer = _Layer(node, makers, self._constants, floats, bits)
+                layer = _Layer(node, makers, self._constants, floats, bits, _output_step(node, graph, self._constants))
                 self.layers[node.name.replace(".", "_")] = layer
                 self._steps.append((node, layer))
             elif node.op_type in _OPERATORS:
@@ -110,7 +110,10 @@ class QdqNet(nn.Module):
         return layer.weights if isinstance(layer, _Layer) else None
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Logits, as the graph gives them but for rounding errors of float sums; in the dtype of `spectra`."""
+        """Logits, as the graph gives them but for rounding errors of float sums; in the dtype of `spectra`.
+
+        In float64, sums are exact, and scaled to output steps as onnxruntime's integer kernels scale them, in float32.
+        """
         values = {self._front[-1].output[0]: spectra}
         for node, step in self._steps:
             values[node.output[0]] = step(*(values[name] for name in node.input if name in values))
@@ -142,10 +145,26 @@ class QdqNet(nn.Module):
         return (layer for layer in self.layers.values() if isinstance(layer, _Layer))
 
 
+def _output_step(node: Any, graph: Any, constants: dict[str, NDArray[Any]]) -> float | None:
+    """The step that a layer's output is rounded to, right behind it or behind a Relu; None where it stays float."""
+    takers = [other for other in graph.graph.node if node.output[0] in other.input]
+    if len(takers) == 1 and takers[0].op_type == "Relu":
+        return _output_step(takers[0], graph, constants)
+    return float(constants[takers[0].input[1]]) if len(takers) == 1 and takers[0].op_type == "QuantizeLinear" else None
+
+
 class _Layer(nn.Module):
     """A convolution or linear layer with weights on a grid and a bias of 32 bits."""
 
-    def __init__(self, node: Any, makers: dict[str, Any], constants: dict[str, NDArray[Any]], floats: Any, bits: int) -> None:
+    def __init__(
+        self,
+        node: Any,
+        makers: dict[str, Any],
+        constants: dict[str, NDArray[Any]],
+        floats: Any,
+        bits: int,
+        output_step: float | None,
+    ) -> None:
         super().__init__()
         entry, weight, bias = (makers[name] for name in node.input)
         self._names = (weight.input[0], weight.input[1], bias.input[0], bias.input[1])
@@ -154,10 +173,20 @@ class _Layer(nn.Module):
         self.input_step = float(constants[entry.input[1]])
         self.weights = GridWeights(_tensor(floats[sources[0]]), bits)
         self.bias = nn.Parameter(_tensor(floats[sources[1]]))
+        self._output_step = output_step
         self._apply_weights = _convolution(node) if node.op_type == "Conv" else functional.linear
 
     def forward(self, value: Tensor) -> Tensor:
+        if value.dtype == torch.float64 and self._output_step is not None:
+            return self._as_integers(value, self._output_step)
         return self._apply_weights(value, self.weights().to(value.dtype), self.bias_value().to(value.dtype))
+
+    def _as_integers(self, value: Tensor, step: float) -> Tensor:
+        """The exact sum of whole numbers, times one float32 a channel: what an integer kernel rounds."""
+        weights, bias = self.weights.integers().double(), self._integer_bias().double()
+        total = self._apply_weights((value / self.input_step).round(), weights, bias)
+        scale = (self._bias_step() / step).reshape(-1, *[1] * (self.weights.mask.ndim - 2))  # of maps, channels come first
+        return (total.float() * scale).double() * step
 
     def bias_value(self) -> Tensor:
         """The bias as the graph has it: 32 bits, in steps of the products that it is added to."""
@@ -208,7 +237,13 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
     step, zero = float(constants[node.input[1]]), constants[node.input[2]]
     limits = np.iinfo(zero.dtype)
     low, high = limits.min - int(zero), limits.max - int(zero)
-    return lambda value: rounded((value / step).clamp(low, high)) * step
+
+    def quantize(value: Tensor) -> Tensor:
+        steps = value / step
+        steps = steps.float().double() if value.dtype == torch.float64 else steps  # a half stays one
+        return rounded(steps.clamp(low, high)) * step
+
+    return quantize
 
 
 def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:

@@ -47,7 +47,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert mapped.code == 0, mapped.err
     from hsiedge import Scene, load
 
-    scene = Scene("flight", np.load(tmp_path / "flight.npy"), None)
+    scene = Scene("flight", np.load(tmp_path / "flight.npy"), None, {})
     labels = load(tmp_path / "int8.tflite").predict(scene, np.arange(48 * 48))
     np.testing.assert_array_equal(np.load(tmp_path / "flight-map.npy").ravel(), labels)
 

