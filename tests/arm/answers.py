@@ -39,15 +39,15 @@ def shipped() -> list[Path]:
 
 
 def rows(scene: Scene, radius: int) -> NDArray[Any]:
-    """The square with its halo, `(SIDE + 2 radius, SIDE + 2 radius, bands)`."""
+    """The square with its halo, `(SIDE + 2 radius, SIDE + 2 radius, bands)`; a net that looks less far labels more of it."""
     first, last = (np.array(PLACE) - radius, np.array(PLACE) + SIDE + radius)
     return np.ascontiguousarray(scene.cube[first[0] : last[0], first[1] : last[1]])
 
 
 def lay_out(models: Sequence[Path], folder: Path) -> list[str]:
     """Puts rows.npy, the models, and beside INT8 ones NAME.integers into a folder; gives the models' names."""
-    radius = {require_card(path).radius for path in models}
-    np.save(folder / "rows.npy", rows(open_scene("indian_pines"), *radius))
+    radius = max(require_card(path).radius for path in models)
+    np.save(folder / "rows.npy", rows(open_scene("indian_pines"), radius))
     for path in models:
         (folder / path.name).write_bytes(path.read_bytes())
         card = require_card(path)

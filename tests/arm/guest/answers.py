@@ -1,8 +1,8 @@
 """What models answer, wherever this runs: python answers.py ROWS.npy OUT.npz MODEL...
 
-ROWS holds `(h + p - 1, w + p - 1, bands)` in the stored dtype. OUT gets, of each MODEL, `NAME logits` `(classes, h, w)` and
-`NAME labels` `(h, w)`; where MODEL.integers lies beside it (see tests/arm/answers.py), also `NAME integers TENSOR` of each
-of its outputs but the logits.
+ROWS holds `(rows, columns, bands)` in the stored dtype; a MODEL labels the pixels that have its halo. OUT gets, of each, `NAME
+logits` `(classes, h, w)` and `NAME labels` `(h, w)`; where MODEL.integers lies beside it (see tests/arm/answers.py), also `NAME
+integers TENSOR` of each of its outputs but the logits.
 """
 
 from __future__ import annotations
