@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hsiedge
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.scene import Scene
 from tests.arm.board import CORES, Boards, Core, on_each
@@ -42,10 +43,10 @@ def work(arm: Boards, graphs: dict[str, Path], indian_pines: Scene) -> Path:
 
 
 def test_only_what_the_wheel_asks_for(arm: Boards) -> None:
-    names = {path.name.split("-")[0].lower() for path in (arm.packages).glob("*.dist-info")}
+    names = {path.name.split("-")[0].lower() for path in arm.packages.glob("*.dist-info")}
     assert {"numpy", "onnxruntime", "onnx", "onnx_ir"} <= names
     assert not names & {"torch", "scipy", "tensorflow", "matplotlib", "hsiedge"}
-    assert [path.name for path in (arm.work / "packages").glob("*.dist-info")] == ["hsiedge-0.1.0.dist-info"]
+    assert [path.name for path in (arm.work / "packages").glob("*.dist-info")] == [f"hsiedge-{hsiedge.__version__}.dist-info"]
 
 
 def test_bench(arm: Boards, work: Path) -> None:
@@ -99,7 +100,7 @@ def test_classify(arm: Boards, work: Path) -> None:
 
 def test_quantize(arm: Boards, work: Path) -> None:
     """On the board itself: the weights of this machine's file to the bit, its scales within what float sums differ by."""
-    words = ["quantize", "patch-float.onnx", "--calib", CORNER, "--calib-patches", 32, "--output"]
+    words = ["quantize", f"{STEM}.onnx", "--calib", CORNER, "--calib-patches", 32, "--output"]
 
     def job(core: Core) -> Path:
         arm.hsiedge(core, *words, f"quantized-{core.name}.onnx")
