@@ -101,8 +101,8 @@ class Boards:
     def counted(self, core: Core, *words: object) -> list[tuple[int, int]]:
         """The same for `python3 WORDS`, whose instructions are counted: (mark, instructions since the mark before)."""
         out = self.work / f"instructions-{core.name}.txt"
-        # With its addresses where they always are, a program does the same again to the instruction.
-        qemu = ["/opt/qemu-aarch64", "-plugin", f"/work/instructions.so,out=/work/{out.name}"]
+        # With its addresses where they always are, and the kernel's random bytes the same, the work repeats to the instruction.
+        qemu = ["/opt/qemu-aarch64", "-seed", "0", "-plugin", f"/work/instructions.so,out=/work/{out.name}"]
         self.run(core, *qemu, "/usr/bin/python3", *words, isolated=("setarch", "--addr-no-randomize"))
         return [(int(mark), int(count)) for mark, count in map(str.split, out.read_text().splitlines())]
 

@@ -52,6 +52,7 @@ def test_scene_graphs_take_a_150th_on_a76(counted: dict[str, Any], stored: dict[
 def test_counts_repeat_to_the_digit(arm: Boards, graphs: dict[str, Path]) -> None:
     name = graphs["scene int8"].name
     (arm.work / name).write_bytes(graphs["scene int8"].read_bytes())
-    once, again = (arm.counted(A76, "instructions.py", f"{name}:all:2x16,4x16") for _ in range(2))
+    runs = [arm.counted(A76, "instructions.py", f"{name}:all:2x16,4x16") for _ in range(2)]
+    once, again = ([count for mark, count in run if mark] for run in runs)  # what goes before mark 0 is start and warm-up
     assert once == again
-    assert min(count for mark, count in once if mark) > 1e6
+    assert min(once) > 1e6
