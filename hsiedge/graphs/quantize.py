@@ -18,6 +18,7 @@ from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
 from hsiedge.graphs.candidate import Candidate
+from hsiedge.graphs.exact_average import exact_average
 from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
@@ -271,8 +272,8 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ca
 
 
 def finished(graph: Any) -> Candidate:
-    """A QDQ graph as it is deployed: float logits, integers wherever values are only moved, integer input."""
-    made, affine = integer_input(integer_moves(float_output(graph)))
+    """A QDQ graph as it is deployed: float logits, integers wherever values are only moved or averaged last, integer input."""
+    made, affine = integer_input(exact_average(integer_moves(float_output(graph))))
     return Candidate(slim(made if affine is None else rows_input(made)), affine)
 
 

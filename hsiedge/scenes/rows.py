@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,9 @@ def rows_of(path: Path, raster: Raster) -> RowSource:
     dtype = array.dtype.newbyteorder("=")
 
     def read(first: int, count: int) -> NDArray[Any]:
-        return np.ascontiguousarray(array[first : first + count], dtype)
+        rows = np.array(array[first : first + count], dtype, order="C")
+        _let_go(array)
+        return rows
 
     return RowSource(
         path=path,
@@ -69,6 +72,15 @@ def rows_of(path: Path, raster: Raster) -> RowSource:
         georeference=raster.georeference,
         whole=not isinstance(array, np.memmap),
     )
+
+
+def _let_go(array: NDArray[Any]) -> None:
+    """Of a mapped file, what has been read counts as memory of this process until the kernel is told that it may go."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

@@ -1,0 +1,107 @@
+"""Instructions per classified pixel on the cores of a Raspberry Pi 4 and 5, counted by QEMU. They repeat, as no time does.
+
+    python -m benchmarks.instructions       # from the root of the checkout; takes what tests/arm takes
+
+The shipped net, from rows as stored to labels, one thread. What one more pixel costs is the slope between N and 2 N pixels: a
+batch of 256 patches run once and twice; a strip of a scene, 145 pixels wide, of 8 rows and of 16. So what is done once a run is
+left out, and of scene graphs the rows above and below the strip.
+
+Results go to benchmarks/results/instructions.json; tests/arm/test_arm_instructions.py counts again, with fewer patches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from benchmarks.scenes import made_of
+from hsiedge import files
+from hsiedge.runtimes import require_card
+from hsiedge.scenes.scene import open_scene
+from hsiedge.shipped import shipped
+from tests.arm.board import Boards, Core, boards, on_each
+
+RESULTS = Path(__file__).parent / "results" / "instructions.json"
+BATCH, WIDTH, ROWS = 256, 145, 8
+FAST, BASELINE = "scene int8", "patch float"
+
+
+def per_pixel(arm: Boards, core: Core, jobs: Mapping[str, tuple[str, str]], batch: int = BATCH) -> dict[str, int]:
+    """Instructions a pixel of each job, (model, part) as tests/arm/guest/instructions.py knows them: files in /work."""
+    sizes, pixels = {}, {}
+    for name, (model, _) in jobs.items():
+        scene = require_card(arm.work / model).kind == "scene"
+        sizes[name] = f"{ROWS}x{WIDTH},{2 * ROWS}x{WIDTH}" if scene else str(batch)
+        pixels[name] = ROWS * WIDTH if scene else batch
+    words = [f"{model}:{part}:{sizes[name]}" for name, (model, part) in jobs.items()]
+    counts = iter([count for mark, count in arm.counted(core, "instructions.py", *words) if mark])
+    return {name: round((-next(counts) + next(counts)) / pixels[name]) for name in jobs}
+
+
+def beginnings(model: Path, folder: Path) -> dict[str, Path]:
+    """The graph up to each of its integer tensors, by the layer that makes it: files in `folder`."""
+    graph = onnx.load(model).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    made = {}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            name = makers[node.input[0]].name
+            made[name] = folder / f"until-{name}.onnx"
+            onnx.utils.extract_model(str(model), str(made[name]), [graph.input[0].name], [node.output[0]], check_model=False)
+    return made
+
+
+def counted(arm: Boards, core: Core, graphs: Mapping[str, Path], batch: int = BATCH) -> dict[str, Any]:
+    """All figures of one core: of each graph, and of the INT8 scene graph also where they go."""
+    jobs = {name: (path.name, "all") for name, path in graphs.items()}
+    fast = graphs[FAST].name
+    parts = {"input step": (fast, "prepare"), "graph": (fast, "session")}
+    layers = {name: (fast, path.name) for name, path in beginnings(graphs[FAST], arm.work).items()}
+    found = per_pixel(arm, core, {**jobs, **parts, **layers}, batch)
+    where, before = {"input step": found["input step"]}, 0
+    for name in layers:
+        where[name] = found[name] - before
+        before = found[name]
+    where["average over the patch"] = found["graph"] - before
+    where["labels"] = found[FAST] - found["input step"] - found["graph"]
+    totals = {name: found[name] for name in graphs}
+    return {"per pixel": totals, "times fewer": round(totals[BASELINE] / totals[FAST], 1), f"of {FAST}": where}
+
+
+def laid_out(arm: Boards, graphs: Mapping[str, Path]) -> None:
+    """Puts the graphs where the boards see them."""
+    for path in graphs.values():
+        (arm.work / path.name).write_bytes(path.read_bytes())
+
+
+def main() -> None:
+    """Counts on both cores, and stores what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=BATCH, help="patches a run")
+    batch = parser.parse_args().batch
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "graphs"
+        folder.mkdir()
+        graphs = made_of(shipped(".onnx"), open_scene("indian_pines"), folder)
+        arm = boards(Path(name) / "work")
+        laid_out(arm, graphs)
+        cores = on_each(lambda core: counted(arm, core, graphs, batch))
+        cards = {kind: require_card(path) for kind, path in graphs.items()}
+    macs = {kind: card.net.macs_per_pixel for kind, card in cards.items() if card.net is not None}
+    stored = {"onnxruntime": onnxruntime.__version__, "model": shipped(".onnx").name, "batch": batch, "macs per pixel": macs}
+    stored["cores"] = cores
+    files.write_bytes(RESULTS, (json.dumps(stored, indent=1) + "\n").encode())
+    for core, entry in cores.items():
+        print(f"{core}: {entry['times fewer']} times fewer, {entry['per pixel']}")
+        print(f"  {FAST}: {entry[f'of {FAST}']}")
+
+
+if __name__ == "__main__":
+    main()
