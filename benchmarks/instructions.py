@@ -21,16 +21,29 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from benchmarks.scenes import made_of
 from hsiedge import files
+from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import require_card
-from hsiedge.scenes.scene import open_scene
+from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.shipped import shipped
 from tests.arm.board import Boards, Core, boards, on_each
 
 RESULTS = Path(__file__).parent / "results" / "instructions.json"
 BATCH, WIDTH, ROWS = 256, 145, 8
 FAST, BASELINE = "scene int8", "patch float"
+
+
+def made_of(model: Path, scene: Scene, folder: Path) -> dict[str, Path]:
+    """The four graphs of a float patch model, by what they are called in the results."""
+    paths = {
+        "patch float": model,
+        **{kind: folder / f"{kind.replace(' ', '-')}.onnx" for kind in ("patch int8", "scene float", FAST)},
+    }
+    quantize(model, scene, paths["patch int8"])
+    scene_graph(model, scene, paths["scene float"])
+    quantize(paths["scene float"], scene, paths[FAST])
+    return paths
 
 
 def per_pixel(arm: Boards, core: Core, jobs: Mapping[str, tuple[str, str]], batch: int = BATCH) -> dict[str, int]:
@@ -87,10 +100,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help="patches a run")
     batch = parser.parse_args().batch
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "graphs"
+        folder, work = Path(name) / "graphs", Path(name) / "work"
         folder.mkdir()
+        work.mkdir()
         graphs = made_of(shipped(".onnx"), open_scene("indian_pines"), folder)
-        arm = boards(Path(name) / "work")
+        arm = boards(work)
         laid_out(arm, graphs)
         cores = on_each(lambda core: counted(arm, core, graphs, batch))
         cards = {kind: require_card(path) for kind, path in graphs.items()}

@@ -10,7 +10,7 @@ _STEM = "indian_pines-cnn2d-random-s0"
 
 
 def shipped(suffix: str) -> Path:
-    """A shipped model: ".safetensors", ".onnx" or "-int8.onnx".
+    """A shipped model: ".safetensors", ".onnx", "-int8.onnx", "-int8-scene.onnx", "-int8.tflite" or "-int8-scene.tflite".
 
     Raises:
         ModelError: this installation carries none.

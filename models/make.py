@@ -1,11 +1,15 @@
-"""Makes the shipped models: Indian Pines, default net, random 10 %, seed 0. Run it from anywhere: python models/make.py
+"""Makes the shipped models: Indian Pines, default net, random 10 %, seed 0. Run it from anywhere:
 
-Test accuracy is counted once for each ONNX and put into its Card, beside the mean over the seeds that
-benchmarks/accuracy.py has stored.
+    python models/make.py            # all models, of the checkpoint that lies here
+    python models/make.py --fresh    # trains the checkpoint first
+
+Test accuracy is counted once for each model and put into its Card; for patch graphs in ONNX, beside the mean over the seeds
+that benchmarks/accuracy.py has stored.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from dataclasses import replace
@@ -14,13 +18,16 @@ from pathlib import Path
 from hsiedge import files
 from hsiedge.card import AccuracyFacts
 from hsiedge.evaluation import evaluate, split_for
+from hsiedge.graphs.candidate import Candidate, TfliteCandidate
 from hsiedge.graphs.export import export
-from hsiedge.graphs.files import read_onnx, write_onnx
+from hsiedge.graphs.files import read_onnx
 from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import load
+from hsiedge.runtimes.tflite_file import graph_of
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw
-from hsiedge.training.checkpoint import save_checkpoint
+from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.train import train
 
 FOLDER = Path(__file__).parent
@@ -28,32 +35,39 @@ STEM = "indian_pines-cnn2d-random-s0"
 RESULTS = FOLDER.parent / "benchmarks" / "results" / "indian_pines-cnn2d-random.json"
 
 
-def record(path: Path, scene: Scene, precision: str) -> None:
+def record(path: Path, scene: Scene, precision: str = "") -> None:
     """Counts the test pixels and writes the figures into the file's Card."""
     model = load(path)
     card = model.known
     found = evaluate(model.predict, scene, split_for(card, scene)).accuracy
     facts = [AccuracyFacts("test", found.n, found.oa, found.aa, found.kappa, "random", [0])]
-    rows = json.loads(RESULTS.read_text())["seeds"] if RESULTS.exists() else []
+    rows = json.loads(RESULTS.read_text())["seeds"] if precision and RESULTS.exists() else []
     if len(rows) > 1:
         oa, aa, kappa = (statistics.mean(row[precision][figure] for row in rows) for figure in ("oa", "aa", "kappa"))
         spread = [statistics.stdev(row[precision][figure] for row in rows) for figure in ("oa", "aa")]
         facts.append(AccuracyFacts("test", found.n, oa, aa, kappa, "random", [row["seed"] for row in rows], *spread))
-    write_onnx(path, read_onnx(path), replace(card, accuracy=facts))
+    made = TfliteCandidate(graph_of(path)) if path.suffix == ".tflite" else Candidate(read_onnx(path))
+    made.write(path, replace(card, accuracy=facts))
+    print(f"{path.name}  {path.stat().st_size:,} bytes, OA {found.oa:.2f} %")
 
 
 def main() -> None:
-    """Checkpoint, float ONNX, INT8 ONNX."""
-    scene = open_scene("indian_pines")
-    checkpoint, floating, integer = (FOLDER / f"{STEM}{suffix}" for suffix in (".safetensors", ".onnx", "-int8.onnx"))
-    trained = train(scene, draw("random", scene, 0))
-    save_checkpoint(checkpoint, trained)
-    export(trained, scene, floating, files.digest(checkpoint))
+    """Checkpoint, float ONNX, INT8 of it and of its scene graph, for onnxruntime and for LiteRT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fresh", action="store_true", help="train the checkpoint first")
+    scene, checkpoint = open_scene("indian_pines"), FOLDER / f"{STEM}.safetensors"
+    if parser.parse_args().fresh:
+        save_checkpoint(checkpoint, train(scene, draw("random", scene, 0)))
+    floating, whole = FOLDER / f"{STEM}.onnx", FOLDER / f"{STEM}-scene.onnx"
+    export(load_checkpoint(checkpoint), scene, floating, files.digest(checkpoint))
     record(floating, scene, "float")
-    quantize(floating, scene, integer)
-    record(integer, scene, "int8")
-    for path in (checkpoint, floating, integer):
-        print(f"{path.name}  {path.stat().st_size:,} bytes")
+    scene_graph(floating, scene, whole)  # what INT8 ones are made of; it is soon made, and not shipped
+    for source, kind in ((floating, "int8"), (whole, "int8-scene")):
+        for suffix in (".onnx", ".tflite"):
+            made = FOLDER / f"{STEM}-{kind}{suffix}"
+            quantize(source, scene, made)
+            record(made, scene, "int8" if made.name.endswith("-int8.onnx") else "")
+    whole.unlink()
 
 
 if __name__ == "__main__":

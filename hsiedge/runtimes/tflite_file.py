@@ -42,6 +42,15 @@ def read_tflite_file(path: Path) -> str | None:
         raise CardError(f"{path}: the archive with its Card cannot be read ({error})") from error
 
 
+def graph_of(path: Path) -> bytes:
+    """The flatbuffer alone, without the archive behind it."""
+    data = path.read_bytes()
+    if not zipfile.is_zipfile(path):
+        return data
+    with zipfile.ZipFile(path) as archive:
+        return data[: min((entry.header_offset for entry in archive.infolist()), default=len(data))]
+
+
 def with_card(graph: bytes, text: str) -> bytes:
     """A TFLite file: the flatbuffer, and behind it the Card's text."""
     file = io.BytesIO()

@@ -32,6 +32,6 @@ def arm(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Boards:
 @pytest.fixture(scope="session")
 def graphs(checkout: Path, indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The shipped float model, "patch float", and what is made of it here: "patch int8", "scene float", "scene int8"."""
-    from benchmarks.scenes import made_of
+    from benchmarks.instructions import made_of
 
     return made_of(shipped(".onnx"), indian_pines, tmp_path_factory.mktemp("graphs"))
