@@ -221,7 +221,7 @@ def _on_grid(trained: QdqNet, checkpoint: Checkpoint) -> Any:
         norm = modules.get(_norm_of(name))
         with torch.no_grad():
             layer.weight.copy_(
-                torch.from_numpy(raised(weight.numpy(), layer.weight.shape)) if layer.weight.ndim == 5 else weight
+                torch.from_numpy(raised(weight.numpy(), layer.weight.shape)) if layer.weight.ndim in (3, 5) else weight
             )
             if isinstance(norm, nn.modules.batchnorm._BatchNorm):
                 norm.reset_parameters()

@@ -1,4 +1,4 @@
-"""Pass: 3-D convolutions as 2-D ones. Integer kernels are 2-D; onnxruntime's N-D ones are slower than float.
+"""Pass: 3-D convolutions as 2-D ones, and 1-D ones too. Integer kernels are 2-D; onnxruntime's others are slower than float.
 
 What a kernel sees along the spectrum is laid side by side, in the channels of as many maps as it has positions. (In scene
 graphs `densify` does the same.)
@@ -19,24 +19,25 @@ _SWAP = [0, 2, 1, 3, 4]  # (N, channels, depth, y, x) to (N, depth, channels, y,
 
 
 def lower3d(model: Any) -> Any:
-    """Rewrites each Conv over three axes.
+    """Rewrites each Conv over three axes, or over one.
 
     Requires: a patch graph `(N, bands, p, p)`, whose other sizes are known; the spectral axis is the first of the three.
     Does: where a kernel is 1 x 1 in space, makes both spatial axes one. Else cuts the spectral axis into as many slices as the
-    kernel is deep, one position apart, and joins them in the channels. Weights are reordered, and keep their names.
+    kernel is deep, one position apart, and joins them in the channels. Weights are reordered, and keep their names. A line
+    becomes a map of one row.
     Ensures: outputs are the same but for the rounding of sums. A convolution in groups is left as it is.
     """
     from onnx import numpy_helper
 
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    if not any(_is_3d(node, weights) for node in model.graph.node):
+    if not any(_is_lowered(node, weights) for node in model.graph.node):
         return model
     made = copy.deepcopy(model)
     shapes = _shapes(made)
     weights = {tensor.name: tensor for tensor in made.graph.initializer}
     work = _Rewriter(shapes)
     for node in made.graph.node:
-        if _is_3d(node, weights):
+        if _is_lowered(node, weights):
             tensor = weights[node.input[1]]
             lowered = work.convolution(node, numpy_helper.to_array(tensor))
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(lowered), tensor.name))
@@ -51,15 +52,15 @@ def lower3d(model: Any) -> Any:
 
 
 def raised(weight: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Lowered weights `(outputs, ...)` in the shape `(outputs, inputs, depth, y, x)` that they had."""
+    """Lowered weights `(outputs, ...)` in the shape `(outputs, inputs, depth(, y, x))` that they had."""
     outputs, inputs, depth, *space = shape
-    if space == [1, 1]:
+    if space in ([], [1, 1]):
         return weight.reshape(tuple(shape))
     return weight.reshape(outputs, depth, inputs, *space).swapaxes(1, 2)
 
 
-def _is_3d(node: Any, weights: dict[str, Any]) -> bool:
-    if node.op_type != "Conv" or node.input[1] not in weights or len(weights[node.input[1]].dims) != 5:
+def _is_lowered(node: Any, weights: dict[str, Any]) -> bool:
+    if node.op_type != "Conv" or node.input[1] not in weights or len(weights[node.input[1]].dims) not in (3, 5):
         return False
     return all(entry.i == 1 for entry in node.attribute if entry.name == "group")
 
@@ -146,10 +147,33 @@ class _Rewriter:
 
     def convolution(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
         """Writes one Conv; gives the weights that it takes now."""
+        if weight.ndim == 3:
+            return self._along_line(node, weight)
         slide = _Slide.of(node)
         if weight.shape[3:] == (1, 1) and slide.rests_in_space:
             return self._along_spectrum(node, weight, slide)
         return self._unfolded(node, weight, slide)
+
+    def _along_line(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
+        from onnx import helper
+
+        _, channels, length = self._shapes[node.input[0]]
+        _, outputs, positions = self._shapes[node.output[0]]
+        given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        head, tail = given.get("pads", [0, 0])
+        row = self._op("Reshape", [node.input[0], self._constant([0, channels, 1, length])], f"{node.output[0]}_row")
+        attributes = {
+            "kernel_shape": [1, weight.shape[2]],
+            "strides": [1, *given.get("strides", [1])],
+            "dilations": [1, *given.get("dilations", [1])],
+            "pads": [0, head, 0, tail],
+        }
+
+        def order(maps: str, output: str) -> None:
+            self._op("Reshape", [maps, self._constant([0, outputs, positions])], output)
+
+        self._put(self._conv(node, row, attributes), node.output[0], order)
+        return weight[:, :, None]
 
     def _along_spectrum(self, node: Any, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
         _, channels, depth, height, width = self._shapes[node.input[0]]

@@ -1,4 +1,4 @@
-"""3-D convolutions as 2-D ones: the same outputs, and no 3-D convolution left in an INT8 model."""
+"""3-D and 1-D convolutions as 2-D ones: the same outputs, and none of them left in an INT8 model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,19 @@ from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.lower3d import lower3d, raised
 from tests import workstation
 from tests.graphs.test_densify import BANDS, CLASSES, Pooled3d, SpectrumLast, exported, run, seeded
+
+
+class Lines(nn.Module):
+    """Convolutions along the spectrum of the centre, padded, strided and dilated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(1, 3, 5, padding=2, stride=2), nn.Conv1d(3, 4, 3, dilation=2)
+        self.head = nn.LazyLinear(CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.first(x[:, :, 3, 3].unsqueeze(1)))
+        return self.head(torch.relu(self.second(nn.functional.max_pool1d(x, 2))).flatten(1))
 
 
 class Padded3d(nn.Module):
@@ -44,7 +57,10 @@ def built(kind) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize(("kind", "patch"), [("cnn3d", 5), ("hybridsn", 13), (Pooled3d, 7), (SpectrumLast, 5), (Padded3d, 7)])
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [("cnn1d", 1), ("cnn3d", 5), ("hybridsn", 13), (Lines, 7), (Pooled3d, 7), (SpectrumLast, 5), (Padded3d, 7)],
+)
 def test_outputs_are_the_same(kind, patch) -> None:
     model = name_nodes(exported(built(kind), BANDS, patch))
     lowered = lower3d(model)
@@ -57,7 +73,8 @@ def test_outputs_are_the_same(kind, patch) -> None:
     weights = {tensor.name: tensor for tensor in lowered.graph.initializer}
     ranks = [len(weights[node.input[1]].dims) for node in lowered.graph.node if node.op_type == "Conv"]
     assert ranks.count(5) == (1 if kind is Pooled3d else 0)  # its convolution in groups stays
-    assert ranks.count(4) >= 2
+    assert ranks.count(4) >= (1 if kind == "cnn1d" else 2)
+    assert ranks.count(3) == 0
 
 
 def test_what_works_value_by_value_stands_right_behind_its_convolution() -> None:
@@ -85,9 +102,9 @@ def test_integer_models_have_2d_integer_convolutions(net) -> None:
             assert following in (["QuantizeLinear"], ["Relu"]), node.name
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 5, 3, 2), (4, 3, 5, 1, 1)])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 3, 2), (4, 3, 5, 1, 1), (4, 3, 5)])
 def test_weights_can_be_put_back(shape) -> None:
     weight = np.arange(np.prod(shape)).reshape(shape)
     space = shape[3:]
-    lowered = weight.reshape(4, 3, 5, 1) if space == (1, 1) else weight.swapaxes(1, 2).reshape(4, 15, *space)
+    lowered = weight.reshape(4, 3, 5, 1) if space in ((), (1, 1)) else weight.swapaxes(1, 2).reshape(4, 15, *space)
     np.testing.assert_array_equal(raised(lowered, shape), weight)
