@@ -20,7 +20,7 @@ import numpy as np
 
 from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
-from hsiedge.errors import HsiedgeError, ModelError, OptionError
+from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.runtimes import ENGINES, Model, Session, import_engine, load
 
 WARM_RUNS = 3
@@ -95,14 +95,8 @@ class Bench:
 
     def _first(self, tensors: Tensors) -> float:
         start = time.perf_counter_ns()
-        try:
-            output = self._work.run(tensors)
-        except (IndexError, ValueError) as error:  # more classes than the Card has, or no class dimension
-            raise ModelError(f"{self._model.path}: its output is not what its Card says ({error})") from error
-        elapsed = _since(start)
-        if self._work.kind != "tensor" and output.size != self._work.pixels:
-            raise ModelError(f"{self._model.path}: labels {output.size} pixels, its Card says {self._work.pixels}")
-        return elapsed
+        self._work.run(tensors)  # a graph that gives other than its Card says is found out here
+        return _since(start)
 
 
 def clock_cost() -> float:
