@@ -130,7 +130,7 @@ def _plan(model: Model, cube: Path, key: str | None, asked: Asked, memory: int, 
 def _blocks(plan: Plan, threads: int) -> list[Block]:
     """Blocks of whole strips: as many as there are threads, or more of them that are no larger than `_BLOCK_PIXELS`."""
     height, width = plan.shape
-    most = min(_BLOCK_PIXELS // width, -(-height // threads))
+    most = min(_BLOCK_PIXELS // width, height // threads)
     tall = plan.rows * max(1, most // plan.rows)
     return [Block(plan, range(first, min(first + tall, height))) for first in range(0, height, tall)]
 

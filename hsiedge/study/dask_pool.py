@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def _local(workers: int) -> Iterator[Any]:
     )
     try:
         with Client(cluster) as client:
-            client.register_plugin(_Deaf())
+            client.register_plugin(_Killable())
             yield client
     finally:
         _end(cluster)
@@ -102,9 +103,17 @@ def _end(cluster: Any) -> None:
         cluster.close(timeout=5)
 
 
-class _Deaf(WorkerPlugin):  # type: ignore[misc]
-    """Ctrl-C goes to all processes of a terminal; the client's end is the workers' end, without tracebacks of their own."""
+class _Killable(WorkerPlugin):  # type: ignore[misc]
+    """What a process needs that is ended without a word.
+
+    Ctrl-C goes to all processes of a terminal; the client's end is the workers' end, without tracebacks of their own. And tqdm,
+    which torch uses where it is installed, locks across processes unless told otherwise: Python warns of one left behind.
+    """
 
     def setup(self, worker: Any) -> None:
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with suppress(ImportError):
+            from tqdm import tqdm
+
+            tqdm.set_lock(threading.RLock())
