@@ -74,8 +74,6 @@ def test_the_bar_of_scene_graphs_holds_in_the_stored_results() -> None:
     graphs = {row["name"]: row for row in entry["rows"]}
     assert graphs["patch float"]["oa"] - graphs["scene int8"]["oa"] <= 0.3
     assert graphs["scene float"]["oa"] == graphs["patch float"]["oa"]
-    if entry["other_cores"] > tables.BUSY:
-        pytest.skip("its times were taken while other programs kept the cores busy")
     assert graphs["scene int8"]["times"] >= 170
     assert graphs["scene float"]["times"] / graphs["scene int8"]["times"] <= 0.45
 

@@ -36,7 +36,7 @@ class OpenVinoSession:
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         self._request.infer({0: tensors[0].astype(np.float32)}, share_inputs=True)
-        output: NDArray[Any] = self._request.get_output_tensor(0).data
+        output: NDArray[Any] = self._request.get_output_tensor(0).data.copy()  # the next run writes there
         return output
 
 

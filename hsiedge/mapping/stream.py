@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +220,7 @@ def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
     """
     card = model.known
     zeros = np.zeros((_TRIAL_ROWS + card.patch - 1, width + card.patch - 1, card.scene.bands), card.scene.dtype)
+    _give_back()  # what an earlier model has left would be taken again, and not be seen to grow
     model.strip(model.prepare(zeros[: card.patch]))
     before = _anonymous()
     model.strip(model.prepare(zeros))
@@ -229,6 +231,13 @@ def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
         needed = int(each * card.patch / 4) >> 20
         raise OptionError(f"--memory: rows of {width} pixels take some {needed + 1} MiB at least")
     return int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
+
+
+def _give_back() -> None:
+    """Returns to the system what has been freed, where the C library knows how (malloc_trim(3)): glibc keeps some 64 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _anonymous() -> int:
