@@ -22,7 +22,9 @@ _MANY_OUTSIDE = 0.01
 
 
 def classify_command(
-    model: Annotated[Path, typer.Argument(help="An ONNX model; a scene graph is the fast one (hsiedge export --scene-graph).")],
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX or TFLite model; a scene graph is the fast one (hsiedge export --scene-graph).")
+    ],
     cubes: Annotated[
         list[Path],
         typer.Argument(metavar="CUBE...", help="ENVI, GeoTIFF, NetCDF-4 or HDF5, .npy; or .mat, .npz, which are read at once."),
@@ -45,6 +47,7 @@ def classify_command(
     ] = None,
     reject: Annotated[float, typer.Option(help="Pixels whose likeliest class is less likely than this are 0, unknown.")] = 0.0,
     memory: Annotated[str, typer.Option(help="What strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
+    runtime: options.RuntimeOption = None,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler: of each block, 0 for one.")
     ] = 0,
@@ -64,9 +67,10 @@ def classify_command(
     from hsiedge.cli import names
     from hsiedge.mapping.stream import Asked
     from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
-    from hsiedge.runtimes import load
+    from hsiedge.runtimes import check_engine, load
     from hsiedge.scenes.rows import check_file, open_rows
 
+    check_engine(runtime, model)
     places = names.map_places(cubes, output or [], "map", format_ or [])
     likely = names.map_places(cubes, [probabilities], "probabilities", []) if probabilities is not None else [[]] * len(cubes)
     for path in chain(*places):

@@ -43,7 +43,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert {tuple(entry["input_shape"]) for entry in results if entry["model"] == "int8.tflite"} == {(1, 22, 46, 200)}
 
     np.save(tmp_path / "flight.npy", workstation.corner(48).cube)
-    mapped = hsiedge("classify", "int8.tflite", "flight.npy", "-o", "flight-map.npy")
+    mapped = hsiedge("classify", "int8.tflite", "flight.npy", "-o", "flight-map.npy", "--runtime", "litert")
     assert mapped.code == 0, mapped.err
     from hsiedge import Scene, load
 
@@ -63,6 +63,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("quantize", "--to", "tflite", "--recipe", "tensorrt"), "--recipe tensorrt is for onnxruntime"),
         (("bench", "a.onnx", "--runtime", "litert"), "--runtime litert runs .tflite files, not a.onnx"),
         (("eval", "a.tflite", "--runtime", "ort"), "--runtime ort runs .onnx and .ort files, not a.tflite"),
+        (("classify", "a.onnx", "a.npy", "--runtime", "litert"), "--runtime litert runs .tflite files, not a.onnx"),
         (("eval", "--runtime", "tvm"), "--runtime tvm: choose ort or litert"),
         (("bench", "a.tflite"), "a.tflite: no such file"),
     ],
