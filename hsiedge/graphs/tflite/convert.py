@@ -58,8 +58,9 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     source.check_fits(scene)
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
-    made = float_graph(lower3d(graph) if card.kind == "patch" else graph, card, checked_tile(card, scene, tile), "float32")
-    options = {} if card.kind == "patch" else {"tile": list(checked_tile(card, scene, tile) or ())}
+    tile = checked_tile(card, scene, tile)
+    made = float_graph(lower3d(graph) if card.kind == "patch" else graph, card, tile, "float32")
+    options = {} if tile is None else {"tile": list(tile)}
     step = Step("tflite", now(), options, files.digest(path), made.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
     card = replace(card, checks=[*card.checks, _compared(made, card, source, scene)])
