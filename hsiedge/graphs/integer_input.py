@@ -2,6 +2,7 @@
 
 In a patch graph the affine stands behind the cutting of patches, so each pixel of a 13 x 13 patch net is scaled and rounded
 169 times, in float32. In the runtime adapter it is done once a pixel, before patches are cut, and the patches are bytes.
+A net that looks at single pixels keeps it: there a graph's nodes take less time than the adapter's calls.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ def integer_input(model: Any) -> tuple[Any, Affine | None]:
     and scale a band, and one scale for the whole tensor (`integer_moves` has gone before).
     Does: removes those nodes, and gives the input the dtype of QuantizeLinear's output.
     Ensures: the new graph, on integers made by the affine, does what the old one does on counts, but for values that lie
-    within rounding error of a half. A graph that begins otherwise is returned as it is, without an affine.
+    within rounding error of a half. A graph that begins otherwise, or takes single pixels, is returned as it is, without an
+    affine.
     """
     from onnx import numpy_helper
 
     front = _front(model)
-    if front is None:
+    if front is None or all(size.dim_value == 1 for size in model.graph.input[0].type.tensor_type.shape.dim[2:]):
         return model, None
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     step, zero_point = (values[name] for name in front[-1].input[1:3])

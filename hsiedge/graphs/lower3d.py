@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.graphs.nodes import of_use, sizes_of
+
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
-_SWAP = [0, 2, 1, 3, 4]  # (N, channels, depth, y, x) to (N, depth, channels, y, x), and back
+_LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y, x, channels), and back
+_DEEP, _ORDERED = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]  # (N, channels, depth, y, x) to (N, depth, y, x, channels), and back
 
 
 def lower3d(model: Any) -> Any:
@@ -24,7 +27,7 @@ def lower3d(model: Any) -> Any:
     Requires: a patch graph `(N, bands, p, p)`, whose other sizes are known; the spectral axis is the first of the three.
     Does: where a kernel is 1 x 1 in space, makes both spatial axes one. Else cuts the spectral axis into as many slices as the
     kernel is deep, one position apart, and joins them in the channels. Weights are reordered, and keep their names. A line
-    becomes a map of one row.
+    becomes a map of one row, and stays one through a MaxPool.
     Ensures: outputs are the same but for the rounding of sums. A convolution in groups is left as it is.
     """
     from onnx import numpy_helper
@@ -33,7 +36,7 @@ def lower3d(model: Any) -> Any:
     if not any(_is_lowered(node, weights) for node in model.graph.node):
         return model
     made = copy.deepcopy(model)
-    shapes = _shapes(made)
+    shapes = sizes_of(made)
     weights = {tensor.name: tensor for tensor in made.graph.initializer}
     work = _Rewriter(shapes)
     for node in made.graph.node:
@@ -44,7 +47,7 @@ def lower3d(model: Any) -> Any:
         else:
             work.keep(node)
     del made.graph.node[:], made.graph.value_info[:]
-    made.graph.node.extend(work.used(made.graph))
+    made.graph.node.extend(of_use(work.nodes, made.graph))
     needed = {name for node in made.graph.node for name in node.input}
     constants = [numpy_helper.from_array(np.array(values), name) for name, values in work.constants.items() if name in needed]
     made.graph.initializer.extend(constants)
@@ -63,18 +66,6 @@ def _is_lowered(node: Any, weights: dict[str, Any]) -> bool:
     if node.op_type != "Conv" or node.input[1] not in weights or len(weights[node.input[1]].dims) not in (3, 5):
         return False
     return all(entry.i == 1 for entry in node.attribute if entry.name == "group")
-
-
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Sizes of all values; -1 where they are free, as the batch is."""
-    import onnx
-
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    entries = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
-    return {
-        entry.name: tuple(size.dim_value if size.HasField("dim_value") else -1 for size in entry.type.tensor_type.shape.dim)
-        for entry in entries
-    }
 
 
 @dataclass
@@ -109,37 +100,45 @@ class _Rewriter:
     """Writes nodes.
 
     What comes of a lowered convolution is maps, which are then put into the order that was before (`_ordered`). What works
-    value by value is done to the maps themselves, so that a quantizer finds it right behind the convolution; and the next
-    convolution may take its input with depth before channels (`_swapped`). Orders that nobody takes are dropped at the end.
+    value by value is done to the maps themselves, so that a quantizer finds it right behind the convolution. The next
+    convolution takes its input with channels last (`_deep`), as integer kernels keep their maps: onnxruntime cancels these
+    transposes by its own. Orders that nobody takes are dropped at the end.
     """
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
         self._shapes = shapes
-        self._swapped: dict[str, str] = {}
+        self._deep: dict[str, str] = {}
         self._ordered: dict[str, tuple[str, Callable[[str, str], None]]] = {}
-        self._nodes: list[Any] = []
+        self._rows: dict[str, str] = {}  # the maps of one row that lines have become
+        self.nodes: list[Any] = []
         self.constants: dict[str, list[int]] = {}
-
-    def used(self, graph: Any) -> list[Any]:
-        """The nodes whose output somebody takes."""
-        needed = {entry.name for entry in graph.output}
-        kept = []
-        for node in reversed(self._nodes):
-            if needed & {*node.output}:
-                needed |= {*node.input}
-                kept.append(node)
-        return kept[::-1]
 
     def keep(self, node: Any) -> None:
         """A node that is no such convolution."""
-        if node.op_type not in _POINTWISE or node.input[0] not in self._ordered:
-            self._nodes.append(node)
-            return
-        maps, order = self._ordered[node.input[0]]
-        moved = copy.deepcopy(node)
-        moved.input[0], moved.output[0] = maps, f"{node.output[0]}_maps"
-        self._nodes.append(moved)
-        self._put(moved.output[0], node.output[0], order)
+        taken = node.input[0] if node.input else ""
+        if node.op_type == "MaxPool" and taken in self._rows and len(node.output) == 1:
+            self._pooled(node)
+        elif node.op_type not in _POINTWISE or taken not in self._ordered:
+            self.nodes.append(node)
+        else:
+            maps, order = self._ordered[taken]
+            moved = copy.deepcopy(node)
+            moved.input[0], moved.output[0] = maps, f"{node.output[0]}_maps"
+            self.nodes.append(moved)
+            if taken in self._rows:
+                self._rows[node.output[0]] = moved.output[0]
+            self._put(moved.output[0], node.output[0], order)
+
+    def _pooled(self, node: Any) -> None:
+        from onnx import helper
+
+        given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        head, tail = given.pop("pads", [0, 0])
+        along = {name: [1, *given[name]] for name in ("kernel_shape", "strides", "dilations") if name in given}
+        maps = self._op(
+            "MaxPool", [self._rows[node.input[0]]], f"{node.output[0]}_maps", **{**given, **along, "pads": [0, head, 0, tail]}
+        )
+        self._put_rows(maps, node.output[0])
 
     def _put(self, maps: str, output: str, order: Callable[[str, str], None]) -> None:
         order(maps, output)
@@ -158,10 +157,9 @@ class _Rewriter:
         from onnx import helper
 
         _, channels, length = self._shapes[node.input[0]]
-        _, outputs, positions = self._shapes[node.output[0]]
         given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         head, tail = given.get("pads", [0, 0])
-        row = self._op("Reshape", [node.input[0], self._constant([0, channels, 1, length])], f"{node.output[0]}_row")
+        row = self._row(node.input[0], channels, length, f"{node.output[0]}_row")
         attributes = {
             "kernel_shape": [1, weight.shape[2]],
             "strides": [1, *given.get("strides", [1])],
@@ -169,18 +167,30 @@ class _Rewriter:
             "pads": [0, head, 0, tail],
         }
 
-        def order(maps: str, output: str) -> None:
-            self._op("Reshape", [maps, self._constant([0, outputs, positions])], output)
-
-        self._put(self._conv(node, row, attributes), node.output[0], order)
+        self._put_rows(self._conv(node, row, attributes), node.output[0])
         return weight[:, :, None]
+
+    def _row(self, line: str, channels: int, length: int, output: str) -> str:
+        """A line as a map of one row. One channel may as well be the last: so integer kernels take it as it is."""
+        if channels > 1:
+            return self._op("Reshape", [line, self._constant([0, channels, 1, length])], output)
+        last = self._op("Reshape", [line, self._constant([-1, 1, length, 1])], f"{output}_last")
+        return self._op("Transpose", [last], output, perm=[0, 3, 1, 2])
+
+    def _put_rows(self, maps: str, output: str) -> None:
+        """Maps of one row, of which lines are made."""
+        _, channels, positions = self._shapes[output]
+
+        def order(maps: str, output: str) -> None:
+            self._op("Reshape", [maps, self._constant([0, channels, positions])], output)
+
+        self._rows[output] = maps
+        self._put(maps, output, order)
 
     def _along_spectrum(self, node: Any, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
         _, channels, depth, height, width = self._shapes[node.input[0]]
         _, outputs, positions, *_ = self._shapes[node.output[0]]
-        flat = self._op(
-            "Reshape", [node.input[0], self._constant([0, channels, depth, height * width])], f"{node.output[0]}_flat"
-        )
+        made = node.output[0]
         attributes = {
             "kernel_shape": [weight.shape[2], 1],
             "strides": [slide.strides[0], 1],
@@ -189,16 +199,18 @@ class _Rewriter:
         }
 
         def order(maps: str, output: str) -> None:
+            self._put_deep(maps, output, [-1, positions, height, width, outputs])
             self._op("Reshape", [maps, self._constant([0, outputs, positions, height, width])], output)
 
-        self._put(self._conv(node, flat, attributes), node.output[0], order)
+        maps = self._maps(self._channels_last(node), [-1, depth, height * width, channels], made)
+        self._put(self._conv(node, maps, attributes), made, order)
         return weight.reshape(weight.shape[:4])
 
     def _unfolded(self, node: Any, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
         outputs, inputs, kernel, *space = weight.shape
         _, _, _, height, width = self._shapes[node.input[0]]
         _, _, positions, rows, columns = self._shapes[node.output[0]]
-        value, made = self._depth_first(node), node.output[0]
+        value, made = self._channels_last(node), node.output[0]
         if slide.heads[0] or slide.tails[0]:
             pads = self._constant([0, slide.heads[0], 0, 0, 0, 0, slide.tails[0], 0, 0, 0])
             value = self._op("Pad", [value, pads], f"{made}_padded")
@@ -208,37 +220,45 @@ class _Rewriter:
             last = first + (positions - 1) * slide.strides[0] + 1
             limits = [self._constant([number]) for number in (first, last, 1, slide.strides[0])]
             pieces.append(self._op("Slice", [value, *limits], f"{made}_slice{place}"))
-        joined = self._op("Concat", pieces, f"{made}_joined", axis=2) if kernel > 1 else pieces[0]
-        maps = self._op("Reshape", [joined, self._constant([-1, kernel * inputs, height, width])], f"{made}_unfolded")
+        joined = self._op("Concat", pieces, f"{made}_joined", axis=4) if kernel > 1 else pieces[0]
 
         def order(maps: str, output: str) -> None:
-            shape = self._constant([-1, positions, outputs, rows, columns])
-            self._swapped[output] = self._op("Reshape", [maps, shape], f"{output}_swapped")
-            self._op("Transpose", [self._swapped[output]], output, perm=_SWAP)
+            self._put_deep(maps, output, [-1, positions, rows, columns, outputs])
+            self._op("Transpose", [self._deep[output]], output, perm=_ORDERED)
 
+        maps = self._maps(joined, [-1, height, width, kernel * inputs], made)
         self._put(self._conv(node, maps, slide.in_space(space)), made, order)
         return weight.swapaxes(1, 2).reshape(outputs, kernel * inputs, *space)
 
-    def _depth_first(self, node: Any) -> str:
-        """The convolution's input as `(N, depth, channels, y, x)`."""
+    def _channels_last(self, node: Any) -> str:
+        """The convolution's input as `(N, depth, y, x, channels)`."""
         name = node.input[0]
-        _, channels, depth, height, width = self._shapes[name]
-        if name in self._swapped:
-            return self._swapped[name]
-        output = f"{node.output[0]}_deep"
-        if channels == 1:
-            return self._op("Reshape", [name, self._constant([-1, depth, 1, height, width])], output)
-        return self._op("Transpose", [name], output, perm=_SWAP)
+        if name not in self._deep:
+            _, channels, *space = self._shapes[name]
+            output = f"{node.output[0]}_deep"
+            if channels == 1:
+                return self._op("Reshape", [name, self._constant([-1, *space, 1])], output)
+            return self._op("Transpose", [name], output, perm=_DEEP)
+        return self._deep[name]
+
+    def _maps(self, value: str, sizes: list[int], made: str) -> str:
+        """Maps `(N, channels, y, x)` of a value that has channels last; `sizes` are those of `(N, y, x, channels)`."""
+        last = self._op("Reshape", [value, self._constant(sizes)], f"{made}_taken")
+        return self._op("Transpose", [last], f"{made}_taken_maps", perm=_FIRST)
+
+    def _put_deep(self, maps: str, output: str, sizes: list[int]) -> None:
+        last = self._op("Transpose", [maps], f"{output}_last", perm=_LAST)
+        self._deep[output] = self._op("Reshape", [last, self._constant(sizes)], f"{output}_deep_maps")
 
     def _conv(self, node: Any, value: str, attributes: dict[str, list[int]]) -> str:
         made = self._op("Conv", [value, *node.input[1:]], f"{node.output[0]}_maps", **attributes)
-        self._nodes[-1].name = node.name
+        self.nodes[-1].name = node.name
         return made
 
     def _op(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         from onnx import helper
 
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=f"{kind}_{output}", **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"{kind}_{output}", **attributes))
         return output
 
     def _constant(self, values: list[int]) -> str:

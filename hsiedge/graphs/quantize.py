@@ -20,15 +20,20 @@ from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionErro
 from hsiedge.graphs.candidate import Candidate
 from hsiedge.graphs.exact_average import exact_average
 from hsiedge.graphs.files import name_nodes, read_onnx
+from hsiedge.graphs.flat_rows import flat_rows
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
+from hsiedge.graphs.one_reshape import one_reshape
 from hsiedge.graphs.outliers import without_outliers
+from hsiedge.graphs.phases import phases
+from hsiedge.graphs.pool_first import pool_first
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
 from hsiedge.graphs.standardized_input import standardized_input
+from hsiedge.graphs.tanh_table import fix_tanh, tanh_table
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
@@ -263,7 +268,10 @@ def calibrate(
             extra_options={"symmetric": plan.symmetric_activations},
         )
         calibrator.collect_data(Reader())
-        return calibrator.compute_data()
+        ranges = calibrator.compute_data()
+    if plan.activations == "uint8":
+        fix_tanh(graph, ranges)
+    return ranges
 
 
 def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Candidate:
@@ -273,7 +281,9 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ca
 
 def finished(graph: Any) -> Candidate:
     """A QDQ graph as it is deployed: float logits, integers wherever values are only moved or averaged last, integer input."""
-    made, affine = integer_input(exact_average(integer_moves(float_output(graph))))
+    for step in (float_output, integer_moves, exact_average, tanh_table, phases, flat_rows):
+        graph = step(graph)
+    made, affine = integer_input(graph)
     return Candidate(slim(made if affine is None else rows_input(made)), affine)
 
 
@@ -389,7 +399,9 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = lower3d(standardized_input(name_nodes(read_onnx(path)), _spectra(scene, pixels.calibration)))
+    graph = standardized_input(name_nodes(read_onnx(path)), _spectra(scene, pixels.calibration))
+    for step in (pool_first, lower3d, one_reshape):
+        graph = step(graph)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
 

@@ -27,7 +27,8 @@ class InputAffine:
         self._dtype = np.dtype(affine.dtype)
         self._zero_point = np.array(affine.zero_point).astype(self._dtype)
         limits = np.iinfo(self._dtype)
-        self._limits = np.float32(limits.min - affine.zero_point), np.float32(limits.max - affine.zero_point)
+        ends = np.array([limits.min - affine.zero_point, limits.max - affine.zero_point], np.float32) + _WHOLE
+        self._lowest, self._highest = ends.view(np.int32).reshape(2, 1)
         self._tiled = (np.zeros(0, np.float32),) * 2
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
@@ -40,15 +41,15 @@ class InputAffine:
     def of_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The same of rows `(..., bands)`, some pixels at a time: what is worked on stays in the processor's cache."""
         bands = len(self._offset)
-        stored = np.ascontiguousarray(rows).reshape(-1, bands)
+        stored = np.ascontiguousarray(rows).reshape(-1)
         made = np.empty(stored.shape, self._dtype)
-        step = max(1, min(len(stored), _CACHED // bands))
-        offset, scale = self._repeated(step * bands)
-        values = np.empty(step * bands, np.float32)  # of this call: a model may be used by several threads
-        for first in range(0, len(stored), step):
-            piece, target = stored[first : first + step].reshape(-1), made[first : first + step].reshape(-1)
+        step = max(bands, min(stored.size, _CACHED // bands * bands))
+        offset, scale = self._repeated(step)
+        values = np.empty(step, np.float32)  # of this call: a model may be used by several threads
+        for first in range(0, stored.size, step):
+            piece = stored[first : first + step]
             count = piece.size
-            self._apply(piece, offset[:count], scale[:count], values[:count], target)
+            self._apply(piece, offset[:count], scale[:count], values[:count], made[first : first + step])
         return made.reshape(rows.shape)
 
     def _repeated(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -70,7 +71,9 @@ class InputAffine:
         values[...] = stored
         values -= offset
         values *= scale
-        np.clip(values, *self._limits, out=values)  # whole numbers: clipped before or after rounding is the same
         values += _WHOLE
-        made[...] = values.view(np.int32)  # their last byte, which is that of the whole number
+        bits = values.view(np.int32)  # of floats that are in order, these are in order, too: numpy clips integers faster
+        np.maximum(bits, self._lowest, out=bits)
+        np.minimum(bits, self._highest, out=bits)
+        made[...] = bits  # their last byte, which is that of the whole number
         made += self._zero_point
