@@ -97,3 +97,9 @@ def rail_watts(root: Path = ROOT) -> dict[str, float] | None:
 def parse_tegrastats(line: str) -> dict[str, float]:
     """Watts by rail in a line of `tegrastats`: "VDD_IN 4856mW/4701mW", now and on average; without units before L4T 34."""
     return {name: int(milliwatts) / 1000 for name, milliwatts in _RAIL.findall(line)}
+
+
+def power_modes(root: Path = ROOT) -> list[PowerMode]:
+    """All modes of this module, in the order of /etc/nvpmodel.conf."""
+    found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", texts.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
+    return [PowerMode(name, int(number)) for number, name in found]

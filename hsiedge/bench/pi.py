@@ -35,7 +35,8 @@ def parse_pmic(said: str) -> dict[str, float]:
     A rail is there where both its current and its voltage are: not the 5 V input (EXT5V) nor the clock's battery (BATT), of
     which the chip knows the voltage alone. USB devices, HATs and whatever else is fed past the chip are not in it.
     """
-    amperes, volts = {}, {}
+    amperes: dict[str, float] = {}
+    volts: dict[str, float] = {}
     for rail, unit, value in _CHANNEL.findall(said):
         (amperes if unit == "A" else volts)[rail] = float(value)
     return {rail: amperes[rail] * volts[rail] for rail in amperes if rail in volts}
