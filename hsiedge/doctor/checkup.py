@@ -17,6 +17,7 @@ from hsiedge.doctor.software import (
     Extra,
     clash_findings,
     extras,
+    owners_of,
     python_findings,
     runtime_findings,
     telemetry_findings,
@@ -85,7 +86,7 @@ def examine(progress: Progress = silent) -> Checkup:
         findings += runtime_findings(runtime, said)
         if runtime == "ort":
             facts = dataclasses.replace(facts, runtime=f"onnxruntime {said['version']}" if "version" in said else None)
-            findings += clash_findings(jetson=facts.l4t is not None)
+            findings += clash_findings(owners_of("onnxruntime"), facts.l4t is not None)
             findings += telemetry_findings(said.get("version"))
     progress(1.0)
     return Checkup(facts, threads, findings, extras())

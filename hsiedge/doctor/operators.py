@@ -132,7 +132,7 @@ def _saved(path: Path, target: Path, optimize: bool) -> Path:
 
 
 def _config(models: list[Path], target: Path) -> str:
-    """The configuration that onnxruntime itself makes of models in ORT format, without its comments, which name temporary files."""
+    """What onnxruntime writes of models in ORT format, without its comments, which name temporary files."""
     with _absent("torch"):  # which the package would import where it is installed, for helpers that are not used here
         try:
             from onnxruntime.tools.ort_format_model import create_config_from_models

@@ -6,9 +6,10 @@ import os
 import platform
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM, Finding
@@ -97,13 +98,13 @@ def runtime_findings(runtime: str, said: Mapping[str, Any]) -> Iterator[Finding]
         runtime: "ort" or "litert".
         said: its answer.
     """
-    title, package = {"ort": ("onnxruntime", "onnxruntime"), "litert": ("LiteRT", "hsiedge[litert]")}[runtime]
+    title, package = {"ort": ("onnxruntime", "onnxruntime"), "litert": ("LiteRT", "ai-edge-litert")}[runtime]
     if "missing" in said:
         if runtime == "ort":
             yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)
         return
     if "broken" in said:
-        again = f"pip install --force-reinstall '{package}'"
+        again = f"pip install --no-deps --force-reinstall {package}"
         yield Finding(title, PROBLEM, f"does not work: {said['broken']}", "", (again,), stops=runtime == "ort")
         return
     version, check = str(said["version"]), said["check"]
@@ -124,32 +125,46 @@ def runtime_findings(runtime: str, said: Mapping[str, Any]) -> Iterator[Finding]
         yield Finding("providers", GOOD, ", ".join(name.removesuffix("ExecutionProvider") for name in said["providers"]))
 
 
-def clash_findings(owners: Sequence[str] | None = None, jetson: bool = False) -> Iterator[Finding]:
-    """Distributions that put their files into one folder: whichever came last has overwritten the others.
+def owners_of(package: str) -> dict[str, dict[str, str]]:
+    """Which distributions say that a top-level package is theirs: folder -> name -> version, in the order of sys.path."""
+    found: dict[str, dict[str, str]] = {}
+    for distribution in metadata.distributions():
+        declared = (distribution.read_text("top_level.txt") or "").split()
+        if package in (declared or {path.parts[0] for path in distribution.files or ()}):
+            folder = str(Path(str(distribution.locate_file(""))).resolve())
+            name = str(distribution.metadata["Name"]).lower().replace("_", "-")
+            found.setdefault(folder, {}).setdefault(name, distribution.version)
+    return found
+
+
+def clash_findings(owners: Mapping[str, Mapping[str, str]], jetson: bool = False) -> Iterator[Finding]:
+    """Builds of onnxruntime that put their files into one folder: whichever came last has overwritten the others.
 
     Args:
-        owners: the distributions that own `onnxruntime`; this Python's where left out.
-        jetson: where the GPU build is no wheel of the index, but one that came with JetPack.
+        owners: what `owners_of` gave for "onnxruntime".
+        jetson: where the GPU build is no wheel of the package index, but one made for JetPack.
     """
-    found = owners if owners is not None else metadata.packages_distributions().get("onnxruntime", [])
-    names = sorted(set(found))
-    if len(names) < 2:
-        return
-    kept = next((name for name in names if name != "onnxruntime"), names[0])
-    wheel = "the onnxruntime_gpu wheel made for your JetPack" if jetson and kept.endswith("gpu") else kept
-    line = (
-        f"pip install --no-deps PATH_OR_URL   # {wheel}"
-        if wheel != kept
-        else f"pip install --no-deps {kept}=={version_of(kept)}"
+    for builds in owners.values():
+        if len(builds) > 1:
+            yield _one_over_another(builds, jetson)
+    folders = list(owners)
+    for hidden in folders[1:]:
+        what = f"{' and '.join(owners[hidden])} in {hidden} is hidden by {' and '.join(owners[folders[0]])} in {folders[0]}"
+        yield Finding("onnxruntime", NOTE, what, "Python imports the one that it finds first, whatever pip list says")
+
+
+def _one_over_another(builds: Mapping[str, str], jetson: bool) -> Finding:
+    names = sorted(builds)
+    kept = next(name for name in names if name != "onnxruntime")
+    line = f"pip install --no-deps {kept}=={builds[kept]}"
+    if jetson and kept.endswith("-gpu"):
+        line = "pip install --no-deps WHEEL   # the onnxruntime_gpu wheel made for your JetPack"
+    why = (
+        "they share one folder, and what was installed last has overwritten parts of the other: providers are missing, or "
+        f"versions mixed. {kept} runs on the CPU, too: keep it, or onnxruntime alone"
     )
-    yield Finding(
-        "onnxruntime",
-        PROBLEM,
-        f"{' and '.join(names)} are installed over one another",
-        "they share the folder onnxruntime: what was installed last has overwritten parts of the other, so that providers are "
-        f"missing or versions mixed. One holds the CPU provider, too: keep {kept}, or keep onnxruntime alone",
-        (f"pip uninstall -y {' '.join(names)}", line),
-    )
+    what = f"{' and '.join(names)} are installed over one another"
+    return Finding("onnxruntime", PROBLEM, what, why, (f"pip uninstall -y {' '.join(names)}", line))
 
 
 def telemetry_findings(ort_version: str | None, setting: str | None = None) -> Iterator[Finding]:
