@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -141,7 +142,9 @@ def _config(models: list[Path], target: Path) -> str:
             raise ModelError(f"onnxruntime's tools need the package flatbuffers: {line} ({error})") from error
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     try:
-        create_config_from_models(models, target, enable_type_reduction=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves files to be closed by themselves
+            create_config_from_models(models, target, enable_type_reduction=True)
     except Exception as error:  # flatbuffers of a damaged file: index errors and the like
         raise ModelError(f"{models[0]}: not a model in ORT format that can be read ({error})") from error
     lines = target.read_text().splitlines()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+from hsiedge.bench.client import environment
+
 RUNTIMES = ("ort", "litert")
 SECONDS = 120
 
@@ -20,7 +22,9 @@ def probe(runtime: str) -> dict[str, Any]:
     """
     command = [sys.executable, "-m", "hsiedge.doctor.look", runtime]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, env=environment()
+        )
     except subprocess.TimeoutExpired:
         return {"broken": f"it did not come back within {SECONDS} seconds"}
     last = (done.stdout.splitlines() or [""])[-1]
