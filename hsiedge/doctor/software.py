@@ -173,7 +173,7 @@ def telemetry_findings(ort_version: str | None, setting: str | None = None) -> I
         return
     setting = setting if setting is not None else os.environ.get("ORT_DISABLE_TELEMETRY", "")
     if setting == "1":
-        yield Finding("usage data", GOOD, "none is sent: ORT_DISABLE_TELEMETRY=1, which hsiedge sets")
+        yield Finding("usage data", GOOD, "none is sent: ORT_DISABLE_TELEMETRY is 1, by hsiedge")
     else:
         what = f"ORT_DISABLE_TELEMETRY={setting}: onnxruntime may send usage data to its maker"
         yield Finding("usage data", NOTE, what, "", ("unset ORT_DISABLE_TELEMETRY",))
