@@ -169,7 +169,7 @@ def _find_pi(root: Path) -> Meter | None:
     rails = pi.pmic_watts(root)
     if rails is None:
         return None
-    source = f"PMIC, sum of {len(rails)} rails, read once a second; USB, HATs and what else is fed past it are not in it"
+    source = f"PMIC, sum of {len(rails)} rails without USB, HATs and what else is fed past it, read once a second"
     return Sampled(source, lambda: _same_rails(pi.pmic_watts(root), len(rails)))
 
 
