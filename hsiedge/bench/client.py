@@ -39,7 +39,7 @@ class Worker:
             stderr=self._stderr,
             text=True,
             encoding="utf-8",
-            env={**_environment(), **(variables or {})},
+            env={**environment(), **(variables or {})},
             start_new_session=True,  # Ctrl-C is the parent's to handle: it ends its workers
         )
 
@@ -98,7 +98,7 @@ class Worker:
         return ModelError(f"{self._path}: the process that measured it ended with code {code}: {lines[-1] if lines else ''}")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The parent's, and what a measurement needs.
 
     A user's random.py beside the models must not be imported instead of Python's, unless hsiedge itself comes from there.

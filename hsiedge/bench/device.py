@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path("/")
+from hsiedge.bench import jetson, pi, texts
+from hsiedge.bench.texts import ROOT
 
 # Flags of /proc/cpuinfo by which onnxruntime (MLAS) picks its kernels; asimddp is the NEON dot product.
 X86_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
@@ -47,9 +46,6 @@ ARM_PARTS = {
     (0x4E, 0x004): "Carmel",
 }
 
-# `vcgencmd get_throttled`, Raspberry Pi documentation, "os.adoc": bits 0 to 3 now, the same from bit 16 on since boot.
-PI_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-
 
 @dataclass(frozen=True)
 class DeviceFacts:
@@ -70,6 +66,12 @@ class DeviceFacts:
         ram_mib: of the machine; `memory_limit_mib` that of the cgroup, None for none.
         runtime: of the models ("onnxruntime 1.31.1").
         container: whether this ran in one. virtual: whether the CPU says it runs under a hypervisor (x86 alone says).
+        l4t: release of Jetson Linux ("36.4.3"); this and what follows came later, and is missing in older JSON.
+        power_mode, power_mode_id: nvpmodel's name and number of the mode ("25W", 1), on Jetsons.
+        clocks_locked: on Jetsons, whether the CPU cores keep their highest clock, as `jetson_clocks` makes them.
+        gpu_load_percent: of a Jetson's GPU, now.
+        rails_w: watts of each rail that the board can tell, now: a Pi 5's power chip, a Jetson's INA3221. Rails may feed
+            one another, so that their sum is no power of the board.
     """
 
     cpu: str | None
@@ -94,6 +96,12 @@ class DeviceFacts:
     runtime: str | None
     container: bool
     virtual: bool | None
+    l4t: str | None = None
+    power_mode: str | None = None
+    power_mode_id: int | None = None
+    clocks_locked: bool | None = None
+    gpu_load_percent: float | None = None
+    rails_w: dict[str, float] | None = None
 
     @property
     def int8_ready(self) -> bool | None:
@@ -142,48 +150,56 @@ def device_facts(
         machine: the architecture; this machine's by default.
     """
     machine = machine if machine is not None else platform.machine()
-    info = _text(root, "proc/cpuinfo") or ""
+    info = texts.text(root, "proc/cpuinfo") or ""
     quota, throttle = cpu_quota(root), throttle_state(root)
     reasons = throttle.since(before if before is not None else throttle) if throttle is not None else []
+    board, release = _board(root, info), jetson.l4t(root)
+    mode = jetson.power_mode(root) if release is not None else None
     return DeviceFacts(
         cpu=cpu_model(info),
-        board=_board(root, info),
+        board=board,
         machine=machine,
         instruction_sets=instruction_sets(info),
         cores_physical=_physical_cores(root, info),
-        cores_logical=len(_entries(info, "processor")) or None,
+        cores_logical=len(texts.entries(info, "processor")) or None,
         cores_usable=usable_cores(root),
         cpu_quota=quota,
-        governor=", ".join(sorted(set(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")))) or None,
+        governor=", ".join(sorted(set(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")))) or None,
         frequency_mhz=frequency_mhz(root),
-        frequency_max_mhz=_mhz(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")),
+        frequency_max_mhz=_mhz(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")),
         temperature_c=temperature_c(root),
         throttled=None if throttle is None else bool(reasons),
         throttle_reasons=reasons,
         ram_mib=_ram_mib(root),
         memory_limit_mib=_memory_limit_mib(root),
         os=_os_name(root),
-        kernel=_text(root, "proc/sys/kernel/osrelease"),
+        kernel=texts.text(root, "proc/sys/kernel/osrelease"),
         python=platform.python_version(),
         runtime=runtime,
         container=_in_container(root),
         virtual=_is_virtual(info),
+        l4t=release,
+        power_mode=mode.name if mode is not None else None,
+        power_mode_id=mode.number if mode is not None else None,
+        clocks_locked=jetson.clocks_locked(root) if release is not None else None,
+        gpu_load_percent=jetson.gpu_load(root) if release is not None else None,
+        rails_w=_rails_w(root, board, release),
     )
 
 
 def cpu_model(cpuinfo: str) -> str | None:
     """The CPU's name in the text of /proc/cpuinfo."""
-    names = _entries(cpuinfo, "model name")
+    names = texts.entries(cpuinfo, "model name")
     if names:
         return names[0]
-    parts = zip(_entries(cpuinfo, "CPU implementer"), _entries(cpuinfo, "CPU part"))
+    parts = zip(texts.entries(cpuinfo, "CPU implementer"), texts.entries(cpuinfo, "CPU part"))
     known = [ARM_PARTS.get((int(maker, 16), int(part, 16)), f"ARM {maker} part {part}") for maker, part in parts]
     return " + ".join(dict.fromkeys(known)) or None
 
 
 def instruction_sets(cpuinfo: str) -> list[str] | None:
     """Those that matter to inference, in the text of /proc/cpuinfo; None where it lists no flags."""
-    flags = _entries(cpuinfo, "flags") or _entries(cpuinfo, "Features")
+    flags = texts.entries(cpuinfo, "flags") or texts.entries(cpuinfo, "Features")
     if not flags:
         return None
     present = set(flags[0].split())
@@ -192,7 +208,7 @@ def instruction_sets(cpuinfo: str) -> list[str] | None:
 
 def usable_cores(root: Path = ROOT) -> int | None:
     """Cores this process may use: the affinity of /proc/self/status, cut to the cgroup's quota."""
-    allowed = _entries(_text(root, "proc/self/status") or "", "Cpus_allowed_list")
+    allowed = texts.entries(texts.text(root, "proc/self/status") or "", "Cpus_allowed_list")
     if not allowed:
         return None
     count = sum(_length(span) for span in allowed[0].split(","))
@@ -203,7 +219,7 @@ def usable_cores(root: Path = ROOT) -> int | None:
 def default_threads(root: Path = ROOT) -> int:
     """One thread a physical core, as far as they may be used: what onnxruntime would take, if it knew of quotas."""
     usable = usable_cores(root) or os.cpu_count() or 1
-    return min(usable, _physical_cores(root, _text(root, "proc/cpuinfo") or "") or usable)
+    return min(usable, _physical_cores(root, texts.text(root, "proc/cpuinfo") or "") or usable)
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -211,7 +227,7 @@ def cpu_quota(root: Path = ROOT) -> float | None:
     limits = []
     for line in _cgroup_files(root, "cpu.max", "cpu", "cpu.cfs_quota_us"):
         quota, _, period = line[1].partition(" ")
-        period = period or _text(line[0].parent, "cpu.cfs_period_us") or ""
+        period = period or texts.text(line[0].parent, "cpu.cfs_period_us") or ""
         if quota.isdigit() and period.isdigit() and int(period):
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
@@ -220,40 +236,42 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 def temperature_c(root: Path = ROOT) -> float | None:
     """Degrees Celsius of the hottest CPU zone: thermal zones first, hwmon else."""
     found = []
-    for zone in _glob(root, "sys/class/thermal/thermal_zone*"):
-        if re.search(r"cpu|x86_pkg|soc|tj", _text(zone, "type") or "", re.IGNORECASE):
-            found += _texts(zone, "temp")
+    for zone in texts.paths(root, "sys/class/thermal/thermal_zone*"):
+        if re.search(r"cpu|x86_pkg|soc|tj", texts.text(zone, "type") or "", re.IGNORECASE):
+            found += texts.texts(zone, "temp")
     if not found:
-        for chip in _glob(root, "sys/class/hwmon/hwmon*"):
-            if _text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
-                found += _texts(chip, "temp*_input")
+        for chip in texts.paths(root, "sys/class/hwmon/hwmon*"):
+            if texts.text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
+                found += texts.texts(chip, "temp*_input")
     values = [int(text) / 1000 for text in found if re.fullmatch(r"-?\d+", text)]
     return max(values, default=None)
 
 
 def frequency_mhz(root: Path = ROOT) -> float | None:
     """MHz of the fastest core at this moment."""
-    scaled = _mhz(_texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    scaled = _mhz(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
     if scaled is not None:
         return scaled
-    values = [float(text) for text in _entries(_text(root, "proc/cpuinfo") or "", "cpu MHz") if re.fullmatch(r"[\d.]+", text)]
+    values = [
+        float(text)
+        for text in texts.entries(texts.text(root, "proc/cpuinfo") or "", "cpu MHz")
+        if re.fullmatch(r"[\d.]+", text)
+    ]
     return max(values, default=None)
 
 
 def throttle_state(root: Path = ROOT) -> Throttle | None:
     """What the firmware (Raspberry Pi) or the kernel (x86 thermal_throttle) says; None where neither does."""
-    words = _texts(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled") or _vcgencmd(root)
-    if words and re.fullmatch(r"(0x)?[0-9a-fA-F]+", words[0]):
-        bits = int(words[0], 16)
-        now, past = ({name for bit, name in enumerate(PI_BITS) if bits >> (bit + shift) & 1} for shift in (0, 16))
-        return Throttle(frozenset(now), frozenset(past), 0)
-    counts = _texts(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    bits = pi.throttle_bits(root)
+    if bits is not None:
+        return Throttle(*bits, 0)
+    counts = texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
     return Throttle(frozenset(), frozenset(), sum(int(text) for text in counts if text.isdigit())) if counts else None
 
 
 def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
     """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in clock ticks (proc(5))."""
-    found = re.match(r"cpu +((?:\d+ ?)+)", _text(root, "proc/stat") or "")
+    found = re.match(r"cpu +((?:\d+ ?)+)", texts.text(root, "proc/stat") or "")
     ticks = [int(text) for text in found[1].split()] if found else []
     if len(ticks) < 8:
         return None
@@ -261,37 +279,31 @@ def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
     return CpuSeconds((ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / rate, ticks[7] / rate)
 
 
-def _vcgencmd(root: Path) -> list[str]:
-    """["0x50000"] of `throttled=0x50000`, from the Pi's own tool where its kernel has no file for it."""
-    tool = shutil.which("vcgencmd") if root == ROOT else None
-    if tool is None:
-        return []
-    try:
-        done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [done.stdout.strip().partition("=")[2]]
+def _rails_w(root: Path, board: str | None, release: str | None) -> dict[str, float] | None:
+    if release is not None:
+        return jetson.rail_watts(root)
+    return pi.pmic_watts(root) if board is not None and board.startswith("Raspberry Pi") else None
 
 
 def _board(root: Path, cpuinfo: str) -> str | None:
-    tree = _text(root, "proc/device-tree/model") or _text(root, "sys/firmware/devicetree/base/model")
-    return tree or next(iter(_entries(cpuinfo, "Model")), None)
+    tree = texts.text(root, "proc/device-tree/model") or texts.text(root, "sys/firmware/devicetree/base/model")
+    return tree or next(iter(texts.entries(cpuinfo, "Model")), None)
 
 
 def _physical_cores(root: Path, cpuinfo: str) -> int | None:
     """Pairs of package and core: of /proc/cpuinfo on x86, of the topology in /sys elsewhere."""
-    pairs: Iterable[Sequence[str]] = list(zip(_entries(cpuinfo, "physical id"), _entries(cpuinfo, "core id")))
+    pairs: Iterable[Sequence[str]] = list(zip(texts.entries(cpuinfo, "physical id"), texts.entries(cpuinfo, "core id")))
     if not pairs:
-        folders = _glob(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
-        pairs = [tuple(_text(entry, name) or "" for name in ("physical_package_id", "core_id")) for entry in folders]
+        folders = texts.paths(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
+        pairs = [tuple(texts.text(entry, name) or "" for name in ("physical_package_id", "core_id")) for entry in folders]
         # Device trees without a cpu-map number the cores of each cluster from 0 on: only the sibling lists tell them apart.
-        siblings = [_text(entry, "thread_siblings_list") for entry in folders]
+        siblings = [texts.text(entry, "thread_siblings_list") for entry in folders]
         pairs = [(text,) for text in siblings if text] or pairs
     return len({tuple(pair) for pair in pairs}) or None
 
 
 def _ram_mib(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(root, "proc/meminfo") or "", re.MULTILINE)
+    found = re.search(r"^MemTotal:\s+(\d+) kB", texts.text(root, "proc/meminfo") or "", re.MULTILINE)
     return int(found[1]) >> 10 if found else None
 
 
@@ -308,7 +320,7 @@ def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[P
     the container's own group.
     """
     found = []
-    for line in (_text(root, "proc/self/cgroup") or "").splitlines():
+    for line in (texts.text(root, "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if not controllers:
@@ -319,12 +331,12 @@ def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[P
             continue
         own = top / group.strip().lstrip("/")
         folders = [own, *(parent for parent in own.parents if parent == top or top in parent.parents)]
-        found += [(folder / name, text) for folder in folders if (text := _text(folder, name)) is not None]
+        found += [(folder / name, text) for folder in folders if (text := texts.text(folder, name)) is not None]
     return found
 
 
 def _os_name(root: Path) -> str | None:
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', _text(root, "etc/os-release") or "", re.MULTILINE)
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', texts.text(root, "etc/os-release") or "", re.MULTILINE)
     return found[1] if found else None
 
 
@@ -332,17 +344,12 @@ def _in_container(root: Path) -> bool:
     """Docker and Podman leave a file; of the others the first process's cgroup tells."""
     if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
         return True
-    return re.search(r"docker|kubepods|containerd|lxc", _text(root, "proc/1/cgroup") or "") is not None
+    return re.search(r"docker|kubepods|containerd|lxc", texts.text(root, "proc/1/cgroup") or "") is not None
 
 
 def _is_virtual(cpuinfo: str) -> bool | None:
-    flags = _entries(cpuinfo, "flags")
+    flags = texts.entries(cpuinfo, "flags")
     return "hypervisor" in flags[0].split() if flags else None
-
-
-def _entries(text: str, key: str) -> list[str]:
-    """The values of all lines `key : value`."""
-    return [value.strip() for value in re.findall(rf"^{re.escape(key)}[ \t]*:(.*)$", text, re.MULTILINE) if value.strip()]
 
 
 def _length(span: str) -> int:
@@ -354,23 +361,3 @@ def _length(span: str) -> int:
 def _mhz(kilohertz: Iterable[str]) -> float | None:
     values = [int(text) / 1000 for text in kilohertz if text.isdigit()]
     return max(values, default=None)
-
-
-def _texts(root: Path, pattern: str) -> list[str]:
-    return [text for path in _glob(root, pattern) if (text := _text(path.parent, path.name))]
-
-
-def _glob(root: Path, pattern: str) -> list[Path]:
-    """In a fixed order; a folder that cannot be listed holds nothing."""
-    try:
-        return sorted(root.glob(pattern))
-    except OSError:
-        return []
-
-
-def _text(root: Path, name: str) -> str | None:
-    """The text of a file, without the NUL that ends device-tree strings; None where it cannot be read."""
-    try:
-        return (root / name).read_text(errors="replace").strip("\0 \n\t")
-    except OSError:
-        return None

@@ -1,7 +1,9 @@
-"""Energy, where the machine can tell: RAPL counters of x86, the INA3221 of Jetsons. Elsewhere absent, never guessed.
+"""Energy, where the machine can tell: RAPL counters of x86, the INA3221 of Jetsons, a Pi 5's power chip. Elsewhere absent.
 
-What a meter says is of all that it feeds, idle power and other programs included: of the CPU packages (RAPL), or of the whole
-module (Jetson). Both are read before and after an interval, never within it.
+What a meter says is of all that it feeds, idle power and other programs included: of the CPU packages (RAPL), of the whole
+module (Jetson), of the rails behind the power chip (Pi). Counters and the INA3221 are read before and after an interval,
+never within it. What takes a tool to read is read once a second, while the work goes on, and of long intervals only: so it
+costs rounds of half a second nothing, and sustained runs tell it (`--duration`).
 
 Every function takes the `root` below which /sys lies, so that another machine's text can be read as well.
 """
@@ -9,14 +11,17 @@ Every function takes the `root` below which /sys lies, so that another machine's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-ROOT = Path("/")
-WHOLE_MODULE = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed all of a Jetson module: Orin NX, Orin Nano and Xavier NX; the first Nano. An AGX has no such rail."""
+from hsiedge.bench import jetson, pi, texts
+from hsiedge.bench.texts import ROOT
+
+SAMPLE_SECONDS = 1.0
+LEAST_SAMPLES = 3
 
 
 class Meter(Protocol):
@@ -54,13 +59,13 @@ class Rapl:
 
     def begin(self) -> None:
         """Reads the counters."""
-        self._before = [_number(zone.counter) for zone in self._zones]
+        self._before = [texts.number(zone.counter) for zone in self._zones]
 
     def end(self, seconds: float) -> float | None:
         """Joules; a counter that has started again since has done so once: it takes minutes at any power."""
         total = 0
         for zone, before in zip(self._zones, self._before):
-            after = _number(zone.counter)
+            after = texts.number(zone.counter)
             if before is None or after is None:
                 return None
             total += after - before if after >= before else after - before + zone.span
@@ -70,33 +75,76 @@ class Rapl:
 class Ina3221:
     """The power of one rail, read as the interval ends and taken for the whole of it (Linux, hwmon/ina3221.rst)."""
 
-    def __init__(self, millivolts: Path, milliamperes: Path, rail: str) -> None:
-        self._millivolts, self._milliamperes, self._rail = millivolts, milliamperes, rail
+    def __init__(self, rail: jetson.Rail) -> None:
+        self._rail = rail
 
     @property
     def source(self) -> str:
         """Which rail, and how its power becomes energy."""
-        return f"INA3221, {self._rail}, power at the end of each round times its length"
+        return f"INA3221, {self._rail.name}, power at the end of each round times its length"
 
     def begin(self) -> None:
         """Nothing to do: the chip does not count."""
 
     def end(self, seconds: float) -> float | None:
         """Joules at the power of this moment."""
-        voltage, current = _number(self._millivolts), _number(self._milliamperes)
-        return None if voltage is None or current is None else voltage * current / 1e6 * seconds
+        watts = self._rail.watts
+        return None if watts is None else watts * seconds
+
+
+class Sampled:
+    """The mean of power read once a second by a thread, while the work goes on, times the interval's length.
+
+    A reading starts a tool: on a Pi 5 some 25 ms, nearly all of it the firmware's (github.com/ml-energy/zeus, pull 274), on
+    another core than the work's where there is one. The first comes after a second, so that a shorter interval is undisturbed.
+
+    Args:
+        source: as `Meter.source`.
+        read: gives watts, None where they cannot be read.
+    """
+
+    def __init__(self, source: str, read: Callable[[], float | None]) -> None:
+        self._source, self._read = source, read
+        self._watts: list[float | None] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread()
+
+    @property
+    def source(self) -> str:
+        return self._source
+
+    def begin(self) -> None:
+        """Starts the thread."""
+        self._watts, self._over = [], threading.Event()
+        self._thread = threading.Thread(target=self._sample, args=(self._over, self._watts), daemon=True)
+        self._thread.start()
+
+    def end(self, seconds: float) -> float | None:
+        """Joules; None of an interval too short for three readings, or where one failed."""
+        self._over.set()
+        self._thread.join()
+        known = [watts for watts in self._watts if watts is not None]
+        if len(known) < LEAST_SAMPLES or len(known) < len(self._watts):
+            return None
+        return sum(known) / len(known) * seconds
+
+    def _sample(self, over: threading.Event, watts: list[float | None]) -> None:
+        while not over.wait(SAMPLE_SECONDS):
+            reading = self._read()
+            if not over.is_set():  # one that ended after the work did is of another time
+                watts.append(reading)
 
 
 def find_meter(root: Path = ROOT) -> Meter | None:
     """The machine's meter; None where there is none that this user may read: RAPL is root's alone since Linux 5.10."""
     zones = [
         _Zone(folder / "energy_uj", span)
-        for folder in _folders(root / "sys/class/powercap", "intel-rapl:*")
-        if _word(folder / "name").startswith("package-")
-        and _number(folder / "energy_uj") is not None
-        and (span := _number(folder / "max_energy_range_uj"))
+        for folder in texts.paths(root / "sys/class/powercap", "intel-rapl:*")
+        if (texts.text(folder, "name") or "").startswith("package-")
+        and texts.number(folder / "energy_uj") is not None
+        and (span := texts.number(folder / "max_energy_range_uj"))
     ]
-    return Rapl(zones) if zones else _find_rail(root)
+    return Rapl(zones) if zones else _find_jetson(root) or _find_pi(root)
 
 
 def mean_mj(joules: Sequence[float | None], pixels: int) -> float | None:
@@ -105,32 +153,26 @@ def mean_mj(joules: Sequence[float | None], pixels: int) -> float | None:
     return 1e3 * sum(known) / pixels if known and len(known) == len(joules) and pixels > 0 else None
 
 
-def _find_rail(root: Path) -> Meter | None:
-    for chip in _folders(root / "sys/class/hwmon", "hwmon*"):
-        if _word(chip / "name") != "ina3221":
-            continue
-        for channel in (1, 2, 3):
-            label = _word(chip / f"in{channel}_label")
-            paths = [chip / f"{kind}{channel}_input" for kind in ("in", "curr")]
-            if label in WHOLE_MODULE and all(_number(path) is not None for path in paths):
-                return Ina3221(paths[0], paths[1], label)
-    return None
+def _find_jetson(root: Path) -> Meter | None:
+    """The rail that feeds the whole module, by the kernel's files; by tegrastats where these cannot be read."""
+    rails = jetson.rails(root)
+    if rails:
+        return next((Ina3221(rail) for rail in rails if rail.name in jetson.WHOLE_MODULE), None)
+    said = jetson.rail_watts(root) or {}
+    name = next((name for name in said if name in jetson.WHOLE_MODULE), None)
+    if name is None:
+        return None
+    return Sampled(f"tegrastats, {name}, read once a second", lambda: (jetson.rail_watts(root) or {}).get(name))
 
 
-def _folders(place: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(place.glob(pattern))
-    except OSError:
-        return []
+def _find_pi(root: Path) -> Meter | None:
+    rails = pi.pmic_watts(root)
+    if rails is None:
+        return None
+    source = f"PMIC, sum of {len(rails)} rails without USB, HATs and what else is fed past it, read once a second"
+    return Sampled(source, lambda: _same_rails(pi.pmic_watts(root), len(rails)))
 
 
-def _word(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _word(path)
-    return int(text) if text.isdigit() else None
+def _same_rails(watts: dict[str, float] | None, count: int) -> float | None:
+    """Their sum; None where some were not told this time."""
+    return sum(watts.values()) if watts is not None and len(watts) == count else None

@@ -18,6 +18,7 @@ from hsiedge.cli import (
     compression,
     console,
     demo,
+    doctor,
     evaluate,
     export,
     models,
@@ -48,6 +49,7 @@ app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)
 app.command("classify")(classify.classify_command)
 app.command("bench")(bench.bench_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)
 app.command("study")(study.study_command)

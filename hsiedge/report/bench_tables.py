@@ -30,8 +30,7 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     if any(name != file for file, name in names.items()):
         parts += [_legend(report, names), Text()]
     parts.append(_results_table(report.results, names))
-    for source in dict.fromkeys(entry.energy_source for entry in report.results if entry.energy_mj is not None):
-        parts.append(Text(f"energy: {source}, idle power included"))
+    parts += [Text(f"energy: {source}, idle power included") for source in _energy_sources(report)]
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
@@ -41,6 +40,13 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
         parts += [Text(), _sustained_table(sustained, names)]
     warnings = _warning_lines(report.results, names)
     return [*parts, Text(), *warnings] if warnings else parts
+
+
+def _energy_sources(report: Report) -> list[str]:
+    """By what energy was told, where it was: some meters tell that of sustained runs alone."""
+    sustained = any(window.energy_mj is not None for entry in report.sustained for window in entry.windows)
+    told = (entry for entry in report.results if sustained or entry.energy_mj is not None)
+    return list(dict.fromkeys(entry.energy_source for entry in told if entry.energy_source is not None))
 
 
 def _names(report: Report, width: int) -> dict[str, str]:
@@ -65,6 +71,7 @@ def _device_lines(facts: DeviceFacts) -> list[Text]:
         [board, cores, ram, *(facts.instruction_sets or [])],
         [f"{facts.machine}{place}"] if place else [],
         [clock, governor, heat, f"held back: {', '.join(facts.throttle_reasons)}" if facts.throttled else None],
+        [f"Jetson Linux {facts.l4t}" if facts.l4t else None, f"power mode {facts.power_mode}" if facts.power_mode else None],
         [facts.runtime, f"Python {facts.python}", facts.os],
     ]
     texts = [" · ".join(entry for entry in line if entry) for line in lines]

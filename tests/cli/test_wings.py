@@ -46,6 +46,8 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
         ["scenes", "list"],
         ["scenes", "show", "tiny.npz"],
         ["show", "float.onnx"],
+        ["doctor"],
+        ["doctor", "int8.onnx"],
         ["bench", "float.onnx", "int8.onnx", "--seconds", "0.1", "--runs", "2", "--ops"],
     ],
 )

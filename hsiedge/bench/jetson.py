@@ -1,0 +1,105 @@
+"""What an NVIDIA Jetson alone can tell: its release, its power mode, its clocks and the power of its rails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsiedge.bench import texts
+from hsiedge.bench.texts import ROOT
+
+WHOLE_MODULE = ("VDD_IN", "POM_5V_IN")
+"""Rails that feed all of a module: Orin NX, Orin Nano and Xavier NX; the first Nano. An AGX has no such rail."""
+_RAIL = re.compile(r"\b((?:VDD|VIN|POM|CV|GPU|CPU|SOC|SYS)\w*) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)")
+
+
+@dataclass(frozen=True)
+class PowerMode:
+    """Of nvpmodel: its name ("25W", "MAXN") and number, which is another on each module."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Rail:
+    """A channel of an INA3221, which measures voltage and current of one rail."""
+
+    name: str
+    millivolts: Path
+    milliamperes: Path
+
+    @property
+    def watts(self) -> float | None:
+        """Now; None where it cannot be read any more."""
+        voltage, current = texts.number(self.millivolts), texts.number(self.milliamperes)
+        return None if voltage is None or current is None else voltage * current / 1e6
+
+
+def l4t(root: Path = ROOT) -> str | None:
+    """The release of Jetson Linux, "36.4.3": of the first line of /etc/nv_tegra_release."""
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", texts.text(root, "etc/nv_tegra_release") or "")
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def power_mode(root: Path = ROOT) -> PowerMode | None:
+    """The mode that nvpmodel has set."""
+    return parse_power_mode(texts.ask_tool(root, "nvpmodel", "-q") or "")
+
+
+def parse_power_mode(said: str) -> PowerMode | None:
+    """Of what `nvpmodel -q` prints, with `--verbose` or without: the name on one line, the number on the next."""
+    found = re.search(r"NV Power Mode: (\S+)\s*\n(\d+)\s*$", said, re.MULTILINE)
+    return PowerMode(found[1], int(found[2])) if found else None
+
+
+def clocks_locked(root: Path = ROOT) -> bool | None:
+    """Whether all cores keep their highest clock, as after `jetson_clocks`: their lowest allowed one is the highest."""
+    lowest, highest = (
+        texts.texts(root, f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{end}_freq") for end in ("min", "max")
+    )
+    return lowest == highest if lowest and len(lowest) == len(highest) else None
+
+
+def gpu_load(root: Path = ROOT) -> float | None:
+    """Percent that the GPU is busy, now: the kernel says it in thousandths."""
+    for pattern in ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load", "sys/devices/platform/*/*.gpu/load"):
+        for path in texts.paths(root, pattern):
+            load = texts.number(path)
+            if load is not None and load <= 1000:
+                return load / 10
+    return None
+
+
+def rails(root: Path = ROOT) -> list[Rail]:
+    """The channels of all INA3221 chips that this user may read (Linux, hwmon/ina3221.rst)."""
+    return [rail for rail in _channels(root) if rail.watts is not None]
+
+
+def _channels(root: Path) -> Iterator[Rail]:
+    for chip in texts.paths(root, "sys/class/hwmon/hwmon*"):
+        if texts.text(chip, "name") != "ina3221":
+            continue
+        for channel in (1, 2, 3):
+            label = texts.text(chip, f"in{channel}_label")
+            if label and label != "NC":
+                yield Rail(label, chip / f"in{channel}_input", chip / f"curr{channel}_input")
+
+
+def rail_watts(root: Path = ROOT) -> dict[str, float] | None:
+    """Watts of each rail, now: of the kernel's files, else of a line of `tegrastats`; None where neither tells."""
+    found = {rail.name: watts for rail in rails(root) if (watts := rail.watts) is not None}
+    return found or parse_tegrastats(texts.first_line(root, "tegrastats", "--interval", "100") or "") or None
+
+
+def parse_tegrastats(line: str) -> dict[str, float]:
+    """Watts by rail in a line of `tegrastats`: "VDD_IN 4856mW/4701mW", now and on average; without units before L4T 34."""
+    return {name: int(milliwatts) / 1000 for name, milliwatts in _RAIL.findall(line)}
+
+
+def power_modes(root: Path = ROOT) -> list[PowerMode]:
+    """All modes of this module, in the order of /etc/nvpmodel.conf."""
+    found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", texts.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
+    return [PowerMode(name, int(number)) for number, name in found]

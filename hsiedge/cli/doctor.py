@@ -1,0 +1,54 @@
+"""`hsiedge doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+
+def doctor_command(
+    model: Annotated[
+        Path | None, typer.Argument(help="List the operators and types of this model instead: .onnx, .ort or .tflite.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Write them as onnxruntime's build takes them (--include_ops_by_config).")
+    ] = None,
+    json: options.JsonOption = None,
+) -> None:
+    """Looks at this device: what it can do, what is missing, what to set. Changes nothing. Exit code 1: models cannot run."""
+    console.check_json(json)
+    if model is not None:
+        _operators(model, config, json)
+        return
+    from hsiedge.doctor import examine
+    from hsiedge.errors import OptionError
+    from hsiedge.report.doctor_tables import doctor_tables
+
+    if config is not None:
+        raise OptionError("--config is written of a model: hsiedge doctor MODEL --config FILE")
+    with console.progress("looking") as progress:
+        checkup = examine(progress)
+    if json is not None:
+        console.write_json(checkup.to_dict(), json)
+    if json != "-":
+        console.stdout().print(*doctor_tables(checkup), sep="\n")
+    if checkup.stopped:
+        raise typer.Exit(1)
+
+
+def _operators(model: Path, config: Path | None, json: str | None) -> None:
+    from hsiedge.doctor import operators_of
+    from hsiedge.doctor.operators import write_config
+    from hsiedge.report.doctor_tables import operator_tables
+
+    found = operators_of(model)
+    if config is not None:
+        write_config(found, config)
+    if json is not None:
+        console.write_json(found.to_dict(), json)
+    if json != "-":
+        console.stdout().print(*operator_tables(found), sep="\n")

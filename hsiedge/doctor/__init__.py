@@ -1,0 +1,9 @@
+"""`hsiedge doctor`: what this device can do, what is missing, what to set. It looks, and changes nothing."""
+
+from __future__ import annotations
+
+from hsiedge.doctor.checkup import Checkup, examine
+from hsiedge.doctor.findings import Finding
+from hsiedge.doctor.operators import Operators, operators_of
+
+__all__ = ["Checkup", "Finding", "Operators", "examine", "operators_of"]

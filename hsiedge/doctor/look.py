@@ -1,0 +1,79 @@
+"""Whether a runtime works: `python -m hsiedge.doctor.look ort`, the process that `probe` starts. Answers in JSON.
+
+The runtime is imported, and runs a shipped INT8 model on seeded rows. Its labels are those that every processor gives which
+multiplies integers as it should (tests/arm compares such models layer by layer on emulated Cortex-A72 and A76). An x86 without
+VNNI, whose 8-bit products overflow in onnxruntime, gives others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from typing import Any
+
+from hsiedge.errors import HsiedgeError
+
+SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite"}
+# Digests of the shipped file and of its labels: `python -m hsiedge.doctor.look` prints them anew where models/ has changed.
+EXPECTED = {"fb3d73d76229a5fd": "332ef12a73468b75", "0e34ace018a665ac": "332ef12a73468b75"}
+PIXELS, SEED = 64, 13  # a seed whose labels are nowhere close to a tie
+
+
+def look(runtime: str) -> dict[str, Any]:
+    """What `probe.probe` returns, of this process."""
+    try:
+        found = _import(runtime)
+    except ModuleNotFoundError as error:
+        return {"missing": str(error)}
+    except Exception as error:  # whatever a broken installation raises is its description
+        return {"broken": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+    try:
+        return {**found, "check": _check(runtime)}
+    except HsiedgeError as error:
+        return {**found, "check": f"the shipped model was not run: {error}"}
+
+
+def _import(runtime: str) -> dict[str, Any]:
+    if runtime == "litert":
+        from importlib import metadata
+
+        import ai_edge_litert
+        import ai_edge_litert.interpreter  # the part that holds native code
+
+        return {"version": metadata.version("ai-edge-litert"), "home": ai_edge_litert.__path__[0], "providers": []}
+    import onnxruntime
+
+    home = (list(getattr(onnxruntime, "__path__", [])) or [""])[0]
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ImportError(f"{home} holds no InferenceSession: what is left of an uninstalled onnxruntime")
+    return {"version": onnxruntime.__version__, "home": home, "providers": onnxruntime.get_available_providers()}
+
+
+def _check(runtime: str) -> str:
+    file, labels = digests(runtime)
+    if file not in EXPECTED:
+        return "the shipped model ran; what it should answer is not known to this version"
+    return "equal" if EXPECTED[file] == labels else "different"
+
+
+def digests(runtime: str) -> tuple[str, str]:
+    """Of the shipped model's file, and of its labels on patches of seeded rows."""
+    import numpy as np
+
+    from hsiedge import files
+    from hsiedge.bench.inputs import workload
+    from hsiedge.runtimes import load
+    from hsiedge.shipped import shipped
+
+    path = shipped(SHIPPED[runtime])
+    work = workload(load(path, threads=1), PIXELS)
+    labels = work.run(work.make(np.random.default_rng(SEED)))
+    return files.digest(path)[:16], hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(look(sys.argv[1])))  # noqa: T201
+    else:
+        print(dict(digests(name) for name in SHIPPED))  # noqa: T201

@@ -1,0 +1,228 @@
+"""The operators and types of a model: what a reduced build of its runtime must hold.
+
+onnxruntime's own tools read them (`onnxruntime.tools.ort_format_model`, what create_reduced_build_config.py was), and they read
+ORT format: a reduced build loads no other. So an ONNX file is saved in that format first, in a temporary folder, by
+onnxruntime itself. Needs no onnx.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hsiedge import files
+from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.runtimes.onnx_file import read_onnx_file
+
+SCHEMA = 1
+_ENTRY = re.compile(r"(\w+)(\{)?")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator type of one version.
+
+    Attributes:
+        domain: "ai.onnx", "com.microsoft" (onnxruntime's own), "tflite".
+        version: of the operator set that the kernel comes from; of TFLite, the operator's.
+        types: what a build with type reduction keeps, as onnxruntime writes it: {"inputs": {"0": ["float"]}}; {} where the
+            operator is kept for all its types. Of TFLite, the types that occur at each input and output.
+        builtin: whether the runtime has it by itself, and needs no custom kernel.
+    """
+
+    name: str
+    domain: str
+    version: int
+    types: dict[str, Any] = field(default_factory=dict)
+    builtin: bool = True
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Of one model file.
+
+    Attributes:
+        as_it_is: of the file.
+        as_it_runs: after onnxruntime's optimizations, which fuse integer layers into operators of its own: what a build for the
+            optimized model in ORT format needs. That of an .ort or .tflite file is the file itself.
+        config: lines for `build.py --include_ops_by_config FILE --enable_reduced_operator_type_support`, of both; "" of TFLite.
+    """
+
+    model: str
+    as_it_is: list[Operator]
+    as_it_runs: list[Operator]
+    config: str
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, `schema` first."""
+        plain = asdict(self)
+        return {"schema": plain.pop("schema"), **plain}
+
+
+def operators_of(model: str | Path) -> Operators:
+    """Reads the operators and types of an .onnx, .ort or .tflite file.
+
+    Raises:
+        ModelError: no such file, or its runtime does not load it.
+        MissingExtraError: of a TFLite file, LiteRT is not installed.
+    """
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    if path.suffix == ".tflite":
+        found = sorted(_tflite(path), key=lambda entry: (entry.name, entry.version))
+        return Operators(path.name, found, found, "")
+    if path.suffix not in (".onnx", ".ort"):
+        raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
+    if path.suffix == ".onnx" and read_onnx_file(path).external:
+        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+    with tempfile.TemporaryDirectory() as folder:
+        if path.suffix == ".ort":
+            plain = optimized = path
+        else:
+            plain = _saved(path, Path(folder) / "plain.ort", optimize=False)
+            optimized = _saved(path, Path(folder) / "optimized.ort", optimize=True)
+        target = Path(folder) / "config.txt"
+        as_it_is, as_it_runs = (_parsed(_config([file], target)) for file in (plain, optimized))
+        both = _config(list(dict.fromkeys((plain, optimized))), target)
+    return Operators(path.name, as_it_is, as_it_runs, f"# {path.name}\n{both}")
+
+
+def write_config(operators: Operators, path: Path) -> None:
+    """Writes the build's configuration, whole or not at all.
+
+    Raises:
+        OptionError: of a TFLite model: its runtime is built by other means.
+        OutputError: it cannot be written.
+    """
+    if not operators.config:
+        raise OptionError(f"--config: {operators.model} is no model of onnxruntime; LiteRT's build takes the model itself")
+    files.write_bytes(path, operators.config.encode())
+
+
+def _saved(path: Path, target: Path, optimize: bool) -> Path:
+    """Writes the model in ORT format, as it is or as onnxruntime.tools optimizes it for all processors.
+
+    Layouts in NCHWc blocks are left out, as there: they are of one processor, and ARM has none.
+    """
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(target)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    skipped = ["NchwcTransformer"] if optimize else None
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=skipped)
+    except Exception as error:  # onnxruntime raises classes that it does not export
+        line = str(error).strip().split("\n")[0][:200]
+        raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} does not load it: {line}") from error
+    return target
+
+
+def _config(models: list[Path], target: Path) -> str:
+    """What onnxruntime writes of models in ORT format, without its comments, which name temporary files."""
+    with _absent("torch"):  # which the package would import where it is installed, for helpers that are not used here
+        try:
+            from onnxruntime.tools.ort_format_model import create_config_from_models
+        except ImportError as error:
+            line = "pip install --force-reinstall onnxruntime, which brings it, or pip install flatbuffers"
+            raise ModelError(f"onnxruntime's tools need the package flatbuffers: {line} ({error})") from error
+    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # it leaves files to be closed by themselves
+            create_config_from_models(models, target, enable_type_reduction=True)
+    except Exception as error:  # flatbuffers of a damaged file: index errors and the like
+        raise ModelError(f"{models[0]}: not a model in ORT format that can be read ({error})") from error
+    lines = target.read_text().splitlines()
+    return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
+
+
+@contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Makes a package look as if it were not installed, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+def _parsed(config: str) -> list[Operator]:
+    return [operator for line in config.splitlines() for operator in _line(line)]
+
+
+def _line(line: str) -> Iterator[Operator]:
+    """Of `domain;version;Add,Cast{"inputs": {...}},...`; JSON may hold commas."""
+    domain, version, rest = line.split(";", 2)
+    decoder, at = json.JSONDecoder(), 0
+    while found := _ENTRY.match(rest, at):
+        types, at = decoder.raw_decode(rest, found.end(1)) if found[2] else ({}, found.end())
+        yield Operator(found[1], domain, int(version), types)
+        at += 1  # the comma
+
+
+def _tflite(path: Path) -> Iterator[Operator]:
+    """Of all subgraphs, by the schema that comes with LiteRT."""
+    from hsiedge.runtimes.tflite_file import IDENTIFIER, graph_of
+
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path.name}", "litert") from error
+    graph = graph_of(path)
+    if graph[4:8] != IDENTIFIER:
+        raise ModelError(f"{path}: not a TFLite file")
+    try:
+        model = schema.ModelT.InitFromPackedBuf(graph)
+        names, kinds = _constants(schema.BuiltinOperator), _constants(schema.TensorType)
+        types = _tflite_types(model, kinds)
+        codes = [_tflite_name(code, names) for code in model.operatorCodes]
+    except Exception as error:  # flatbuffers of a damaged file: index errors and the like
+        raise ModelError(f"{path}: not a TFLite file that can be read ({type(error).__name__}: {error})") from error
+    for number, (name, builtin) in enumerate(codes):
+        yield Operator(name, "tflite", int(model.operatorCodes[number].version), types.get(number, {}), builtin)
+
+
+def _tflite_name(code: Any, names: dict[int, str]) -> tuple[str, bool]:
+    """The name, and whether it is a built-in; the older field holds codes up to 127 (TFLite schema, OperatorCode)."""
+    number = max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+    if names.get(number) == "CUSTOM":
+        return (code.customCode or b"?").decode(errors="replace"), False
+    return names.get(number, f"operator {number}"), True
+
+
+def _tflite_types(model: Any, kinds: dict[int, str]) -> dict[int, dict[str, Any]]:
+    """Number of the operator code -> {"inputs": {"0": ["int8"]}, "outputs": {...}}."""
+    found: dict[int, dict[str, dict[str, set[str]]]] = {}
+    for graph in model.subgraphs:
+        for node in graph.operators or ():
+            sides = found.setdefault(int(node.opcodeIndex), {"inputs": {}, "outputs": {}})
+            for side, tensors in (("inputs", node.inputs), ("outputs", node.outputs)):
+                for place, tensor in enumerate(tensors if tensors is not None else ()):
+                    if tensor >= 0:  # -1 stands for an input that is left out
+                        sides[side].setdefault(str(place), set()).add(kinds[int(graph.tensors[tensor].type)].lower())
+    return {
+        number: {side: {place: sorted(names) for place, names in places.items()} for side, places in sides.items()}
+        for number, sides in found.items()
+    }
+
+
+def _constants(enum: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}

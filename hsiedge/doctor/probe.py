@@ -1,0 +1,36 @@
+"""Whether a runtime works here, found out in a process of its own, since a broken one may kill it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from hsiedge.bench.client import environment
+
+RUNTIMES = ("ort", "litert")
+SECONDS = 120
+
+
+def probe(runtime: str) -> dict[str, Any]:
+    """Imports a runtime, in a process of its own, and has it run a shipped model.
+
+    Returns:
+        "version", "home" (folder), "providers", and "check": "equal", "different", or words on why it was not compared; or
+        "missing" or "broken": what was said when it was imported, or what ended it.
+    """
+    command = [sys.executable, "-m", "hsiedge.doctor.look", runtime]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, env=environment()
+        )
+    except subprocess.TimeoutExpired:
+        return {"broken": f"it did not come back within {SECONDS} seconds"}
+    last = (done.stdout.splitlines() or [""])[-1]
+    try:
+        said: dict[str, Any] = json.loads(last)
+    except ValueError:
+        lines = done.stderr.strip().splitlines()
+        return {"broken": f"its process ended with code {done.returncode}: {lines[-1] if lines else ''}"}
+    return said

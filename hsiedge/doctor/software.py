@@ -1,0 +1,185 @@
+"""What is installed: Python and its C library, runtimes, extras, and packages that stand in each other's way."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM, Finding
+
+OLDEST_ORT, TELEMETRY_SINCE = (1, 18), (1, 29)
+OLDEST_GLIBC = (2, 28)  # of the manylinux tag that the wheels of onnxruntime carry from 1.23 on
+PURPOSES = {
+    "mat": "scenes in .mat files, up to v5",
+    "hdf": "scenes in .mat v7.3, HDF5 and NetCDF-4",
+    "geo": "GeoTIFF cubes, and maps with coordinates",
+    "litert": "TFLite models",
+    "openvino": "models on OpenVINO",
+    "quantize": "hsiedge quantize, and Cards for strangers' models; no torch",
+    "dask": "classify on a cluster",
+    "report": "maps with legends, reports",
+    "train": "train, prune, distill, qat, export: for a workstation",
+    "tflite": "making TFLite files: for a workstation",
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A set of packages that some commands need: `hsiedge[NAME]`. `versions`: of its packages, None where one is missing."""
+
+    name: str
+    purpose: str
+    versions: dict[str, str | None]
+
+    @property
+    def complete(self) -> bool:
+        return None not in self.versions.values()
+
+
+def extras() -> list[Extra]:
+    """Those that this version of hsiedge names, in its own metadata; none where it was not installed."""
+    try:
+        required = metadata.requires("hsiedge") or []
+    except metadata.PackageNotFoundError:
+        return []
+    packages: dict[str, list[str]] = {}
+    for line in required:
+        found = re.fullmatch(r"""([\w.-]+)(\[[\w, -]+\])?[^;]*; extra == ['"]([\w-]+)['"]""", line)
+        if found is not None and found[1] != "hsiedge" and found[3] in PURPOSES:
+            packages.setdefault(found[3], []).append(found[1])
+    return [Extra(name, PURPOSES[name], {package: version_of(package) for package in packages[name]}) for name in packages]
+
+
+def version_of(package: str) -> str | None:
+    """Of an installed distribution; None where it is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def python_findings(bits: int | None = None, machine: str | None = None, libc: tuple[str, str] | None = None) -> list[Finding]:
+    """Whether wheels fit: a 64-bit Python, and a GNU C library that is new enough.
+
+    Args:
+        bits: of a pointer; machine: of the kernel; libc: its name and version. This machine's where left out.
+    """
+    bits = bits if bits is not None else 8 * struct.calcsize("P")
+    machine = machine if machine is not None else platform.machine()
+    name, version = libc if libc is not None else platform.libc_ver()
+    if bits == 32:
+        kernel = " on a 64-bit kernel" if machine in ("aarch64", "x86_64") else ""
+        why = "onnxruntime and LiteRT have no wheels for it"
+        do = ("install the 64-bit system (Raspberry Pi OS, 64-bit), and a virtual environment of its Python",)
+        return [Finding("Python", PROBLEM, f"a 32-bit Python{kernel}", why, do, stops=True)]
+    found = [Finding("Python", GOOD, f"{platform.python_version()}, 64-bit, {machine}")]
+    if name == "glibc" and _numbers(version) < OLDEST_GLIBC:
+        why = (
+            f"wheels of onnxruntime are made for glibc {'.'.join(map(str, OLDEST_GLIBC))} or newer; pip takes old ones, or none"
+        )
+        found.append(Finding("C library", NOTE, f"glibc {version}", why, ("upgrade the system",)))
+    elif not name and platform.system() == "Linux":
+        why = "onnxruntime has no wheels for systems without the GNU C library, such as Alpine"
+        found.append(Finding("C library", PROBLEM, "not glibc", why, ("use a Debian or Ubuntu image",)))
+    return found
+
+
+def runtime_findings(runtime: str, said: Mapping[str, Any]) -> Iterator[Finding]:
+    """Of what `hsiedge.doctor.probe.probe` gave.
+
+    Args:
+        runtime: "ort" or "litert".
+        said: its answer.
+    """
+    title, package = {"ort": ("onnxruntime", "onnxruntime"), "litert": ("LiteRT", "ai-edge-litert")}[runtime]
+    if "missing" in said:
+        if runtime == "ort":
+            yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)
+        return
+    if "broken" in said:
+        again = f"pip install --no-deps --force-reinstall {package}"
+        yield Finding(title, PROBLEM, f"does not work: {said['broken']}", "", (again,), stops=runtime == "ort")
+        return
+    version, check = str(said["version"]), said["check"]
+    if runtime == "ort" and _numbers(version) < OLDEST_ORT:
+        why = f"hsiedge needs {'.'.join(map(str, OLDEST_ORT))} or newer: older ones do not load its models"
+        yield Finding(title, PROBLEM, version, why, ("pip install --upgrade onnxruntime",), stops=True)
+    if check == "equal":
+        yield Finding(title, GOOD, f"{version}: the shipped INT8 model gives the labels that it should")
+    elif check == "different":
+        why = (
+            "8-bit products overflow here, as on x86 without VNNI, or this build has a fault: check accuracy with hsiedge eval"
+        )
+        do = ("hsiedge quantize --recipe avx2   # 7-bit weights", "pip install --upgrade " + package)
+        yield Finding(title, PROBLEM, f"{version}: the shipped INT8 model gives other labels than it should", why, do)
+    else:
+        yield Finding(title, NOTE, f"{version}: {check}")
+    if said.get("providers"):
+        yield Finding("providers", GOOD, ", ".join(name.removesuffix("ExecutionProvider") for name in said["providers"]))
+
+
+def owners_of(package: str) -> dict[str, dict[str, str]]:
+    """Which distributions say that a top-level package is theirs: folder -> name -> version, in the order of sys.path."""
+    found: dict[str, dict[str, str]] = {}
+    for distribution in metadata.distributions():
+        declared = (distribution.read_text("top_level.txt") or "").split()
+        if package in (declared or {path.parts[0] for path in distribution.files or ()}):
+            folder = str(Path(str(distribution.locate_file(""))).resolve())
+            name = str(distribution.metadata["Name"]).lower().replace("_", "-")
+            found.setdefault(folder, {}).setdefault(name, distribution.version)
+    return found
+
+
+def clash_findings(owners: Mapping[str, Mapping[str, str]], jetson: bool = False) -> Iterator[Finding]:
+    """Builds of onnxruntime that put their files into one folder: whichever came last has overwritten the others.
+
+    Args:
+        owners: what `owners_of` gave for "onnxruntime".
+        jetson: where the GPU build is no wheel of the package index, but one made for JetPack.
+    """
+    for builds in owners.values():
+        if len(builds) > 1:
+            yield _one_over_another(builds, jetson)
+    folders = list(owners)
+    for hidden in folders[1:]:
+        what = f"{' and '.join(owners[hidden])} in {hidden} is hidden by {' and '.join(owners[folders[0]])} in {folders[0]}"
+        yield Finding("onnxruntime", NOTE, what, "Python imports the one that it finds first, whatever pip list says")
+
+
+def _one_over_another(builds: Mapping[str, str], jetson: bool) -> Finding:
+    names = sorted(builds)
+    kept = next(name for name in names if name != "onnxruntime")
+    line = f"pip install --no-deps {kept}=={builds[kept]}"
+    if jetson and kept.endswith("-gpu"):
+        line = "pip install --no-deps WHEEL   # the onnxruntime_gpu wheel made for your JetPack"
+    why = (
+        "they share one folder, and what was installed last has overwritten parts of the other: providers are missing, or "
+        f"versions mixed. {kept} runs on the CPU, too: keep it, or onnxruntime alone"
+    )
+    what = f"{' and '.join(names)} are installed over one another"
+    return Finding("onnxruntime", PROBLEM, what, why, (f"pip uninstall -y {' '.join(names)}", line))
+
+
+def telemetry_findings(ort_version: str | None, setting: str | None = None) -> Iterator[Finding]:
+    """Whether onnxruntime sends usage data: wheels from 1.29 on do, unless told not to; `import hsiedge` tells them."""
+    if ort_version is None or _numbers(ort_version) < TELEMETRY_SINCE:
+        return
+    setting = setting if setting is not None else os.environ.get("ORT_DISABLE_TELEMETRY", "")
+    if setting == "1":
+        yield Finding("usage data", GOOD, "none is sent: ORT_DISABLE_TELEMETRY is 1, by hsiedge")
+    else:
+        what = f"ORT_DISABLE_TELEMETRY={setting}: onnxruntime may send usage data to its maker"
+        yield Finding("usage data", NOTE, what, "", ("unset ORT_DISABLE_TELEMETRY",))
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    """(1, 31) of "1.31.1"."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

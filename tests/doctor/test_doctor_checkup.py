@@ -1,0 +1,125 @@
+"""The whole look, on this machine, and its JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsiedge import files
+from hsiedge.doctor import Checkup, examine, look, probe
+from hsiedge.errors import OptionError
+from hsiedge.shipped import shipped
+
+
+@pytest.fixture(scope="module")
+def here() -> Checkup:
+    return examine()
+
+
+def test_this_machine(here: Checkup) -> None:
+    assert not here.stopped
+    assert here.device.runtime is not None
+    said = [finding.what for finding in here.findings if finding.topic == "onnxruntime"]
+    assert any(here.device.runtime.removeprefix("onnxruntime ") in what for what in said)
+    if here.device.int8_ready:
+        assert any("gives the labels that it should" in what for what in said)
+
+
+def test_json_and_back(here: Checkup) -> None:
+    assert Checkup.from_dict(json.loads(json.dumps(here.to_dict()))) == here
+
+
+def test_what_a_newer_one_adds_is_left_out(here: Checkup) -> None:
+    data = here.to_dict()
+    data["moon"] = data["device"]["moon"] = "full"
+    assert Checkup.from_dict(json.loads(json.dumps(data))) == here
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("schema",), 2),
+        (("findings",), None),
+        (("findings", 0, "severity"), "fatal"),
+        (("findings", 0, "what"), 3),
+        (("findings", 0, "stops"), "no"),
+        (("device",), []),
+        (("device", "machine"), None),
+        (("threads",), "2"),
+        (("extras",), [{"name": "mat"}]),
+        (("hsiedge",), None),
+    ],
+    ids=str,
+)
+def test_what_is_not_of_a_doctor_is_refused(here: Checkup, place: tuple[Any, ...], value: Any) -> None:
+    data = json.loads(json.dumps(here.to_dict()))
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    with pytest.raises(OptionError, match="not what hsiedge doctor"):
+        Checkup.from_dict(data)
+    with pytest.raises(OptionError):
+        Checkup.from_dict(value)
+
+
+def test_another_machines_text_does_not_steer_the_terminal(here: Checkup) -> None:
+    data = copy.deepcopy(json.loads(json.dumps(here.to_dict())))
+    data["findings"][0]["what"] = data["device"]["os"] = "\x1b[2Jhello\n"
+    back = Checkup.from_dict(data)
+    assert (back.findings[0].what, back.device.os) == ("[2Jhello", "[2Jhello")
+
+
+def test_the_shipped_models_are_those_whose_labels_are_known() -> None:
+    """After models/ has changed: python -m hsiedge.doctor.look, on a processor that multiplies 8-bit integers exactly."""
+    assert set(look.EXPECTED) == {files.digest(shipped(suffix))[:16] for suffix in look.SHIPPED.values()}
+
+
+def run_probe(monkeypatch: pytest.MonkeyPatch, folder: Path, runtime: str = "ort") -> dict[str, Any]:
+    """With `folder` before all other packages."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    return probe.probe(runtime)
+
+
+def test_a_runtime_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    assert run_probe(monkeypatch, tmp_path)["broken"].startswith("its process ended with code -4")
+
+
+def test_what_an_uninstalled_one_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip leaves a folder where two builds were installed over one another and one was uninstalled."""
+    (tmp_path / "onnxruntime" / "capi").mkdir(parents=True)
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    assert "holds no InferenceSession" in run_probe(monkeypatch, tmp_path)["broken"]
+
+
+def test_one_that_prints_and_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("print('hello')\nraise OSError('libcuda.so.1: no such file')\n")
+    assert run_probe(monkeypatch, tmp_path) == {"broken": "OSError: libcuda.so.1: no such file"}
+    (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError('No module named onnxruntime')\n")
+    assert "missing" in run_probe(monkeypatch, tmp_path)
+
+
+def test_wrong_labels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "EXPECTED", dict.fromkeys(look.EXPECTED, "0" * 16))
+    assert look.look("ort")["check"] == "different"
+    monkeypatch.setattr(look, "EXPECTED", {})
+    assert "not known" in look.look("ort")["check"]
+
+
+def test_answers_of_an_x86_without_vnni(tmp_path: Path) -> None:
+    """There onnxruntime's 8-bit products overflow, and doctor says so: qemu's Haswell, five seconds."""
+    import shutil
+
+    if shutil.which("qemu-x86_64") is None:
+        pytest.skip("no emulated x86: qemu-x86_64 not installed; first, as root: python -m tests.arm.board")
+    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-m", "hsiedge.doctor.look", "ort"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert json.loads(done.stdout.splitlines()[-1])["check"] == "different"
