@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.nodes import of_use, sizes_of
+from hsiedge.graphs.nodes import put, sizes_of
 
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y, x, channels), and back
@@ -46,11 +46,8 @@ def lower3d(model: Any) -> Any:
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(lowered), tensor.name))
         else:
             work.keep(node)
-    del made.graph.node[:], made.graph.value_info[:]
-    made.graph.node.extend(of_use(work.nodes, made.graph))
-    needed = {name for node in made.graph.node for name in node.input}
-    constants = [numpy_helper.from_array(np.array(values), name) for name, values in work.constants.items() if name in needed]
-    made.graph.initializer.extend(constants)
+    made.graph.initializer.extend(numpy_helper.from_array(np.array(values), name) for name, values in work.constants.items())
+    put(made.graph, work.nodes)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,15 +22,18 @@ def sizes_of(model: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
-def of_use(nodes: Sequence[Any], graph: Any) -> list[Any]:
-    """The nodes whose output somebody takes, of nodes in order."""
+def put(graph: Any, nodes: Sequence[Any]) -> None:
+    """Gives a graph other nodes, which are in order: those whose output somebody takes, and the initializers that they take."""
     needed = {entry.name for entry in graph.output}
     kept = []
     for node in reversed(nodes):
         if needed & {*node.output}:
             needed |= {*node.input}
-            kept.append(node)
-    return kept[::-1]
+            kept.append(copy.deepcopy(node))  # they vanish with the list
+    initializers = [copy.deepcopy(tensor) for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(initializers)
 
 
 class Links:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.graphs.nodes import of_use, sizes_of
+from hsiedge.graphs.nodes import put, sizes_of
 
 _RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
@@ -32,14 +32,13 @@ def one_reshape(model: Any) -> Any:
     for node in graph.node:
         taken, given = (shapes.get(name) for name in (node.input[0] if node.input else "", node.output[0]))
         if taken is None or given is None or not _keeps_order(node, taken, given):
-            nodes.append(copy.deepcopy(node))
+            nodes.append(node)
             continue
         output = node.output[0]
         begins[output] = begins.get(node.input[0], node.input[0])
         graph.initializer.append(numpy_helper.from_array(np.array(given, np.int64), f"{output}_sizes"))
         nodes.append(helper.make_node("Reshape", [begins[output], f"{output}_sizes"], [output], name=f"{output}_reshaped"))
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(of_use(nodes, graph))
+    put(graph, nodes)
     return made
 
 
