@@ -88,11 +88,12 @@ def load(path: str | Path, threads: int = 0, runtime: str | None = None, provide
         from hsiedge.runtimes.ort import OrtSession
 
         session = OrtSession(path, threads, provider=provider or "cpu")
-        return Model(path, session, _card(session.metadata.get(KEY), path))
+        return Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider)
     opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads)
     card = read_card(path)
-    runs = card is not None and card.kind == "checkpoint"
-    return Model(path, opened, replace(card, kind="patch") if card is not None and runs else card)
+    if card is not None and card.kind == "checkpoint":
+        card = replace(card, kind="patch")
+    return Model(path, opened, card, runtime)
 
 
 def import_engine(path: Path, runtime: str | None = None) -> None:
