@@ -78,8 +78,8 @@ def bench(
 
     Args:
         models: ONNX, ORT or TFLite files, with or without a Card; checkpoints where the runtime is "torch" or "all".
-        runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and takes
-            it: then labels are compared, and one is recommended.
+        runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and
+            takes it: then labels are compared, and one is recommended.
         provider: onnxruntime's, as in `hsiedge.load`.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
@@ -93,8 +93,8 @@ def bench(
         progress: called with the share done, 0 to 1.
 
     Raises:
-        OptionError: an argument that makes no sense, a free dimension without a size, a runtime that does not take the file, or a
-            provider that is missing or leaves nodes to the CPU.
+        OptionError: an argument that makes no sense, a free dimension without a size, a runtime that does not take the file, or
+            a provider that is missing or leaves nodes to the CPU.
         ModelError: a file that is no model, does not run, or is not what its Card says.
         CardError: a Card that cannot be read.
     """

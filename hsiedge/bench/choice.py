@@ -74,8 +74,10 @@ def _summed(agreements: Sequence[Agreement]) -> list[Agreement]:
     found: dict[str, Agreement] = {}
     for entry in agreements:
         had = found.get(entry.model)
-        found[entry.model] = entry if had is None else replace(
-            had, pixels=had.pixels + entry.pixels, ties=had.ties + entry.ties, differ=had.differ + entry.differ
+        found[entry.model] = (
+            entry
+            if had is None
+            else replace(had, pixels=had.pixels + entry.pixels, ties=had.ties + entry.ties, differ=had.differ + entry.differ)
         )
     return list(found.values())
 

@@ -194,7 +194,7 @@ class Choice:
 class Report:
     """A whole measurement: the device, a result for each model and batch, and what was asked for beyond.
 
-    `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole. `choice`: of the runtimes, if all were asked for.
+    `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole. `choice`: where all runtimes were asked for.
     """
 
     device: DeviceFacts

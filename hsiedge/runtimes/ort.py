@@ -114,9 +114,7 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _open(
-    path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str] = (CPU,)
-) -> onnxruntime.InferenceSession:
+def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str] = (CPU,)) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if path.suffix == ".onnx":

@@ -32,7 +32,7 @@ _TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_in
 
 
 def named(text: str) -> list[str]:
-    """onnxruntime's own names of "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
+    """Onnxruntime's own names of "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
     words = text.split(",")
     built = onnxruntime.get_available_providers()
     for word in words:
