@@ -32,7 +32,7 @@ _TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_in
 
 
 def named(text: str) -> list[str]:
-    """Onnxruntime's own names of "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
+    """What onnxruntime calls "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
     words = text.split(",")
     built = onnxruntime.get_available_providers()
     for word in words:
@@ -48,7 +48,7 @@ def named(text: str) -> list[str]:
 
 
 def prepare(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> None:
-    """Makes a session tell where its nodes go; where onnxruntime is too old to, makes it refuse what goes to the CPU unnamed."""
+    """Makes a session tell where its nodes go; where onnxruntime is too old to, refuse what goes to the CPU unnamed."""
     onnxruntime.set_default_logger_severity(4)  # what cannot be started is told by `placed`, in one line
     if _TELLS:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
