@@ -182,7 +182,7 @@ def main(open_model: Opener = open_file, prepare: Prepare = prepare_file) -> Non
 def _profiling(path: Path, threads: int, prefix: Path, provider: str | None) -> Session:
     from hsiedge.runtimes.ort import OrtSession
 
-    return OrtSession(path, threads, prefix, provider or "cpu")
+    return OrtSession(path, threads, prefix, "cpu" if provider is None else provider)
 
 
 def _described(model: Model, work: Workload, fixed: int | None) -> Reply:

@@ -72,6 +72,8 @@ def export_command(
     known = require_card(source)
     scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    if size is not None and kind != "tflite":
+        raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")
     path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
     with tempfile.TemporaryDirectory() as folder:

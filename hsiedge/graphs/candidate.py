@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,7 +73,8 @@ class OrtCandidate(Candidate):
             source = Path(folder) / "model.onnx"
             write_onnx(source, self.graph, card)
             try:
-                with quiet():
+                with quiet(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)  # it leaves files open
                     convert_onnx_models_to_ort(source, Path(folder) / "made", [OptimizationStyle.Fixed])
             except Exception as error:  # onnxruntime raises classes that it does not export
                 raise ModelError(f"onnxruntime does not convert {path.name}: {str(error).splitlines()[0][:200]}") from error

@@ -151,9 +151,7 @@ def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:
         pair = f"labels of {names[entry.model]} and {names[entry.reference]}"
         if entry.differ:
             share = 100 * entry.differ / entry.pixels
-            lines.append(
-                Text(f"{pair} differ at {entry.differ} of {entry.pixels} pixels ({share:.2g} %): not to be recommended")
-            )
+            lines.append(Text(f"{pair} differ at {entry.differ} of {entry.pixels} pixels ({share:.2g} %): not recommended"))
         else:
             ties = f", but for {entry.ties} where two classes are level within {100 * entry.tie:g} %" if entry.ties else ""
             lines.append(Text(f"{pair} are equal at {entry.pixels} pixels of seeded counts{ties}"))

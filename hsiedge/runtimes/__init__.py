@@ -87,7 +87,7 @@ def load(path: str | Path, threads: int = 0, runtime: str | None = None, provide
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
 
-        session = OrtSession(path, threads, provider=provider or "cpu")
+        session = OrtSession(path, threads, provider="cpu" if provider is None else provider)
         return Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider)
     opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads)
     card = read_card(path)

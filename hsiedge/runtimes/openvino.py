@@ -62,6 +62,7 @@ class OpenvinoSession:
 
 
 open_session = OpenvinoSession
+_NO_REASON = ("Exception from", "Check '", "While validating", "FrontEnd API failed", "Model wasn't fully", "Summary:")
 
 
 def _spec(port: Any) -> TensorSpec:
@@ -70,7 +71,7 @@ def _spec(port: Any) -> TensorSpec:
 
 
 def _reason(error: Exception) -> str:
-    """The line that says what is wrong: OpenVINO puts the places in its sources that it passed through before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '", "While validating"))] or lines or ["?"]
+    """The line that says what is wrong: before it OpenVINO tells where in its sources it was, and that it failed."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_NO_REASON)] or lines or ["?"]
     return told[0] if len(told[0]) <= 200 else told[0][:200] + "..."
