@@ -54,8 +54,8 @@ class Plan:
     rows: int
     asked: Asked
     threads: int
-    runtime: str | None
-    provider: str | None
+    runtime: str | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True)
