@@ -106,7 +106,7 @@ def main() -> None:
     if mode == "labels":
         labels(adapter, json.loads(Path(sys.argv[3]).read_text()))
     else:
-        worker.main(lambda command: opened(adapter, command), lambda path: None)  # the adapter has imported its runtime
+        worker.main(lambda command: opened(adapter, command), lambda asked: None)  # the adapter has imported its runtime
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ from types import ModuleType
 from typing import Any
 
 from hsiedge.bench import device
+from hsiedge.bench.choice import ANSWERED, choose, in_every_runtime
 from hsiedge.bench.compare import compare
 from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.inputs import parse_shape
 from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.bench.ops import profile
 from hsiedge.bench.results import (
+    Agreement,
+    Choice,
     Comparison,
     Latency,
     OperatorTime,
@@ -30,8 +33,25 @@ from hsiedge.bench.sustained import sustain
 from hsiedge.bench.trust import warnings_of
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
+from hsiedge.runtimes import check_engine
 
-__all__ = ["Comparison", "Latency", "OperatorTime", "Profile", "Report", "Result", "Sustained", "Window", "bench"]
+__all__ = [
+    "ALL",
+    "Agreement",
+    "Choice",
+    "Comparison",
+    "Latency",
+    "OperatorTime",
+    "Profile",
+    "Report",
+    "Result",
+    "Sustained",
+    "Window",
+    "bench",
+]
+
+ALL = "all"
+"""As `runtime`: every one that is installed and takes the file."""
 
 BATCHES = (1, 256)
 RUNS, SECONDS = 20, 2.0
@@ -40,6 +60,8 @@ RUNS, SECONDS = 20, 2.0
 def bench(
     models: Sequence[str | Path],
     *,
+    runtime: str | None = None,
+    provider: str | None = None,
     batches: Sequence[int] = BATCHES,
     threads: int | None = None,
     runs: int = RUNS,
@@ -55,7 +77,10 @@ def bench(
     Each model and batch gets a fresh process; the models of a batch are interleaved and compared.
 
     Args:
-        models: ONNX, ORT or TFLite files, with or without a Card.
+        models: ONNX, ORT or TFLite files, with or without a Card; checkpoints where the runtime is "torch" or "all".
+        runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and
+            takes it: then labels are compared, and one is recommended.
+        provider: onnxruntime's, as in `hsiedge.load`.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
         runs: at least so many, for each model and batch.
@@ -68,19 +93,31 @@ def bench(
         progress: called with the share done, 0 to 1.
 
     Raises:
-        OptionError: an argument that makes no sense, or a free dimension without a size.
+        OptionError: an argument that makes no sense, a free dimension without a size, a runtime that does not take the file, or
+            a provider that is missing or leaves nodes to the CPU.
         ModelError: a file that is no model, does not run, or is not what its Card says.
         CardError: a Card that cannot be read.
     """
     _check(models, batches, threads, runs, seconds, duration, shapes)
+    _check_runtime(models, runtime, provider, ops)
     batches = list(dict.fromkeys(batches))
-    plan = Plan(runs, seconds, threads or device.default_threads(), tuple(shapes), seed)
-    modelled = model_files(models)
+    every = runtime == ALL
+    plan = Plan(
+        runs,
+        seconds,
+        threads or device.default_threads(),
+        tuple(shapes),
+        seed,
+        provider=provider,
+        answered=ANSWERED if every else 0,
+    )
+    modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime)
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     before = device.throttle_state()
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
     facts = device.device_facts(runtime=_runtime(groups), before=before)
-    profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(modelled, ops)]
+    profiled = [model for model in modelled if not every or model.runtime == "ort"]
+    profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(profiled, ops)]
     sustained, interrupted = _sustained(modelled, max(batches), duration, plan, stages)
     stages.end()
     return Report(
@@ -90,6 +127,7 @@ def bench(
         sustained=sustained,
         ops=[entry for entry in profiles if entry is not None],
         interrupted=interrupted,
+        choice=choose(groups) if every else None,
     )
 
 
@@ -132,6 +170,17 @@ def _check(
             raise OptionError(f"--{name} {value}: must be more than 0")
     for text in shapes:
         parse_shape(text)
+
+
+def _check_runtime(models: Sequence[str | Path], runtime: str | None, provider: str | None, ops: bool) -> None:
+    if runtime == ALL:
+        if provider is not None:
+            raise OptionError(f"--provider {provider}: --runtime all takes each runtime as it is")
+        return
+    for path in models:
+        check_engine(runtime, Path(path), provider)
+    if ops and runtime not in (None, "ort"):
+        raise OptionError(f"--ops: only onnxruntime profiles by operator, not {runtime}")
 
 
 class _Stages:

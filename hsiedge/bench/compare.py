@@ -20,14 +20,15 @@ def compare(samples: Sequence[Sample]) -> list[Comparison]:
     baseline = next((sample for sample in samples if sample.opened["precision"] == "float32"), None) or next(
         iter(samples), None
     )
-    return [_compare(sample, baseline) for sample in samples if baseline is not None and _comparable(sample, baseline)]
+    return [compared(sample, baseline) for sample in samples if baseline is not None and _comparable(sample, baseline)]
 
 
 def _comparable(sample: Sample, baseline: Sample) -> bool:
     return sample is not baseline and sample.opened["batch"] == baseline.opened["batch"]
 
 
-def _compare(sample: Sample, baseline: Sample) -> Comparison:
+def compared(sample: Sample, baseline: Sample) -> Comparison:
+    """One sample against another of its group."""
     ratio, low, high = paired_ratio(_per_pixel(baseline), _per_pixel(sample))
     return Comparison(
         model=sample.model.name,

@@ -44,6 +44,7 @@ class Workload:
         pixels: labelled by one run.
         make: draws an input.
         run: does the work of one run on an input; gives label ids, or a stranger's first output.
+        logits: what the labels are taken from, `(classes, height, width)` float32; None for a stranger's.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Workload:
     pixels: int
     make: Callable[[np.random.Generator], Tensors]
     run: Callable[[Tensors], NDArray[Any]]
+    logits: Callable[[Tensors], NDArray[np.float32]] | None = None
 
     def pool_size(self, one: Tensors) -> int:
         """How many different inputs to cycle through, so that caches are not flattered: 2 to 8, some 64 MiB at most."""
@@ -104,11 +106,16 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
     shape = _resolve(model, spec, batch, given, known)
     count = shape[0]
 
-    def run(tensors: Tensors) -> NDArray[Any]:
-        return model.label_ids(model.strip(model.prepare(tensors[0]))[:, 0].T)
+    def logits(tensors: Tensors) -> NDArray[np.float32]:
+        return model.strip(model.prepare(tensors[0]))
 
-    strip = (patch, count + patch - 1)
-    return Workload(card.kind, count, shape, card.scene.dtype, count, lambda rng: (draw_rows(card.scene, strip, rng),), run)
+    def run(tensors: Tensors) -> NDArray[Any]:
+        return model.label_ids(logits(tensors)[:, 0].T)
+
+    def make(rng: np.random.Generator) -> Tensors:
+        return (draw_rows(card.scene, (patch, count + patch - 1), rng),)
+
+    return Workload(card.kind, count, shape, card.scene.dtype, count, make, run, logits)
 
 
 def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
@@ -127,11 +134,17 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
 
-    def run(tensors: Tensors) -> NDArray[Any]:
-        return model.label_ids(model.strip(model.prepare(tensors[0])), axis=0)
+    def logits(tensors: Tensors) -> NDArray[np.float32]:
+        return model.strip(model.prepare(tensors[0]))
 
-    strip, pixels = (rows, columns), (rows - border) * (columns - border)
-    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, lambda rng: (draw_rows(card.scene, strip, rng),), run)
+    def run(tensors: Tensors) -> NDArray[Any]:
+        return model.label_ids(logits(tensors), axis=0)
+
+    def make(rng: np.random.Generator) -> Tensors:
+        return (draw_rows(card.scene, (rows, columns), rng),)
+
+    pixels = (rows - border) * (columns - border)
+    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, make, run, logits)
 
 
 def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workload:

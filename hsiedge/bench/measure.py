@@ -34,6 +34,8 @@ class Plan:
         shapes: `--shape` as written.
         seed: of the inputs and of the order within the rounds.
         least_rounds: in how many rounds models take turns, at least.
+        provider: onnxruntime's, as `--provider` has it.
+        answered: of how many pixels labels are asked for, at least.
     """
 
     runs: int
@@ -42,6 +44,8 @@ class Plan:
     shapes: tuple[str, ...]
     seed: int
     least_rounds: int = MIN_ROUNDS
+    provider: str | None = None
+    answered: int = 0
 
     @property
     def rounds(self) -> int:
@@ -51,19 +55,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model to be measured. `name` tells it from the others of the run: the file's, or as much of its path as that takes."""
+    """A model to be measured, in `runtime` (None: what runs the file unasked).
+
+    `name` tells it from the others of the run: the file's, or as much of its path as that takes.
+    """
 
     path: Path
     bytes: int
     sha256: str
     name: str = ""
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
 class Sample:
     """One model at one batch: what its process said when it opened the model, and the milliseconds of each run, by round.
 
-    `joules`: of each round, None where the machine cannot tell.
+    `joules`: of each round, None where the machine cannot tell. `answers`: the worker's, where labels were asked for.
     """
 
     model: ModelFile
@@ -71,6 +79,7 @@ class Sample:
     rounds: list[NDArray[np.float64]]
     load: OtherLoad
     joules: Sequence[float | None] = ()
+    answers: dict[str, Any] | None = None
 
     @property
     def medians(self) -> NDArray[np.float64]:
@@ -99,9 +108,9 @@ def model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, path.stat().st_size, files.digest(path))
 
 
-def model_files(paths: Sequence[str | Path]) -> list[ModelFile]:
-    """All of them, told apart by name. Raises ModelError where one is not there."""
-    models = [model_file(path) for path in paths]
+def model_files(paths: Sequence[str | Path], runtime: str | None = None) -> list[ModelFile]:
+    """All of them, in one runtime, told apart by name. Raises ModelError where one is not there."""
+    models = [replace(model_file(path), runtime=runtime) for path in paths]
     names = Counter(model.path.name for model in models)
     seen: Counter[str] = Counter()
     named = []
@@ -120,7 +129,8 @@ def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **optio
         "seed": plan.seed,
         "warm_s": min(WARM_SECONDS, plan.seconds),
     }
-    return worker.ask("open", path=str(model.path), batch=batch, **common, **options)
+    where = {"runtime": model.runtime, "provider": plan.provider}
+    return worker.ask("open", path=str(model.path), batch=batch, **common, **where, **options)
 
 
 def wanted(opened: dict[str, Any], batch: int, batches: Sequence[int]) -> bool:
@@ -158,7 +168,12 @@ def measure_group(
             else:
                 worker.close()
         rounds, joules, load = take_turns([worker for _, worker, _ in turns], plan, progress)
-    return [Sample(model, opened, rounds[index], load, joules[index]) for index, (model, _, opened) in enumerate(turns)]
+        asked = {"pixels": plan.answered, "seed": plan.seed}
+        answers = [worker.ask("answers", **asked) if plan.answered else None for _, worker, _ in turns]
+    return [
+        Sample(model, opened, rounds[index], load, joules[index], answers[index])
+        for index, (model, _, opened) in enumerate(turns)
+    ]
 
 
 def take_turns(

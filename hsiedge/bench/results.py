@@ -151,10 +151,50 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Labels of `model` beside those of `reference`, the same file in the runtime that runs it unasked, on seeded counts.
+
+    Attributes:
+        pixels: compared, at all batches.
+        tie: a pixel is undecided where the reference's two highest logits lie within this share of the range of its logits.
+        ties: undecided pixels with another label; differ: decided ones with another label. Labels agree where `differ` is 0.
+    """
+
+    model: str
+    runtime: str
+    reference: str
+    pixels: int
+    tie: float
+    ties: int
+    differ: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `--runtime all` comes to.
+
+    Attributes:
+        agreements: of each model with a Card in each runtime beside the one that runs it unasked.
+        missing: runtimes that are not installed, and the extra of hsiedge that brings each.
+        model, runtime, batch, pixels_per_s: the fastest of those whose labels agree, at its best batch; None where none can be
+            recommended.
+        margin: how much faster it is than the next of them, measured in the same rounds; None where there is no other.
+    """
+
+    agreements: list[Agreement]
+    missing: dict[str, str]
+    model: str | None = None
+    runtime: str | None = None
+    batch: int | None = None
+    pixels_per_s: float | None = None
+    margin: Comparison | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """A whole measurement: the device, a result for each model and batch, and what was asked for beyond.
 
-    `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole.
+    `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole. `choice`: where all runtimes were asked for.
     """
 
     device: DeviceFacts
@@ -163,6 +203,7 @@ class Report:
     sustained: list[Sustained] = field(default_factory=list)
     ops: list[Profile] = field(default_factory=list)
     interrupted: bool = False
+    choice: Choice | None = None
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The process in which one model is measured at one batch: `python -m hsiedge.bench.worker`.
 
 Commands come as JSON objects, one a line, on stdin; each is answered by one on stdout. "open" comes first, then "measure",
-"window" or "profile", as often as wanted. The process ends with its stdin: when the parent dies, however it dies, so does it.
+"window", "answers" or "profile", as often as wanted. The process ends with its stdin: when the parent dies, however it dies, so
+does it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -21,13 +23,15 @@ import numpy as np
 from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
 from hsiedge.errors import HsiedgeError, OptionError
-from hsiedge.runtimes import ENGINES, Model, Session, import_engine, load
+from hsiedge.runtimes import ENGINES, Model, Session, engine_of, import_engine, load
 
 WARM_RUNS = 3
 SETTLE_SECONDS = 0.01
 Reply = dict[str, Any]
 Opener = Callable[[dict[str, Any]], Model]
 """Opens the model that an "open" command asks for."""
+Prepare = Callable[[dict[str, Any]], None]
+"""What is done before, and is none of the model's."""
 
 
 class Bench:
@@ -75,6 +79,22 @@ class Bench:
         times, seconds, joules = self._metered(1, float(command["seconds"]))
         return {"runs": len(times), "seconds": seconds, "p50_ms": float(np.median(times)), "joules": joules}
 
+    def answers(self, command: dict[str, Any]) -> Reply:
+        """Labels of at least `pixels` pixels, the same from the same `seed` and batch, and how sure each of them is.
+
+        `margins`: by how much the highest logit exceeds the next, as a share of the range of all logits. Both are empty for a
+        model without a Card.
+        """
+        if self._work.logits is None:
+            return {"labels": [], "margins": []}
+        rng = np.random.default_rng(int(command["seed"]))
+        count = math.ceil(int(command["pixels"]) / self._work.pixels)
+        pieces = [self._work.logits(self._work.make(rng)) for _ in range(count)]
+        logits = np.concatenate([piece.reshape(len(piece), -1) for piece in pieces], axis=1)
+        highest = np.sort(logits, axis=0)[-2:]
+        margins = (highest[-1] - highest[0]) / max(float(np.ptp(logits)), 1e-30)
+        return {"labels": self._model.label_ids(logits, axis=0).tolist(), "margins": margins.tolist()}
+
     def profile(self, command: dict[str, Any]) -> Reply:
         """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
         times = _repeat(self._once, int(command["runs"]), 0.0)
@@ -106,24 +126,40 @@ def clock_cost() -> float:
 
 
 def open_file(command: dict[str, Any]) -> Model:
-    """A model file, in the runtime that its suffix asks for; with "profile", in one that writes a profile to that prefix."""
+    """A model file, in the runtime asked for; with "profile", in one that writes a profile to that prefix."""
     path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
-    model = load(path, threads)
-    return model if prefix is None else Model(path, _profiling(path, threads, Path(prefix)), model.card)
+    runtime, provider = command.get("runtime"), command.get("provider")
+    model = load(path, threads, runtime, provider)
+    if prefix is None:
+        return model
+    if engine_of(path, runtime) != "ort":
+        raise OptionError(f"--ops: only {ENGINES['ort'].title} profiles by operator, which does not run {path.name}")
+    return Model(path, _profiling(path, threads, Path(prefix), provider), model.card)
 
 
-def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Callable[[Path], None]) -> None:
+def prepare_file(command: dict[str, Any]) -> None:
+    """Imports the runtime that `open_file` takes, so that it is in the baseline."""
+    import_engine(Path(command["path"]), command.get("runtime"))
+
+
+def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Prepare) -> None:
     """Answers commands until their stream ends. `prepare` imports the runtime of a file, so that it is in the baseline."""
     bench: Bench | None = None
     for line in commands:
         command = json.loads(line)
         try:
             if bench is None:
-                prepare(Path(command["path"]))
+                prepare(command)
                 bench = Bench(memory.take_baseline(), command, open_model)
                 reply = bench.reply
             else:
-                reply = {"measure": bench.measure, "window": bench.window, "profile": bench.profile}[command["do"]](command)
+                does = {
+                    "measure": bench.measure,
+                    "window": bench.window,
+                    "answers": bench.answers,
+                    "profile": bench.profile,
+                }
+                reply = does[command["do"]](command)
         except HsiedgeError as error:
             reply = {"error": type(error).__name__, "message": str(error)}
         except MemoryError:
@@ -132,7 +168,7 @@ def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Callab
         replies.flush()
 
 
-def main(open_model: Opener = open_file, prepare: Callable[[Path], None] = import_engine) -> None:
+def main(open_model: Opener = open_file, prepare: Prepare = prepare_file) -> None:
     """Serves on stdin and stdout."""
     # What a native library prints must not end up between the replies: stdout becomes stderr, replies keep the pipe.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
@@ -143,13 +179,10 @@ def main(open_model: Opener = open_file, prepare: Callable[[Path], None] = impor
             os._exit(1)
 
 
-def _profiling(path: Path, threads: int, prefix: Path) -> Session:
-    """A session that profiles by operator. Raises OptionError where the engine does not."""
-    if path.suffix not in ENGINES["ort"]:
-        raise OptionError(f"--ops: only onnxruntime profiles by operator, which does not run {path.name}")
+def _profiling(path: Path, threads: int, prefix: Path, provider: str | None) -> Session:
     from hsiedge.runtimes.ort import OrtSession
 
-    return OrtSession(path, threads, prefix)
+    return OrtSession(path, threads, prefix, "cpu" if provider is None else provider)
 
 
 def _described(model: Model, work: Workload, fixed: int | None) -> Reply:

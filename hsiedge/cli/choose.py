@@ -54,13 +54,15 @@ def float_model() -> Path:
 
 def any_model(runtime: str | None = None) -> Path:
     """The newest model here that an engine runs, else the shipped INT8 one. Raises ModelError if only a checkpoint is."""
-    return _told(_exported(_run_by(runtime), _is_graph), _shipped_for(runtime))
+    return checkpoint() if runtime == "torch" else _told(_exported(_run_by(runtime), _is_graph), _shipped_for(runtime))
 
 
 def bench_models(runtime: str | None = None) -> list[Path]:
     """The newest model here, beside the float one it was made from, or the newest made from it; else the shipped two."""
     from hsiedge import files
 
+    if runtime == "torch":
+        return [checkpoint()]
     suffixes = _run_by(runtime)
     latest = newest(suffixes, _is_graph)
     if latest is None:
@@ -78,9 +80,10 @@ def _is_graph(card: Card) -> bool:
 
 
 def _run_by(runtime: str | None) -> tuple[str, ...]:
-    from hsiedge.runtimes import ENGINES, SUFFIXES
+    from hsiedge.runtimes import ENGINES, SUFFIXES, check_engine
 
-    return SUFFIXES if runtime is None else ENGINES[runtime]
+    check_engine(runtime)
+    return SUFFIXES if runtime is None else ENGINES[runtime].suffixes
 
 
 def _shipped_for(runtime: str | None) -> str:

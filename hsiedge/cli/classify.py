@@ -48,6 +48,7 @@ def classify_command(
     reject: Annotated[float, typer.Option(help="Pixels whose likeliest class is less likely than this are 0, unknown.")] = 0.0,
     memory: Annotated[str, typer.Option(help="What strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
     runtime: options.RuntimeOption = None,
+    provider: options.ProviderOption = None,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler: of each block, 0 for one.")
     ] = 0,
@@ -70,7 +71,7 @@ def classify_command(
     from hsiedge.runtimes import check_engine, load
     from hsiedge.scenes.rows import check_file, open_rows
 
-    check_engine(runtime, model)
+    check_engine(runtime, model, provider)
     places = names.map_places(cubes, output or [], "map", format_ or [])
     likely = names.map_places(cubes, [probabilities], "probabilities", []) if probabilities is not None else [[]] * len(cubes)
     for path in chain(*places):
@@ -83,7 +84,7 @@ def classify_command(
     check_places([*chain(*places), *chain(*likely)], [model, *cubes])
     for cube in cubes:
         check_file(cube)
-    loaded = load(model, threads)
+    loaded = load(model, threads, runtime, provider)
     classes = {entry.id: entry.name for entry in loaded.known.classes}
     found: list[dict[str, Any]] = []
     started = time.perf_counter()
@@ -106,7 +107,8 @@ def classify_command(
         pixels, seconds = sum(math.prod(entry["shape"]) for entry in found), time.perf_counter() - started
         console.say(f"{len(cubes)} cubes: {pixels:,} pixels in {seconds:.2f} s: {pixels / seconds:,.0f} a second")
     if json is not None:
-        said = {"schema": 1, "model": loaded.path.name, "runtime": loaded.session.runtime, "cubes": found}
+        ran = {"runtime": loaded.session.runtime, "provider": loaded.session.provider}
+        said = {"schema": 1, "model": loaded.path.name, **ran, "cubes": found}
         console.write_json(said, json)
 
 

@@ -24,6 +24,7 @@ def eval_command(
     train_mask: options.TrainMaskOption = None,
     test_mask: options.TestMaskOption = None,
     runtime: options.RuntimeOption = None,
+    provider: options.ProviderOption = None,
     threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
     data_dir: options.DataDirOption = None,
@@ -34,9 +35,9 @@ def eval_command(
     from hsiedge.runtimes import check_engine, load
 
     console.check_json(json)
-    check_engine(runtime, model)
+    check_engine(runtime, model, provider)
     path = model or choose.any_model(runtime)
-    loaded = load(path, threads)
+    loaded = load(path, threads, runtime, provider)
     opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
     loaded.check_fits(opened)
     card = loaded.known

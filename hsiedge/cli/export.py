@@ -21,7 +21,7 @@ def export_command(
         str | None,
         typer.Argument(
             metavar="[CHECKPOINT|MODEL.onnx|FILE.py:FACTORY]",
-            help="A checkpoint; with --scene-graph also a float ONNX; or your own PyTorch net. "
+            help="A checkpoint; an ONNX model with --scene-graph or --to ort or tflite; or your own PyTorch net. "
             "Left out, the newest checkpoint here, else the shipped one.",
         ),
     ] = None,
@@ -43,14 +43,16 @@ def export_command(
     to: options.ToOption = None,
     tile: options.TileOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .tflite.")
+        Path | None,
+        typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .ort, .tflite."),
     ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified on real patches.
 
     With --scene-graph, a patch net becomes one graph for whole scenes, which does each convolution once: ours, or any float
-    ONNX with a Card (hsiedge card). With --to tflite, checkpoint or float ONNX become a float32 TFLite file for LiteRT.
+    ONNX with a Card (hsiedge card). With --to tflite, checkpoint or float ONNX become a float32 TFLite file for LiteRT; with
+    --to ort, checkpoint or any ONNX become a file in onnxruntime's own format.
     """
     from hsiedge import files
     from hsiedge.cli.names import SCENE, stem
@@ -59,7 +61,7 @@ def export_command(
 
     if model is not None and ".py:" in model:
         if to not in (None, "onnx"):
-            raise OptionError("a net of your own becomes ONNX first; then hsiedge card, then --to tflite")
+            raise OptionError(f"a net of your own becomes ONNX first; then hsiedge card, then --to {to}")
         _factory(model, weights, (bands, patch, classes), scene_graph, output)
         return
     if (weights, bands, patch, classes) != (None,) * 4:
@@ -70,6 +72,8 @@ def export_command(
     known = require_card(source)
     scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    if size is not None and kind != "tflite":
+        raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")
     path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +84,8 @@ def export_command(
             steps.append(lambda model, made: _scene_graph(model, scene, made, approximate))
         if kind == "tflite":
             steps.append(lambda model, made: _tflite(model, scene, made, size))
+        if kind == "ort":
+            steps.append(lambda model, made: _ort(model, scene, made))
         for number, step in enumerate(steps):
             made = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
             step(source, made)
@@ -163,6 +169,17 @@ def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None
     if card.kind == "scene":
         height, width = step.options["tile"]
         console.say(f"labels {height} x {width} pixels at a time; --tile ROWSxCOLUMNS sets it for cubes of another width")
+
+
+def _ort(source: Path, scene: Scene, path: Path) -> None:
+    from hsiedge.graphs.ort_file import ort_file
+    from hsiedge.report.model_tables import ort_line
+
+    with console.waiting("converting"):
+        card = ort_file(source, scene, path)
+    console.say(ort_line(card, scene.name))
+    if card.quantization is None:
+        console.say("for any processor, so without the layout of float convolutions that onnxruntime has for x86 alone")
 
 
 def _tell(before: Card, card: Card) -> None:

@@ -29,7 +29,12 @@ TestMaskOption = Annotated[Path | None, typer.Option("--test-mask", help="Publis
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is drawn at random.")]
 ToOption = Annotated[
-    str | None, typer.Option("--to", metavar="onnx|tflite", help="onnx, or tflite for LiteRT; left out, as -o ends.")
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="onnx|ort|tflite",
+        help="onnx; ort, onnxruntime's own format, which small builds of it read; tflite for LiteRT. Left out, as -o ends.",
+    ),
 ]
 TileOption = Annotated[
     str | None,
@@ -39,9 +44,21 @@ TileOption = Annotated[
 ]
 RuntimeOption = Annotated[
     str | None,
-    typer.Option("--runtime", metavar="ort|litert", help="onnxruntime or LiteRT; left out, the one that runs the file."),
+    typer.Option(
+        "--runtime",
+        metavar="ort|litert|openvino|torch",
+        help="onnxruntime, LiteRT, OpenVINO, or PyTorch for a checkpoint; left out, onnxruntime, or LiteRT for .tflite.",
+    ),
 ]
-_KINDS = ("onnx", "tflite")
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        metavar="cpu|xnnpack|cuda|tensorrt",
+        help="What runs onnxruntime's nodes, or several with commas; a node that none of them takes is an error.",
+    ),
+]
+_KINDS = ("onnx", "ort", "tflite")
 
 
 @dataclass(frozen=True)
@@ -137,13 +154,13 @@ def parse_widths(text: str) -> tuple[int, ...]:
 
 
 def file_kind(to: str | None, output: Path | None) -> str:
-    """What a model becomes: "onnx" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
+    """What a model becomes: "onnx", "ort" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
     from hsiedge.errors import OptionError
 
     ending = output.suffix.removeprefix(".") if output is not None else ""
     kind = to or (ending if ending in _KINDS else "onnx")
     if kind not in _KINDS:
-        raise OptionError(f"--to {kind}: choose onnx or tflite")
+        raise OptionError(f"--to {kind}: choose {', '.join(_KINDS)}")
     if to is not None and output is not None and ending != kind:
         raise OptionError(f"--to {kind} is written to a file that ends in .{kind}, not {output}")
     return kind

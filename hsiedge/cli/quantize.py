@@ -36,13 +36,13 @@ def quantize_command(
     to: options.ToOption = None,
     tile: options.TileOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .tflite.")
+        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .ort, .tflite.")
     ] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough.
 
-    With --to tflite the result is for LiteRT, integers all through.
+    With --to tflite the result is for LiteRT, integers all through; with --to ort it is in onnxruntime's own format.
     """
     from hsiedge import files
     from hsiedge.cli.names import quantized_stem
@@ -51,7 +51,7 @@ def quantize_command(
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("quantizing", "quantize")
     from hsiedge.graphs.quantize import quantize
-    from hsiedge.report.model_tables import layer_table
+    from hsiedge.report.model_tables import layer_table, ort_line
     from hsiedge.runtimes import require_card
 
     if calib is None:
@@ -72,6 +72,8 @@ def quantize_command(
     if explain:
         console.stdout().print(layer_table(made))
     _tell(made, source, path)
+    if kind == "ort":
+        console.say(ort_line(made, scene.name))
 
 
 def _float_model_for(scene: Scene) -> Path:

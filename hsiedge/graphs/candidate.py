@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from hsiedge import files
-from hsiedge.card import Affine, Card
+from hsiedge.card import Affine, Card, Check
+from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs.files import write_onnx
+from hsiedge.graphs.quiet import quiet
+from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.tflite_file import with_card
+from hsiedge.scenes import splits
+from hsiedge.scenes.scene import Scene
+
+CHECK_PIXELS = 512
 
 _OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime adapter makes the graph's integers with it"
 
@@ -41,3 +52,55 @@ class TfliteCandidate(Candidate):
     def write(self, path: Path, card: Card) -> None:
         """As above. Raises OutputError."""
         files.write_bytes(path, with_card(self.graph, card.encode()))
+
+
+@dataclass(frozen=True)
+class OrtCandidate(Candidate):
+    """An ONNX graph that is written in ORT format, optimized as far as every processor goes along.
+
+    That is all of onnxruntime's optimizations but the NCHWc layout of float convolutions, which only x86 has kernels for: the
+    converter leaves it out where no platform is named. Float convolutions miss it on x86, where the ONNX file gets it when it
+    is loaded; integer kernels lose nothing.
+    """
+
+    suffix: ClassVar[str] = ".ort"
+
+    def write(self, path: Path, card: Card) -> None:
+        """As above, and ModelError where onnxruntime does not convert it."""
+        from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
+
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "model.onnx"
+            write_onnx(source, self.graph, card)
+            try:
+                with quiet(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ResourceWarning)  # it leaves files open
+                    convert_onnx_models_to_ort(source, Path(folder) / "made", [OptimizationStyle.Fixed])
+            except Exception as error:  # onnxruntime raises classes that it does not export
+                raise ModelError(f"onnxruntime does not convert {path.name}: {str(error).splitlines()[0][:200]}") from error
+            (made,) = (Path(folder) / "made").glob("*.ort")
+            files.write_bytes(path, made.read_bytes())
+
+
+def compared(made: Candidate, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:
+    """A candidate beside the ONNX model that it was made of, on pixels drawn evenly over a scene; labels are not looked at.
+
+    Args:
+        step: that made it, for the Check.
+        limit: by how much logits may differ, as a share of their range.
+
+    Raises:
+        CheckError: a label differs, or logits by more than `limit`.
+    """
+    pixels = splits.scattered(scene.shape, CHECK_PIXELS, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"made{made.suffix}"
+        made.write(file, card)
+        ours, theirs = load(file).logits_at(scene, pixels), source.logits_at(scene, pixels)
+    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
+    differ = int((ours.argmax(1) != theirs.argmax(1)).sum())
+    if differ or not difference <= limit:
+        raise CheckError(
+            f"the {made.suffix} file is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
+        )
+    return Check(step, "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})

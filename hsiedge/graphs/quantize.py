@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
-from hsiedge.graphs.candidate import Candidate
+from hsiedge.graphs.candidate import Candidate, OrtCandidate, TfliteCandidate
 from hsiedge.graphs.exact_average import exact_average
 from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.flat_rows import flat_rows
@@ -26,9 +24,11 @@ from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.one_reshape import one_reshape
+from hsiedge.graphs.ort_file import in_ort_format
 from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.phases import phases
 from hsiedge.graphs.pool_first import pool_first
+from hsiedge.graphs.quiet import quiet
 from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
@@ -112,7 +112,8 @@ def quantize(
 ) -> Card:
     """Quantizes a float model with patches of a scene, and writes it once validation pixels have judged it.
 
-    An output that ends in .tflite is for LiteRT: integers all through, in and out, and no layer goes back to float.
+    An output that ends in .tflite is for LiteRT: integers all through, in and out, and no layer goes back to float. One that
+    ends in .ort is the ONNX result in onnxruntime's own format (`ort_file`).
 
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
     cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
@@ -131,7 +132,8 @@ def quantize(
         The Card in the written file.
 
     Raises:
-        OptionError: unknown recipe, no patches, a negative drop; what TFLite has not; a tile for any other graph.
+        OptionError: unknown recipe, no patches, a negative drop; what TFLite has not; a tile for any other graph; float16 for
+            ORT format.
         ModelError: a model that is quantized already, or does not fit the scene.
         CardError: a model without a Card.
         SplitError: the scene's labels are not those of the model's split.
@@ -143,10 +145,12 @@ def quantize(
         raise OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
-    to_tflite = Path(output).suffix == ".tflite"
+    to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteCandidate, OrtCandidate))
     plan = tflite_plan(recipe, explain) if to_tflite else RECIPES[recipe]
     if tile is not None and not to_tflite:
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
+    if to_ort and plan.weights == "float16":
+        raise OptionError("--recipe float16 saves nothing in ORT format, which keeps the float32 that weights are cast to")
     source = open_float(Path(model), scene, patches, seed, masks)
     floats: list[str] = []
     snr: dict[str, float] = {}
@@ -160,6 +164,8 @@ def quantize(
     if not judgement.holds(max_drop):
         raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
     card = candidate.card(_card(source, recipe, plan, candidate, judgement, floats, snr, patches, seed))
+    if to_ort:
+        candidate, card = in_ort_format(candidate, card, scene)
     candidate.write(Path(output), card)
     progress(1.0)
     return card
@@ -309,7 +315,7 @@ def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
             "QuantizeBias": plan.integer_bias,
         },
     )
-    with _quiet():
+    with quiet():
         quantizer.quantize_model()
         quantizer.model.clean_initializers()
         quantizer.model.topological_sort()
@@ -472,14 +478,3 @@ def _quantization() -> Any:
     except ImportError as error:
         raise MissingExtraError("quantizing", "quantize") from error
     return quantization
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps onnxruntime's advice on pre-processing, which the export has done already, from the user's terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

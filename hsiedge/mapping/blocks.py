@@ -43,6 +43,7 @@ class Plan:
         shape, bands, dtype: of the cube, that a worker knows it by.
         rows: that a strip has.
         threads: of a block.
+        runtime, provider: in which each worker opens the model.
     """
 
     path: Path
@@ -53,6 +54,8 @@ class Plan:
     rows: int
     asked: Asked
     threads: int
+    runtime: str | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def _plan(model: Model, cube: Path, key: str | None, asked: Asked, memory: int, 
             raise OptionError(f"--scheduler: {cube} cannot be read by rows, each block would read it all; convert it to .npy")
         check_fits(model.known, source)
         rows = strip_rows(model, source.shape[1], memory)
-        return Plan(cube.absolute(), key, source.shape, source.bands, str(source.dtype), rows, asked, threads)
+        known = (source.shape, source.bands, str(source.dtype))
+        return Plan(cube.absolute(), key, *known, rows, asked, threads, model.runtime, model.provider)
 
 
 def _blocks(plan: Plan, threads: int) -> list[Block]:
@@ -177,7 +181,7 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
                 raise SceneError(
                     f"{plan.path}: another cube lies there, {source.shape}, {source.bands} bands of {source.dtype}"
                 )
-            opened = _opened(model, name, plan.threads)
+            opened = _opened(model, name, plan.threads, plan.runtime, plan.provider)
             found = list(strips(opened, source, block.part, plan.rows, plan.asked, counts))
     except (HsiedgeError, OSError, MemoryError) as error:
         from distributed import get_worker
@@ -187,11 +191,11 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(model: bytes, name: str, threads: int) -> Model:
+def _opened(model: bytes, name: str, threads: int, runtime: str | None, provider: str | None) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(model)
-        return load(path, threads)
+        return load(path, threads, runtime, provider)
 
 
 def _together(found: list[Strip]) -> Strip:

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.bench.device import DeviceFacts
-from hsiedge.bench.results import Comparison, Profile, Report, Result, Sustained
+from hsiedge.bench.results import Choice, Comparison, Profile, Report, Result, Sustained
+from hsiedge.runtimes import ENGINES
 
 TOP_OPERATORS = 12
 _BESIDE_FILE, _ENERGY = 70, 9  # columns that everything but the file names takes, and energy where there is one
@@ -34,6 +35,8 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
+    if report.choice is not None:
+        parts += [Text(), *_choice_lines(report.choice, names)]
     for profile in report.ops:
         parts += [Text(), _profile_table(profile, names)]
     for sustained in report.sustained:
@@ -139,6 +142,31 @@ def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
     digits = 2 if entry.ratio < 10 else 1
     ratio, low, high = (f"{value:.{digits}f}" for value in (entry.ratio, entry.low, entry.high))
     return Text.assemble(this, " is ", (f"{ratio}x", "bold"), f" ({low}..{high}) as fast as {that} at batch {entry.batch}")
+
+
+def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:
+    """Whose labels agree, what is not installed, and the one runtime to take."""
+    lines = []
+    for entry in choice.agreements:
+        pair = f"labels of {names[entry.model]} and {names[entry.reference]}"
+        if entry.differ:
+            share = 100 * entry.differ / entry.pixels
+            lines.append(Text(f"{pair} differ at {entry.differ} of {entry.pixels} pixels ({share:.2g} %): not recommended"))
+        else:
+            ties = f", but for {entry.ties} where two classes are level within {100 * entry.tie:g} %" if entry.ties else ""
+            lines.append(Text(f"{pair} are equal at {entry.pixels} pixels of seeded counts{ties}"))
+    for name, extra in choice.missing.items():
+        runs = " and ".join(ENGINES[name].suffixes)
+        lines.append(Text(f"{ENGINES[name].title}, which runs {runs}, is not installed: pip install 'hsiedge[{extra}]'"))
+    if choice.model is None or choice.pixels_per_s is None:
+        return [*lines, Text("No runtime is recommended: labels can be compared of models with a Card alone.", style="yellow")]
+    pace = f": {_large(choice.pixels_per_s)} pixels a second at batch {choice.batch}"
+    line = Text.assemble("Recommended here: ", (f"{names[choice.model]}, {choice.runtime}", "bold"), pace)
+    if choice.margin is not None:
+        ratio, low, high = (f"{value:.2f}" for value in (choice.margin.ratio, choice.margin.low, choice.margin.high))
+        line.append(f"; {ratio}x ({low}..{high}) as fast as the next, {names[choice.margin.baseline]}")
+        line.append(", from which this run does not tell it apart" if choice.margin.low <= 1 else "")
+    return [*lines, line]
 
 
 def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:

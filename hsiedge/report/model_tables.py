@@ -142,3 +142,11 @@ def summary_table(models: Sequence[Shown]) -> Table:
         figures = (_percent(found.oa), _percent(found.aa), _percent(found.kappa), str(found.n), f"{model.bytes:,}")
         table.add_row(model.file, model.card.precision, *figures)
     return table
+
+
+def ort_line(card: Card, scene: str) -> str:
+    """What the check of a file in ORT format came to, which its Card tells last."""
+    check = card.checks[-1]
+    found = check.figures["logit_difference"]
+    same = f"logits within {found:.1e} of their range" if found else "logits equal to the bit"
+    return f"ORT format against ONNX on {check.patches} pixels of {scene}: labels equal, {same}"

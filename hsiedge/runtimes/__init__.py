@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
@@ -11,17 +14,50 @@ from hsiedge.runtimes.base import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
 
-ENGINES: dict[str, tuple[str, ...]] = {"ort": (".onnx", ".ort"), "litert": (".tflite",)}
-"""Inference engines, and the files that each runs."""
-SUFFIXES = tuple(suffix for suffixes in ENGINES.values() for suffix in suffixes)
+
+@dataclass(frozen=True)
+class Engine:
+    """An inference engine.
+
+    Attributes:
+        title: its own name.
+        suffixes: of the files that it runs.
+        home: the module with its `open_session(path, threads)`, known by name: PyTorch's lies above this one, beside the nets.
+        needs: what it imports of its package.
+        extra: of hsiedge, which brings the package; "" where it always is there.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    home: str
+    needs: str
+    extra: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is here; it is not imported."""
+        return importlib.util.find_spec(self.needs.partition(".")[0]) is not None
+
+
+ENGINES = {
+    "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime"),
+    "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
+    "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino"),
+    "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.session", "torch", "train"),
+}
+"""Inference engines by what `--runtime` calls them; a file is run by the first that takes it, unless another is asked for."""
+SUFFIXES = (*ENGINES["ort"].suffixes, *ENGINES["litert"].suffixes)
+"""Of the files that are run unasked: a checkpoint is only by --runtime torch, lest a board imports torch."""
 
 __all__ = [
     "ENGINES",
     "SUFFIXES",
+    "Engine",
     "Model",
     "Session",
     "TensorSpec",
     "check_engine",
+    "engine_of",
     "import_engine",
     "load",
     "read_card",
@@ -29,50 +65,76 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, threads: int = 0) -> Model:
-    """Opens an ONNX or ORT model with onnxruntime, a TFLite one with LiteRT, and reads its Card.
+def load(path: str | Path, threads: int = 0, runtime: str | None = None, provider: str | None = None) -> Model:
+    """Opens a model file in an inference engine, and reads its Card.
 
     Args:
-        path: the model file.
-        threads: intra-operator threads; 0 leaves the choice to the runtime.
+        path: ONNX, ORT or TFLite; a checkpoint for the engine "torch", in which it is a patch graph.
+        threads: intra-operator threads; 0 leaves the choice to the engine.
+        runtime: one of `ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
+        provider: of onnxruntime, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU. A node that none
+            of them takes is an error, and no other takes it unsaid.
 
     Raises:
-        ModelError: not a model file, or the runtime does not load it.
+        ModelError: not a model file, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
-        MissingExtraError: LiteRT is not installed.
+        OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU.
+        MissingExtraError: the engine is not installed.
     """
     path = Path(path)
-    _check_suffix(path)
-    import_engine(path)
-    if path.suffix in ENGINES["litert"]:
-        from hsiedge.runtimes.litert import LitertSession
+    name = engine_of(path, runtime, provider)
+    import_engine(path, name)
+    if name == "ort":
+        from hsiedge.runtimes.ort import OrtSession
 
-        return Model(path, LitertSession(path, threads), _card(read_tflite_file(path), path))
-    from hsiedge.runtimes.ort import OrtSession
+        session = OrtSession(path, threads, provider="cpu" if provider is None else provider)
+        return Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider)
+    opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads)
+    card = read_card(path)
+    if card is not None and card.kind == "checkpoint":
+        card = replace(card, kind="patch")
+    return Model(path, opened, card, runtime)
 
-    session = OrtSession(path, threads)
-    return Model(path, session, _card(session.metadata.get(KEY), path))
 
-
-def import_engine(path: Path) -> None:
+def import_engine(path: Path, runtime: str | None = None) -> None:
     """Imports the engine that runs a file, so that what comes after is the model's. Raises MissingExtraError."""
-    if path.suffix in ENGINES["litert"]:
-        try:
-            import ai_edge_litert.interpreter  # noqa: F401
-        except ImportError as error:
-            raise MissingExtraError(f"running {path.name}", "litert") from error
-    else:
-        import hsiedge.runtimes.ort  # noqa: F401
+    name = engine_of(path, runtime)
+    engine = ENGINES[name]
+    try:
+        importlib.import_module(engine.needs)
+        importlib.import_module(engine.home)
+    except ImportError as error:
+        raise MissingExtraError(f"running {path.name} in {engine.title}", engine.extra) from error
 
 
-def check_engine(runtime: str | None, path: Path | None = None) -> None:
-    """Raises OptionError unless there is such an engine (None: whichever runs the file), and it runs the file."""
-    if runtime is None:
-        return
-    if runtime not in ENGINES:
-        raise OptionError(f"--runtime {runtime}: choose {' or '.join(ENGINES)}")
-    if path is not None and path.suffix not in ENGINES[runtime]:
-        raise OptionError(f"--runtime {runtime} runs {' and '.join(ENGINES[runtime])} files, not {path}")
+def engine_of(path: Path, runtime: str | None = None, provider: str | None = None) -> str:
+    """What runs a file: `runtime`, or left out, the first engine that takes it unasked.
+
+    Raises:
+        ModelError: no such file, or no engine takes it.
+        OptionError: see `check_engine`.
+    """
+    check_engine(runtime, path, provider)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    if runtime is not None:
+        return runtime
+    _check_suffix(path)
+    return next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
+
+
+def check_engine(runtime: str | None, path: Path | None = None, provider: str | None = None) -> None:
+    """Raises OptionError unless there is such an engine (None: whichever runs the file), and it runs the file.
+
+    A `provider` is onnxruntime's own; any other engine for it is an error, too.
+    """
+    if runtime is not None and runtime not in ENGINES:
+        raise OptionError(f"--runtime {runtime}: choose {', '.join(ENGINES)}")
+    engine = ENGINES[runtime or "ort"]
+    if path is not None and runtime is not None and path.suffix not in engine.suffixes:
+        raise OptionError(f"--runtime {runtime} runs {' and '.join(engine.suffixes)} files, not {path}")
+    if provider is not None and (runtime not in (None, "ort") or (path is not None and path.suffix not in engine.suffixes)):
+        raise OptionError(f"--provider {provider}: onnxruntime has providers, {runtime or 'what runs ' + str(path)} has none")
 
 
 def read_card(path: str | Path) -> Card | None:
@@ -139,4 +201,6 @@ def _check_suffix(path: Path) -> None:
         raise ModelError(f"{path}: no such file")
     if path.suffix not in SUFFIXES:
         scene = "; it may be a packed scene: give it with --scene" if path.suffix == ".npz" else ""
-        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)}){scene}")
+        kept = "; a checkpoint is exported first (hsiedge export), or run with --runtime torch"
+        hint = kept if path.suffix in ENGINES["torch"].suffixes else scene
+        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)}){hint}")

@@ -45,11 +45,16 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A model file, opened and ready: a session and the Card inside the file (None for a stranger's)."""
+    """A model file, opened and ready: a session and the Card inside the file (None for a stranger's).
+
+    `runtime` and `provider` are what was asked for when it was opened, so that others can open it likewise.
+    """
 
     path: Path
     session: Session
     card: Card | None
+    runtime: str | None = None
+    provider: str | None = None
 
     @property
     def known(self) -> Card:

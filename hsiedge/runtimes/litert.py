@@ -80,6 +80,9 @@ class LitertSession:
         return _values(interpreter.get_tensor(self._outputs[0]["index"]), self._outputs[0]["quantization"])
 
 
+open_session = LitertSession
+
+
 def _values(output: NDArray[Any], quantization: tuple[float, int]) -> NDArray[Any]:
     """What integers stand for."""
     scale, zero_point = quantization

@@ -51,6 +51,12 @@ def read_onnx_file(path: Path) -> OnnxFile:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def check_whole(path: Path) -> None:
+    """Raises ModelError where an ONNX file keeps its weights in other files: no path from inside a file is followed."""
+    if read_onnx_file(path).external:
+        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+
+
 def _model(data: memoryview) -> OnnxFile:
     metadata: dict[str, str] = {}
     external: bool | None = None

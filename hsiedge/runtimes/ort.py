@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import CardError, ModelError
 from hsiedge.runtimes.base import TensorSpec
-from hsiedge.runtimes.onnx_file import read_onnx_file
+from hsiedge.runtimes.onnx_file import check_whole
+from hsiedge.runtimes.providers import CPU, check_started, named, placed, prepare
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -31,27 +32,38 @@ _DTYPES = {
 
 
 class OrtSession:
-    """An ONNX or ORT file in onnxruntime, on the CPU.
+    """An ONNX or ORT file in onnxruntime.
 
     Args:
         path: the model file.
         threads: intra-operator threads; 0 leaves the choice to onnxruntime (one a physical core).
         profile: file prefix for onnxruntime's own profile, or None.
+        provider: what runs the nodes, in its order: "cpu", "cuda", "tensorrt,cuda".
 
     Raises:
         ModelError: onnxruntime does not load it.
+        OptionError: a provider that is unknown, is not in this build, cannot be started, or leaves nodes to the CPU unasked.
     """
 
     runtime = f"onnxruntime {onnxruntime.__version__}"
-    provider = "CPUExecutionProvider"
 
-    def __init__(self, path: Path, threads: int = 0, profile: Path | None = None) -> None:
+    def __init__(self, path: Path, threads: int = 0, profile: Path | None = None, provider: str = "cpu") -> None:
         options = _options(threads)
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         self._path = path
-        self._session = _open(path, options)
+        providers = named(provider)
+        if providers == [CPU]:
+            self._session, self.provider = _open(path, options), CPU
+        else:
+            prepare(options, providers)
+            try:
+                self._session = _open(path, options, providers)
+            except ModelError:
+                check_started(provider)
+                raise
+            self.provider = placed(path, provider, self._session)
         self._inputs = [
             TensorSpec(entry.name, tuple(size if isinstance(size, int) else None for size in entry.shape), _dtype(path, entry))
             for entry in self._session.get_inputs()
@@ -102,13 +114,14 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _open(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str] = (CPU,)) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
-    if path.suffix == ".onnx" and read_onnx_file(path).external:
-        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+    if path.suffix == ".onnx":
+        check_whole(path)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without enable_fallback=0 onnxruntime's Python takes the CPU where another provider fails, and goes on.
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} does not load it: {_first_line(error)}") from error
 

@@ -16,7 +16,18 @@ from rich.console import Console
 
 from hsiedge.bench.client import Worker
 from hsiedge.bench.device import DeviceFacts
-from hsiedge.bench.results import Comparison, Latency, OperatorTime, Profile, Report, Result, Sustained, Window
+from hsiedge.bench.results import (
+    Agreement,
+    Choice,
+    Comparison,
+    Latency,
+    OperatorTime,
+    Profile,
+    Report,
+    Result,
+    Sustained,
+    Window,
+)
 from hsiedge.cli.bench import bench_command, parse_duration
 from hsiedge.errors import OptionError
 from hsiedge.report.bench_tables import bench_tables
@@ -59,6 +70,15 @@ def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_strange
     ("arguments", "says"),
     [
         (["float.onnx", "--runtime", "tvm"], "--runtime tvm"),
+        (["--runtime", "tvm"], "--runtime tvm"),
+        (["float.onnx", "--runtime", "torch"], "--runtime torch runs .safetensors files, not float.onnx"),
+        (["float.onnx", "--runtime", "openvino", "--ops"], "--ops: only onnxruntime profiles by operator, not openvino"),
+        (["float.onnx", "--provider", "vulkan"], "--provider vulkan: choose cpu, xnnpack, cuda, tensorrt"),
+        (
+            ["float.onnx", "--runtime", "openvino", "--provider", "cpu"],
+            "--provider cpu: onnxruntime has providers, openvino has none",
+        ),
+        (["float.onnx", "--runtime", "all", "--provider", "cpu"], "--provider cpu: --runtime all takes each runtime as it is"),
         (["none.onnx"], "none.onnx: no such file"),
         (["float.onnx", "--batch", "0"], "--batch 0"),
         (["float.onnx", "--duration", "soon"], "--duration soon"),
@@ -137,6 +157,25 @@ def test_tables_fit_the_terminal_and_keep_every_figure(width: int) -> None:
     assert row[0].split()[0] == ("A" if width < 120 else names[0])  # a letter stands for a name that does not fit
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_choice_of_a_runtime_is_one_line(width: int) -> None:
+    names = ("a.onnx (ort)", "a.onnx (openvino)")
+    margin = Comparison(names[1], "int8", names[0], "int8", 256, 1.234, 0.98, 1.38, 10)
+    equal = Agreement(names[1], "OpenVINO 2026", names[0], 2048, 0.01, 3, 0)
+    choice = Choice([equal], {"litert": "litert"}, names[1], "OpenVINO 2026", 256, 20345.0, margin)
+    text = " ".join(shown(dataclasses.replace(example(names), choice=choice), width))
+    assert "are equal at 2048 pixels of seeded counts, but for 3 where two classes are level within 1 %" in text
+    assert "LiteRT, which runs .tflite, is not installed: pip install 'hsiedge[litert]'" in text
+    assert "OpenVINO 2026: 20.3 k pixels a second at batch 256; 1.23x (0.98..1.38) as fast as the next" in text
+    assert "does not tell it apart" in text
+    apart = dataclasses.replace(choice, margin=dataclasses.replace(margin, low=1.1))
+    assert "tell it apart" not in " ".join(shown(dataclasses.replace(example(names), choice=apart), width))
+    other = Choice([dataclasses.replace(equal, differ=20)], {})
+    text = " ".join(shown(dataclasses.replace(example(names), choice=other), width))
+    assert "differ at 20 of 2048 pixels (0.98 %): not recommended" in text
+    assert "No runtime is recommended" in text
+
+
 def test_warnings_that_all_share_are_said_once() -> None:
     lines = shown(example(("a.onnx", "b.onnx")), 120)
     assert [line.strip() for line in lines[-2:]] == ["all: shared", "b.onnx, batch 256: own"]
@@ -203,5 +242,5 @@ def test_help_imports_no_numpy() -> None:
 
 def test_help_names_every_option() -> None:
     text = run("--help").stdout
-    for option in ("runtime", "batch", "threads", "runs", "seconds", "duration", "ops", "shape", "seed", "json"):
+    for option in ("runtime", "provider", "batch", "threads", "runs", "seconds", "duration", "ops", "shape", "seed", "json"):
         assert re.search(rf"--{option}\b", text), option

@@ -55,7 +55,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("export", "--to", "coreml"), "--to coreml: choose onnx or tflite"),
+        (("export", "--to", "coreml"), "--to coreml: choose onnx, ort, tflite"),
         (("export", "--to", "tflite", "-o", "a.onnx"), "--to tflite is written to a file that ends in .tflite, not a.onnx"),
         (("export", "--to", "tflite", "--tile", "3x3"), "this is a patch graph"),
         (("export", "--to", "tflite", "--scene-graph", "--tile", "3by3"), "--tile 3by3: ROWSxCOLUMNS is expected"),
@@ -64,7 +64,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("bench", "a.onnx", "--runtime", "litert"), "--runtime litert runs .tflite files, not a.onnx"),
         (("eval", "a.tflite", "--runtime", "ort"), "--runtime ort runs .onnx and .ort files, not a.tflite"),
         (("classify", "a.onnx", "a.npy", "--runtime", "litert"), "--runtime litert runs .tflite files, not a.onnx"),
-        (("eval", "--runtime", "tvm"), "--runtime tvm: choose ort or litert"),
+        (("eval", "--runtime", "tvm"), "--runtime tvm: choose ort, litert, openvino, torch"),
         (("bench", "a.tflite"), "a.tflite: no such file"),
     ],
 )

@@ -49,6 +49,8 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
         ["doctor"],
         ["doctor", "int8.onnx"],
         ["bench", "float.onnx", "int8.onnx", "--seconds", "0.1", "--runs", "2", "--ops"],
+        ["bench", "float.onnx", "--runtime", "all", "--seconds", "0.1", "--runs", "2"],
+        ["bench", "float.onnx", "--runtime", "ort", "--provider", "cpu", "--seconds", "0.1", "--runs", "2"],
     ],
 )
 def test_device_commands_import_neither_torch_nor_onnx(words: list[str], tmp_path: Path, tiny_scene: hsiedge.Scene) -> None:

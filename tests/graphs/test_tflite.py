@@ -211,7 +211,7 @@ def test_a_graph_that_is_another_is_not_written(tmp_path: Path, monkeypatch: pyt
         return whole(graph, *rest)
 
     monkeypatch.setattr(convert, "float_graph", broken)
-    with pytest.raises(CheckError, match=r"the TFLite graph is not the net: \d+ of 512 labels differ"):
+    with pytest.raises(CheckError, match=r"the \.tflite file is not the net: \d+ of 512 labels differ"):
         tflite(source, workstation.scene(), path)
     assert not path.exists()
 

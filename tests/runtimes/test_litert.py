@@ -71,7 +71,7 @@ class TestTheCard:
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(MissingExtraError, match=r"running a\.tflite needs .* 'hsiedge\[litert\]'"):
+    with pytest.raises(MissingExtraError, match=r"running a\.tflite in LiteRT needs .* 'hsiedge\[litert\]'"):
         load(write(tmp_path, GRAPH))
 
 

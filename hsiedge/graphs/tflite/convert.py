@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 
 from hsiedge import files
-from hsiedge.card import Affine, Card, Check, Step, now
-from hsiedge.errors import CheckError, ModelError, OptionError
-from hsiedge.graphs.candidate import TfliteCandidate
+from hsiedge.card import Affine, Card, Step, now
+from hsiedge.errors import ModelError, OptionError
+from hsiedge.graphs.candidate import TfliteCandidate, compared
 from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.integer_input import affine_front, front_values, shortest
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import load
 from hsiedge.runtimes.base import STRIP_PIXELS
 from hsiedge.runtimes.litert import LitertSession
-from hsiedge.scenes import splits
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
-CHECK_PIXELS = 512
 _LARGEST_HALF = 65504.0
 Tile = tuple[int, int]
 
@@ -63,7 +61,7 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     options = {} if tile is None else {"tile": list(tile)}
     step = Step("tflite", now(), options, files.digest(path), made.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
-    card = replace(card, checks=[*card.checks, _compared(made, card, source, scene)])
+    card = replace(card, checks=[*card.checks, compared(made, card, source, scene, "tflite", LOGIT_LIMIT)])
     made.write(Path(output), card)
     return card
 
@@ -134,23 +132,3 @@ def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> 
 def _start(name: str, card: Card, tile: Tile | None) -> Start:
     height, width = (size + card.patch - 1 for size in tile or (1, 1))
     return Start(name, card.scene.bands, height, width, batched=card.kind == "patch")
-
-
-def _compared(made: TfliteCandidate, card: Card, source: Model, scene: Scene) -> Check:
-    """Both files on pixels drawn evenly over the scene.
-
-    Raises:
-        CheckError: see `tflite`.
-    """
-    pixels = splits.scattered(scene.shape, CHECK_PIXELS, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "made.tflite"
-        made.write(file, card)
-        ours, theirs = load(file).logits_at(scene, pixels), source.logits_at(scene, pixels)
-    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
-    differ = int((ours.argmax(1) != theirs.argmax(1)).sum())
-    if differ or not difference <= LOGIT_LIMIT:
-        raise CheckError(
-            f"the TFLite graph is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
-        )
-    return Check("tflite", "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})

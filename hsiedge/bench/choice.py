@@ -1,0 +1,95 @@
+"""`--runtime all`: the same files in every runtime that is installed, and the one to take on this device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hsiedge.bench.compare import compared
+from hsiedge.bench.measure import ModelFile, Sample
+from hsiedge.bench.results import Agreement, Choice, Comparison
+from hsiedge.runtimes import ENGINES
+
+ANSWERED = 1024
+"""Pixels whose labels are compared, at least, at each batch."""
+TIE, INTEGER_TIE = 1e-4, 1e-2
+"""Of the range of the logits. Runtimes add floats in another order. Integers of eight bits they round in another way between
+layers: a step of them is 1/255 of their range, and two steps and a half may move a logit. All else has to be equal."""
+
+
+def in_every_runtime(models: Sequence[ModelFile]) -> list[ModelFile]:
+    """Each model once for each installed runtime that takes its file; the one that runs it unasked comes first."""
+    found = []
+    for model in models:
+        takes = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes]
+        here = [name for name in takes if ENGINES[name].installed] or takes[:1]  # where none is, opening it says so
+        found += [replace(model, name=f"{model.name} ({name})", runtime=name) for name in here] or [model]
+    return found
+
+
+def choose(groups: Sequence[Sequence[Sample]]) -> Choice:
+    """What to take on this device, of samples that were asked for `ANSWERED` labels."""
+    agreements = _summed([_agreement(sample, group) for group in groups for sample in group if _answered(sample)])
+    agreeing = {entry.model for entry in agreements if not entry.differ}
+    candidates = [(sample, group) for group in groups for sample in group if sample.model.name in agreeing]
+    told = Choice(
+        [entry for entry in agreements if entry.model != entry.reference],
+        {name: engine.extra for name, engine in ENGINES.items() if not engine.installed},
+    )
+    if not candidates:
+        return told
+    best, group = max(candidates, key=lambda entry: _pace(entry[0]))
+    return replace(
+        told,
+        model=best.model.name,
+        runtime=best.opened["runtime"],
+        batch=best.opened["batch"],
+        pixels_per_s=best.opened["pixels_per_run"] / float(np.median(best.all_ms)) * 1e3,
+        margin=_margin(best, [sample for sample in group if sample.model.name in agreeing and sample is not best]),
+    )
+
+
+def _agreement(sample: Sample, group: Sequence[Sample]) -> Agreement:
+    reference = next(entry for entry in group if entry.model.path == sample.model.path and _answered(entry))
+    assert sample.answers is not None
+    assert reference.answers is not None
+    tie = INTEGER_TIE if sample.opened["precision"].startswith("int") else TIE
+    other = np.array(sample.answers["labels"]) != np.array(reference.answers["labels"])
+    decided = np.array(reference.answers["margins"]) > tie
+    return Agreement(
+        model=sample.model.name,
+        runtime=sample.opened["runtime"],
+        reference=reference.model.name,
+        pixels=len(other),
+        tie=tie,
+        ties=int((other & ~decided).sum()),
+        differ=int((other & decided).sum()),
+    )
+
+
+def _summed(agreements: Sequence[Agreement]) -> list[Agreement]:
+    """One for each model, over all batches."""
+    found: dict[str, Agreement] = {}
+    for entry in agreements:
+        had = found.get(entry.model)
+        found[entry.model] = (
+            entry
+            if had is None
+            else replace(had, pixels=had.pixels + entry.pixels, ties=had.ties + entry.ties, differ=had.differ + entry.differ)
+        )
+    return list(found.values())
+
+
+def _answered(sample: Sample) -> bool:
+    return sample.answers is not None and bool(sample.answers["labels"])
+
+
+def _pace(sample: Sample) -> float:
+    """Pixels a millisecond, the geometric mean over the rounds: what paired ratios are ratios of."""
+    return float(np.exp(np.log(sample.opened["pixels_per_run"] / sample.medians).mean()))
+
+
+def _margin(best: Sample, others: Sequence[Sample]) -> Comparison | None:
+    return compared(best, max(others, key=_pace)) if others else None

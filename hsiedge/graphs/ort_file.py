@@ -1,0 +1,76 @@
+"""ORT format: an ONNX model as onnxruntime keeps it for itself, optimized beforehand; what its reduced builds read."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import onnxruntime
+
+from hsiedge import files
+from hsiedge.card import Card, Step, now
+from hsiedge.errors import ModelError
+from hsiedge.graphs.candidate import Candidate, OrtCandidate, compared
+from hsiedge.graphs.files import read_onnx
+from hsiedge.runtimes import load
+from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.scene import Scene
+
+FLOAT_LIMIT = 1e-5  # of the logits' range; integers are equal to the bit
+
+
+def ort_file(model: str | Path, scene: Scene, output: str | Path) -> Card:
+    """Writes an ONNX model in ORT format, once both gave the same logits.
+
+    Args:
+        model: a patch or scene graph with a Card, float or INT8.
+        scene: any that the model takes; no label is looked at.
+
+    Returns:
+        The Card in the file.
+
+    Raises:
+        ModelError: no ONNX file, or one that does not fit the scene, or that onnxruntime does not convert.
+        CardError: it has no Card.
+        CheckError: see `in_ort_format`.
+        OutputError: `output` cannot be written.
+    """
+    path = Path(model)
+    if path.suffix != ".onnx":
+        raise ModelError(f"{path}: ORT format is made of an ONNX file")
+    source = load(path)
+    source.check_fits(scene)
+    check_patch(source.known.patch, scene.shape)
+    candidate, card = in_ort_format(Candidate(read_onnx(path)), source.known, scene, files.digest(path))
+    candidate.write(Path(output), card)
+    return card
+
+
+def in_ort_format(candidate: Candidate, card: Card, scene: Scene, parent: str | None = None) -> tuple[OrtCandidate, Card]:
+    """What writes an ONNX candidate in ORT format, and the Card for it, once both forms gave the same.
+
+    Args:
+        card: of the candidate.
+        parent: sha256 of its file, if it has one.
+
+    Raises:
+        CheckError: a label differs, or a logit: of a graph that is integer all through by a bit, of others by more than 1e-5 of
+            their range.
+    """
+    made = OrtCandidate(candidate.graph, candidate.affine, candidate.versions)
+    step = Step("ort", now(), {}, parent, {"onnxruntime": onnxruntime.__version__})
+    told = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "source.onnx"
+        candidate.write(file, card)
+        check = compared(made, told, load(file), scene, "ort", 0.0 if _is_integer(card) else FLOAT_LIMIT)
+    return made, replace(told, checks=[*told.checks, check])
+
+
+def _is_integer(card: Card) -> bool:
+    """Whether all layers are integer, biases too."""
+    made = card.quantization
+    if made is None or card.precision == "float16":
+        return False
+    return made.options.get("integer_bias") is True and not made.float_layers

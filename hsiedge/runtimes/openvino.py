@@ -1,0 +1,77 @@
+"""OpenVINO behind the protocol: our ONNX files, float and INT8, as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from hsiedge.errors import ModelError
+from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.onnx_file import check_whole
+
+
+class OpenvinoSession:
+    """An ONNX file in OpenVINO's CPU plugin. Free dimensions stay free: shapes that were fixed would be no faster.
+
+    Floats are computed as float32: left to itself the plugin takes bfloat16 where the CPU has it, and labels change.
+
+    Args:
+        path: the model file.
+        threads: 0 leaves the choice to OpenVINO.
+
+    Raises:
+        ModelError: OpenVINO does not load it.
+    """
+
+    provider = "CPU"
+    runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        check_whole(path)
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            self._request = core.compile_model(model, self.provider, settings).create_infer_request()
+            self._inputs = [_spec(port) for port in model.inputs]
+        except RuntimeError as error:
+            raise ModelError(f"{path}: {self.runtime} does not load it: {_reason(error)}") from error
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The first output. Raises ModelError where the tensors do not fit the graph."""
+        for spec, tensor in zip(self._inputs, tensors):
+            if tensor.dtype != spec.dtype:  # it would be cast, whatever it holds
+                raise ModelError(f"OpenVINO could not run the model: {spec.name} is {spec.dtype}, it was given {tensor.dtype}")
+        try:
+            self._request.infer(dict(enumerate(tensors)), share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO could not run the model: {_reason(error)}") from error
+        output: NDArray[Any] = self._request.get_output_tensor(0).data.copy()  # the next run writes there
+        return output
+
+
+open_session = OpenvinoSession
+_NO_REASON = ("Exception from", "Check '", "While validating", "FrontEnd API failed", "Model wasn't fully", "Summary:")
+
+
+def _spec(port: Any) -> TensorSpec:
+    sizes = tuple(int(size.get_length()) if size.is_static else None for size in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), sizes, np.dtype(port.get_element_type().to_dtype()))
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong: before it OpenVINO tells where in its sources it was, and that it failed."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_NO_REASON)] or lines or ["?"]
+    return told[0] if len(told[0]) <= 200 else told[0][:200] + "..."

@@ -1,0 +1,111 @@
+"""onnxruntime's execution providers by name, and whether they run what they were asked to run.
+
+Left to itself onnxruntime gives the CPU what another provider does not take, or everything where that one cannot be started,
+and says so nowhere but in its log. Here the CPU runs nothing that it was not named for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+
+from hsiedge.errors import OptionError
+
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "cpu": CPU,
+    "xnnpack": "XnnpackExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_BUILDS = {
+    "cuda": "; pip install onnxruntime-gpu in the place of onnxruntime",
+    "tensorrt": "; pip install onnxruntime-gpu in the place of onnxruntime",
+    "xnnpack": "; a build of your own has it (--use_xnnpack)",
+}
+# onnxruntime 1.24 and later tell which node went where.
+_TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
+
+
+def named(text: str) -> list[str]:
+    """What onnxruntime calls "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
+    words = text.split(",")
+    built = onnxruntime.get_available_providers()
+    for word in words:
+        if word not in PROVIDERS:
+            raise OptionError(f"--provider {text}: choose {', '.join(PROVIDERS)}, or several with commas between them")
+        if PROVIDERS[word] not in built:
+            has = ", ".join(built)
+            raise OptionError(
+                f"--provider {word}: onnxruntime {onnxruntime.__version__} here is built without it, "
+                f"it has {has}{_BUILDS.get(word, '')}"
+            )
+    return [PROVIDERS[word] for word in dict.fromkeys(words)]
+
+
+def prepare(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> None:
+    """Makes a session tell where its nodes go; where onnxruntime is too old to, refuse what goes to the CPU unnamed."""
+    onnxruntime.set_default_logger_severity(4)  # what cannot be started is told by `placed`, in one line
+    if _TELLS:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    elif CPU not in providers:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+
+
+def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:
+    """What runs the nodes of a session that was opened with `named(text)`, for `Session.provider`.
+
+    Raises:
+        OptionError: a provider could not be started, or the CPU, which was not named, would run nodes; they are counted by
+            operator.
+    """
+    providers = named(text)
+    for word, provider in zip(dict.fromkeys(text.split(",")), providers):
+        if provider not in session.get_providers():
+            raise OptionError(_not_started(word, _missing(word) or "its device or driver is not there"))
+    if not _TELLS:
+        return ", ".join(providers)
+    nodes: dict[str, Counter[str]] = {provider: Counter() for provider in providers}
+    for part in session.get_provider_graph_assignment_info():
+        nodes.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
+    left = nodes.get(CPU, Counter())
+    if CPU not in providers and left:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in left.most_common())
+        total = sum(found.total() for found in nodes.values())
+        raise OptionError(
+            f"--provider {text}: {left.total()} of {total} nodes of {path} would run on the CPU: {kinds}; "
+            f"--provider {text},cpu lets them"
+        )
+    used = {provider: found.total() for provider, found in nodes.items() if found}
+    return ", ".join(f"{name} ({count} nodes)" if len(used) > 1 else name for name, count in used.items())
+
+
+def check_started(text: str) -> None:
+    """Raises OptionError where a library of a provider cannot be loaded. To be asked when a session could not be opened.
+
+    Not before: a provider's library that is loaded earlier than onnxruntime loads it does not find onnxruntime.
+    """
+    for word in text.split(","):
+        missing = _missing(word)
+        if missing is not None:
+            raise OptionError(_not_started(word, missing))
+
+
+def _not_started(word: str, why: str) -> str:
+    return f"--provider {word}: onnxruntime {onnxruntime.__version__} cannot start it here: {why}"
+
+
+def _missing(word: str) -> str | None:
+    """What the loader says of the library that a provider lies in; onnxruntime tells it to its log alone."""
+    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{word}.so"
+    if not library.is_file():
+        return None
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return str(error)
+    return None

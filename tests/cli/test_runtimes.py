@@ -1,0 +1,111 @@
+"""--to ort, --runtime and --provider: from files to labels, in the engines that are here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="checkpoints are run by torch")
+pytest.importorskip("openvino", reason="OpenVINO runs ONNX files")
+
+from hsiedge.runtimes import load, read_card
+from hsiedge.shipped import shipped
+from tests import workstation
+from tests.cli.conftest import Hsiedge
+
+
+def test_ort_format_all_the_way(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    shutil.copy(shipped("-int8.onnx"), tmp_path / "a.onnx")
+    made = hsiedge("export", "a.onnx", "--to", "ort")
+    assert made.code == 0, made.err
+    name = "indian_pines-cnn2d-random-s0-int8.ort"
+    assert "ORT format against ONNX on 512 pixels of indian_pines: labels equal, logits equal to the bit" in made.err
+    assert f"{name}  " in made.err
+    assert "next: hsiedge bench" in made.err
+    assert "ort against ONNX" in hsiedge("show", name).out
+
+    scored = hsiedge("eval", "--json", "-")
+    assert f"taking the newest, {name}" in scored.err
+    assert json.loads(scored.out)["oa"] == json.loads(hsiedge("eval", "a.onnx", "--json", "-").out)["oa"]
+    measured = hsiedge("bench", "--batch", "4", "--seconds", "0.05", "--runs", "2", "--json", "-")
+    assert name in {entry["model"] for entry in json.loads(measured.out)["results"]}
+    np.save(tmp_path / "flight.npy", workstation.corner(24).cube)
+    told = hsiedge("classify", name, "flight.npy", "-o", "map.npy", "--json", "-")
+    assert json.loads(told.out)["provider"] == "CPUExecutionProvider"
+    assert len(np.unique(np.load(tmp_path / "map.npy"))) > 1
+
+
+def test_a_checkpoint_becomes_ort(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    shutil.copy(workstation.checkpoint_file("cnn2d"), tmp_path / "a.safetensors")
+    made = hsiedge("export", "--to", "ort", "--scene-graph")
+    assert made.code == 0, made.err
+    (path,) = tmp_path.glob("*.ort")
+    assert path.name == "indian_pines-cnn2d-random-s0-scene.ort"
+    card = read_card(path)
+    assert card is not None
+    assert [step.step for step in card.lineage[-3:]] == ["export", "scene-graph", "ort"]
+    assert "without the layout of float convolutions that onnxruntime has for x86 alone" in made.err
+
+
+def test_labels_are_the_same_in_every_runtime(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    cube = workstation.corner(24).cube
+    np.save(tmp_path / "flight.npy", cube)
+    files = {"ort": ".onnx", "openvino": ".onnx", "torch": ".safetensors"}
+    maps = {}
+    for runtime, suffix in files.items():
+        done = hsiedge("classify", shipped(suffix), "flight.npy", "-o", f"{runtime}.npy", "--runtime", runtime, "--json", "-")
+        assert done.code == 0, done.err
+        maps[runtime] = np.load(tmp_path / f"{runtime}.npy")
+        assert json.loads(done.out)["runtime"] == load(shipped(suffix), runtime=runtime).session.runtime
+    np.testing.assert_array_equal(maps["openvino"], maps["ort"])
+    np.testing.assert_array_equal(maps["torch"], maps["ort"])
+
+
+def test_a_checkpoint_is_evaluated_and_measured(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    shutil.copy(workstation.checkpoint_file("cnn2d"), tmp_path / "a.safetensors")
+    scored = hsiedge("eval", "--runtime", "torch", "--json", "-")
+    assert "taking the newest, a.safetensors" in scored.err
+    expected = hsiedge("eval", workstation.float_file("cnn2d"), "--runtime", "openvino", "--json", "-")
+    assert json.loads(scored.out)["confusion"] == json.loads(expected.out)["confusion"]
+    measured = hsiedge("bench", "--runtime", "torch", "--batch", "4", "--seconds", "0.05", "--runs", "2", "--json", "-")
+    (entry,) = json.loads(measured.out)["results"]
+    assert (entry["runtime"].split()[0], entry["kind"], entry["provider"]) == ("PyTorch", "patch", "CPU")
+
+
+def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    shutil.copy(workstation.checkpoint_file("cnn2d"), tmp_path / "a.safetensors")
+    shutil.copy(workstation.integer_file("cnn2d"), tmp_path / "a.onnx")
+    done = hsiedge("bench", "a.onnx", "a.safetensors", "--runtime", "all", "--batch", "8", "--seconds", "0.05", "--runs", "2")
+    assert done.code == 0, done.err
+    for name in ("a.onnx (ort)", "a.onnx (openvino)", "a.safetensors (torch)"):
+        assert name in done.out
+    assert done.out.count("Recommended here: ") == 1
+    assert "pixels of seeded counts" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "--to", "ort", "-o", "a.onnx"), "--to ort is written to a file that ends in .ort, not a.onnx"),
+        (("export", "a.py:Net", "--to", "ort"), "becomes ONNX first; then hsiedge card, then --to ort"),
+        (("export", "--to", "ort", "--tile", "3x3"), "--tile is the size of what a TFLite scene graph labels"),
+        (("quantize", "--to", "ort", "--recipe", "float16"), "--recipe float16 saves nothing in ORT format"),
+        (("eval", "a.onnx", "--runtime", "torch"), "--runtime torch runs .safetensors files, not a.onnx"),
+        (("eval", "a.onnx", "--runtime", "all"), "--runtime all: choose ort, litert, openvino, torch"),
+        (("eval", "--runtime", "ort", "--provider", "cuda"), "--provider cuda: onnxruntime"),
+        (
+            ("classify", "a.tflite", "a.npy", "--provider", "cpu"),
+            "--provider cpu: onnxruntime has providers, what runs a.tflite",
+        ),
+        (("eval", "a.ort", "--runtime", "openvino"), "--runtime openvino runs .onnx files, not a.ort"),
+    ],
+)
+def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = hsiedge(*words)
+    assert done.code == 2
+    assert said in done.error
+    assert not list(tmp_path.iterdir())

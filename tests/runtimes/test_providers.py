@@ -1,0 +1,73 @@
+"""onnxruntime's providers by name. AzureExecutionProvider is in the wheels and takes no node: what falls to the CPU unsaid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from hsiedge.errors import HsiedgeError, OptionError
+from hsiedge.runtimes import load, providers
+
+STORED = Path(__file__).parents[1] / "bench" / "data"
+AZURE = "AzureExecutionProvider"
+TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
+
+
+@pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    if AZURE not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime is built without the provider that takes no node")
+    monkeypatch.setitem(providers.PROVIDERS, "azure", AZURE)
+
+
+def test_the_cpu_is_what_runs_unasked() -> None:
+    for provider in (None, "cpu", "cpu,cpu"):
+        model = load(STORED / "float.onnx", 1, provider=provider)
+        assert model.session.provider == "CPUExecutionProvider"
+        assert model.provider == provider
+
+
+@pytest.mark.parametrize("text", ["vulkan", "", "cpu,vulkan", "CPUExecutionProvider"])
+def test_one_that_nobody_knows(text: str) -> None:
+    with pytest.raises(OptionError, match=f"--provider {text}: choose cpu, xnnpack, cuda, tensorrt"):
+        load(STORED / "float.onnx", provider=text)
+
+
+@pytest.mark.parametrize("word", ["xnnpack", "cuda", "tensorrt"])
+def test_one_that_the_build_lacks(word: str) -> None:
+    if providers.PROVIDERS[word] in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has {word}")
+    for text in (word, f"{word},cpu"):
+        with pytest.raises(OptionError, match=rf"--provider {word}: .* built without it, it has .*CPUExecutionProvider; ."):
+            load(STORED / "float.onnx", provider=text)
+
+
+@pytest.mark.usefixtures("azure")
+def test_nodes_that_would_go_to_the_cpu_unsaid() -> None:
+    with pytest.raises(HsiedgeError) as caught:
+        load(STORED / "float.onnx", 1, provider="azure")
+    said = str(caught.value)
+    assert "\n" not in said
+    if TELLS:
+        assert "--provider azure: 3 of 3 nodes of" in said
+        assert "would run on the CPU: Cast (1), Conv (1), Flatten (1); --provider azure,cpu lets them" in said
+    else:  # before 1.24 onnxruntime tells that there are some
+        assert "graph nodes that are assigned to the default CPU EP" in said
+
+
+@pytest.mark.usefixtures("azure")
+def test_nodes_that_may_go_to_the_cpu_are_told() -> None:
+    model = load(STORED / "float.onnx", 1, provider="azure,cpu")
+    assert model.session.provider == ("CPUExecutionProvider" if TELLS else f"{AZURE}, CPUExecutionProvider")
+
+
+def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu leaves it where there is no CUDA."""
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
+    monkeypatch.setattr(onnxruntime, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(OptionError, match=r"--provider cuda: onnxruntime \S+ cannot start it here: .*_cuda\.so"):
+        providers.check_started("cpu,cuda")
+    providers.check_started("cpu")
