@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
-from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError, SceneError
+from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError
+from hsiedge.graphs.calibration import (
+    CALIBRATION_PATCHES,
+    LAYERS,
+    OPERATORS,
+    Pixels,
+    calibrate,
+    choose_pixels,
+    inferred,
+    spectra,
+    tools,
+)
 from hsiedge.graphs.candidate import Candidate, OrtCandidate, TfliteCandidate
 from hsiedge.graphs.exact_average import exact_average
 from hsiedge.graphs.files import name_nodes, read_onnx
@@ -25,7 +36,6 @@ from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.one_reshape import one_reshape
 from hsiedge.graphs.ort_file import in_ort_format
-from hsiedge.graphs.outliers import without_outliers
 from hsiedge.graphs.phases import phases
 from hsiedge.graphs.pool_first import pool_first
 from hsiedge.graphs.quiet import quiet
@@ -33,35 +43,14 @@ from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
 from hsiedge.graphs.standardized_input import standardized_input
-from hsiedge.graphs.tanh_table import fix_tanh, tanh_table
+from hsiedge.graphs.tanh_table import tanh_table
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
-from hsiedge.scenes import splits
-from hsiedge.scenes.catalog import CATALOG
-from hsiedge.scenes.patches import batches, check_patch, touches_nodata
+from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
-CALIBRATION_PATCHES = 1000
 MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is reported and only ruin is refused
-HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
-_BATCH = 64
-_CALIBRATING = 0.6  # of the whole time, or so; the rest is judging
-_LAYERS = ("Conv", "Gemm", "MatMul")
-_OPERATORS = [*_LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """What a scene gives to quantization: flat indices that calibrate, and others that judge.
-
-    `truth` holds the label ids of the judging pixels; None where the cube has no labels of the model's own split.
-    """
-
-    calibration: NDArray[np.intp]
-    judging: NDArray[np.intp]
-    truth: NDArray[np.uint16] | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -194,90 +183,7 @@ def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, prog
 
 def layers(graph: Any) -> list[str]:
     """Names of the nodes that carry weights, in order."""
-    return [node.name for node in graph.graph.node if node.op_type in _LAYERS]
-
-
-def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split | None = None) -> Pixels:
-    """The pixels that calibrate and those that judge; never test pixels.
-
-    Raises:
-        SplitError: the scene is the model's own, and its labels or masks are not.
-        SceneError: an unlabelled cube too small to judge with.
-    """
-    own = scene.sha256 == card.scene.sha256
-    if own and card.split is not None:
-        if scene.labels is None:
-            raise SceneError(
-                f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate (--labels FILE)"
-            )
-        split = splits.redraw(scene, card.split, masks)
-        judging = split.pixels(splits.VALIDATION)
-        calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
-        return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
-    if not own and scene.name == card.scene.name and scene.name in CATALOG:
-        raise ModelError(
-            f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}"
-        )
-    drawn = splits.scattered(scene.shape, count + HELD_OUT, seed)
-    drawn = drawn[~touches_nodata(scene, drawn, card.patch)]
-    held = min(HELD_OUT, len(drawn) // 2)
-    if held == 0:
-        raise SceneError(f"{scene.name}: too few pixels to calibrate and judge with")
-    return Pixels(drawn[held:][:count], drawn[:held], None, "pixels drawn evenly over the cube, no labels used")
-
-
-def calibrate(
-    graph: Any,
-    card: Card,
-    plan: Recipe,
-    scene: Scene,
-    pixels: NDArray[np.intp],
-    progress: Progress = silent,
-    everything: bool = False,
-) -> Any:
-    """The range of each tensor, min and max over all patches but for outliers, streamed: memory is that of one batch.
-
-    Args:
-        everything: of what any operator gives, and not only of those that onnxruntime quantizes.
-
-    Returns:
-        onnxruntime's `TensorsData`.
-    """
-    quantization = _quantization()
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            self._pieces = self._stream()
-
-        def _stream(self) -> Iterator[dict[str, NDArray[Any]]]:
-            done = 0
-            for piece, patches in batches(scene.cube, pixels, card.patch, _BATCH):
-                for tensor in patches[:, None] if card.kind == "scene" else [patches]:  # a scene graph takes one patch
-                    yield {graph.graph.input[0].name: tensor}
-                done += len(piece)
-                progress(_CALIBRATING * done / len(pixels))
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            return next(self._pieces, None)
-
-    from onnxruntime.quantization.calibrate import create_calibrator
-
-    with tempfile.TemporaryDirectory() as folder:
-        original = Path(folder) / "float.onnx"
-        original.write_bytes(_inferred(without_outliers(graph, _spectra(scene, pixels))).SerializeToString())
-        # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
-        # Without it two scalars a tensor and batch are kept, which is nothing.
-        calibrator = create_calibrator(
-            original,
-            None if everything else _OPERATORS,
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            extra_options={"symmetric": plan.symmetric_activations},
-        )
-        calibrator.collect_data(Reader())
-        ranges = calibrator.compute_data()
-    if plan.activations == "uint8":
-        fix_tanh(graph, ranges)
-    return ranges
+    return [node.name for node in graph.graph.node if node.op_type in LAYERS]
 
 
 def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Candidate:
@@ -297,10 +203,10 @@ def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
     """The graph, still taking counts, with QuantizeLinear and DequantizeLinear around the `chosen` layers."""
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    types = _quantization().QuantType
+    types = tools().QuantType
     kept_float = [name for name in layers(source.graph) if name not in chosen]
     quantizer = QDQQuantizer(
-        _inferred(source.graph),
+        inferred(source.graph),
         plan.per_channel,
         plan.seven_bit_weights,
         types.QInt8,
@@ -308,7 +214,7 @@ def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
         source.ranges,
         [],
         kept_float,
-        _OPERATORS,
+        OPERATORS,
         {
             "ActivationSymmetric": plan.symmetric_activations,
             "WeightSymmetric": True,
@@ -355,7 +261,7 @@ def to_float16(graph: Any) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     halved = copy.deepcopy(graph)
-    weights = {name for node in halved.graph.node if node.op_type in _LAYERS for name in node.input[1:]}
+    weights = {name for node in halved.graph.node if node.op_type in LAYERS for name in node.input[1:]}
     casts = []
     for tensor in halved.graph.initializer:
         if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
@@ -405,7 +311,7 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = standardized_input(name_nodes(read_onnx(path)), _spectra(scene, pixels.calibration))
+    graph = standardized_input(name_nodes(read_onnx(path)), spectra(scene, pixels.calibration))
     for step in (pool_first, lower3d, one_reshape):
         graph = step(graph)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
@@ -459,22 +365,3 @@ def run_candidate(candidate: Candidate, source: FloatModel, pixels: NDArray[np.i
         path = Path(folder) / f"candidate{candidate.suffix}"
         candidate.write(path, candidate.card(source.card))
         return load(path).logits_at(source.scene, pixels)
-
-
-def _spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
-    """Of flat `pixels`, `(n, bands)` in the stored dtype."""
-    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
-
-
-def _inferred(graph: Any) -> Any:
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(copy.deepcopy(graph))
-
-
-def _quantization() -> Any:
-    try:
-        import onnxruntime.quantization as quantization
-    except ImportError as error:
-        raise MissingExtraError("quantizing", "quantize") from error
-    return quantization

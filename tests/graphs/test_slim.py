@@ -60,9 +60,10 @@ class TestQuantizedNets:
     def candidate(net: str, recipe: str = "default") -> Any:
         pytest.importorskip("torch", reason="these tests train the nets that they quantize")
         pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
+        from hsiedge.graphs.calibration import calibrate
         from hsiedge.graphs.float_output import float_output
         from hsiedge.graphs.integer_input import integer_input
-        from hsiedge.graphs.quantize import calibrate, layers, open_float, qdq_graph
+        from hsiedge.graphs.quantize import layers, open_float, qdq_graph
         from hsiedge.graphs.recipes import RECIPES
         from tests import workstation
 

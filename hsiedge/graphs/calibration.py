@@ -1,0 +1,149 @@
+"""Calibration: which pixels of a scene calibrate and which judge, and the ranges of a graph's tensors."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import Card
+from hsiedge.errors import MissingExtraError, ModelError, SceneError
+from hsiedge.graphs.outliers import without_outliers
+from hsiedge.graphs.recipes import Recipe
+from hsiedge.graphs.tanh_table import fix_tanh
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes import splits
+from hsiedge.scenes.catalog import CATALOG
+from hsiedge.scenes.patches import batches, touches_nodata
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+CALIBRATION_PATCHES = 1000
+HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
+SHARE = 0.6  # of the time of quantizing, or so; the rest is judging
+LAYERS = ("Conv", "Gemm", "MatMul")
+OPERATORS = [*LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a scene gives to quantization: flat indices that calibrate, and others that judge.
+
+    `truth` holds the label ids of the judging pixels; None where the cube has no labels of the model's own split.
+    """
+
+    calibration: NDArray[np.intp]
+    judging: NDArray[np.intp]
+    truth: NDArray[np.uint16] | None
+    source: str
+
+
+def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split | None = None) -> Pixels:
+    """The pixels that calibrate and those that judge; never test pixels.
+
+    Raises:
+        SplitError: the scene is the model's own, and its labels or masks are not.
+        SceneError: an unlabelled cube too small to judge with.
+    """
+    own = scene.sha256 == card.scene.sha256
+    if own and card.split is not None:
+        if scene.labels is None:
+            raise SceneError(
+                f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate (--labels FILE)"
+            )
+        split = splits.redraw(scene, card.split, masks)
+        judging = split.pixels(splits.VALIDATION)
+        calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
+        return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
+    if not own and scene.name == card.scene.name and scene.name in CATALOG:
+        raise ModelError(
+            f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}"
+        )
+    drawn = splits.scattered(scene.shape, count + HELD_OUT, seed)
+    drawn = drawn[~touches_nodata(scene, drawn, card.patch)]
+    held = min(HELD_OUT, len(drawn) // 2)
+    if held == 0:
+        raise SceneError(f"{scene.name}: too few pixels to calibrate and judge with")
+    return Pixels(drawn[held:][:count], drawn[:held], None, "pixels drawn evenly over the cube, no labels used")
+
+
+def calibrate(
+    graph: Any,
+    card: Card,
+    plan: Recipe,
+    scene: Scene,
+    pixels: NDArray[np.intp],
+    progress: Progress = silent,
+    everything: bool = False,
+) -> Any:
+    """The range of each tensor, min and max over all patches but for outliers, streamed: memory is that of one batch.
+
+    Args:
+        everything: of what any operator gives, and not only of those that onnxruntime quantizes.
+
+    Returns:
+        onnxruntime's `TensorsData`.
+    """
+    quantization = tools()
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self._pieces = self._stream()
+
+        def _stream(self) -> Iterator[dict[str, NDArray[Any]]]:
+            done = 0
+            for piece, patches in batches(scene.cube, pixels, card.patch, _BATCH):
+                for tensor in patches[:, None] if card.kind == "scene" else [patches]:  # a scene graph takes one patch
+                    yield {graph.graph.input[0].name: tensor}
+                done += len(piece)
+                progress(SHARE * done / len(pixels))
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self._pieces, None)
+
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    with tempfile.TemporaryDirectory() as folder:
+        original = Path(folder) / "float.onnx"
+        original.write_bytes(inferred(without_outliers(graph, spectra(scene, pixels))).SerializeToString())
+        # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
+        # Without it two scalars a tensor and batch are kept, which is nothing.
+        calibrator = create_calibrator(
+            original,
+            None if everything else OPERATORS,
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            extra_options={"symmetric": plan.symmetric_activations},
+        )
+        calibrator.collect_data(Reader())
+        ranges = calibrator.compute_data()
+    if plan.activations == "uint8":
+        fix_tanh(graph, ranges)
+    return ranges
+
+
+def spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
+    """Of flat `pixels`, `(n, bands)` in the stored dtype."""
+    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
+
+
+def inferred(graph: Any) -> Any:
+    """A copy that knows the sizes of its values."""
+    import onnx
+
+    return onnx.shape_inference.infer_shapes(copy.deepcopy(graph))
+
+
+def tools() -> Any:
+    """Onnxruntime's own module of quantization. Raises MissingExtraError."""
+    try:
+        import onnxruntime.quantization as quantization
+    except ImportError as error:
+        raise MissingExtraError("quantizing", "quantize") from error
+    return quantization
