@@ -34,6 +34,6 @@ LABEL org.opencontainers.image.title="hsiedge: Raspberry Pi" \
 RUN useradd --uid 1000 --create-home hsiedge
 COPY --from=builder /opt/hsiedge /opt/hsiedge
 ENV PATH=/opt/hsiedge/bin:$PATH HSIEDGE_DATA=/data
-USER hsiedge
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["hsiedge"]
