@@ -20,10 +20,9 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 RUN python3 -m venv /opt/pip && /opt/pip/bin/pip install --upgrade pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
 COPY . .
-RUN /opt/pip/bin/pip wheel --no-deps --wheel-dir /wheels .
 # constraints.txt is for Python 3.11. The two builds of onnxruntime install over each other: only NVIDIA's may be there.
 RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --no-binary=spectral \
-        "hsiedge[${EXTRAS}] @ file://$(ls /wheels/hsiedge-*.whl)" \
+        ".${EXTRAS:+[${EXTRAS}]}" \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 uninstall --yes onnxruntime \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --find-links docker/wheels "${ONNXRUNTIME}" \
     && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}" \

@@ -15,10 +15,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
 COPY . .
-RUN /opt/pip/bin/pip wheel --no-deps --wheel-dir /wheels .
 # Wheels alone, so that nothing is compiled on a board. Spectral has none, and is pure Python.
 RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --no-binary=spectral \
-        --constraint constraints.txt "hsiedge[${EXTRAS}] @ file://$(ls /wheels/hsiedge-*.whl)" \
+        --constraint constraints.txt ".${EXTRAS:+[${EXTRAS}]}" \
     && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}"
 
 FROM ${BASE}

@@ -17,9 +17,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
 COPY . .
-RUN /opt/pip/bin/pip wheel --no-deps --wheel-dir /wheels .
 RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --find-links docker/wheels --constraint constraints.txt \
-        "hsiedge[${EXTRAS}] @ file://$(ls /wheels/hsiedge-*.whl)" \
+        ".${EXTRAS:+[${EXTRAS}]}" \
     && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}"
 
 FROM ${BASE}

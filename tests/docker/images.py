@@ -2,8 +2,8 @@
 
     python -m tests.docker.images       # installs buildah and what its builds need, and makes the base systems
 
-The bases that the Dockerfiles name cannot be had everywhere. Debian 12 with its own Python stands in for them, the same release and
-minor version of Python, given as the build argument BASE. What is for arm64 runs on an emulated Cortex-A76.
+The bases that the Dockerfiles name cannot be had everywhere. Debian 12 with its own Python, the same release and the same
+minor version, stands in for them, as the build argument BASE. What is for arm64 runs on an emulated Cortex-A76.
 """
 
 from __future__ import annotations
@@ -138,18 +138,8 @@ class Image:
         cpuinfo = self.core.cpuinfo if self.core else Path("/proc/cpuinfo")
         with self._container(self.tag) as container:
             root = self.store.buildah("mount", container).strip()
-            command = [
-                *NAMESPACE,
-                HERE / "read_only.sh",
-                root,
-                config["User"],
-                cpuinfo,
-                work,
-                data,
-                *variables,
-                *config["Entrypoint"],
-                *words,
-            ]
+            places = [root, config["User"], cpuinfo, work, data]
+            command = [*NAMESPACE, HERE / "read_only.sh", *places, *variables, *config["Entrypoint"], *words]
             return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=1800)
 
     @contextmanager
