@@ -51,11 +51,15 @@ class Store:
         )
         return done.stdout
 
+    def mount(self, container: str) -> Path:
+        """Where a container's root folder can be seen, until it is removed."""
+        return Path(self.buildah("mount", container).strip())
+
     def base(self, arch: str) -> str:
         """Imports the base system; gives its tag."""
         tag = f"localhost/debian-python:{arch}"
         container = self.buildah("from", "--arch", arch, "scratch").strip()
-        root = self.buildah("mount", container).strip()
+        root = self.mount(container)
         excluded = [f"--exclude={place}" for place in PLACES] if arch == "arm64" else []
         packed = subprocess.Popen(
             ["tar", f"--directory={system(arch)}", "--one-file-system", *excluded, "--create", "."], stdout=subprocess.PIPE
@@ -121,7 +125,7 @@ class Image:
     def mounted(self) -> Iterator[tuple[Path, Path]]:
         """The root folders of the image and of its base."""
         with self._container(self.tag) as image, self._container(self.base) as base:
-            yield tuple(Path(self.store.buildah("mount", name).strip()) for name in (image, base))  # type: ignore[misc]
+            yield self.store.mount(image), self.store.mount(base)
 
     def run(self, *words: object, work: Path, data: Path) -> str:
         """Runs a command as `buildah run` does; gives what it printed. The folders become /work and /data."""
@@ -137,7 +141,7 @@ class Image:
         variables = [*config["Env"], "HOME=/home/hsiedge", *self.environment]
         cpuinfo = self.core.cpuinfo if self.core else Path("/proc/cpuinfo")
         with self._container(self.tag) as container:
-            root = self.store.buildah("mount", container).strip()
+            root = self.store.mount(container)
             places = [root, config["User"], cpuinfo, work, data]
             command = [*NAMESPACE, HERE / "read_only.sh", *places, *variables, *config["Entrypoint"], *words]
             return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=1800)
