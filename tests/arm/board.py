@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ TOOLS = {  # command: its package
     "gcc": "gcc",
 }
 SUITE, PYTHON = "bookworm", "3.11"  # of Raspberry Pi OS 12
+SYSTEM = ("python3", "python3-venv", "ca-certificates", "libgomp1", "libstdc++6")  # beyond Debian's smallest system
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 EXTRAS = ("quantize", "litert")
 PURE = ("spectral",)  # pure Python, published as source alone: its wheel is made here, and is the same on every machine
@@ -131,37 +132,42 @@ def boards(work: Path) -> Boards:
     missing = sorted(command for command in TOOLS if shutil.which(command) is None)
     if missing:
         raise UnavailableError(f"{', '.join(missing)} not installed; first, as root: python -m tests.arm.board")
-    if not (BINFMT / "status").exists():
-        _do("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
-    if not (BINFMT / "qemu-aarch64").exists():
-        _do("update-binfmts", "--enable", "qemu-aarch64")
-    CACHE.mkdir(parents=True, exist_ok=True)
+    let_arm_programs_run()
     shutil.copytree(HERE / "guest", work, dirs_exist_ok=True)
-    _do("gcc", "-O2", "-Wall", "-shared", "-fPIC", HERE / "instructions.c", "-o", work / "instructions.so")
-    return Boards(_root(), _packages(work), work)
+    do("gcc", "-O2", "-Wall", "-shared", "-fPIC", HERE / "instructions.c", "-o", work / "instructions.so")
+    return Boards(debian(), _packages(work), work)
 
 
-def install_tools() -> None:
-    """What TOOLS names, by apt-get, where it is missing. Raises UnavailableError."""
-    missing = sorted({package for command, package in TOOLS.items() if shutil.which(command) is None})
+def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
+    """Packages by their commands: by apt-get, where one is missing. Raises UnavailableError."""
+    missing = sorted({package for command, package in tools.items() if shutil.which(command) is None})
     if missing:
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        _do("apt-get", "-qq", "update", env=quiet)
-        _do("apt-get", "-qq", "--yes", "--no-install-recommends", "install", *missing, env=quiet)
+        do("apt-get", "-qq", "update", env=quiet)
+        do("apt-get", "-qq", "--yes", "--no-install-recommends", "install", *missing, env=quiet)
 
 
-def _root() -> Path:
-    """Debian's smallest system with Python, unpacked without running any of it: seconds, not minutes."""
-    root = CACHE / f"{SUITE}-arm64"
+def let_arm_programs_run() -> None:
+    """Has this machine's kernel hand arm64 programs to QEMU."""
+    if not (BINFMT / "status").exists():
+        do("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
+    if not (BINFMT / "qemu-aarch64").exists():
+        do("update-binfmts", "--enable", "qemu-aarch64")
+
+
+def debian() -> Path:
+    """Debian's smallest system with Python, unpacked without running any of it: seconds, not minutes. Built once."""
+    root = CACHE / f"{SUITE}-arm64-{hashlib.sha256(json.dumps(SYSTEM).encode()).hexdigest()[:8]}"
     if root.is_dir():
         return root
+    CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         made = Path(folder) / "root"
-        wanted = "--include=python3,ca-certificates,libgomp1,libstdc++6"
-        _do("debootstrap", "--arch=arm64", "--variant=minbase", "--foreign", wanted, SUITE, made)
+        wanted = f"--include={','.join(SYSTEM)}"
+        do("debootstrap", "--arch=arm64", "--variant=minbase", "--foreign", wanted, SUITE, made)
         for archive in sorted((made / "var/cache/apt/archives").glob("*.deb")):
             with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as files:
-                _do("tar", "--extract", "--keep-directory-symlink", f"--directory={made}", stdin=files.stdout)
+                do("tar", "--extract", "--keep-directory-symlink", f"--directory={made}", stdin=files.stdout)
             archive.unlink()
         (made / "proc").unlink()  # debootstrap leaves a link to the host's
         for name in ("proc", "opt/packages", "work", "lib64", "usr/lib/x86_64-linux-gnu", "sys/devices/system/cpu"):
@@ -169,6 +175,8 @@ def _root() -> Path:
         (made / "opt/qemu-aarch64").touch()
         for name in ("possible", "present", "online"):  # a Pi's four cores, which onnxruntime looks for here
             (made / "sys/devices/system/cpu" / name).write_text("0-3\n")
+        for name in ("passwd", "group"):  # as the package base-passwd would, were it set up
+            shutil.copy(made / f"usr/share/base-passwd/{name}.master", made / "etc" / name)
         made.chmod(0o755)
         made.rename(root)
     return root
@@ -180,6 +188,7 @@ def _packages(work: Path) -> Path:
     needed, pinned = requirements(), ["--constraint", str(ROOT / "constraints.txt")]
     key = hashlib.sha256(json.dumps(needed).encode() + (ROOT / "constraints.txt").read_bytes()).hexdigest()[:12]
     kept = CACHE / f"packages-{key}"
+    CACHE.mkdir(parents=True, exist_ok=True)
     if not kept.is_dir():
         _pip("wheel", "--wheel-dir", wheels, "--no-deps", *PURE, *pinned)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -208,10 +217,10 @@ def _install(target: Path, *words: object) -> None:
 
 
 def _pip(command: str, *words: object) -> None:
-    _do(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words)
+    do(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words)
 
 
-def _do(*words: object, **options: Any) -> None:
+def do(*words: object, **options: Any) -> None:
     """Runs a command of this machine. Raises UnavailableError, with its last words, where it fails."""
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, **options)
     if done.returncode:

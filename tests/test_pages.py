@@ -1,0 +1,41 @@
+"""docs/raspberry-pi.md, docs/jetson.md and docker/README.md: their figures are the stored ones, their files are there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("docs/raspberry-pi.md", "docs/jetson.md", "docker/README.md")]
+if not PAGES[0].is_file():
+    pytest.skip("the pages lie in a checkout, not beside an installed wheel", allow_module_level=True)
+
+
+def test_instructions_are_those_counted() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "instructions.json").read_text())
+    assert set(stored["cores"]) == {"cortex-a72", "cortex-a76"}
+    for core, counted in stored["cores"].items():
+        kinds = ("patch float", "patch int8", "scene float", "scene int8")
+        cells = [core.title(), *(f"{counted['per pixel'][kind]:,}" for kind in kinds), f"{counted['times fewer']:.0f}"]
+        assert f"| {' | '.join(cells)} |" in PAGES[0].read_text()
+
+
+def test_they_show_no_time() -> None:
+    """All that was run for them ran on emulated cores."""
+    for page in PAGES:
+        assert not re.findall(r"\d\s*(?:ms|µs|us|milliseconds|pixels a second|fps)\b", page.read_text()), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_they_point_at_is_there(page: Path) -> None:
+    text = page.read_text()
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", text)]
+    for name, _, heading in links:
+        target = (page.parent / name).resolve() if name else page
+        assert target.is_file(), name
+        headings = [title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", target.read_text(), re.M)]
+        assert not heading or heading in headings, heading
+    assert all((ROOT / name).is_file() for name in re.findall(r"docker/\w+\.Dockerfile", text))
