@@ -108,7 +108,7 @@ def _write_client(folder: Path, port: int) -> None:
         f"Host board\n{here}{key}{known}"
         f"Host unknown\n{here}{key}UserKnownHostsFile /dev/null\nGlobalKnownHostsFile /dev/null\n"
         f"Host refused\n{here}{known}IdentityFile {folder / 'stranger'}\nIdentitiesOnly yes\nIdentityAgent none\n"
-        f"Host *\n{key}{known}"
+        f"Host * !refused\n{key}{known}"
     )
     program = folder / "bin" / "ssh"
     program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder / "ssh_config"} "$@"\n')

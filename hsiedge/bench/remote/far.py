@@ -9,6 +9,7 @@ is removed: the near side was stopped, or the line is gone.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -299,11 +300,12 @@ def _marked(mark: bytes) -> Iterator[int]:
 
 
 def _installed() -> str | None:
-    """The version of the hsiedge that this interpreter imports; None where there is none, or a broken one."""
+    """The version of the hsiedge that this interpreter imports; None where there is none, or none that runs."""
     try:
         import hsiedge
 
-        return str(hsiedge.__version__)
+        needed = ("numpy", "onnxruntime", "typer")
+        return str(hsiedge.__version__) if all(importlib.util.find_spec(name) for name in needed) else None
     except Exception:
         return None
 
