@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,10 +237,15 @@ class Report:
         if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
             raise ResultError(f"{where}: a result of schema {data['schema']!r}; this hsiedge reads schema {SCHEMA}")
         try:
-            report: Report = build(cls, _printable(data))
+            report: Report = build(cls, _texts(data, _printable))
             report._believable()
         except (TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"{where}: no result that hsiedge bench wrote ({error})") from error
+        return report
+
+    def renamed(self, rename: Callable[[str], str]) -> Report:
+        """The same with every text in it renamed: names of models stand in many."""
+        report: Report = build(Report, _texts(dataclasses.asdict(self), rename))
         return report
 
     def _believable(self) -> None:
@@ -265,10 +271,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _printable(value: Any) -> Any:
-    """Strings with no character that could move a terminal's cursor or colour it."""
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data, with each string in it changed."""
     if isinstance(value, str):
-        return "".join(character if character.isprintable() else "\ufffd" for character in value)
+        return change(value)
     if isinstance(value, dict):
-        return {_printable(key): _printable(entry) for key, entry in value.items()}
-    return [_printable(entry) for entry in value] if isinstance(value, list) else value
+        return {_texts(key, change): _texts(entry, change) for key, entry in value.items()}
+    return [_texts(entry, change) for entry in value] if isinstance(value, list) else value
+
+
+def _printable(text: str) -> str:
+    """Without a character that could move a terminal's cursor or colour it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -24,7 +24,7 @@ from hsiedge.progress import PREFIX, Progress, silent
 __all__ = ["Address", "Answer", "There", "bench_there", "parse_address", "run_there"]
 
 MAX_SAID = 1 << 16  # bytes of one line, or of a frame that is no result
-INTERRUPTED = 130
+REFUSED, INTERRUPTED = 2, 130  # exit codes: a user's error, and Ctrl-C
 PATIENCE = 20.0  # seconds that a command over there has to end after Ctrl-C
 _ERROR = "hsiedge: error: "
 
@@ -47,7 +47,7 @@ class There:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command over there came to: `code` is 0, or 130 where Ctrl-C ended it; `output` what it wrote to stdout.
+    """What a command over there came to: its exit code, 130 where Ctrl-C ended it, and what it wrote to stdout.
 
     `files`: the names over there of the files that were sent, in the order of the command's words.
     """
@@ -123,9 +123,9 @@ def run_there(
         line.send("run", name=name, words=there_words)
         said: list[str] = []
         code, output = _follow(line, said, tell, progress)
-    if code in (0, INTERRUPTED):
-        return Answer(code, output, [alias for _, alias in sent])
-    raise RemoteError(f"{there.address}: {_last_words(said, code, sent)}")
+    if code == REFUSED or (code not in (0, INTERRUPTED) and not output.strip()):
+        raise RemoteError(f"{there.address}: {_last_words(said, code, sent)}")
+    return Answer(code, output, [alias for _, alias in sent])
 
 
 def _environment(
@@ -202,31 +202,29 @@ def _last_words(said: Sequence[str], code: int, sent: Sequence[tuple[Path, str]]
     """The command's own error line, with the names that its files have here; or whatever it said last."""
     errors = [text.removeprefix(_ERROR) for text in said if text.startswith(_ERROR)]
     text = errors[-1] if errors else f"hsiedge there ended with code {code}: {' '.join(said[-2:])[-400:]}"
-    for path, alias in sent:
-        text = text.replace(alias, printable(str(path).encode(errors="replace")))
-    return text
+    return _renamed(text, {alias: printable(str(path).encode(errors="replace")) for path, alias in sent})
 
 
 def _at_home(report: Report, models: dict[str, ModelFile]) -> Report:
     """The report with the names and paths that the models have here. Raises RemoteError where it tells of others."""
+    strangers = [entry.path for entry in report.results if entry.path not in models]
+    if strangers:
+        raise RemoteError(f"the answer tells of {strangers[0][:80]!r}, a model that was not sent")
+    names = {alias: model.name for alias, model in models.items()}
+    paths = [str(models[entry.path].path) for entry in report.results]
+    home = report.renamed(lambda text: _renamed(text, names))
+    return replace(home, results=[replace(new, path=path) for new, path in zip(home.results, paths)])
 
-    def model(name: str) -> str:
-        if name not in models:
-            raise RemoteError(f"the answer tells of {name[:80]!r}, a model that was not sent")
-        return models[name].name
 
-    return replace(
-        report,
-        results=[replace(entry, model=model(entry.model), path=str(models[entry.model].path)) for entry in report.results],
-        comparisons=[replace(entry, model=model(entry.model), baseline=model(entry.baseline)) for entry in report.comparisons],
-        sustained=[replace(entry, model=model(entry.model)) for entry in report.sustained],
-        ops=[replace(entry, model=model(entry.model)) for entry in report.ops],
-    )
+def _renamed(text: str, names: dict[str, str]) -> str:
+    """A text of the other machine, in which files are called as here."""
+    pattern = "|".join(re.escape(alias) for alias in names)
+    return re.sub(pattern, lambda found: names[found[0]], text) if names else text
 
 
 def _name(index: int, path: Path) -> str:
     """What a file is called over there: its own name as far as that is plain, and one that no other has."""
-    return f"{index}-" + re.sub(r"[^\w.+-]", "_", path.name, flags=re.ASCII)[-200:]
+    return f"sent-{index}-" + re.sub(r"[^\w.+-]", "_", path.name, flags=re.ASCII)[-200:]
 
 
 def _wheels(folder: Path | None) -> list[Path]:
