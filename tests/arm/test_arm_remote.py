@@ -1,4 +1,4 @@
-"""`hsiedge bench --on` an emulated Raspberry Pi behind a real SSH server. Its times are an emulator's, and are not looked at."""
+"""`bench --on` an emulated Raspberry Pi behind a real SSH server. Its times are an emulator's, and are not looked at."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import hsiedge
-from hsiedge.bench.remote import far, parse_address
+from hsiedge.bench.remote import There, bench_there, far, parse_address
 from hsiedge.bench.remote.ssh import BOOTSTRAP, OPTIONS, printable, remote_command
 from hsiedge.errors import OptionError
 from tests.bench.sshd import MISSING, Server, serve
@@ -25,9 +25,7 @@ from tests.bench.sshd import MISSING, Server, serve
 DATA = Path(__file__).parent / "data"
 FLOAT, INT8 = DATA / "float.onnx", DATA / "int8.onnx"
 QUICK = ("--batch", 1, "--runs", 2, "--seconds", 0.05, "--threads", 1)
-LONG = ("--batch", 1, "--seconds", 300)
-
-needs_sshd = pytest.mark.skipif(MISSING is not None, reason=f"needs an SSH server and client: {MISSING} is not installed")
+LONG = ("--batch", 1, "--runs", 10**12)  # one round of which is longer than any test
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +41,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def started(server: Server, *words: object, on: str = "board", python: object = sys.executable) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hsiedge", "bench", "--on", on, "--python", python, *words]
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "hsiedge", "bench", "--on", on, "--python", python, *words]
     return subprocess.Popen(
         list(map(str, command)),
         env={**os.environ, "PATH": server.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     )
 
 
@@ -101,11 +99,23 @@ def test_json_alone_on_stdout_and_options_passed_on(server: Server) -> None:
     assert [entry["model"] for entry in data["ops"]] == ["float.onnx", "float.onnx"]
 
 
-@needs_sshd
-def test_ipv6_in_brackets(server: Server) -> None:
-    if f"Server listening on ::1 port {server.port}" not in server.log.read_text():
-        pytest.skip("there is no IPv6 here")
-    bench(server, FLOAT, *QUICK, on=f"[::1]:{server.port}")
+def test_an_address_in_brackets(server: Server) -> None:
+    ipv6 = f"Server listening on ::1 port {server.port}" in server.log.read_text()
+    bench(server, FLOAT, *QUICK, on=f"[{'::1' if ipv6 else '127.0.0.1'}]:{server.port}")
+
+
+def test_progress_comes_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", server.path)
+    shares: list[float] = []
+    said: list[str] = []
+    there = There(parse_address("board"), sys.executable)
+    words = ["--batch", "1", "--runs", "2", "--seconds", "2"]
+    report = bench_there(there, [FLOAT], words, tell=said.append, progress=shares.append)
+    assert report.results[0].model == "float.onnx"
+    assert said == []
+    assert len(shares) >= 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 NASTY = (
@@ -186,7 +196,7 @@ def test_options_of_another_machine_take_one(server: Server) -> None:
 
 
 def stop_near(server: Server, process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # all in the foreground get it, as from a terminal
 
 
 def kill_near(server: Server, process: subprocess.Popen[str]) -> None:
@@ -227,7 +237,7 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
     with started(server, FLOAT, *QUICK, "--duration", "60s", "--json", "-") as process:
         measuring(server, process)
         time.sleep(8)  # the first windows, of three seconds each
-        process.send_signal(signal.SIGINT)
+        stop_near(server, process)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     data = json.loads(out)
@@ -237,12 +247,13 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
     assert_nothing_left(server)
 
 
-def test_a_silent_line_is_a_lost_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beats", [0, 6])
+def test_a_silent_line_is_a_lost_one(tmp_path: Path, beats: int) -> None:
     """Where the network goes, stdin stays open, and no byte comes."""
     source = Path(far.__file__).read_text().replace(f"PATIENCE = {far.PATIENCE}", "PATIENCE = 2")
     with talking(source, tmp_path) as process:
         assert process.stdin is not None
-        for _ in range(6):  # with beats it stays
+        for _ in range(beats):  # with them it stays
             time.sleep(0.5)
             process.stdin.write(far.frame_line("beat", 0))
             process.stdin.flush()
