@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,26 @@ def bench(there: There, models: Sequence[Path], context: typer.Context) -> Repor
 
     with console.progress(f"measuring on {there.address}") as progress:
         return bench_there(there, models, words(context), tell=console.say, progress=progress)
+
+
+def doctor(there: There, model: Path | None, config: Path | None, target: str | None) -> None:
+    """What doctor finds over there, as it says it there; exit code 1 where models cannot run."""
+    from hsiedge.bench.remote import ask_there, tell_there
+    from hsiedge.errors import OptionError
+
+    if model is not None or config is not None:
+        raise OptionError("doctor MODEL tells the same on every machine: leave --on out")
+    with console.progress(f"looking at {there.address}") as progress:
+        if target is None:
+            code, text = tell_there(there, ["doctor"], tell=console.say, progress=progress)
+        else:
+            code, found = ask_there(there, ["doctor"], tell=console.say, progress=progress)
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        console.write_json(found, target)
+    if code:
+        raise typer.Exit(code)
 
 
 def words(context: typer.Context, left_out: Sequence[str] = _NOT_SENT) -> list[str]:

@@ -13,10 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.bench.side_by_side import Difference, Line, Run, SideBySide
-from hsiedge.report.bench_tables import _device_lines as device_lines
-from hsiedge.report.bench_tables import _energy as energy
-from hsiedge.report.bench_tables import _figure as figure
-from hsiedge.report.bench_tables import _large as large
+from hsiedge.report.bench_tables import device_lines, energy, figure, large
 
 UNPAIRED = (
     "These runs took no turns: a ratio is of two medians, has no interval, and holds what else differed. "

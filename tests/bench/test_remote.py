@@ -386,3 +386,25 @@ WRONG = (
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(OptionError, match="--on"):
         parse_address(text)
+
+
+def doctor(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hsiedge", "doctor", "--on", "board", "--python", sys.executable, *words]
+    environment = {**os.environ, "PATH": server.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert_nothing_left(server)
+    return done
+
+
+def test_doctor_over_there(server: Server) -> None:
+    done = doctor(server, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["stopped"]) == (1, False)
+    assert found["device"]["python"]
+    done = doctor(server)
+    assert done.returncode == 0
+    assert "onnxruntime" in done.stdout
+    assert "\x1b" not in done.stdout
+    done = doctor(server, str(FLOAT))
+    assert (done.returncode, "leave --on out" in done.stderr) == (2, True)

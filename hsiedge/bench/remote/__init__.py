@@ -6,10 +6,12 @@ Nothing needs to be there but Python and an SSH server, and nothing stays but th
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hsiedge
 from hsiedge.bench.measure import ModelFile, model_files
@@ -18,10 +20,10 @@ from hsiedge.bench.remote.address import Address, parse_address
 from hsiedge.bench.remote.ssh import Line, Silence, printable
 from hsiedge.bench.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.bench.results import Report
-from hsiedge.errors import OptionError, RemoteError
+from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
 
-__all__ = ["Address", "Answer", "There", "bench_there", "parse_address", "run_there"]
+__all__ = ["Address", "Answer", "There", "ask_there", "bench_there", "parse_address", "run_there", "tell_there"]
 
 MAX_SAID = 1 << 16  # bytes of one line, or of a frame that is no result
 REFUSED, INTERRUPTED = 2, 130  # exit codes: a user's error, and Ctrl-C
@@ -81,11 +83,52 @@ def bench_there(
         KeyboardInterrupt: Ctrl-C ended it before there was a result.
     """
     known = model_files(models)
-    answer = run_there(there, ["bench", *models, *words, "--json", "-"], _extras(models), tell=tell, progress=progress)
-    if answer.code == INTERRUPTED and not answer.output.strip():
-        raise KeyboardInterrupt
+    said = run_there(there, ["bench", *models, *words, "--json", "-"], _extras(models), tell=tell, progress=progress)
+    answer = _uninterrupted(said)
     report = Report.from_json(answer.output, str(there.address))
     return _at_home(report, dict(zip(answer.files, known)))
+
+
+def tell_there(
+    there: There,
+    words: Sequence[str | Path],
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
+) -> tuple[int, str]:
+    """The exit code of `hsiedge WORDS` on another machine, and its stdout as text that moves no cursor.
+
+    Raises:
+        RemoteError: as `run_there`.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    answer = _uninterrupted(run_there(there, words, tell=tell, progress=progress))
+    lines = answer.output.decode(errors="replace").splitlines()
+    return answer.code, "".join(f"{_visible(line)}\n" for line in lines)
+
+
+def ask_there(
+    there: There,
+    words: Sequence[str | Path],
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
+) -> tuple[int, dict[str, Any]]:
+    """The exit code of `hsiedge WORDS --json -` on another machine, and the object that it gives.
+
+    Raises:
+        RemoteError: as `run_there`.
+        ResultError: what it gives is no JSON object.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    answer = _uninterrupted(run_there(there, [*words, "--json", "-"], tell=tell, progress=progress))
+    try:
+        found = json.loads(answer.output, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"{there.address}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ResultError(f"{there.address}: JSON, but no result of hsiedge")
+    return answer.code, found
 
 
 def run_there(
@@ -126,6 +169,21 @@ def run_there(
     if code == REFUSED or (code not in (0, INTERRUPTED) and not output.strip()):
         raise RemoteError(f"{there.address}: {_last_words(said, code, sent)}")
     return Answer(code, output, [alias for _, alias in sent])
+
+
+def _uninterrupted(answer: Answer) -> Answer:
+    """Raises KeyboardInterrupt where Ctrl-C ended a command before it had a result."""
+    if answer.code == INTERRUPTED and not answer.output.strip():
+        raise KeyboardInterrupt
+    return answer
+
+
+def _visible(line: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in line.rstrip())
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _environment(

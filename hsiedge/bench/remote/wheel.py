@@ -12,9 +12,11 @@ from pathlib import Path
 
 import hsiedge
 from hsiedge.errors import RemoteError
+from hsiedge.shipped import shipped
 
 NAME = f"hsiedge-{hsiedge.__version__}-py3-none-any.whl"
-LEFT_OUT = ("__pycache__", "models")  # the models that a command needs are sent beside it
+LEFT_OUT = ("__pycache__", "models")  # the models that a command is given are sent beside it
+CHECKED = ("-int8.onnx", "-int8.tflite")  # the shipped ones with which doctor checks a runtime
 _INFO = f"hsiedge-{hsiedge.__version__}.dist-info"
 _TAG = "Wheel-Version: 1.0\nGenerator: hsiedge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _BEGIN = (1980, 1, 1, 0, 0, 0)  # of time, in a zip: the same files make the same wheel
@@ -25,6 +27,7 @@ def own_wheel() -> bytes:
 
     Raises:
         RemoteError: this hsiedge is not installed, so that nobody knows what it needs.
+        ModelError: it carries no shipped models.
     """
     entries = [*_files(), (f"{_INFO}/METADATA", _metadata().encode()), (f"{_INFO}/WHEEL", _TAG.encode())]
     record = f"{_INFO}/RECORD"
@@ -50,6 +53,8 @@ def _files() -> Iterator[tuple[str, bytes]]:
         inside = path.relative_to(package)
         if path.is_file() and not set(inside.parts) & set(LEFT_OUT):
             yield f"hsiedge/{inside.as_posix()}", path.read_bytes()
+    for suffix in CHECKED:
+        yield f"hsiedge/models/{shipped(suffix).name}", shipped(suffix).read_bytes()
 
 
 def _metadata() -> str:
