@@ -22,7 +22,7 @@ def doctor_command(
     wheelhouse: options.WheelhouseOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Looks at this device, or one over SSH: what it can do and lacks, what to set. Changes nothing. Exit code 1: no model runs."""
+    """Looks at this device, or one over SSH: what it can do, lacks, should set. Changes nothing. Exit code 1: no model runs."""
     console.check_json(json)
     there = remote.there(on, python, wheelhouse)
     if there is not None:
