@@ -25,6 +25,7 @@ from tests.bench.sshd import MISSING, Server, serve
 DATA = Path(__file__).parent / "data"
 FLOAT, INT8 = DATA / "float.onnx", DATA / "int8.onnx"
 QUICK = ("--batch", 1, "--runs", 2, "--seconds", 0.05, "--threads", 1)
+OLD = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python"))  # a real one, where there is one
 LONG = ("--batch", 1, "--runs", 10**12)  # one round of which is longer than any test
 
 
@@ -170,6 +171,7 @@ def test_nothing_loosens_the_users_ssh() -> None:
         ("nobody.invalid", sys.executable, "there is no host of that name"),
         ("board", "/no/such/python", "board: no Python at '/no/such/python' there"),
         ("board", "/bin/true", "board: Python there ended with code 0"),
+        *(("board", str(python), f"{python} there is Python 3.9, and hsiedge takes 3.10 or later") for python in OLD[:1]),
         ("-oProxyCommand=touch", sys.executable, "[USER@]HOST[:PORT] is expected"),
     ],
 )

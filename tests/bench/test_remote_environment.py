@@ -44,7 +44,8 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheelhouse")
     names = [re.split(r"[^\w.-]", text)[0] for text in metadata.requires("hsiedge") or () if "extra ==" not in text]
     pinned = [f"{name}=={metadata.version(name)}" for name in names]
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir", folder, *pinned]
+    quiet = ["--quiet", "--disable-pip-version-check", "--use-pep517"]  # a venv of Python 3.10 cannot build wheels by itself
+    command = [sys.executable, "-m", "pip", "wheel", *quiet, "--wheel-dir", folder, *pinned]
     environment = {
         name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"
     }  # pip's own cache, not the tests'

@@ -259,6 +259,8 @@ def explain(address: Address, python: str, code: int, said: str) -> str:
         return f"{address}: the connection was lost{': ' + last if last else ''}"
     if code in (126, 127):
         return f"{address}: no Python at {python!r} there; install python3 there, or name one with --python ({last})"
+    if "SyntaxError" in said:  # of the constant first words: only a Python 2 takes offence
+        return f"{address}: {python} there is no Python 3; name another there with --python"
     return f"{address}: Python there ended with code {code}: {last or 'it said nothing'}"
 
 
