@@ -161,7 +161,7 @@ def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:
         lines.append(Text(f"{ENGINES[name].title}, which runs {runs}, is not installed: pip install 'hsiedge[{extra}]'"))
     if choice.model is None or choice.pixels_per_s is None:
         return [*lines, Text("No runtime is recommended: labels can be compared of models with a Card alone.", style="yellow")]
-    pace = f": {_large(choice.pixels_per_s)} pixels a second at batch {choice.batch}"
+    pace = f": {large(choice.pixels_per_s)} pixels a second at batch {choice.batch}"
     line = Text.assemble("Recommended here: ", (f"{names[choice.model]}, {choice.runtime}", "bold"), pace)
     if choice.margin is not None:
         ratio, low, high = (f"{value:.2f}" for value in (choice.margin.ratio, choice.margin.low, choice.margin.high))

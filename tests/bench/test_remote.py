@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import hsiedge
-from hsiedge.bench.remote import There, bench_there, far, parse_address
+from hsiedge.bench.remote import There, _extras, bench_there, far, parse_address
 from hsiedge.bench.remote.ssh import BOOTSTRAP, OPTIONS, printable, remote_command
 from hsiedge.errors import OptionError
 from tests.bench.sshd import MISSING, Server, serve
@@ -338,6 +338,22 @@ def test_a_login_shell_may_greet(server: Server, tmp_path: Path) -> None:
     python.write_text(f'#!/bin/sh\necho "welcome to the board"; printf "no newline"\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     bench(server, FLOAT, *QUICK, python=python)
+
+
+def test_extras_are_those_of_the_engines() -> None:
+    assert _extras([FLOAT], []) == []
+    assert _extras([FLOAT, Path("a.tflite")], ["--batch", "1"]) == ["litert"]
+    assert _extras([FLOAT], ["--runtime", "openvino"]) == ["openvino"]
+    assert _extras([FLOAT], ["--runtime", "all"]) == []
+
+
+def test_every_runtime_over_there(server: Server) -> None:
+    """Whose names tell files and runtimes apart."""
+    out, _ = bench(server, INT8, "--runtime", "all", *QUICK, "--json", "-")
+    data = json.loads(out)
+    assert "int8.onnx (ort)" in [entry["model"] for entry in data["results"]]
+    assert {entry["path"] for entry in data["results"]} == {str(INT8)}
+    assert "sent-" not in out
 
 
 def test_printable() -> None:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hsiedge.bench.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.bench.results import Report
 from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
+from hsiedge.runtimes import ENGINES
 
 __all__ = ["Address", "Answer", "There", "ask_there", "bench_there", "parse_address", "run_there", "tell_there"]
 
@@ -83,7 +85,7 @@ def bench_there(
         KeyboardInterrupt: Ctrl-C ended it before there was a result.
     """
     known = model_files(models)
-    said = run_there(there, ["bench", *models, *words, "--json", "-"], _extras(models), tell=tell, progress=progress)
+    said = run_there(there, ["bench", *models, *words, "--json", "-"], _extras(models, words), tell=tell, progress=progress)
     answer = _uninterrupted(said)
     report = Report.from_json(answer.output, str(there.address))
     return _at_home(report, dict(zip(answer.files, known)))
@@ -294,5 +296,11 @@ def _wheels(folder: Path | None) -> list[Path]:
     return found
 
 
-def _extras(models: Sequence[Path]) -> list[str]:
-    return ["litert"] if any(path.suffix == ".tflite" for path in models) else []
+def _extras(models: Sequence[Path], words: Sequence[str]) -> list[str]:
+    """Of hsiedge, that bring the engine which is asked for, or else those that run the files."""
+    asked = next((after for word, after in pairwise(words) if word == "--runtime"), None)
+    engines = [ENGINES[asked]] if asked in ENGINES else []
+    engines += [
+        next((engine for engine in ENGINES.values() if path.suffix in engine.suffixes), ENGINES["ort"]) for path in models
+    ]
+    return sorted({engine.extra for engine in engines if engine.extra})
