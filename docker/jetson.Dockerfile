@@ -3,7 +3,8 @@
 #     docker build --file docker/jetson.Dockerfile --tag hsiedge:jetson --build-arg PIP_EXTRA_INDEX_URL=... .
 #
 # Linted, not built where it was written: neither NVIDIA's base nor its wheel could be had there. A digest in the place of the tag pins the base for good.
-ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
+# NVIDIA's container of JetPack, pulled from its registry (NGC) and tagged so, or named whole with --build-arg BASE=...
+ARG BASE=l4t-jetpack:r36.4.0
 
 FROM ${BASE} AS builder
 ARG EXTRAS=""

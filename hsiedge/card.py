@@ -12,10 +12,11 @@ import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from hsiedge import packing
 from hsiedge.errors import CardError
+from hsiedge.plain import build
 
 SCHEMA = 1
 KEY = "hsiedge.card"
@@ -247,7 +248,7 @@ class Card:
         if schema > SCHEMA:
             raise CardError(f"{where}: its Card has schema {schema}, this hsiedge reads up to {SCHEMA}; update hsiedge")
         try:
-            card: Card = _build(cls, data)
+            card: Card = build(cls, data)
             card._believable()
         except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise CardError(f"{where}: its Card cannot be read ({error})") from error
@@ -292,32 +293,3 @@ def _short(value: float) -> float | int | None:
         return None
     short = float(f"{value:.9g}")
     return int(short) if short.is_integer() and abs(short) < 1e9 else short
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """`value`, plain JSON, as an instance of the annotated type `kind`. Raises TypeError where it does not fit."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise TypeError(f"{kind.__name__} is not an object")
-        hints = get_type_hints(kind)
-        known = {entry.name for entry in dataclasses.fields(kind)}
-        return kind(**{key: _build(hints[key], entry) for key, entry in value.items() if key in known})
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is list:
-        if not isinstance(value, list):
-            raise TypeError("a list was expected")
-        return [_build(arguments[0], entry) for entry in value]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise TypeError("an object was expected")
-        return {key: _build(arguments[1], entry) for key, entry in value.items()}
-    if type(None) in arguments:
-        inner = [entry for entry in arguments if entry is not type(None)]
-        return None if value is None else _build(inner[0], value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-        return value
-    if kind is float and value is None:
-        return math.nan
-    raise TypeError(f"{value!r} is not {getattr(kind, '__name__', kind)}")

@@ -39,6 +39,14 @@ class StudyError(HsiedgeError):
     """A study's store that cannot be read or is in use, or cells that failed."""
 
 
+class ResultError(HsiedgeError):
+    """A file or a machine's answer that is no result of a measurement, or one of another schema."""
+
+
+class RemoteError(HsiedgeError):
+    """A machine that cannot be reached over SSH, has no environment for hsiedge, or failed at what it was to do."""
+
+
 class ClusterError(HsiedgeError):
     """A Dask cluster that does not answer, has no workers, or lost those that were at work."""
 

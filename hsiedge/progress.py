@@ -7,6 +7,9 @@ from collections.abc import Callable
 Progress = Callable[[float], None]
 """Called with the share of the work that is done, 0 to 1."""
 
+PREFIX = "hsiedge: progress "
+"""Where $HSIEDGE_PROGRESS is set, a program watches: stderr has the share as lines that begin so."""
+
 
 def silent(share: float) -> None:
     """Progress that nobody watches."""

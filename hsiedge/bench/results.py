@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from hsiedge.bench.device import DeviceFacts
+from hsiedge.errors import ResultError
+from hsiedge.plain import build
 
 SCHEMA = 1
+MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, each operator of each told, takes a tenth of it
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,47 @@ class Report:
         """JSON text of `to_dict`."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> Report:
+        """Reads what `to_json` wrote; `where` names the file or machine in errors. Characters that do not print become U+FFFD.
+
+        Raises:
+            ResultError: not JSON, not the result of a bench, or of another schema.
+        """
+        if len(text) > MAX_BYTES:
+            raise ResultError(f"{where}: {len(text)} bytes are too many for a result of hsiedge bench")
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ResultError(f"{where}: not JSON ({error}); a result is written by hsiedge bench --json FILE") from error
+        if not isinstance(data, dict) or not {"schema", "device", "results"} <= data.keys():
+            raise ResultError(f"{where}: JSON, but no result of hsiedge bench --json")
+        if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
+            raise ResultError(f"{where}: a result of schema {data['schema']!r}; this hsiedge reads schema {SCHEMA}")
+        try:
+            report: Report = build(cls, _texts(data, _printable))
+            report._believable()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ResultError(f"{where}: no result that hsiedge bench wrote ({error})") from error
+        return report
+
+    def renamed(self, rename: Callable[[str], str]) -> Report:
+        """The same with every text in it renamed: names of models stand in many."""
+        report: Report = build(Report, _texts(dataclasses.asdict(self), rename))
+        return report
+
+    def _believable(self) -> None:
+        """Raises ValueError unless its figures can be divided by and shown."""
+        for entry in self.results:
+            spread = entry.latency_ms
+            figures = (entry.pixels_per_s, spread.p50, spread.p90, spread.p99)
+            if not all(0 < value < math.inf for value in figures):
+                raise ValueError(f"{entry.model} has a latency that is no time")
+            if min(entry.batch, entry.threads, entry.pixels_per_run, entry.file_bytes) < 0:
+                raise ValueError(f"{entry.model} has a count below 0")
+        if any(not entry.windows for entry in self.sustained):
+            raise ValueError("a sustained run without a window")
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
@@ -224,3 +269,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     return value
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data, with each string in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {_texts(key, change): _texts(entry, change) for key, entry in value.items()}
+    return [_texts(entry, change) for entry in value] if isinstance(value, list) else value
+
+
+def _printable(text: str) -> str:
+    """Without a character that could move a terminal's cursor or colour it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import choose, console, options
+from hsiedge.cli import choose, console, options, remote
 
 
 def bench_command(
+    context: typer.Context,
     models: Annotated[
         list[Path] | None,
         typer.Argument(help="ONNX or TFLite models; left out, the newest float and INT8 ones here, else the shipped ones."),
@@ -35,30 +36,37 @@ def bench_command(
         list[str], typer.Option(help="Free dimensions of a model without a Card: 1,200,13,13 or NAME=1,200,13,13.")
     ] = [],  # noqa: B006
     seed: options.SeedOption = 0,
+    on: options.OnOption = None,
+    python: options.PythonOption = remote.PYTHON,
+    wheelhouse: options.WheelhouseOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Measure models on this machine: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
+    """Measure models, here or over SSH: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
     from hsiedge.bench import ALL, bench
     from hsiedge.report.bench_tables import bench_tables
 
     lasting = parse_duration(duration) if duration is not None else None
     console.check_json(json)
+    there = remote.there(on, python, wheelhouse)
     chosen = models or choose.bench_models(runtime if runtime != ALL else None)
-    with console.progress("measuring") as progress:
-        report = bench(
-            chosen,
-            runtime=runtime,
-            provider=provider,
-            batches=batch,
-            threads=threads,
-            runs=runs,
-            seconds=seconds,
-            duration=lasting,
-            ops=ops,
-            shapes=shape,
-            seed=seed,
-            progress=progress,
-        )
+    if there is not None:
+        report = remote.bench(there, chosen, context)
+    else:
+        with console.progress("measuring") as progress:
+            report = bench(
+                chosen,
+                runtime=runtime,
+                provider=provider,
+                batches=batch,
+                threads=threads,
+                runs=runs,
+                seconds=seconds,
+                duration=lasting,
+                ops=ops,
+                shapes=shape,
+                seed=seed,
+                progress=progress,
+            )
     if json != "-":
         screen = console.stdout()
         screen.print(*bench_tables(report, screen.width), sep="\n")

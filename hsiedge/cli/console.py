@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hsiedge.progress import Progress
+from hsiedge.progress import PREFIX, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +86,9 @@ def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
     Args:
         count: how many `unit` all the work is, where the pace is to be seen in them.
     """
+    if os.environ.get("HSIEDGE_PROGRESS"):
+        yield _progress_lines()
+        return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -103,6 +107,19 @@ def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
             bar.update(task, completed=share, pace=said, refresh=due)
 
         yield update
+
+
+def _progress_lines() -> Progress:
+    """The share as lines, two a second at most, for the program that runs this one."""
+    written = 0.0
+
+    def update(share: float) -> None:
+        nonlocal written
+        if time.monotonic() - written >= 0.5 or share >= 1:
+            written = time.monotonic()
+            say(f"{PREFIX}{share:.4f}")
+
+    return update
 
 
 @contextmanager

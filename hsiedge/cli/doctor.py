@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, options, remote
 
 
 def doctor_command(
@@ -17,10 +17,17 @@ def doctor_command(
     config: Annotated[
         Path | None, typer.Option("--config", help="Write them as onnxruntime's build takes them (--include_ops_by_config).")
     ] = None,
+    on: options.OnOption = None,
+    python: options.PythonOption = remote.PYTHON,
+    wheelhouse: options.WheelhouseOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Looks at this device: what it can do, what is missing, what to set. Changes nothing. Exit code 1: models cannot run."""
+    """Looks at this device, or one over SSH: what it can do, lacks, should set. Changes nothing. Exit code 1: no model runs."""
     console.check_json(json)
+    there = remote.there(on, python, wheelhouse)
+    if there is not None:
+        remote.doctor(there, model, config, json)
+        return
     if model is not None:
         _operators(model, config, json)
         return

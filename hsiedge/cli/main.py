@@ -14,6 +14,7 @@ from hsiedge import __version__
 from hsiedge.cli import (
     bench,
     classify,
+    compare,
     compress,
     compression,
     console,
@@ -50,6 +51,7 @@ app.command("eval")(evaluate.eval_command)
 app.command("classify")(classify.classify_command)
 app.command("bench")(bench.bench_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("compare")(compare.compare_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)
 app.command("study")(study.study_command)

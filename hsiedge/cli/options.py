@@ -58,6 +58,15 @@ ProviderOption = Annotated[
         help="What runs onnxruntime's nodes, or several with commas; a node that none of them takes is an error.",
     ),
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option("--on", metavar="[USER@]HOST[:PORT]", help="Run on that machine instead, over your own ssh and its config."),
+]
+PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help="The interpreter over there (with --on).")]
+WheelhouseOption = Annotated[
+    Path | None,
+    typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels for a machine without internet (with --on), sent along."),
+]
 _KINDS = ("onnx", "ort", "tflite")
 
 

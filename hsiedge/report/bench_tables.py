@@ -27,7 +27,7 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
         width: columns of the terminal; where file names do not fit beside the figures, letters stand for them.
     """
     names = _names(report, width)
-    parts: list[RenderableType] = [*_device_lines(report.device), Text()]
+    parts: list[RenderableType] = [*device_lines(report.device), Text()]
     if any(name != file for file, name in names.items()):
         parts += [_legend(report, names), Text()]
     parts.append(_results_table(report.results, names))
@@ -61,7 +61,8 @@ def _names(report: Report, width: int) -> dict[str, str]:
     return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(found)}
 
 
-def _device_lines(facts: DeviceFacts) -> list[Text]:
+def device_lines(facts: DeviceFacts) -> list[Text]:
+    """The device in a few lines, the first of which names it."""
     cores = f"{facts.cores_usable} of {facts.cores_logical} cores" if facts.cores_logical else None
     place = " in a container" if facts.container else ""
     place += " on a virtual machine" if facts.virtual else ""
@@ -125,11 +126,11 @@ def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
             _bytes(entry.file_bytes) if first else "",
             entry.precision if first else "",
             str(entry.batch),
-            *(_figure(value) for value in (spread.p50, spread.p90, spread.p99)),
-            _large(entry.pixels_per_s),
-            _figure(entry.memory_mib),
-            _figure(entry.load_ms),
-            *([_energy(entry.energy_mj)] if metered else []),
+            *(figure(value) for value in (spread.p50, spread.p90, spread.p99)),
+            large(entry.pixels_per_s),
+            figure(entry.memory_mib),
+            figure(entry.load_ms),
+            *([energy(entry.energy_mj)] if metered else []),
         )
     return table
 
@@ -160,7 +161,7 @@ def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:
         lines.append(Text(f"{ENGINES[name].title}, which runs {runs}, is not installed: pip install 'hsiedge[{extra}]'"))
     if choice.model is None or choice.pixels_per_s is None:
         return [*lines, Text("No runtime is recommended: labels can be compared of models with a Card alone.", style="yellow")]
-    pace = f": {_large(choice.pixels_per_s)} pixels a second at batch {choice.batch}"
+    pace = f": {large(choice.pixels_per_s)} pixels a second at batch {choice.batch}"
     line = Text.assemble("Recommended here: ", (f"{names[choice.model]}, {choice.runtime}", "bold"), pace)
     if choice.margin is not None:
         ratio, low, high = (f"{value:.2f}" for value in (choice.margin.ratio, choice.margin.low, choice.margin.high))
@@ -178,13 +179,13 @@ def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:
     table.add_column("provider", overflow="fold")
     for entry in profile.by_operator[:TOP_OPERATORS]:
         provider = entry.provider.removesuffix("ExecutionProvider")
-        table.add_row(Text(entry.name), str(entry.nodes), _figure(entry.ms), f"{entry.share:.1f} %", provider)
+        table.add_row(Text(entry.name), str(entry.nodes), figure(entry.ms), f"{entry.share:.1f} %", provider)
     rest = profile.by_operator[TOP_OPERATORS:]
     if rest:
-        figures = (str(sum(entry.nodes for entry in rest)), _figure(sum(entry.ms for entry in rest)))
+        figures = (str(sum(entry.nodes for entry in rest)), figure(sum(entry.ms for entry in rest)))
         table.add_row(f"{len(rest)} others", *figures, f"{sum(entry.share for entry in rest):.1f} %", "")
-    table.add_row("session, in all", "", _figure(profile.run_ms), "", "", style="dim")
-    table.add_row("rows to patches, logits to labels", "", _figure(profile.outside_ms), "", "", style="dim")
+    table.add_row("session, in all", "", figure(profile.run_ms), "", "", style="dim")
+    table.add_row("rows to patches, logits to labels", "", figure(profile.outside_ms), "", "", style="dim")
     return Group(Text(title, style="bold"), table)
 
 
@@ -201,10 +202,10 @@ def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableT
     for entry in sustained.windows:
         heat = f"{entry.temperature_c:.1f}" if entry.temperature_c is not None else "-"
         clock = f"{entry.frequency_mhz:.0f}" if entry.frequency_mhz is not None else "-"
-        power = [_energy(entry.energy_mj)] if metered else []
+        power = [energy(entry.energy_mj)] if metered else []
         held = ", ".join(entry.throttle_reasons)
         start = f"{entry.start_s:.{decimals}f}"
-        table.add_row(start, _large(entry.pixels_per_s), _figure(entry.p50_ms), heat, clock, *power, held)
+        table.add_row(start, large(entry.pixels_per_s), figure(entry.p50_ms), heat, clock, *power, held)
     last = f"The last window ran at {100 * sustained.ratio:.1f} % of the rate of the first."
     last += " Interrupted: it was to run longer." if sustained.interrupted else ""
     return Group(Text(title, style="bold"), table, Text(last))
@@ -230,7 +231,7 @@ def _warning(where: str, texts: Sequence[str]) -> RenderableType:
     return Padding(Text.assemble((f"{where}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Three significant digits, without an exponent: 0.0172, 1.23, 45.6, 1234."""
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
@@ -238,19 +239,21 @@ def _figure(value: float) -> str:
     return f"{value:.6f}" if "e" in text else text
 
 
-def _energy(millijoules: float | None) -> str:
-    return "-" if millijoules is None else _figure(millijoules)
+def energy(millijoules: float | None) -> str:
+    """As `figure`, and a dash where it is unknown."""
+    return "-" if millijoules is None else figure(millijoules)
 
 
-def _large(value: float) -> str:
+def large(value: float) -> str:
+    """Three significant digits, with k or M."""
     for limit, unit in ((1e6, "M"), (1e3, "k")):
         if value >= limit:
-            return f"{_figure(value / limit)} {unit}"
-    return _figure(value)
+            return f"{figure(value / limit)} {unit}"
+    return figure(value)
 
 
 def _bytes(count: int) -> str:
     for limit, unit in ((1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= limit:
-            return f"{_figure(count / limit)} {unit}"
+            return f"{figure(count / limit)} {unit}"
     return f"{count} B"

@@ -87,7 +87,7 @@ class Boards:
         namespace = [*isolated, "unshare", "--mount", "--propagation", "private", str(HERE / "enter.sh")]
         places = [self.root, core.cpuinfo, self.packages, self.work]
         command = [*namespace, *map(str, places), *map(str, words)]
-        done = subprocess.run(command, env=_environment(core), capture_output=True, text=True, timeout=1800)
+        done = subprocess.run(command, env=environment(core), capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, f"{core.name}: {words} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -108,7 +108,7 @@ class Boards:
         return [(int(mark), int(count)) for mark, count in map(str.split, out.read_text().splitlines())]
 
 
-def _environment(core: Core) -> dict[str, str]:
+def environment(core: Core) -> dict[str, str]:
     """What programs on a core see. QEMU 7.2's own "max" core computes SVE wrongly, so that a core is always named."""
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

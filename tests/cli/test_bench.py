@@ -217,7 +217,7 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(
     target = tmp_path / "out.json"
     models = [DATA / "float.onnx", DATA / "int8.onnx"]
     with pytest.raises(typer.Exit) as left:
-        bench_command(models, batch=[4], runs=1, seconds=0.02, duration="1s", json=str(target))
+        bench_command(None, models, batch=[4], runs=1, seconds=0.02, duration="1s", json=str(target))
     assert left.value.exit_code == 130
     data = json.loads(target.read_text())
     assert data["interrupted"]

@@ -1,0 +1,345 @@
+"""The far side of `--on`: this file goes over ssh as source, and the other machine's own Python (3.10 or later) runs it.
+
+It takes the standard library alone. Frames come on stdin and go on stdout: a line of JSON with their `kind`, and as many bytes
+as its `bytes` says. First "hello" goes out; then orders come, "look", "make" and "run", each answered by one frame, and before
+them the files that they need. When stdin closes, or is silent for too long, all that was started is killed and what was written
+is removed: the near side was stopped, or the line is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, Protocol
+
+PATIENCE = 90  # seconds without a frame, after which the near side is taken to be gone
+MAX_LINE = 1 << 16  # bytes of a frame's first line
+MAX_OUTPUT = 64 << 20  # of what a command writes to stdout
+BLOCK = 1 << 20
+MARK = "HSIEDGE_REMOTE"  # variable of all processes that are started here, by which they are found again
+KEPT = 3  # environments, the ones last used: each takes some 250 MB of a small card
+STALE = 86400.0  # seconds after which an environment half made was left by a machine that lost its power
+WHERE = ("files", "wheels", "own")
+Facts = dict[str, Any]
+
+
+class Reader(Protocol):
+    """What frames are read from."""
+
+    def readline(self, size: int = -1, /) -> bytes: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def write_frame(sink: BinaryIO, kind: str, payload: bytes = b"", **facts: Any) -> None:
+    """Writes one frame."""
+    sink.write(frame_line(kind, len(payload), **facts) + payload)
+    sink.flush()
+
+
+def frame_line(kind: str, size: int, **facts: Any) -> bytes:
+    """The first line of a frame that has `size` bytes behind it."""
+    return json.dumps({"kind": kind, "bytes": size, **facts}).encode() + b"\n"
+
+
+def read_frame(source: Reader, most: int) -> Facts | None:
+    """The first line of the next frame; None at the end of the stream. Its bytes come next.
+
+    Args:
+        source: the stream.
+        most: bytes that the frame may have behind its line.
+
+    Raises:
+        ValueError: what comes is no frame, or a longer one.
+    """
+    line = source.readline(MAX_LINE)
+    if not line:
+        return None
+    facts = json.loads(line) if line.endswith(b"\n") else None
+    if not isinstance(facts, dict) or not isinstance(facts.get("kind"), str):
+        raise ValueError("what came is no frame")
+    if type(facts.get("bytes")) is not int or not 0 <= facts["bytes"] <= most:
+        raise ValueError(f"a frame of {facts.get('bytes')!r} bytes, where {most} are the most")
+    return facts
+
+
+class CannotError(Exception):
+    """What cannot be done here, and what to do about it."""
+
+
+class Far:
+    """What serves the near side on this machine.
+
+    Args:
+        source: where frames come from. sink: where they go.
+    """
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source, self._sink = source, sink
+        self._sending, self._starting = threading.Lock(), threading.RLock()
+        self._orders: queue.Queue[Facts] = queue.Queue()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="hsiedge-"))
+        self._written = [self._folder]
+        for name in (*WHERE, "tmp"):
+            (self._folder / name).mkdir()
+
+    def serve(self) -> None:
+        """Says hello, and follows orders until stdin ends."""
+        try:
+            self._follow()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            self.leave()
+
+    def _follow(self) -> None:
+        for name in ("SIGALRM", "SIGHUP", "SIGINT", "SIGTERM"):
+            signal.signal(getattr(signal, name), lambda *_: self.leave())
+        signal.alarm(PATIENCE)
+        self._send("hello", python=platform.python_version(), machine=platform.machine(), hsiedge=_installed())
+        threading.Thread(target=self._listen, daemon=True).start()
+        orders = {"look": self._look, "make": self._make, "run": self._run}
+        while True:
+            order = self._orders.get()
+            try:
+                orders[order["kind"]](order)
+            except CannotError as error:
+                self._fail(str(error))
+            except OSError as error:
+                self._fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+    def leave(self) -> NoReturn:
+        """Ends what was started, removes what was written, and ends this process."""
+        with self._starting:  # nothing is started any more: this lock is never given back
+            self._kill()
+            for folder in self._written:
+                shutil.rmtree(folder, ignore_errors=True)
+            os._exit(0)
+
+    def _listen(self) -> None:
+        """Takes files, passes orders on; in a thread of its own, so that the end of stdin is seen whatever is being done."""
+        try:
+            while True:
+                facts = read_frame(self._source, 1 << 40)
+                if facts is None:
+                    break
+                signal.alarm(PATIENCE)
+                if facts["kind"] == "file":
+                    self._take(facts)
+                elif facts["kind"] == "interrupt":
+                    self._interrupt()
+                elif facts["kind"] != "beat":
+                    self._orders.put(facts)
+        except OSError as error:
+            self._fail(f"a file cannot be written to {self._folder}: {error.strerror}")
+        except Exception:
+            traceback.print_exc()
+        finally:
+            self.leave()
+
+    def _take(self, facts: Facts) -> None:
+        """Writes a file that comes to the folder it is for."""
+        name, where = str(facts["name"]), str(facts["where"])
+        if where not in WHERE or not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ValueError(f"{name!r} is no name for a file here")
+        left = int(facts["bytes"])
+        with (self._folder / where / name).open("wb") as file:
+            while left:
+                block = self._source.read(min(left, BLOCK))
+                if not block:
+                    self.leave()
+                file.write(block)
+                left -= len(block)
+                signal.alarm(PATIENCE)
+
+    def _interrupt(self) -> None:
+        """What Ctrl-C does to a command at home."""
+        child = self._child
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGINT)
+
+    def _look(self, order: Facts) -> None:
+        """Whether there is an environment of that name, whole."""
+        place = _environment(order["name"])
+        if _python(place).exists():
+            os.utime(place)
+        self._send("looked", whole=_python(place).exists(), place=str(place))
+
+    def _make(self, order: Facts) -> None:
+        """An environment, made beside its place and moved there when it is whole."""
+        place = _environment(order["name"])
+        if not _has_ensurepip():
+            raise CannotError(
+                f"{sys.executable} can make no environment, for want of ensurepip; on it: sudo apt install python3-venv; "
+                "or name with --python an interpreter that has hsiedge"
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(place.parent)
+        making = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+        self._written.append(making)
+        self._do("an environment cannot be made", sys.executable, "-m", "venv", str(making))
+        (wheel,) = (self._folder / "own").iterdir()
+        index = ["--no-index", "--find-links", str(self._folder / "wheels")] if order["offline"] else []
+        quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+        wanted = f"{wheel}[{','.join(order['extras'])}]" if order["extras"] else str(wheel)
+        pip = [str(_python(making)), "-m", "pip", "install", *quiet, *index]
+        self._do("pip cannot install what hsiedge needs", *pip, "--", wanted)
+        shutil.rmtree(place, ignore_errors=True)  # one whose interpreter has gone
+        try:
+            making.rename(place)
+        except OSError:  # another run was quicker
+            shutil.rmtree(making, ignore_errors=True)
+        self._send("made")
+
+    def _do(self, failure: str, *words: str) -> None:
+        """Runs a step of the making. Raises CannotError with its last words, of which pip's own ERROR lines say most."""
+        said: list[str] = []
+        code = self._start(words, said)
+        if code:
+            told = [line for line in said if line.startswith("ERROR")] or [line for line in said if line][-1:]
+            raise CannotError(f"{failure}: {' '.join(told)[-1000:] or f'it ended with {code}'}")
+
+    def _run(self, order: Facts) -> None:
+        """A command of hsiedge in the folder of the files; its stdout and exit code go back, its stderr as it comes."""
+        python = _python(_environment(order["name"])) if order["name"] else Path(sys.executable)
+        output = self._folder / "output"
+        with output.open("wb") as file:
+            code = self._start([str(python), "-m", "hsiedge", *order["words"]], file, own=bool(order["name"]))
+        if output.stat().st_size > MAX_OUTPUT:
+            raise CannotError(f"hsiedge wrote over {MAX_OUTPUT >> 20} MiB of results")
+        result = output.read_bytes()
+        for folder in self._written:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._send("done", result, code=code)
+
+    def _start(self, words: Sequence[str], output: BinaryIO | list[str], own: bool = True) -> int:
+        """Runs a command to its end, and gives its exit code.
+
+        Args:
+            words: the command.
+            output: the file of its stdout, whose stderr goes to the near side; or the list that takes the lines of both.
+            own: whether it is of an environment made here, which is whole: what else is on the path must not stand before it.
+        """
+        variables = {**os.environ, MARK: str(self._folder), "TMPDIR": str(self._folder / "tmp")}
+        variables |= {"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", "HSIEDGE_PROGRESS": "1"}
+        for name in ("PYTHONPATH", "PYTHONHOME") if own else ():
+            variables.pop(name, None)
+        with self._starting:
+            child = self._child = subprocess.Popen(
+                list(words),
+                cwd=self._folder / "files",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if isinstance(output, list) else output,
+                stderr=subprocess.STDOUT if isinstance(output, list) else subprocess.PIPE,
+                env=variables,
+                start_new_session=True,
+            )
+        pipe = child.stdout if isinstance(output, list) else child.stderr
+        assert pipe is not None
+        for line in iter(lambda: pipe.readline(MAX_LINE // 8), b""):
+            if isinstance(output, list):
+                output.append(line.decode(errors="replace").rstrip())
+            else:
+                self._send("say", line.rstrip())
+        code = child.wait()
+        self._child = None
+        return code
+
+    def _send(self, kind: str, payload: bytes = b"", **facts: Any) -> None:
+        try:
+            with self._sending:
+                write_frame(self._sink, kind, payload, **facts)
+        except OSError:  # nobody is there any more
+            self.leave()
+
+    def _fail(self, text: str) -> NoReturn:
+        self._send("cannot", text.encode(errors="replace"))
+        self.leave()
+
+    def _kill(self) -> None:
+        """All that was started, and what that started: workers have sessions of their own."""
+        child = self._child
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+        for _ in range(100):
+            found = list(_marked(f"{MARK}={self._folder}".encode()))
+            if not found:
+                return
+            for process in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, signal.SIGKILL)
+            if child is not None:
+                child.poll()
+            time.sleep(0.02)
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    """Processes with that in their environment, by Linux's /proc; none where there is no /proc."""
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in entry.read_bytes().split(b"\0"):
+                yield int(entry.parent.name)
+
+
+def _installed() -> str | None:
+    """The version of the hsiedge that this interpreter imports; None where there is none, or none that runs."""
+    try:
+        import hsiedge
+
+        needed = ("numpy", "onnxruntime", "typer")
+        return str(hsiedge.__version__) if all(importlib.util.find_spec(name) for name in needed) else None
+    except Exception:
+        return None
+
+
+def _has_ensurepip() -> bool:
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _environment(name: str) -> Path:
+    """Where the environment of that name lies, for this Python."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise CannotError(f"{name!r} is no name for an environment")
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return home / "hsiedge" / "environments" / f"{name}-py{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
+
+
+def _python(place: Path) -> Path:
+    return place / "bin" / "python"
+
+
+def _tidy(folder: Path) -> None:
+    """Removes all environments but those last used, of which one more is about to come, and those that were never whole."""
+    entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: -entry.stat().st_mtime)
+    whole = [entry for entry in entries if not entry.name.startswith(".")]
+    halves = [entry for entry in entries if entry.name.startswith(".making-") and time.time() - entry.stat().st_mtime > STALE]
+    for entry in [*whole[KEPT - 1 :], *halves]:
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    Far(sys.stdin.buffer, sys.stdout.buffer).serve()

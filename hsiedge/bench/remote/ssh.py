@@ -1,0 +1,299 @@
+"""The user's own ssh, as a line to a Python on another machine that takes frames (`hsiedge.bench.remote.far`)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+from hsiedge.bench.remote import far
+from hsiedge.bench.remote.address import Address
+from hsiedge.errors import RemoteError
+
+# ssh joins its remote command into one string for the login shell there: it is constant, but for the quoted interpreter.
+BOOTSTRAP = (
+    "import sys;sys.path[:]=filter(None,sys.path);print();print('hsiedge-far',*sys.version_info[:2],flush=True);"
+    "r=sys.stdin.buffer;exec(compile(r.read(int(r.readline())),'hsiedge-far','exec'))"
+)
+# Nothing asks for a password in the middle, and nothing of the user's config that is for other uses of the host stands in the
+# way. Host keys are checked as the user's config and known_hosts say.
+OPTIONS = (
+    "BatchMode=yes",
+    "ClearAllForwardings=yes",
+    "ConnectTimeout=20",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "RemoteCommand=none",
+    "ServerAliveCountMax=4",
+    "ServerAliveInterval=15",
+)
+OLDEST = (3, 10)
+BEAT = far.PATIENCE / 6
+MAX_NOISE = 1 << 16  # bytes of a login shell's greetings
+GRACE = 10.0  # seconds for the far side to remove what it wrote
+_BLOCK = 1 << 16
+
+
+class Silence(Exception):  # noqa: N818, it is no error where it is waited for
+    """Nothing came within the time that was given."""
+
+
+class Line:
+    """A line to a Python over there; use it as a context, at whose end the far side has ended and removed its folder.
+
+    Args:
+        address: where.
+        python: the interpreter there; a path that begins with ~/ is of the home over there.
+
+    Raises:
+        RemoteError: no ssh here, no connection, or no Python 3.10 there.
+    """
+
+    def __init__(self, address: Address, python: str) -> None:
+        self.address, self._python = address, python
+        program = shutil.which("ssh")
+        if program is None:
+            raise RemoteError("--on takes the OpenSSH client, and there is no ssh on PATH: sudo apt install openssh-client")
+        port = ["-p", str(address.port)] if address.port is not None else []
+        options = [word for option in OPTIONS for word in ("-o", option)]
+        # A file, not a pipe: a master connection of the user's, left in the background, would hold a pipe open.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
+        self._process = subprocess.Popen(
+            [program, "-T", *options, *port, "--", address.login(), remote_command(python)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,  # Ctrl-C is for this process to handle
+        )
+        assert self._process.stdout is not None
+        self._stdin = cast(io.BufferedWriter, self._process.stdin)
+        self._stdout = self._process.stdout.fileno()
+        self._buffer = bytearray()
+        self._deadline: float | None = None
+        self._sending, self._over = threading.Lock(), threading.Event()
+        try:
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def send(self, kind: str, **facts: Any) -> None:
+        """Sends a frame. Raises RemoteError where the line is gone."""
+        with self._sending, self._sent():
+            far.write_frame(self._stdin, kind, **facts)
+
+    def send_file(self, data: BinaryIO, name: str, where: str) -> None:
+        """Sends all bytes of an open file, as a file of that name. Raises RemoteError where the line is gone."""
+        left = data.seek(0, os.SEEK_END)
+        data.seek(0)
+        with self._sending, self._sent():
+            self._stdin.write(far.frame_line("file", left, name=name, where=where))
+            while left:
+                block = data.read(min(left, far.BLOCK))
+                if not block:
+                    raise RemoteError(f"{name} became shorter while it was sent to {self.address}")
+                self._stdin.write(block)
+                left -= len(block)
+            self._stdin.flush()
+
+    def receive(self, most: int, within: float | None = None) -> tuple[far.Facts, bytes]:
+        """The next frame, with its bytes.
+
+        Args:
+            most: bytes that it may have.
+            within: seconds to wait; None for as long as it takes.
+
+        Raises:
+            RemoteError: the line is gone, what came is no frame, or the far side says that it cannot.
+            Silence: nothing came in time.
+        """
+        self._deadline = None if within is None else time.monotonic() + within
+        try:
+            facts = far.read_frame(self, most)
+        except (ValueError, RecursionError) as error:
+            raise RemoteError(f"{self.address}: its answer cannot be read ({error})") from error
+        if facts is None:
+            raise self._gone()
+        payload = self.read(facts["bytes"])
+        if len(payload) < facts["bytes"]:
+            raise self._gone()
+        if facts["kind"] == "cannot":
+            raise RemoteError(f"{self.address}: {printable(payload)}")
+        return facts, payload
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """As of a file; for `far.read_frame`."""
+        while (end := self._buffer.find(b"\n")) < 0 and not 0 <= size <= len(self._buffer) and self._fill():
+            pass
+        return self._pop(min(end + 1 if end >= 0 else len(self._buffer), size if size >= 0 else len(self._buffer)))
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of a file; for `far.read_frame`."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        return self._pop(size)
+
+    def close(self) -> None:
+        """Ends the line: the far side, whose stdin this closes, ends with it."""
+        self._over.set()
+        self._hang_up()
+        try:
+            self._drain()
+            self._process.wait(GRACE)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._stderr.close()
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _greet(self) -> None:
+        """Waits for the Python there to say which it is, behind whatever the login shell prints, and gives it the far side."""
+        seen = 0
+        while True:
+            line = self.readline(MAX_NOISE)
+            seen += len(line)
+            found = re.fullmatch(rb"hsiedge-far (\d{1,3}) (\d{1,3})\s*", line)
+            if found is not None:
+                break
+            if not line.endswith(b"\n") or seen > MAX_NOISE:
+                raise self._gone()
+        version = int(found[1]), int(found[2])
+        if version < OLDEST:
+            raise RemoteError(
+                f"{self.address}: {self._python} there is Python {version[0]}.{version[1]}, and hsiedge takes "
+                f"{OLDEST[0]}.{OLDEST[1]} or later; name another there with --python"
+            )
+        source = Path(far.__file__).read_bytes()
+        with self._sending, self._sent():
+            self._stdin.write(b"%d\n%b" % (len(source), source))
+            self._stdin.flush()
+
+    @contextlib.contextmanager
+    def _sent(self) -> Iterator[None]:
+        try:
+            yield
+        except (BrokenPipeError, ValueError) as error:
+            raise self._gone() from error
+
+    def _beat(self) -> None:
+        """Tells the far side that this side lives."""
+        while not self._over.wait(BEAT):
+            try:
+                self.send("beat")
+            except (RemoteError, OSError):
+                return
+
+    def _fill(self) -> bool:
+        """Takes what has come; False at the end of the stream. Raises Silence."""
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if not select.select([self._stdout], [], [], left)[0]:
+            raise Silence
+        block = os.read(self._stdout, _BLOCK)
+        self._buffer += block
+        return bool(block)
+
+    def _pop(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _hang_up(self) -> None:
+        """Closes the far side's stdin at once: what a slow line has not yet taken is not waited for."""
+        with contextlib.suppress(OSError):
+            self._stdin.raw.close()
+
+    def _drain(self) -> None:
+        """Takes what still comes, so that nothing there waits to write it."""
+        self._deadline = time.monotonic() + GRACE
+        with contextlib.suppress(Silence):
+            while self._fill():
+                self._buffer.clear()
+
+    def _gone(self) -> RemoteError:
+        """Why there is no line (any more), by ssh's exit code and last words."""
+        self._hang_up()
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self._stderr.seek(0)
+        said = self._stderr.read(1 << 20).decode(errors="replace")
+        return RemoteError(explain(self.address, self._python, code, said))
+
+
+def remote_command(python: str) -> str:
+    """The one string that the login shell there is given. `exec`: the shell does not stay, and NAME=x is no assignment."""
+    path = f"./{python[2:]}" if python.startswith("~/") else python  # a login starts in its home
+    return f"exec {shlex.quote(path)} -c {_constant(BOOTSTRAP)}"
+
+
+def explain(address: Address, python: str, code: int, said: str) -> str:
+    """One line: what is wrong, and what to do. `code` and `said`: ssh's exit code and stderr."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = printable(" ".join(lines[-3:]).encode())[-400:]
+    login = f"ssh {'-p ' + str(address.port) + ' ' if address.port is not None else ''}{address.login()}"
+    if code == 255:
+        for pattern, text in _REASONS:
+            if re.search(pattern, said):
+                return f"{address}: {text.format(login=login, host=address.host)}"
+        return f"{address}: the connection was lost{': ' + last if last else ''}"
+    if code in (126, 127):
+        return f"{address}: no Python at {python!r} there; install python3 there, or name one with --python ({last})"
+    if "SyntaxError" in said:  # of the constant first words: only a Python 2 takes offence
+        return f"{address}: {python} there is no Python 3; name another there with --python"
+    return f"{address}: Python there ended with code {code}: {last or 'it said nothing'}"
+
+
+# Of OpenSSH's client: what it says of a failed connection.
+_REASONS = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is not the one that known_hosts has: another machine answers, or it was set up anew; if that is "
+        "expected: ssh-keygen -R {host}, then once by hand: {login}",
+    ),
+    (
+        "Host key verification failed|No .* host key is known",
+        "its host key is not known here; connect once by hand, and compare its fingerprint: {login}",
+    ),
+    (
+        r"Permission denied \(|Too many authentication failures",
+        "it takes none of your keys, and no password is asked for here; ssh-copy-id or ssh-add, until this needs none: {login}",
+    ),
+    ("Could not resolve hostname", "there is no host of that name, nor an entry in ~/.ssh/config; see: {login}"),
+    ("Connection refused", "it refuses connections: does its SSH server run, on that port? see: {login}"),
+    ("timed out|No route to host|Network is unreachable", "it does not answer: is it on, and in this network? see: {login}"),
+    ("Connection closed by|Connection reset by", "it closed the connection; what its SSH server says of it: {login}"),
+)
+
+
+def printable(data: bytes) -> str:
+    """A stranger's words, in one line, with nothing in them that a terminal would obey."""
+    text = "".join(character if character.isprintable() else " " for character in data.decode(errors="replace"))
+    return " ".join(text.split())
+
+
+def _constant(text: str) -> str:
+    """In double quotes, without anything that a shell would look at within them."""
+    if re.search(r'["$`\\!]', text):
+        raise AssertionError("the far side's first words must be constant")
+    return f'"{text}"'

@@ -1,0 +1,26 @@
+"""`hsiedge compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsiedge.cli import console, options
+
+
+def compare_command(
+    results: Annotated[list[Path], typer.Argument(help="Files of hsiedge bench --json, two or more; the first is the base.")],
+    json: options.JsonOption = None,
+) -> None:
+    """Put results of bench side by side: of several devices, or of several runs on one."""
+    from hsiedge.bench.side_by_side import side_by_side
+    from hsiedge.report.compare_tables import compare_tables
+
+    console.check_json(json)
+    found = side_by_side(results)
+    if json != "-":
+        console.stdout().print(*compare_tables(found), sep="\n")
+    if json is not None:
+        console.write_json(found.to_dict(), json)

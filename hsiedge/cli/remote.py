@@ -1,0 +1,78 @@
+"""What the commands share that can run on another machine: `--on`, `--python` and `--wheelhouse`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hsiedge.cli import console
+
+if TYPE_CHECKING:
+    from hsiedge.bench.remote import There
+    from hsiedge.bench.results import Report
+
+PYTHON = "python3"
+_NOT_SENT = ("models", "on", "python", "wheelhouse", "json")
+
+
+def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
+    """The machine that the options name; None for this one. Raises OptionError."""
+    from hsiedge.bench.remote import There, parse_address
+    from hsiedge.errors import OptionError
+
+    if on is None:
+        if python != PYTHON or wheelhouse is not None:
+            raise OptionError("--python and --wheelhouse are of another machine: they go with --on")
+        return None
+    if not python or "\0" in python:
+        raise OptionError("--python: the path of an interpreter over there is expected")
+    if wheelhouse is not None and not wheelhouse.is_dir():
+        raise OptionError(f"--wheelhouse {wheelhouse}: no such folder")
+    return There(parse_address(on), python, wheelhouse)
+
+
+def bench(there: There, models: Sequence[Path], context: typer.Context) -> Report:
+    """The bench that the command line asks for, over there."""
+    from hsiedge.bench.remote import bench_there
+
+    with console.progress(f"measuring on {there.address}") as progress:
+        return bench_there(there, models, words(context), tell=console.say, progress=progress)
+
+
+def doctor(there: There, model: Path | None, config: Path | None, target: str | None) -> None:
+    """What doctor finds over there, as it says it there; exit code 1 where models cannot run."""
+    from hsiedge.bench.remote import ask_there, tell_there
+    from hsiedge.errors import OptionError
+
+    if model is not None or config is not None:
+        raise OptionError("doctor MODEL tells the same on every machine: leave --on out")
+    with console.progress(f"looking at {there.address}") as progress:
+        if target is None:
+            code, text = tell_there(there, ["doctor"], tell=console.say, progress=progress)
+        else:
+            code, found = ask_there(there, ["doctor"], tell=console.say, progress=progress)
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        console.write_json(found, target)
+    if code:
+        raise typer.Exit(code)
+
+
+def words(context: typer.Context, left_out: Sequence[str] = _NOT_SENT) -> list[str]:
+    """The options of a command line again, but for those `left_out`: what this machine was told is what the other one is."""
+    found: list[str] = []
+    for parameter in context.command.params:
+        value: Any = context.params.get(str(parameter.name))
+        if parameter.name in left_out or value is None or value is False:
+            continue
+        name = parameter.opts[0]
+        if value is True:
+            found.append(name)
+        else:
+            found += [word for entry in (value if isinstance(value, (list, tuple)) else [value]) for word in (name, str(entry))]
+    return found

@@ -1,0 +1,42 @@
+"""Plain data, as JSON has it, made into dataclasses: a file or another machine may say anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+def build(kind: Any, value: Any) -> Any:
+    """`value`, plain JSON, as an instance of the annotated type `kind`: dataclasses, lists, objects, and None where it may be.
+
+    Keys that `kind` does not know are left out; null for a float is NaN.
+
+    Raises:
+        TypeError: it does not fit.
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise TypeError(f"{kind.__name__} is not an object")
+        hints = get_type_hints(kind)
+        known = {entry.name for entry in dataclasses.fields(kind)}
+        return kind(**{key: build(hints[key], entry) for key, entry in value.items() if key in known})
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is list:
+        if not isinstance(value, list):
+            raise TypeError("a list was expected")
+        return [build(arguments[0], entry) for entry in value]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError("an object was expected")
+        return {key: build(arguments[1], entry) for key, entry in value.items()}
+    if type(None) in arguments:
+        inner = [entry for entry in arguments if entry is not type(None)]
+        return None if value is None else build(inner[0], value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    if kind is float and value is None:
+        return math.nan
+    raise TypeError(f"{value!r} is not {getattr(kind, '__name__', kind)}")

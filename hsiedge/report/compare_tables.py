@@ -1,0 +1,102 @@
+"""What `hsiedge compare` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hsiedge.bench.side_by_side import Difference, Line, Run, SideBySide
+from hsiedge.report.bench_tables import device_lines, energy, figure, large
+
+UNPAIRED = (
+    "These runs took no turns: a ratio is of two medians, has no interval, and holds what else differed. "
+    "On one device, hsiedge bench with both models measures them in turns."
+)
+
+
+def compare_tables(found: SideBySide) -> list[RenderableType]:
+    """The devices, what differs, a table for each model, and the warnings."""
+    parts: list[RenderableType] = []
+    for run in found.runs:
+        parts += _head(run)
+    parts += [Text(), *_difference_lines(found.differences), Text()]
+    for model, lines in groupby(found.lines, key=lambda line: line.model):
+        parts += [Text(model, style="bold"), _table(list(lines))]
+    parts.append(Text(UNPAIRED, style="dim"))
+    warnings = [line for run in found.runs for line in _warning_lines(run, found.lines)]
+    return [*parts, Text(), Text("Do not trust these figures yet:", style="yellow"), *warnings] if warnings else parts
+
+
+def _head(run: Run) -> list[RenderableType]:
+    lines = device_lines(run.report.device)
+    return [Text.assemble((f"{run.name}  ", "bold"), run.file), *(Padding(line, (0, 0, 0, 3)) for line in lines)]
+
+
+def _difference_lines(differences: Sequence[Difference]) -> list[RenderableType]:
+    if not differences:
+        return [Text("No fact that hsiedge knows of tells the devices apart.")]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("differs", *differences[0].values):
+        table.add_column(heading, overflow="fold")
+    for entry in differences:
+        table.add_row(entry.what, *(Text(value if value is not None else "?") for value in entry.values.values()))
+    return [table]
+
+
+def _table(lines: Sequence[Line]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    metered = any(line.result.energy_mj is not None for line in lines)
+    words = ("batch", "", "runtime", "precision")
+    numbers = (
+        "threads",
+        "p50\nms",
+        "p90\nms",
+        "pixels\na second",
+        "memory\nMiB",
+        *(["mJ\na pixel"] if metered else []),
+        "times",
+    )
+    for heading in words:
+        table.add_column(heading, justify="right" if heading == "batch" else "left", overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    last = None
+    for line in lines:
+        result = line.result
+        group = (result.batch, result.input_shape)
+        first, last = group != last, group
+        table.add_row(
+            str(result.batch) if first else "",
+            line.run,
+            Text(result.runtime if result.provider.startswith("CPU") else f"{result.runtime}, {result.provider}"),
+            Text(result.precision),
+            str(result.threads),
+            figure(result.latency_ms.p50),
+            figure(result.latency_ms.p90),
+            large(result.pixels_per_s),
+            figure(result.memory_mib),
+            *([energy(result.energy_mj)] if metered else []),
+            Text(f"{line.ratio:.{2 if line.ratio < 10 else 1}f}", style="bold"),
+        )
+    return table
+
+
+def _warning_lines(run: Run, lines: Sequence[Line]) -> list[RenderableType]:
+    """What holds for every result of a run once, the rest by result."""
+    own = [line for line in lines if line.run == run.name]
+    counts = Counter(text for line in own for text in line.result.warnings)
+    common = [text for text, count in counts.items() if count == len(own) > 1]
+    found = [(run.name, common)] if common else []
+    for line in own:
+        rest = [text for text in line.result.warnings if text not in common]
+        found += [(f"{run.name}, {line.model}, batch {line.result.batch}", rest)] if rest else []
+    return [
+        Padding(Text.assemble((f"{where}: ", "bold"), "; ".join(texts)), (0, 0, 0, 2), expand=False) for where, texts in found
+    ]

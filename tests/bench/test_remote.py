@@ -1,0 +1,428 @@
+"""`bench --on` against a real SSH server: all the way, what is wrong there, and what is left when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hsiedge
+from hsiedge.bench.remote import There, _extras, bench_there, far, parse_address
+from hsiedge.bench.remote.ssh import BOOTSTRAP, OPTIONS, printable, remote_command
+from hsiedge.errors import OptionError
+from tests.bench.sshd import MISSING, Server, serve
+
+DATA = Path(__file__).parent / "data"
+FLOAT, INT8 = DATA / "float.onnx", DATA / "int8.onnx"
+QUICK = ("--batch", 1, "--runs", 2, "--seconds", 0.05, "--threads", 1)
+OLD = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python"))  # a real one, where there is one
+LONG = ("--batch", 1, "--runs", 10**12)  # one round of which is longer than any test
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Its logins import the hsiedge that is tested here, with this interpreter."""
+    if MISSING is not None:
+        pytest.skip(f"needs an SSH server and client: {MISSING} is not installed")
+    where = str(Path(hsiedge.__file__).parents[1])
+    with serve(
+        tmp_path_factory.mktemp("sshd"), {"PYTHONPATH": where, "XDG_CACHE_HOME": "", "HSIEDGE_TEST": "there"}
+    ) as running:
+        yield running
+
+
+def started(server: Server, *words: object, on: str = "board", python: object = sys.executable) -> subprocess.Popen[str]:
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "hsiedge", "bench", "--on", on, "--python", python, *words]
+    return subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, "PATH": server.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def bench(server: Server, *words: object, code: int = 0, **options: Any) -> tuple[str, str]:
+    """stdout and stderr of a command that ends with that code, and leaves nothing over there."""
+    with started(server, *words, **options) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert_nothing_left(server)
+    return out, err
+
+
+def assert_nothing_left(server: Server, within: float = 10.0) -> None:
+    end = time.monotonic() + within
+    while (server.marked() or any(server.scratch.iterdir())) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert server.marked() == []
+    assert list(server.scratch.iterdir()) == []
+
+
+def measuring(server: Server, process: subprocess.Popen[str]) -> None:
+    """Waits until the worker over there is at work."""
+    end = time.monotonic() + 60
+    while len(server.marked()) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(1)
+
+
+def test_the_whole_way(server: Server, tmp_path: Path) -> None:
+    out, err = bench(server, FLOAT, INT8, *QUICK, "--json", tmp_path / "r.json")
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert [(entry["model"], entry["path"]) for entry in data["results"]] == [(p.name, str(p)) for p in (FLOAT, INT8)]
+    assert [(entry["model"], entry["baseline"]) for entry in data["comparisons"]] == [("int8.onnx", "float.onnx")]
+    assert data["results"][0]["threads"] == 1
+    assert data["results"][0]["latency_ms"]["runs"] >= 2
+    assert data["device"]["python"]
+    assert "float.onnx" in out
+    assert err == ""
+    assert list(server.home.rglob("environments")) == []  # what the interpreter had was used
+
+
+def test_json_alone_on_stdout_and_options_passed_on(server: Server) -> None:
+    out, _ = bench(server, FLOAT, "--batch", 1, "--batch", 8, "--ops", "--runs", 2, "--seconds", 0.05, "--json", "-")
+    data = json.loads(out)
+    assert [entry["batch"] for entry in data["results"]] == [1, 8]
+    assert [entry["model"] for entry in data["ops"]] == ["float.onnx", "float.onnx"]
+
+
+def test_an_address_in_brackets(server: Server) -> None:
+    ipv6 = f"Server listening on ::1 port {server.port}" in server.log.read_text()
+    bench(server, FLOAT, *QUICK, on=f"[{'::1' if ipv6 else '127.0.0.1'}]:{server.port}")
+
+
+def test_progress_comes_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", server.path)
+    shares: list[float] = []
+    said: list[str] = []
+    there = There(parse_address("board"), sys.executable)
+    words = ["--batch", "1", "--runs", "2", "--seconds", "2"]
+    report = bench_there(there, [FLOAT], words, tell=said.append, progress=shares.append)
+    assert report.results[0].model == "float.onnx"
+    assert said == []
+    assert len(shares) >= 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+NASTY = (
+    "a b.onnx",
+    'it\'s "so"; touch hacked $(touch hacked) `touch hacked`.onnx',
+    "new\nline.onnx",
+    "-dash.onnx",
+    "ü&|>*.onnx",
+)
+
+
+def test_nasty_names(server: Server, tmp_path: Path) -> None:
+    """Of models, two of which have the same name, and of the folder that the interpreter lies in."""
+    paths = [tmp_path / name for name in (*NASTY, "twin/a b.onnx")]
+    (tmp_path / "twin").mkdir()
+    for path in paths:
+        shutil.copy(FLOAT, path)
+    python = tmp_path / "py 'th\" on; touch hacked\n$(touch hacked) \\" / "python=3 !"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    bench(server, *paths, *QUICK, "--json", tmp_path / "r.json", python=python)
+    results = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert [entry["path"] for entry in results] == [str(path) for path in paths]
+    twins = {str(paths[0]), str(paths[-1])}
+    assert [entry["model"] for entry in results] == [str(path) if str(path) in twins else path.name for path in paths]
+    assert not [path for folder in (tmp_path, server.home, Path.home()) for path in folder.glob("hacked*")]
+
+
+def test_an_interpreter_in_the_home_over_there() -> None:
+    assert remote_command("~/venv/bin/python").startswith("exec ./venv/bin/python -c ")
+    assert remote_command("A=b").startswith("exec ")  # no assignment
+
+
+def test_what_the_login_shell_reads_is_constant() -> None:
+    assert remote_command("python3") == f'exec python3 -c "{BOOTSTRAP}"'
+    assert not set(BOOTSTRAP) & set('"$`\\!\n')
+
+
+def test_nothing_loosens_the_users_ssh() -> None:
+    assert not [option for option in OPTIONS if "HostKey" in option or "KnownHosts" in option]
+    assert "BatchMode=yes" in OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("on", "python", "says"),
+    [
+        ("unknown", sys.executable, "unknown: its host key is not known here; connect once by hand"),
+        ("localhost:{port}", sys.executable, "its host key is not known here"),
+        ("refused", sys.executable, "refused: it takes none of your keys"),
+        ("127.0.0.1:1", sys.executable, "it refuses connections"),
+        ("nobody.invalid", sys.executable, "there is no host of that name"),
+        ("board", "/no/such/python", "board: no Python at '/no/such/python' there"),
+        ("board", "/bin/true", "board: Python there ended with code 0"),
+        *(("board", str(python), f"{python} there is Python 3.9, and hsiedge takes 3.10 or later") for python in OLD[:1]),
+        ("-oProxyCommand=touch", sys.executable, "[USER@]HOST[:PORT] is expected"),
+    ],
+)
+def test_no_way_there_is_one_line(server: Server, on: str, python: str, says: str) -> None:
+    out, err = bench(server, FLOAT, *QUICK, on=on.format(port=server.port), python=python, code=2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert says in err
+
+
+def test_its_errors_come_back_as_its_line_with_the_names_of_here(server: Server) -> None:
+    stranger = DATA / "stranger.onnx"
+    _, err = bench(server, stranger, *QUICK, code=2)
+    assert err.startswith(f"hsiedge: error: board: {stranger}: ")
+    assert "--shape" in err
+    _, err = bench(server, FLOAT, *QUICK, "--batch", 0, code=2)
+    assert err == "hsiedge: error: board: --batch 0: must be 1 or more\n"
+
+
+def test_options_of_another_machine_take_one(server: Server) -> None:
+    command = [sys.executable, "-m", "hsiedge", "bench", str(FLOAT), "--python", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "--on" in done.stderr) == (2, True)
+
+
+def stop_near(server: Server, process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # all in the foreground get it, as from a terminal
+
+
+def kill_near(server: Server, process: subprocess.Popen[str]) -> None:
+    process.kill()
+
+
+def kill_ssh(server: Server, process: subprocess.Popen[str]) -> None:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    assert children
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        (stop_near, 130, "stopped; nothing was left half-written"),
+        (kill_near, -signal.SIGKILL, ""),
+        (kill_ssh, 2, "hsiedge: error: board: "),
+    ],
+)
+def test_whatever_ends_it_nothing_is_left_there(
+    server: Server, end: Callable[[Server, subprocess.Popen[str]], None], code: int, says: str
+) -> None:
+    with started(server, FLOAT, *LONG) as process:
+        measuring(server, process)
+        assert len(list(server.scratch.iterdir())) == 1
+        assert next(server.scratch.iterdir()).stat().st_mode & 0o777 == 0o700
+        end(server, process)
+        assert_nothing_left(server)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
+    with started(server, FLOAT, *QUICK, "--duration", "60s", "--json", "-") as process:
+        measuring(server, process)
+        time.sleep(8)  # the first windows, of three seconds each
+        stop_near(server, process)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    data = json.loads(out)
+    assert data["interrupted"] is True
+    assert data["sustained"][0]["model"] == "float.onnx"
+    assert 1 <= len(data["sustained"][0]["windows"]) < 20
+    assert_nothing_left(server)
+
+
+@pytest.mark.parametrize("beats", [0, 6])
+def test_a_silent_line_is_a_lost_one(tmp_path: Path, beats: int) -> None:
+    """Where the network goes, stdin stays open, and no byte comes."""
+    source = Path(far.__file__).read_text().replace(f"PATIENCE = {far.PATIENCE}", "PATIENCE = 2")
+    with talking(source, tmp_path) as process:
+        assert process.stdin is not None
+        for _ in range(beats):  # with them it stays
+            time.sleep(0.5)
+            process.stdin.write(far.frame_line("beat", 0))
+            process.stdin.flush()
+        assert process.poll() is None
+        assert len(list(tmp_path.iterdir())) == 1
+        process.wait(30)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def talking(source: str, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The far side on this machine, which has said hello."""
+    command = [sys.executable, "-c", BOOTSTRAP]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"%d\n%b" % (len(source.encode()), source.encode()))
+        process.stdin.flush()
+        assert process.stdout.readline() == b"\n"
+        assert process.stdout.readline().startswith(b"hsiedge-far 3 ")
+        facts = far.read_frame(process.stdout, 0)
+        assert facts is not None
+        assert facts["kind"] == "hello"
+        yield process
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/escape", "", ".hidden", "a/b", "a\nb"])
+def test_the_far_side_writes_into_its_own_folder_alone(tmp_path: Path, name: str) -> None:
+    with talking(Path(far.__file__).read_text(), tmp_path) as process:
+        assert process.stdin is not None
+        process.stdin.write(far.frame_line("file", 4, name=name, where="files") + b"data")
+        process.stdin.flush()
+        process.wait(30)
+    assert list(tmp_path.iterdir()) == []
+
+
+HELLO = json.dumps({"kind": "hello", "bytes": 0, "python": "3.11.2", "machine": "x", "hsiedge": hsiedge.__version__})
+RESULT = json.dumps({"schema": 1, "device": {}, "results": []})
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("hsiedge-far 3 9", "is Python 3.9, and hsiedge takes 3.10 or later"),
+        ("hsiedge-far 3 11\nwelcome", "its answer cannot be read (Expecting value"),
+        ('hsiedge-far 3 11\n{"kind": "hello", "bytes": 99999999999}', "a frame of 99999999999 bytes"),
+        ('hsiedge-far 3 11\n{"kind": "hello", "bytes": -1}', "a frame of -1 bytes"),
+        ("hsiedge-far 3 11\n" + "[" * 5000, "its answer cannot be read"),
+        (
+            f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "dance", "bytes": 0}',
+            "its answer cannot be read (a frame that has no place",
+        ),
+        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 4, "code": 0}\nnope', "board: not JSON"),
+        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 2, "code": 0}\n{}', "board: JSON, but no result of"),
+        (
+            f"hsiedge-far 3 11\n{HELLO}\n" + f'{{"kind": "done", "bytes": {len(RESULT)}, "code": 0}}\n{RESULT}',
+            "board: no result that hsiedge bench wrote",
+        ),
+        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 0, "code": 1}\n', "hsiedge there ended with code 1"),
+        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "cannot", "bytes": 9}\n\x1b[2J\x07 no', "board: [2J no"),
+        ("x" * 70000, "Python there ended with code"),
+    ],
+)
+def test_a_stranger_is_not_believed(server: Server, tmp_path: Path, answer: str, says: str) -> None:
+    """A program in Python's place over there, which says what it likes."""
+    (tmp_path / "answer").write_text(answer + "\n")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat {tmp_path / 'answer'}\nexec cat > /dev/null\n")
+    python.chmod(0o755)
+    out, err = bench(server, FLOAT, *QUICK, python=python, code=2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert says in err
+    assert "\x1b" not in err
+
+
+def test_a_login_shell_may_greet(server: Server, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "welcome to the board"; printf "no newline"\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    bench(server, FLOAT, *QUICK, python=python)
+
+
+def test_extras_are_those_of_the_engines() -> None:
+    assert _extras([FLOAT], []) == []
+    assert _extras([FLOAT, Path("a.tflite")], ["--batch", "1"]) == ["litert"]
+    assert _extras([FLOAT], ["--runtime", "openvino"]) == ["openvino"]
+    assert _extras([FLOAT], ["--runtime", "all"]) == []
+
+
+def test_every_runtime_over_there(server: Server) -> None:
+    """Whose names tell files and runtimes apart."""
+    out, _ = bench(server, INT8, "--runtime", "all", *QUICK, "--json", "-")
+    data = json.loads(out)
+    assert "int8.onnx (ort)" in [entry["model"] for entry in data["results"]]
+    assert {entry["path"] for entry in data["results"]} == {str(INT8)}
+    assert "sent-" not in out
+
+
+def test_printable() -> None:
+    assert printable(b"a\x1b[31m\r\nb\xff\xc2\x9b") == "a [31m b\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "user", "port"),
+    [
+        ("pi@raspberrypi.local", "raspberrypi.local", "pi", None),
+        ("field-pi", "field-pi", None, None),
+        ("10.0.0.7:2222", "10.0.0.7", None, 2222),
+        ("pi@[fe80::1%eth0]:22", "fe80::1%eth0", "pi", 22),
+        ("[::1]", "::1", None, None),
+        ("pi@::1", "::1", "pi", None),
+        ("me@lab@jump-host", "jump-host", "me@lab", None),
+    ],
+)
+def test_addresses(text: str, host: str, user: str | None, port: int | None) -> None:
+    found = parse_address(text)
+    assert (found.host, found.user, found.port) == (host, user, port)
+    assert parse_address(str(found)) == found
+
+
+WRONG = (
+    *(
+        "",
+        "@",
+        "pi@",
+        "@host",
+        "-oX=y",
+        "pi@-host",
+        "-l@host",
+        "a b",
+        "a;b",
+        "$(x)",
+        "a`b`",
+        "x'y@host",
+        "a/b",
+        "a\nb",
+        "pi@a\n",
+    ),
+    *("host:", "host:x", "host:0", "host:70000", "[::1", "[::1]x", "[::1]:", "::g", "pi@host\x00"),
+)
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(OptionError, match="--on"):
+        parse_address(text)
+
+
+def doctor(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hsiedge", "doctor", "--on", "board", "--python", sys.executable, *words]
+    environment = {**os.environ, "PATH": server.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert_nothing_left(server)
+    return done
+
+
+def test_doctor_over_there(server: Server) -> None:
+    done = doctor(server, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["stopped"]) == (1, False)
+    assert found["device"]["python"]
+    done = doctor(server)
+    assert done.returncode == 0
+    assert "onnxruntime" in done.stdout
+    assert "\x1b" not in done.stdout
+    done = doctor(server, str(FLOAT))
+    assert (done.returncode, "leave --on out" in done.stderr) == (2, True)
