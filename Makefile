@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(BIN)/hsiedge demo --output demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
