@@ -119,6 +119,39 @@ def test_quantize(arm: Boards, work: Path) -> None:
                 np.testing.assert_array_equal(ours, theirs, err_msg=core)
 
 
+def test_ort_format(arm: Boards, work: Path) -> None:
+    """A file made here: what its optimizer settled for this machine, a board can run as well, with the same labels."""
+    here(work, "export", "scene-int8.onnx", "--to", "ort", "--output", "scene-int8.ort")
+    here(work, "classify", "scene-int8.onnx", CORNER, "--output", "corner-map.npy")
+
+    def job(core: Core) -> Any:
+        out = f"corner-{core.name}.npy"
+        arm.hsiedge(core, "classify", "scene-int8.ort", CORNER, "--output", out)
+        return np.load(work / out)
+
+    expected = np.load(work / "corner-map.npy")
+    assert np.unique(expected).size > 1
+    for core, labels in on_each(job).items():
+        assert np.array_equal(labels, expected), core
+
+
+def test_doctor(arm: Boards, work: Path) -> None:
+    """It names the board and its processor, and each runtime gives the labels of x86 with VNNI."""
+
+    def job(core: Core) -> Any:
+        out = f"doctor-{core.name}.json"
+        arm.hsiedge(core, "doctor", "--json", out)
+        return json.loads((work / out).read_text())
+
+    for core, found in on_each(job).items():
+        board, cpu, _ = FACTS[core]
+        assert (found["device"]["board"], found["device"]["cpu"], found["stopped"]) == (board, cpu, False)
+        told = {finding["topic"]: finding for finding in found["findings"]}
+        for runtime in ("onnxruntime", "LiteRT"):
+            assert told[runtime]["severity"] == "good", told[runtime]
+            assert "gives the labels that it should" in told[runtime]["what"]
+
+
 def constants(path: Path) -> list[Any]:
     import onnx
 
