@@ -27,8 +27,7 @@ class InputAffine:
         self._dtype = np.dtype(affine.dtype)
         self._zero_point = np.array(affine.zero_point).astype(self._dtype)
         limits = np.iinfo(self._dtype)
-        ends = np.array([limits.min - affine.zero_point, limits.max - affine.zero_point], np.float32) + _WHOLE
-        self._lowest, self._highest = ends.view(np.int32).reshape(2, 1)
+        self._limits = np.float32(limits.min - affine.zero_point), np.float32(limits.max - affine.zero_point)
         self._tiled = (np.zeros(0, np.float32),) * 2
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
@@ -71,9 +70,8 @@ class InputAffine:
         values[...] = stored
         values -= offset
         values *= scale
+        # Whole numbers: clipped before or after rounding is the same. On ARM, numpy's clip takes a third of its min and max.
+        np.clip(values, *self._limits, out=values)
         values += _WHOLE
-        bits = values.view(np.int32)  # of floats that are in order, these are in order, too: numpy clips integers faster
-        np.maximum(bits, self._lowest, out=bits)
-        np.minimum(bits, self._highest, out=bits)
-        made[...] = bits  # their last byte, which is that of the whole number
+        made[...] = values.view(np.int32)  # their last byte, which is that of the whole number
         made += self._zero_point
