@@ -130,7 +130,8 @@ def owners_of(package: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for distribution in metadata.distributions():
         declared = (distribution.read_text("top_level.txt") or "").split()
-        if package in (declared or {path.parts[0] for path in distribution.files or ()}):
+        recorded = (distribution.read_text("RECORD") or "").splitlines()  # `files` leaves out what is not there any more
+        if package in (declared or {line.partition("/")[0] for line in recorded}):
             folder = str(Path(str(distribution.locate_file(""))).resolve())
             name = str(distribution.metadata["Name"]).lower().replace("_", "-")
             found.setdefault(folder, {}).setdefault(name, distribution.version)
