@@ -41,7 +41,7 @@ from hsiedge.shipped import shipped
 CACHE = Path.home() / ".cache" / "hsiedge-peers"
 BARS = (1, 2, 3, 4, 5, 6)
 QUICK = (1, 3)
-QUICK_SECONDS, QUICK_ROUNDS = 0.3, 4
+QUICK_SECONDS, QUICK_ROUNDS = 0.2, 4
 
 
 def measure(bar: int, workshop: Workshop, seconds: float, rounds: int, cache: Path, found: dict[str, Any]) -> dict[str, Any]:
