@@ -21,6 +21,9 @@ def test_instructions_are_those_counted() -> None:
         kinds = ("patch float", "patch int8", "scene float", "scene int8")
         cells = [core.title(), *(f"{counted['per pixel'][kind]:,}" for kind in kinds), f"{counted['times fewer']:.0f}"]
         assert f"| {' | '.join(cells)} |" in PAGES[0].read_text()
+    boards = [stored["cores"][core]["of scene int8"] for core in ("cortex-a72", "cortex-a76")]
+    for part in boards[0]:
+        assert f"| {part} | {' | '.join(f'{board[part]:,}' for board in boards)} |" in PAGES[0].read_text()
 
 
 def test_they_show_no_time() -> None:
