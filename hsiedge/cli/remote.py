@@ -28,7 +28,7 @@ def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
         if python != PYTHON or wheelhouse is not None:
             raise OptionError("--python and --wheelhouse are of another machine: they go with --on")
         return None
-    if not python or "\0" in python:
+    if not python or set(python) & {"\0", "\n"}:
         raise OptionError("--python: the path of an interpreter over there is expected")
     if wheelhouse is not None and not wheelhouse.is_dir():
         raise OptionError(f"--wheelhouse {wheelhouse}: no such folder")

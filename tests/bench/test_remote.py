@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 import hsiedge
 from hsiedge.bench.remote import There, _extras, bench_there, far, parse_address
-from hsiedge.bench.remote.ssh import BOOTSTRAP, OPTIONS, printable, remote_command
+from hsiedge.bench.remote.ssh import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
 from hsiedge.errors import OptionError
 from tests.bench.sshd import MISSING, Server, serve
 
@@ -134,7 +135,7 @@ def test_nasty_names(server: Server, tmp_path: Path) -> None:
     (tmp_path / "twin").mkdir()
     for path in paths:
         shutil.copy(FLOAT, path)
-    python = tmp_path / "py 'th\" on; touch hacked\n$(touch hacked) \\" / "python=3 !"
+    python = tmp_path / "py 'th\" on; touch hacked; $(touch hacked) \\" / "python=3 !"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
@@ -147,13 +148,12 @@ def test_nasty_names(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_interpreter_in_the_home_over_there() -> None:
-    assert remote_command("~/venv/bin/python").startswith("exec ./venv/bin/python -c ")
-    assert remote_command("A=b").startswith("exec ")  # no assignment
+    assert first_line("~/venv/bin/python") == b"./venv/bin/python\n"
 
 
 def test_what_the_login_shell_reads_is_constant() -> None:
-    assert remote_command("python3") == f'exec python3 -c "{BOOTSTRAP}"'
-    assert not set(BOOTSTRAP) & set('"$`\\!\n')
+    assert not set(BOOTSTRAP) & set('"$`\\!\n')  # nothing that a shell looks at within double quotes
+    assert shlex.split(COMMAND) == ["exec", "sh", "-c", f'IFS= read -r python && exec "$python" -c "{BOOTSTRAP}"']
 
 
 def test_nothing_loosens_the_users_ssh() -> None:
@@ -195,6 +195,13 @@ def test_options_of_another_machine_take_one(server: Server) -> None:
     command = [sys.executable, "-m", "hsiedge", "bench", str(FLOAT), "--python", "x"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "--on" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("python", ["", "a\nb"])
+def test_what_is_no_path_of_an_interpreter(python: str) -> None:
+    command = [sys.executable, "-m", "hsiedge", "bench", str(FLOAT), "--on", "board", "--python", python]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "path of an interpreter" in done.stderr) == (2, True)
 
 
 def stop_near(server: Server, process: subprocess.Popen[str]) -> None:

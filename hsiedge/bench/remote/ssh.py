@@ -22,11 +22,14 @@ from hsiedge.bench.remote import far
 from hsiedge.bench.remote.address import Address
 from hsiedge.errors import RemoteError
 
-# ssh joins its remote command into one string for the login shell there: it is constant, but for the quoted interpreter.
+# What the interpreter over there is started with: it reads how long the far side's source is, then the source.
 BOOTSTRAP = (
     "import sys;sys.path[:]=filter(None,sys.path);print();print('hsiedge-far',*sys.version_info[:2],flush=True);"
     "r=sys.stdin.buffer;exec(compile(r.read(int(r.readline())),'hsiedge-far','exec'))"
 )
+# ssh hands its remote command to the login shell there, as one string. This one is constant: which interpreter is meant comes
+# as the first line on stdin. POSIX has `read` take no byte beyond that line.
+COMMAND = "exec sh -c " + shlex.quote('IFS= read -r python && exec "$python" -c "' + BOOTSTRAP + '"')
 # Nothing asks for a password in the middle, and nothing of the user's config that is for other uses of the host stands in the
 # way. Host keys are checked as the user's config and known_hosts say.
 OPTIONS = (
@@ -71,7 +74,7 @@ class Line:
         # A file, not a pipe: a master connection of the user's, left in the background, would hold a pipe open.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
-            [program, "-T", *options, *port, "--", address.login(), remote_command(python)],
+            [program, "-T", *options, *port, "--", address.login(), COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -169,6 +172,9 @@ class Line:
     def _greet(self) -> None:
         """Waits for the Python there to say which it is, behind whatever the login shell prints, and gives it the far side."""
         seen = 0
+        with self._sending, self._sent():
+            self._stdin.write(first_line(self._python))
+            self._stdin.flush()
         while True:
             line = self.readline(MAX_NOISE)
             seen += len(line)
@@ -241,10 +247,10 @@ class Line:
         return RemoteError(explain(self.address, self._python, code, said))
 
 
-def remote_command(python: str) -> str:
-    """The one string that the login shell there is given. `exec`: the shell does not stay, and NAME=x is no assignment."""
-    path = f"./{python[2:]}" if python.startswith("~/") else python  # a login starts in its home
-    return f"exec {shlex.quote(path)} -c {_constant(BOOTSTRAP)}"
+def first_line(python: str) -> bytes:
+    """What COMMAND reads: the interpreter, where a login, which starts in its home, finds it."""
+    path = f"./{python[2:]}" if python.startswith("~/") else python
+    return os.fsencode(path) + b"\n"
 
 
 def explain(address: Address, python: str, code: int, said: str) -> str:
@@ -290,10 +296,3 @@ def printable(data: bytes) -> str:
     """A stranger's words, in one line, with nothing in them that a terminal would obey."""
     text = "".join(character if character.isprintable() else " " for character in data.decode(errors="replace"))
     return " ".join(text.split())
-
-
-def _constant(text: str) -> str:
-    """In double quotes, without anything that a shell would look at within them."""
-    if re.search(r'["$`\\!]', text):
-        raise AssertionError("the far side's first words must be constant")
-    return f'"{text}"'
