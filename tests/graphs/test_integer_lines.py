@@ -130,8 +130,8 @@ def test_a_linear_layer_takes_maps_with_channels_last(transposed: int) -> None:
         node("Gemm", "values w", "y", transB=transposed),
     ]
     linear = CONSTANTS["linear"] if transposed else np.ascontiguousarray(CONSTANTS["linear"].T)
-    before = graph(nodes, ["n", FILTERS, 1, PLACES], TensorProto.UINT8, linear=linear)
-    after, values = flat_rows(before), bytes_of(4, FILTERS, 1, PLACES)
+    before = graph(nodes, ["n", FILTERS, 2, PLACES // 2], TensorProto.UINT8, linear=linear)
+    after, values = flat_rows(before), bytes_of(4, FILTERS, 2, PLACES // 2)
     assert kinds(after).count("Transpose") == 1
     np.testing.assert_allclose(run(after, values), run(before, values), rtol=1e-5, atol=1e-4)
 
