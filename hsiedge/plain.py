@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, get_args, get_origin, get_type_hints
 
 
 def build(kind: Any, value: Any) -> Any:
-    """`value`, plain JSON, as an instance of the annotated type `kind`: dataclasses, lists, objects, and None where it may be.
+    """`value`, plain JSON, as an instance of the annotated type `kind`: dataclasses, lists, objects, and None where it may be;
+    a list for a tuple of one kind, too.
 
     Keys that `kind` does not know are left out; null for a float is NaN.
 
@@ -22,10 +24,10 @@ def build(kind: Any, value: Any) -> Any:
         known = {entry.name for entry in dataclasses.fields(kind)}
         return kind(**{key: build(hints[key], entry) for key, entry in value.items() if key in known})
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin is list:
+    if origin in (list, tuple):
         if not isinstance(value, list):
             raise TypeError("a list was expected")
-        return [build(arguments[0], entry) for entry in value]
+        return origin(build(arguments[0], entry) for entry in value)
     if origin is dict:
         if not isinstance(value, dict):
             raise TypeError("an object was expected")
@@ -40,3 +42,17 @@ def build(kind: Any, value: Any) -> Any:
     if kind is float and value is None:
         return math.nan
     raise TypeError(f"{value!r} is not {getattr(kind, '__name__', kind)}")
+
+
+def texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data, with each string in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {texts(key, change): texts(entry, change) for key, entry in value.items()}
+    return [texts(entry, change) for entry in value] if isinstance(value, list) else value
+
+
+def printable(text: str) -> str:
+    """Without a character that could move a terminal's cursor or colour it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -11,7 +11,7 @@ from typing import Any
 
 from hsiedge.bench.device import DeviceFacts
 from hsiedge.errors import ResultError
-from hsiedge.plain import build
+from hsiedge.plain import build, printable, texts
 
 SCHEMA = 1
 MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, each operator of each told, takes a tenth of it
@@ -237,7 +237,7 @@ class Report:
         if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
             raise ResultError(f"{where}: a result of schema {data['schema']!r}; this hsiedge reads schema {SCHEMA}")
         try:
-            report: Report = build(cls, _texts(data, _printable))
+            report: Report = build(cls, texts(data, printable))
             report._believable()
         except (TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"{where}: no result that hsiedge bench wrote ({error})") from error
@@ -245,7 +245,7 @@ class Report:
 
     def renamed(self, rename: Callable[[str], str]) -> Report:
         """The same with every text in it renamed: names of models stand in many."""
-        report: Report = build(Report, _texts(dataclasses.asdict(self), rename))
+        report: Report = build(Report, texts(dataclasses.asdict(self), rename))
         return report
 
     def _believable(self) -> None:
@@ -269,17 +269,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Plain data, with each string in it changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {_texts(key, change): _texts(entry, change) for key, entry in value.items()}
-    return [_texts(entry, change) for entry in value] if isinstance(value, list) else value
-
-
-def _printable(text: str) -> str:
-    """Without a character that could move a terminal's cursor or colour it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)

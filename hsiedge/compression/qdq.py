@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hsiedge.errors import ModelError
+from hsiedge.graphs import nodes
 
 _FRONT = ("Cast", "Sub", "Mul")
 _LAYERS = ("Conv", "Gemm")
@@ -214,12 +215,8 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-
-
 def _convolution(node: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    given = _attributes(node)
+    given = nodes.attributes(node)
     ndim = len(given["kernel_shape"])
     pads = list(given.get("pads", [0] * 2 * ndim))
     if pads[:ndim] != pads[ndim:]:
@@ -247,7 +244,7 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
 
 
 def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    given = _attributes(node)
+    given = nodes.attributes(node)
     kernel = given["kernel_shape"]
     if any(given.get("pads", [])) or given.get("ceil_mode", 0):
         raise ModelError(f"{node.name}: padded pooling is not known here")
@@ -256,7 +253,7 @@ def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], T
 
 
 def _mean(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axes, keep = tuple(map(int, constants[node.input[1]])), bool(_attributes(node).get("keepdims", 1))
+    axes, keep = tuple(map(int, constants[node.input[1]])), bool(nodes.attributes(node).get("keepdims", 1))
     return lambda value: value.mean(axes, keepdim=keep)
 
 
@@ -277,7 +274,7 @@ def _unsqueeze(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tenso
 
 
 def _gather(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axis, place = int(_attributes(node).get("axis", 0)), int(constants[node.input[1]])
+    axis, place = int(nodes.attributes(node).get("axis", 0)), int(constants[node.input[1]])
     return lambda value: value.select(axis, place)
 
 
@@ -298,12 +295,12 @@ def _pad(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Te
 
 
 def _concat(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[..., Tensor]:
-    axis = int(_attributes(node)["axis"])
+    axis = int(nodes.attributes(node)["axis"])
     return lambda *values: torch.cat(values, axis)
 
 
 def _transpose(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    order = tuple(_attributes(node)["perm"])
+    order = tuple(nodes.attributes(node)["perm"])
     return lambda value: value.permute(order)
 
 

@@ -23,6 +23,7 @@ from hsiedge.doctor.software import (
     telemetry_findings,
 )
 from hsiedge.errors import OptionError
+from hsiedge.plain import build, printable, texts
 from hsiedge.progress import Progress, silent
 
 SCHEMA = 1
@@ -65,8 +66,11 @@ class Checkup:
             OptionError: it is not that.
         """
         try:
-            return _read(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            found: Checkup = build(cls, texts(data, printable))
+            if found.schema != SCHEMA or any(finding.severity not in SEVERITIES for finding in found.findings):
+                raise ValueError(f"schema {SCHEMA} and severities {', '.join(SEVERITIES)} are known")
+            return found
+        except (TypeError, ValueError) as error:
             raise OptionError(f"not what hsiedge doctor --json writes ({type(error).__name__}: {error})") from error
 
 
@@ -90,47 +94,3 @@ def examine(progress: Progress = silent) -> Checkup:
             findings += telemetry_findings(said.get("version"))
     progress(1.0)
     return Checkup(facts, threads, findings, extras())
-
-
-def _read(data: Any) -> Checkup:
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"schema {data['schema']}, {SCHEMA} is known")
-    names = {entry.name for entry in dataclasses.fields(DeviceFacts)}
-    facts = DeviceFacts(**{str(key): _shown(value) for key, value in data["device"].items() if key in names})
-    if not isinstance(facts.machine, str) or not isinstance(data["threads"], int):
-        raise TypeError("device and threads are not what they should be")
-    return Checkup(
-        device=facts,
-        threads=data["threads"],
-        findings=[_finding(entry) for entry in data["findings"]],
-        extras=[_extra(entry) for entry in data["extras"]],
-        hsiedge=_words(data["hsiedge"]),
-    )
-
-
-def _finding(entry: Any) -> Finding:
-    if entry["severity"] not in SEVERITIES or not isinstance(entry["stops"], bool):
-        raise ValueError(f"a finding of severity {entry['severity']!r}")
-    topic, what, why = (_words(entry[name]) for name in ("topic", "what", "why"))
-    return Finding(topic, entry["severity"], what, why, tuple(_words(line) for line in entry["do"]), entry["stops"])
-
-
-def _extra(entry: Any) -> Extra:
-    versions = {_words(name): None if value is None else _words(value) for name, value in entry["versions"].items()}
-    return Extra(_words(entry["name"]), _words(entry["purpose"]), versions)
-
-
-def _shown(value: Any) -> Any:
-    """A fact: text, a number, or a list or dictionary of them."""
-    if isinstance(value, dict):
-        return {_words(key): _shown(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_shown(entry) for entry in value]
-    return _words(value) if isinstance(value, str) else value
-
-
-def _words(value: Any) -> str:
-    """Text that may be shown: another machine's must not steer this terminal."""
-    if not isinstance(value, str):
-        raise TypeError(f"text was expected, not {value!r}")
-    return "".join(letter for letter in value if letter.isprintable())

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
+from hsiedge.graphs import nodes
 from hsiedge.graphs.dense.late import settled
 from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
 from hsiedge.graphs.dense.node import Entry, Node
@@ -96,14 +97,13 @@ class _Walk:
         return patch
 
     def _step(self, proto: Any) -> None:
-        from onnx import helper
 
         node = Node(
             build=self._build,
             kind=proto.op_type,
             name=proto.name or proto.output[0],
             inputs=[self._values[name] if name else None for name in proto.input],
-            attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
+            attributes=nodes.attributes(proto),
             shape=self._shapes.get(proto.output[0], ()),
             outputs=len(proto.output),
             approximate=self._approximate,

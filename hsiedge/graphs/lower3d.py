@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.graphs import nodes
 from hsiedge.graphs.nodes import put, sizes_of
 
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
@@ -76,9 +77,7 @@ class _Slide:
 
     @classmethod
     def of(cls, node: Any) -> _Slide:
-        from onnx import helper
-
-        given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        given = nodes.attributes(node)
         pads = list(given.get("pads", [0] * 6))
         return cls(list(given.get("strides", [1] * 3)), list(given.get("dilations", [1] * 3)), pads[:3], pads[3:])
 
@@ -127,14 +126,11 @@ class _Rewriter:
             self._put(moved.output[0], node.output[0], order)
 
     def _pooled(self, node: Any) -> None:
-        from onnx import helper
-
-        given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        given = nodes.attributes(node)
         head, tail = given.pop("pads", [0, 0])
-        along = {name: [1, *given[name]] for name in ("kernel_shape", "strides", "dilations") if name in given}
-        maps = self._op(
-            "MaxPool", [self._rows[node.input[0]]], f"{node.output[0]}_maps", **{**given, **along, "pads": [0, head, 0, tail]}
-        )
+        along: dict[str, Any] = {name: [1, *given[name]] for name in ("kernel_shape", "strides", "dilations") if name in given}
+        told = {**given, **along, "pads": [0, head, 0, tail]}
+        maps = self._op("MaxPool", [self._rows[node.input[0]]], f"{node.output[0]}_maps", **told)
         self._put_rows(maps, node.output[0])
 
     def _put(self, maps: str, output: str, order: Callable[[str, str], None]) -> None:
@@ -151,10 +147,8 @@ class _Rewriter:
         return self._unfolded(node, weight, slide)
 
     def _along_line(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
-        from onnx import helper
-
         _, channels, length = self._shapes[node.input[0]]
-        given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+        given = nodes.attributes(node)
         head, tail = given.get("pads", [0, 0])
         row = self._row(node.input[0], channels, length, f"{node.output[0]}_row")
         attributes = {

@@ -10,6 +10,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 
+def attributes(node: Any) -> dict[str, Any]:
+    """Those that a node says, by name."""
+    from onnx import helper
+
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
 def sizes_of(model: Any) -> dict[str, tuple[int, ...]]:
     """Sizes of all values; -1 where they are free, as the batch is."""
     import onnx

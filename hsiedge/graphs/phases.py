@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.graphs import nodes
 from hsiedge.graphs.nodes import Links
 
 
@@ -48,9 +49,7 @@ def _window(conv: Any, pool: Any | None, weight: NDArray[Any] | None) -> int | N
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
-
-    given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    given = nodes.attributes(node)
     return {"strides": [1, 1], "dilations": [1, 1], "pads": [0] * 4, "ceil_mode": 0, **given}
 
 
