@@ -44,6 +44,7 @@ from hsiedge.graphs.rows_input import rows_input
 from hsiedge.graphs.slim import slim
 from hsiedge.graphs.standardized_input import standardized_input
 from hsiedge.graphs.tanh_table import tanh_table
+from hsiedge.graphs.whole_steps import whole_steps
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch
@@ -147,7 +148,7 @@ def quantize(
         candidate = _tflite(source, plan, tile, progress) if to_tflite else Candidate(slim(to_float16(source.graph)))
         judgement = judge(source, candidate)
     else:
-        source.ranges = calibrate(source.graph, source.card, plan, scene, source.pixels.calibration, progress)
+        give_ranges(source, plan, progress)
         snr = layer_snr(source, plan) if explain else {}
         candidate, floats, judgement = _search(source, plan, max_drop, snr)
     if not judgement.holds(max_drop):
@@ -177,8 +178,15 @@ def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, prog
     tile = convert.checked_tile(source.card, source.scene, tile)
     if plan.weights == "float16":
         return convert.float_graph(source.graph, source.card, tile, "float16")
-    ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything=True)
-    return convert.integer_graph(source.graph, source.card, tile, lower.spans(ranges))
+    give_ranges(source, plan, progress, everything=True)
+    return convert.integer_graph(source.graph, source.card, tile, lower.spans(source.ranges))
+
+
+def give_ranges(source: FloatModel, plan: Recipe, progress: Progress = silent, everything: bool = False) -> None:
+    """Calibrates, and lets the affine make whole steps of the range that it was found to need. See `calibrate`."""
+    source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything)
+    if not plan.symmetric_activations:
+        source.graph = whole_steps(source.graph, source.ranges, spectra(source.scene, source.pixels.calibration))
 
 
 def layers(graph: Any) -> list[str]:

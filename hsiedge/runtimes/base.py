@@ -158,7 +158,7 @@ class Model:
 
     def label_ids(self, logits: NDArray[np.float32], axis: int = 1) -> NDArray[np.uint16]:
         """Label ids of logits with classes along `axis`: `(n,)` of `(n, classes)`, `(h, w)` of a strip's with axis 0."""
-        labels: NDArray[np.uint16] = self._ids[_largest(logits) if axis == 0 else logits.argmax(axis)]
+        labels: NDArray[np.uint16] = self._ids.take(_largest(logits) if axis == 0 else logits.argmax(axis))
         return labels
 
     def labels(self, patches: NDArray[Any]) -> NDArray[np.uint16]:

@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
-from hsiedge.runtimes.affine import InputAffine
+from hsiedge.runtimes.affine import InputAffine, WholeSteps, lead
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene, pack
 
@@ -153,6 +153,50 @@ def test_the_input_affine_gives_rows_the_same_integers(dtype: str) -> None:
     np.testing.assert_array_equal(affine.of_rows(rows), planes.transpose(1, 2, 0))
     np.testing.assert_array_equal(affine.of_rows(rows[:, ::2]), planes.transpose(1, 2, 0)[:, ::2])
     assert affine.of_rows(rows[:0]).shape == (0, 9001, 7)
+
+
+def whole_affine(dtype: str, seed: int, bands: int = 60) -> Affine:
+    """One that 16-bit integers compute: any factor, any zero point, zero counts within what a band tells apart or below it."""
+    rng = np.random.default_rng(seed)
+    factor = np.concatenate([[1, 2, 255, 256], rng.integers(3, 255, bands - 4)]).astype(float)
+    zero, step = int(rng.integers(0, 256)), float(np.float32(rng.uniform(0.01, 0.1)))
+    first = rng.integers(-100, 30000, bands)
+    offset, scale = ((first + lead(zero, factor)).astype(np.float32), (factor * step / 256).astype(np.float32))
+    return Affine(offset.tolist(), scale.tolist(), dtype, zero + np.iinfo(dtype).min, step)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("stored", ["uint16", "int16"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_whole_steps_are_what_float32_gives_of_every_count(dtype: str, stored: str, seed: int) -> None:
+    entry = whole_affine(dtype, seed)
+    assert WholeSteps.of(entry, np.dtype(stored)) is not None
+    limits, affine = np.iinfo(stored), InputAffine(entry)
+    counts = np.repeat(np.arange(limits.min, limits.max + 1).astype(stored)[:, None], len(entry.offset), 1)
+    whole, floats = affine.of_rows(counts), affine.of_rows(counts.astype(np.float32))
+    assert len(np.unique(floats)) == 256
+    np.testing.assert_array_equal(whole, floats)
+    np.testing.assert_array_equal(affine(counts.T[:, :, None])[:, :, 0].T, floats)
+
+
+@pytest.mark.parametrize("ruin", ["offset", "scale", "bits", "beyond", "no number"])
+def test_whole_steps_are_not_taken_where_float32_could_differ(ruin: str) -> None:
+    entry = whole_affine("uint8", 0)
+    offset, scale = np.array(entry.offset), np.array(entry.scale)
+    if ruin == "offset":
+        offset[7] += 1 / 256 / scale[7] * entry.step  # a 256th of a step further, and halves are met
+    elif ruin == "scale":
+        scale[7] *= 1.001
+    elif ruin == "beyond":
+        offset[7] += 70000
+    elif ruin == "no number":
+        scale[7] = 0.0
+    made = dataclasses.replace(
+        entry, offset=offset.tolist(), scale=scale.tolist(), dtype="uint16" if ruin == "bits" else "uint8"
+    )
+    assert WholeSteps.of(made, np.dtype("uint16")) is None
+    counts = np.random.default_rng(0).integers(0, 1 << 16, (9000, len(offset))).astype(np.uint16)
+    np.testing.assert_array_equal(InputAffine(made).of_rows(counts), InputAffine(made).of_rows(counts.astype(np.float32)))
 
 
 class TestCards:
