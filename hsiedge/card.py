@@ -145,8 +145,8 @@ class AccuracyFacts:
 class Affine:
     """What makes integers of stored counts, band by band.
 
-    `round((x - offset) * (scale / step)) + zero_point`, clipped to the dtype. offset and scale are those that the net was
-    trained with, step is that of the integers.
+    `floor((x - offset) * (scale / step) + 0.5) + zero_point`, clipped to the dtype. offset and scale are those that the net
+    was trained with, or near them, and undone by its weights; step is that of the integers.
     """
 
     offset: list[float]

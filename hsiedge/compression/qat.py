@@ -25,6 +25,7 @@ from hsiedge.graphs.quantize import (
     FloatModel,
     Judgement,
     finished,
+    give_ranges,
     judge,
     layers,
     open_float,
@@ -109,6 +110,7 @@ def qat(
         candidate, check = _verified(net, start, lesson)
         floats = tuned_on(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
         after = _float_model(floats, scene, split, folder)
+        give_ranges(after, RECIPES["default"])
         control = finished(_quantized_net(after, bits).write())
         judged = judge(start, candidate)
         beside = replace(judge(after, control), oa_float=judged.oa_float)

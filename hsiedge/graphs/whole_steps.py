@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from hsiedge.card import Affine
 from hsiedge.graphs.integer_input import affine_front, front_values
 from hsiedge.graphs.nodes import attributes, put
-from hsiedge.runtimes.affine import WholeSteps, lead
+from hsiedge.runtimes.affine import FRACTION, WholeSteps, factors, middle
 
-_COARSEST, _FINEST = 2, 256
-"""Of an integer, in 256ths, what a count makes: below, steps might be half as fine; above, they are finer than counts."""
+_COARSEST = 2  # fractions of an integer that a count makes, at least: below, steps might be half as fine
 
 
 def whole_steps(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
@@ -26,8 +25,9 @@ def whole_steps(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
 
     Requires: a float graph that begins input -> (Cast) -> Sub -> Mul -> Conv, without padding or groups, and its calibrated
     ranges; counts of 16 bits.
-    Does: makes each band's scale, in steps of the input's range, a whole number of 256ths: the next finer one where the
-    band's own spectra still fit, else the next coarser one; shifts its offset by half a count at most.
+    Does: makes each band's scale, in steps of the input's range, a whole number of 256ths: the nearest, but none with which
+    the band's own spectra are clipped; shifts its offset by half a count at most. Of zero points, for each of which there
+    are other such numbers, takes the one with which scales change least.
     Ensures: outputs are the same but for the rounding of sums, and `WholeSteps.of` takes the affine that `integer_input`
     will find. A graph that begins otherwise, or whose bands hold too many counts for 16 bits, is returned as it is.
 
@@ -82,19 +82,45 @@ def _near(
     offset: NDArray[np.float64], scale: NDArray[np.float64], low: float, high: float, spectra: NDArray[Any]
 ) -> Affine | None:
     """The affine, of what the graph's own makes from `low` to `high`; None where there is none that is fine enough."""
-    step = float(np.float32((high - low) / 255))
-    if not step > 0 or (_FINEST * scale[scale != 0] < _COARSEST * step).any():
+    step = (high - low) / 255
+    if not step > 0 or (FRACTION * scale[scale != 0] < _COARSEST * step).any():
         return None
-    zero, wanted = int(np.rint(-low / step)), _FINEST * scale / step
-    finer, coarser = (np.clip(entry, 1, _FINEST) for entry in (np.ceil(wanted), np.floor(wanted)))
-    first = np.rint(offset - lead(zero, finer))
-    fits = (first <= spectra.min(0)) & (spectra.max(0) < first + (1 << 16) / finer)
-    factor = np.where(fits, finer, coarser)
-    ahead = lead(zero, factor)
-    new_offset = (np.rint(offset - ahead) + ahead).astype(np.float32)
-    new_scale = (factor * step / _FINEST).astype(np.float32)
-    affine = Affine(new_offset.tolist(), new_scale.tolist(), "uint8", zero, step)
+    least, most = spectra.min(0), spectra.max(0)
+    found = (_with_zero_point(zero, offset, scale, low, high, least, most) for zero in range(1, 255))
+    affine = min(found, key=lambda made: _change(made, scale, step))
     return None if WholeSteps.of(affine, spectra.dtype) is None else affine
+
+
+def _with_zero_point(
+    zero: int,
+    offset: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    low: float,
+    high: float,
+    least: NDArray[Any],
+    most: NDArray[Any],
+) -> Affine:
+    """That with so many integers below its zero point, for spectra from `least` to `most`."""
+    fraction = _three_digits(max(-low / zero, high / (255 - zero)) / FRACTION)
+    allowed, wanted = factors(zero), scale / fraction
+    above, below = np.searchsorted(allowed, wanted, "left"), np.searchsorted(allowed, wanted, "right") - 1
+    finer, coarser = (allowed[np.clip(place, 0, len(allowed) - 1)] for place in (above, below))
+    first = np.rint(offset) - middle(zero) / finer
+    fits = (first <= least) & (most < first + (1 << 16) / finer)
+    factor = np.where(fits & (finer * coarser <= wanted**2), finer, coarser)
+    return Affine(np.rint(offset).tolist(), (factor * fraction).tolist(), "uint8", zero, FRACTION * fraction)
+
+
+def _change(affine: Affine, scale: NDArray[np.float64], step: float) -> float:
+    """By how much steps differ from those that were wanted."""
+    made, wanted = np.array(affine.scale) / affine.step, scale / step
+    return float(np.abs(np.log(made[scale != 0] / wanted[scale != 0])).mean())
+
+
+def _three_digits(value: float) -> float:
+    """The next higher number of three digits: a Card keeps 200 multiples of it."""
+    power = 10.0 ** (2 - int(np.floor(np.log10(value))))
+    return float(np.ceil(value * power) / power)
 
 
 def _give(graph: Any, nodes: list[Any], changed: dict[str, NDArray[np.float64]]) -> None:

@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 from hsiedge.card import Affine
 
 _CACHED = 1 << 16  # values that are scaled at a time
-# 1.5 * 2 ** 23. A float32 added to it is rounded to a whole number, half to even, which then is what the last bits say.
-_WHOLE = np.float32(12582912)
+FRACTION = 1 << 8
+"""Of an integer: what `WholeSteps` counts in."""
+_FINEST = 1 << 12  # fractions that a count makes, at most
 _SHIFT = np.uint16(8)
-_STEPS = 1 << 8  # of a `WholeSteps` in one integer
-_NO_TIE = (_STEPS - 1) / 2
-_MARGIN = 1 / (2 * _STEPS)
-_ROUNDING = 2.0**-15  # what two operations in float32 miss of 256 integers
+_EXACT = 1e-6  # of a number of fractions, which two float32 that were written as decimals give no more exactly
 
 
 class InputAffine:
     """The Card's affine, ready to be applied: stored counts to the integers that a graph takes.
 
-    `round((x - offset) * (scale / step)) + zero_point`, clipped to the dtype; each operation in float32, the quotient's one
-    rounding and round's half to even, so that every processor gives the same integers. Where 16-bit integers give the same
-    for all counts, they are what it is done in (`WholeSteps`).
+    `floor((x - offset) * (scale / step) + 0.5) + zero_point`, clipped to the dtype; each operation in float32, the quotient
+    rounded once, so that every processor gives the same integers. A quotient that is a whole number of 256ths but for its
+    rounding is that number. Where 16-bit integers give the same for all counts, they are what it is done in (`WholeSteps`).
     """
 
     def __init__(self, affine: Affine) -> None:
@@ -87,36 +85,39 @@ class _FloatSteps(_Steps):
     """In float32: what any counts, and any affine, can be given."""
 
     def __init__(self, affine: Affine) -> None:
-        scale = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32)
-        super().__init__([np.asarray(affine.offset, np.float32), scale], np.dtype(np.float32))
-        dtype = np.dtype(affine.dtype)
-        self._zero_point = np.array(affine.zero_point).astype(dtype)
-        limits = np.iinfo(dtype)
-        self._limits = np.float32(limits.min - affine.zero_point), np.float32(limits.max - affine.zero_point)
+        super().__init__([np.asarray(affine.offset, np.float32), _rate(affine)], np.dtype(np.float32))
+        limits = np.iinfo(affine.dtype)
+        self._unsigned = np.dtype(f"uint{limits.bits}")
+        self._middle = np.float32(affine.zero_point - limits.min + 0.5)
+        self._limits = np.float32(0), np.float32(limits.max - limits.min)
+        self._lowest = np.array(limits.min, limits.dtype).view(self._unsigned)
 
     def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
         offset, scale = constants
         values[...] = stored
         values -= offset
         values *= scale
-        # Whole numbers: clipped before or after rounding is the same. On ARM, numpy's clip takes a third of its min and max.
+        values += self._middle
+        # Clipped, they have no sign, and what becomes of the fraction is what floor does. On ARM, numpy's clip takes a third
+        # of its min and max.
         np.clip(values, *self._limits, out=values)
-        values += _WHOLE
-        made[...] = values.view(np.int32)  # their last byte, which is that of the whole number
-        made += self._zero_point
+        integers = made.view(self._unsigned)
+        integers[...] = values
+        if self._lowest:
+            integers += self._lowest
 
 
 class WholeSteps(_Steps):
     """In 16-bit integers: `((x - first) * factor) >> 8`, clipped to 8 bits; half the bytes of float32, and fewer passes.
 
     The same integers as those of float32, for every count: an affine is taken only where that is so (`of`). It is where
-    `scale / step` is `factor / 256`, and `offset` lies 127.5 / 256 of a step beyond what `first` would be for the zero point:
-    then float32 never meets a half, and is never further from it than its own error.
+    offsets are whole, `scale / step` is `factor / 256`, and `factor` divides `256 * zero + 128`, of `zero` integers below the
+    zero point: then what float32 computes is exact, as long as it is not clipped, and integers begin at whole counts.
     """
 
     def __init__(self, first: NDArray[np.float64], factor: NDArray[np.float64], stored: np.dtype[Any], signed: bool) -> None:
         limits = np.iinfo(stored)
-        last = first + (1 << 16) // factor - ((1 << 16) % factor == 0)
+        last = np.ceil(first + (1 << 16) / factor) - 1
         low, high = (np.clip(entry, limits.min, limits.max).astype(stored) for entry in (first, last))
         wrapped = (first.astype(np.int64) & 0xFFFF).astype(np.uint16)
         super().__init__([low, high, wrapped, factor.astype(np.uint16)], stored)
@@ -126,17 +127,13 @@ class WholeSteps(_Steps):
     def of(cls, affine: Affine, stored: np.dtype[Any]) -> WholeSteps | None:
         """Those of an affine and a 16-bit `stored` dtype; None where float32 might give another integer for some count."""
         limits, integers = np.iinfo(stored), np.iinfo(affine.dtype)
-        offset = np.asarray(affine.offset, np.float32).astype(np.float64)
-        rate = (np.asarray(affine.scale, np.float64) / affine.step).astype(np.float32).astype(np.float64)
-        factor = np.rint(rate * _STEPS)
-        if integers.bits != 8 or not np.isfinite(offset).all() or not ((factor >= 1) & (factor <= _STEPS)).all():
+        offset, factor = np.asarray(affine.offset, np.float64), _rate(affine).astype(np.float64) * FRACTION
+        zero = affine.zero_point - integers.min
+        if integers.bits != 8 or not np.isin(factor, factors(zero)).all():
             return None
-        exact = offset - lead(affine.zero_point - integers.min, factor)
-        first = np.rint(exact)
-        reach = (1 << 16) / factor
-        error = np.abs(exact - first) * rate + np.abs(rate - factor / _STEPS) * reach + _ROUNDING
-        inside = (first <= limits.max) & (first + reach > limits.min)
-        return cls(first, factor, stored, integers.min < 0) if inside.all() and error.max() < _MARGIN else None
+        first = offset - middle(zero) / factor
+        inside = (first <= limits.max) & (first + (1 << 16) / factor > limits.min)
+        return cls(first, factor, stored, integers.min < 0) if ((first == np.rint(first)) & inside).all() else None
 
     def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
         low, high, first, factor = constants
@@ -151,6 +148,23 @@ class WholeSteps(_Steps):
             integers ^= np.uint8(0x80)
 
 
-def lead(zero: int, factor: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many counts the offset of `WholeSteps` lies above `first`, where `zero` integers lie below the zero point."""
-    return (_STEPS * zero + _NO_TIE) / factor
+def middle(zero: int) -> int:
+    """Fractions from the lowest integer's first to the middle of the one that has `zero` below it."""
+    return FRACTION * zero + FRACTION // 2
+
+
+def factors(zero: int) -> NDArray[np.float64]:
+    """Fractions that a count may make, in order: the middle is a whole number of counts, and the last integer is reached."""
+    numbers = np.arange(1, _FINEST + 1)
+    largest = ((1 << 16) - 1) // numbers * numbers
+    fit = (middle(zero) % numbers == 0) & (largest // FRACTION == FRACTION - 1)
+    found: NDArray[np.float64] = numbers[fit].astype(np.float64)
+    return found
+
+
+def _rate(affine: Affine) -> NDArray[np.float32]:
+    """Integers a count, `(bands,)`."""
+    exact = np.asarray(affine.scale, np.float64) / affine.step
+    near = np.rint(exact * FRACTION) / FRACTION
+    rate: NDArray[np.float32] = np.where(np.abs(near - exact) <= _EXACT * exact, near, exact).astype(np.float32)
+    return rate

@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
-from hsiedge.runtimes.affine import InputAffine, WholeSteps, lead
+from hsiedge.runtimes.affine import InputAffine, WholeSteps, factors, middle
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene, pack
 
@@ -131,10 +131,10 @@ def test_the_input_affine_scales_rounds_and_clips(dtype: str) -> None:
     low = max(-10, np.iinfo(dtype).min)
     high = min(590, np.iinfo(dtype).max)
     assert made.dtype == np.dtype(dtype)
-    assert made[:, 0, 0, 0].tolist() == [low, 0, 0, 0, 1, 2, high]  # halves to even
+    assert made[:, 0, 0, 0].tolist() == [low, 0, 0, 1, 1, 2, high]  # halves up
     assert made[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
     shifted = InputAffine(Affine([100.0], [0.1], dtype, 7))(counts)
-    assert shifted[:, 0, 0, 0].tolist() == [max(-3, np.iinfo(dtype).min), 7, 7, 7, 8, 9, min(597, np.iinfo(dtype).max)]
+    assert shifted[:, 0, 0, 0].tolist() == [max(-3, np.iinfo(dtype).min), 7, 7, 8, 8, 9, min(597, np.iinfo(dtype).max)]
 
 
 def test_the_input_affine_counts_in_its_steps() -> None:
@@ -156,13 +156,15 @@ def test_the_input_affine_gives_rows_the_same_integers(dtype: str) -> None:
 
 
 def whole_affine(dtype: str, seed: int, bands: int = 60) -> Affine:
-    """One that 16-bit integers compute: any factor, any zero point, zero counts within what a band tells apart or below it."""
+    """One that 16-bit integers compute: any factor that there is, counts of 0 within what a band tells apart or below it."""
     rng = np.random.default_rng(seed)
-    factor = np.concatenate([[1, 2, 255, 256], rng.integers(3, 255, bands - 4)]).astype(float)
-    zero, step = int(rng.integers(0, 256)), float(np.float32(rng.uniform(0.01, 0.1)))
+    zero, fraction = int(rng.choice([52, 94, 112, 121, 157])), 0.000268
+    factor = rng.choice(factors(zero), bands)
     first = rng.integers(-100, 30000, bands)
-    offset, scale = ((first + lead(zero, factor)).astype(np.float32), (factor * step / 256).astype(np.float32))
-    return Affine(offset.tolist(), scale.tolist(), dtype, zero + np.iinfo(dtype).min, step)
+    lowest = int(np.iinfo(dtype).min)
+    offset, scale = (first + middle(zero) / factor, (factor * fraction).astype(np.float32))
+    assert len(set(factor)) > 10
+    return Affine(offset.tolist(), [float(str(value)) for value in scale], dtype, zero + lowest, 256 * fraction)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -179,18 +181,20 @@ def test_whole_steps_are_what_float32_gives_of_every_count(dtype: str, stored: s
     np.testing.assert_array_equal(affine(counts.T[:, :, None])[:, :, 0].T, floats)
 
 
-@pytest.mark.parametrize("ruin", ["offset", "scale", "bits", "beyond", "no number"])
+@pytest.mark.parametrize("ruin", ["offset", "scale", "zero point", "bits", "beyond", "no number"])
 def test_whole_steps_are_not_taken_where_float32_could_differ(ruin: str) -> None:
     entry = whole_affine("uint8", 0)
     offset, scale = np.array(entry.offset), np.array(entry.scale)
     if ruin == "offset":
-        offset[7] += 1 / 256 / scale[7] * entry.step  # a 256th of a step further, and halves are met
+        offset[7] += 0.5
     elif ruin == "scale":
         scale[7] *= 1.001
     elif ruin == "beyond":
         offset[7] += 70000
     elif ruin == "no number":
         scale[7] = 0.0
+    elif ruin == "zero point":
+        entry = dataclasses.replace(entry, zero_point=entry.zero_point + 1)
     made = dataclasses.replace(
         entry, offset=offset.tolist(), scale=scale.tolist(), dtype="uint16" if ruin == "bits" else "uint8"
     )
