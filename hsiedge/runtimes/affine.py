@@ -28,7 +28,8 @@ class InputAffine:
     def __init__(self, affine: Affine) -> None:
         self._dtype = np.dtype(affine.dtype)
         self._floats = _FloatSteps(affine)
-        self._whole = {np.dtype(name): WholeSteps.of(affine, np.dtype(name)) for name in ("uint16", "int16")}
+        found = {dtype: WholeSteps.of(affine, dtype) for dtype in map(np.dtype, (np.uint16, np.int16))}
+        self.in_whole_steps = {dtype: steps for dtype, steps in found.items() if steps is not None}
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
@@ -53,7 +54,7 @@ class InputAffine:
         return made.reshape(rows.shape)
 
     def _steps(self, dtype: np.dtype[Any]) -> _Steps:
-        return self._whole.get(dtype) or self._floats
+        return self.in_whole_steps.get(dtype, self._floats)
 
 
 class _Steps:

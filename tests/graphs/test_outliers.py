@@ -14,9 +14,9 @@ import onnx
 import onnxruntime
 
 from hsiedge.graphs.files import read_onnx
+from hsiedge.graphs.integer_input import affine_front, front_values
 from hsiedge.graphs.outliers import FAR, without_outliers
 from hsiedge.graphs.quantize import quantize
-from hsiedge.runtimes import load
 from hsiedge.scenes.patches import extract
 from tests import workstation
 
@@ -58,7 +58,7 @@ def test_only_what_lies_far_outside_is_changed() -> None:
     np.testing.assert_array_equal(run(made, far), run(made, farther))
     limits = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in made.graph.initializer if not tensor.dims}
     low, high = (next(value for name, value in limits.items() if name.endswith(end)) for end in ("_low", "_high"))
-    offset, scale = (load(workstation.integer_file("cnn2d")).known.input_affine.__dict__[key] for key in ("offset", "scale"))
+    offset, scale = front_values(graph, affine_front(graph))
     core = np.percentile((spectra - np.array(offset)) * np.array(scale), [0.1, 99.9])
     np.testing.assert_allclose([low, high], FAR * core, rtol=1e-3)
 
