@@ -137,7 +137,7 @@ def test_what_int8_gains(stranger: str, ruined: float, tmp_path, monkeypatch) ->
     before = quantize(source, workstation.scene(), tmp_path / "before.onnx", patches=200, max_drop=100)
     print(f"{stranger}: {agreement(before):.2f} -> {agreement(after):.2f} %")
     assert agreement(before) < ruined
-    assert agreement(after) > 99.8
+    assert agreement(after) > 99.5
     assert before.input_affine is None
     assert after.input_affine is not None
 
