@@ -102,6 +102,8 @@ class _FloatSteps(_Steps):
         # Clipped, they have no sign, and what becomes of the fraction is what floor does. On ARM, numpy's clip takes a third
         # of its min and max.
         np.clip(values, *self._limits, out=values)
+        if stored.dtype.kind == "f":
+            np.copyto(values, self._middle, where=np.isnan(values))  # no number is the zero point, on every processor
         integers = made.view(self._unsigned)
         integers[...] = values
         if self._lowest:

@@ -155,6 +155,15 @@ def test_the_input_affine_gives_rows_the_same_integers(dtype: str) -> None:
     assert affine.of_rows(rows[:0]).shape == (0, 9001, 7)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+def test_the_input_affine_gives_no_number_the_zero_point(dtype: str) -> None:
+    rows = np.array([[[np.nan, 100.0], [np.inf, np.nan], [-np.inf, 0.0]]], np.float32)
+    made = InputAffine(Affine([100.0, 100.0], [0.1, 0.1], dtype, 7)).of_rows(rows)
+    limits = np.iinfo(dtype)
+    assert made.tolist() == [[[7, 7], [limits.max, 7], [limits.min, max(-3, limits.min)]]]
+
+
 def whole_affine(dtype: str, seed: int, bands: int = 60) -> Affine:
     """One that 16-bit integers compute: any factor that there is, counts of 0 within what a band tells apart or below it."""
     rng = np.random.default_rng(seed)
