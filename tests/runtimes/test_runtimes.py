@@ -190,6 +190,16 @@ def test_whole_steps_are_what_float32_gives_of_every_count(dtype: str, stored: s
     np.testing.assert_array_equal(affine(counts.T[:, :, None])[:, :, 0].T, floats)
 
 
+@pytest.mark.parametrize("towards", [0, 1])
+def test_whole_steps_forgive_a_step_its_last_bit(towards: int) -> None:
+    """Runtimes compute it of the range's ends, in float32."""
+    entry = whole_affine("uint8", 1)
+    entry = dataclasses.replace(entry, step=float(np.nextafter(np.float32(entry.step), np.float32(towards))))
+    assert WholeSteps.of(entry, np.dtype("uint16")) is not None
+    counts = np.repeat(np.arange(1 << 16).astype(np.uint16)[:, None], len(entry.offset), 1)
+    np.testing.assert_array_equal(InputAffine(entry).of_rows(counts), InputAffine(entry).of_rows(counts.astype(np.float32)))
+
+
 @pytest.mark.parametrize("ruin", ["offset", "scale", "zero point", "bits", "beyond", "no number"])
 def test_whole_steps_are_not_taken_where_float32_could_differ(ruin: str) -> None:
     entry = whole_affine("uint8", 0)
