@@ -104,6 +104,7 @@ def qat(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = _float_model(checkpoint, scene, split, folder)
+        start.ranges = calibrate(start.graph, start.card, RECIPES["default"], scene, start.pixels.calibration)
         net = _quantized_net(start, bits)
         with conditioned(net, lesson.axes):
             tune(net, lesson, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
@@ -129,13 +130,11 @@ def qat(
 
 
 def _float_model(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Path) -> FloatModel:
-    """The checkpoint as an ONNX graph, with the ranges of its tensors on training pixels."""
+    """The checkpoint as an ONNX graph."""
     path = folder / "float.onnx"
     export(checkpoint, scene, path)
     masks = split if split.kind == "masks" else None
-    source = open_float(path, scene, CALIBRATION_PATCHES, split.seed, masks)
-    source.ranges = calibrate(source.graph, source.card, RECIPES["default"], scene, source.pixels.calibration)
-    return source
+    return open_float(path, scene, CALIBRATION_PATCHES, split.seed, masks)
 
 
 def _quantized_net(source: FloatModel, bits: int) -> QdqNet:

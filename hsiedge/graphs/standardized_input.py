@@ -35,7 +35,7 @@ def standardized_input(model: Any, spectra: NDArray[Any]) -> Any:
     if affine_front(model) is not None:
         return model
     front = find_front(model)
-    if front is None or not _takes_input(model, front):
+    if front is None or not takes_input(model, front):
         return model
     affine = _affine(front, spectra)
     if affine is None:
@@ -47,7 +47,7 @@ def standardized_input(model: Any, spectra: NDArray[Any]) -> Any:
     return written(model, front, linear, offset, scale)[0]
 
 
-def _takes_input(model: Any, front: Front) -> bool:
+def takes_input(model: Any, front: Front) -> bool:
     """Whether nothing but a cast comes before the front, and nobody else takes what the graph is given."""
     name = input_of(model).name
     takers = [node for node in model.graph.node if name in node.input]
