@@ -6,10 +6,10 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hsiedge.errors import OptionError, OutputError
@@ -34,14 +34,13 @@ def atomic(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made or written to.
     """
     path = Path(os.path.realpath(path))  # a link stays a link, to what is written
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from error
-    temporary = Path(name)
-    try:
+    temporary = path.parent / f".{path.name}.{secrets.token_urlsafe(6)}{path.suffix}"
+    try:  # begins before the file is there: Ctrl-C may come while it is being made
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(mode=0o600, exist_ok=False)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         try:
             yield temporary
         except OSError as error:
@@ -52,9 +51,10 @@ def atomic(path: Path) -> Iterator[Path]:
         try:
             os.replace(temporary, path)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from error
+            raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it took its place, or there was no making it
+            temporary.unlink()
 
 
 def check_writable(path: Path) -> None:
@@ -107,6 +107,10 @@ def _is_special(path: Path) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o")
 
 
 def _umask() -> int:

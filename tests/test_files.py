@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import stat
@@ -139,3 +140,35 @@ def test_sizes(text, size) -> None:
 def test_sizes_that_are_none(text) -> None:
     with pytest.raises(OptionError, match="not a size"):
         files.parse_size(text)
+
+
+def test_interrupted_at_any_call_on_the_way_in_leaves_nothing(tmp_path: Path) -> None:
+    """As Ctrl-C may come, which Python looks for around calls: at the k-th of them until the block begins, for every k."""
+    path = tmp_path / "model.onnx"
+    interrupts = 0
+    while _is_interrupted(path, interrupts):
+        interrupts += 1
+        assert list(tmp_path.iterdir()) == []
+    assert interrupts > 50
+
+
+def _is_interrupted(path: Path, at: int) -> bool:
+    """Whether entering `atomic(path)` takes more calls than `at`, and is interrupted there."""
+    events = itertools.count()
+
+    def interrupt(_: object, event: str, __: object) -> None:
+        if event != "return" and next(events) == at:
+            raise KeyboardInterrupt
+
+    def enter() -> None:
+        sys.setprofile(interrupt)
+        with files.atomic(path):
+            sys.setprofile(None)
+
+    try:
+        enter()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
