@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -156,7 +157,7 @@ def _is_interrupted(path: Path, at: int) -> bool:
     """Whether entering `atomic(path)` takes more calls than `at`, and is interrupted there."""
     events = itertools.count()
 
-    def interrupt(_: object, event: str, __: object) -> None:
+    def interrupt(_: FrameType, event: str, __: object) -> None:
         if event != "return" and next(events) == at:
             raise KeyboardInterrupt
 
