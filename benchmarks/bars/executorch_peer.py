@@ -12,10 +12,10 @@ from executorch.extension.pybindings import portable_lib
 from numpy.typing import NDArray
 
 from bars.peer import Asked
-from hsiedge.runtimes import TensorSpec
+from hsiedge.runtimes import Session, TensorSpec
 
 
-class ExecuTorchSession:
+class ExecuTorchSession(Session):
     """One thread, shapes fixed."""
 
     provider = "XNNPACK"
@@ -24,7 +24,11 @@ class ExecuTorchSession:
     def __init__(self, asked: Asked) -> None:
         portable_lib._unsafe_reset_threadpool(1)
         self._module = portable_lib._load_for_executorch(str(asked.own(".pte")))
-        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         output: NDArray[Any] = self._module.forward([torch.from_numpy(tensors[0].astype(np.float32))])[0].numpy()

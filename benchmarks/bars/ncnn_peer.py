@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bars.peer import Asked
-from hsiedge.runtimes import TensorSpec
+from hsiedge.runtimes import Session, TensorSpec
 
 
-class NcnnSession:
+class NcnnSession(Session):
     """One thread, its own default options otherwise."""
 
     provider = "CPU"
@@ -29,7 +29,11 @@ class NcnnSession:
         files = _files(asked)
         if self._net.load_param(str(files[0])) or self._net.load_model(str(files[1])):
             raise RuntimeError(f"ncnn does not load {files[0]}")
-        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         found = []

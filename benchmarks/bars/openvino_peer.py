@@ -13,12 +13,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from bars.peer import Asked
-from hsiedge.runtimes import TensorSpec
+from hsiedge.runtimes import Session, TensorSpec
 
 SETTINGS = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """One stream, one thread, shapes fixed."""
 
     provider = "CPU"
@@ -32,7 +32,11 @@ class OpenVinoSession:
         compiled = core.compile_model(model, "CPU", {**SETTINGS, **precise})
         self.runtime = f"{self.runtime} ({compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()})"
         self._request = compiled.create_infer_request()
-        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         self._request.infer({0: tensors[0].astype(np.float32)}, share_inputs=True)

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from bars.peer import Asked
-from hsiedge.runtimes import TensorSpec
+from hsiedge.runtimes import Session, TensorSpec
 
 
-class TorchSession:
+class TorchSession(Session):
     """One thread, no gradients."""
 
     provider = "CPU"
@@ -23,7 +23,11 @@ class TorchSession:
         module = torch.export.load(asked.exported).module()
         self._module = torch.compile(module) if asked.compiled else module
         self.runtime = f"torch {torch.__version__}, {'compiled' if asked.compiled else 'eager'}"
-        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode():

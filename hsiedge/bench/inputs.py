@@ -1,8 +1,9 @@
 """What a model is timed on: seeded inputs, and the work from rows in their stored dtype to label ids.
 
 A line-scan sensor hands over rows of pixels, band-interleaved by pixel. So an input of a patch graph is a strip
-`(p, N + p - 1, bands)` in the scene's stored dtype, out of which N patches are cut; the clock covers cutting, the Card's
-input affine, the session, argmax and the label ids.
+`(p, N + p - 1, bands)` in the scene's stored dtype, out of which N patches are cut; one of a scene graph is as many rows as it
+labels, and those before them are held, as `classify` holds them. The clock covers the Card's input affine, cutting or what
+surrounds rows, the session, argmax and the label ids.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
+from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.scenes.counts import draw_rows
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
@@ -134,17 +136,22 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
 
+    height, width = rows - border, columns - border
+    held = HeldRows(model, width, above=0)
+    held.push(draw_rows(card.scene, (border, width), np.random.default_rng(0)))
+
     def logits(tensors: Tensors) -> NDArray[np.float32]:
-        return model.strip(model.prepare(tensors[0]))
+        around = ((card.radius, card.radius), (card.radius, card.radius), (0, 0))
+        return model.strip(np.pad(model.prepare(tensors[0]), around, mode="reflect"))
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        return model.label_ids(logits(tensors), axis=0)
+        held.push(tensors[0])
+        return model.strip_labels(held.strip(height))
 
     def make(rng: np.random.Generator) -> Tensors:
-        return (draw_rows(card.scene, (rows, columns), rng),)
+        return (draw_rows(card.scene, (height, width), rng),)
 
-    pixels = (rows - border) * (columns - border)
-    return Workload(card.kind, 1, shape, card.scene.dtype, pixels, make, run, logits)
+    return Workload(card.kind, 1, shape, card.scene.dtype, height * width, make, run, logits)
 
 
 def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workload:

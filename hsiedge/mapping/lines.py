@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
 from hsiedge.runtimes import Model
-from hsiedge.scenes.patches import check_patch, reflected
+from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.scenes.patches import check_patch
 
 
 class LineClassifier:
@@ -30,8 +31,7 @@ class LineClassifier:
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
-        self._columns = reflected(np.arange(-card.radius, width + card.radius), width)
-        self._rows = model.prepare(np.zeros((0, len(self._columns), card.scene.bands), card.scene.dtype))
+        self._rows = HeldRows(model, width)
         self._received = 0
         self._ended = False
 
@@ -46,15 +46,12 @@ class LineClassifier:
         """
         if self._ended:
             raise ModelError("the scene has ended; another one takes another LineClassifier")
-        expected, radius = (self._width, self._card.scene.bands), self._card.radius
+        expected = (self._width, self._card.scene.bands)
         if rows.ndim != 3 or rows.shape[1:] != expected or rows.dtype != np.dtype(self._card.scene.dtype):
             takes = f"{self._card.scene.dtype} (n, {expected[0]}, {expected[1]})"
             raise ModelError(f"rows are {rows.dtype} {rows.shape}, the model takes {takes}")
-        began = self._received > radius
-        self._rows = np.concatenate([self._rows, self._model.prepare(rows)[:, self._columns]])
+        self._rows.push(rows)
         self._received += len(rows)
-        if not began and self._received > radius:  # what lies above the scene's first row is known now
-            self._rows = np.concatenate([self._rows[radius:0:-1], self._rows])
         return self._due()
 
     def finish(self) -> NDArray[np.uint16]:
@@ -67,14 +64,10 @@ class LineClassifier:
             raise ModelError(f"{self._received} rows are fewer than the model's patch of {self._card.patch}")
         if not self._ended:
             self._ended = True
-            self._rows = np.concatenate([self._rows, self._rows[-2 : -2 - self._card.radius : -1]])
+            self._rows.end()
         return self._due()
 
     def _due(self) -> NDArray[np.uint16]:
-        """The labels of what is surrounded; what the next rows need is kept."""
-        strip = self._rows
-        due = len(strip) - 2 * self._card.radius
-        if due <= 0:
-            return np.zeros((0, self._width), np.uint16)
-        self._rows = strip[due:].copy()
-        return self._model.label_ids(self._model.strip(strip), axis=0)
+        """The labels of what is surrounded."""
+        due = len(self._rows)
+        return self._model.strip_labels(self._rows.strip(due)) if due else np.zeros((0, self._width), np.uint16)

@@ -17,7 +17,7 @@ from hsiedge.errors import OptionError
 from hsiedge.mapping.fitting import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.scenes.patches import reflected
+from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.scenes.readers import RowSource
 
 MEMORY = 64 << 20
@@ -159,9 +159,12 @@ def strips(model: Model, source: RowSource, part: range, rows: int, asked: Asked
     card = model.known
     for prepared, empty in _prepared(model, source, part, rows):
         counts.saturation(prepared, card)
-        logits = model.strip(prepared)
-        likely = _softmax(logits) if asked.probabilities or asked.reject else None
-        labels = model.label_ids(logits, axis=0)
+        likely = None
+        if asked.probabilities or asked.reject:
+            logits = model.strip(prepared)
+            likely, labels = _softmax(logits), model.label_ids(logits, axis=0)
+        else:
+            labels = model.strip_labels(prepared)
         if likely is not None and asked.reject:
             unsure = (likely.max(0) < asked.reject) & ~empty
             counts.unknown += int(unsure.sum())
@@ -178,31 +181,30 @@ def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterat
     """
     card, (height, width) = model.known, source.shape
     bands, radius = check_fits(card, source), card.radius
-    columns = reflected(np.arange(-radius, width + radius), width)
-    start = end = max(0, part.start - radius)  # of the rows that are held
-    held = model.prepare(np.zeros((0, len(columns), card.scene.bands), card.scene.dtype))
-    empty = np.zeros((0, width), bool)
+    start = end = max(0, part.start - radius)  # of the rows whose `empty` is held
+    held, empty = HeldRows(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
     for first in range(part.start, part.stop, rows):
         last = min(first + rows, part.stop)
         due = min(last + radius, height)
         if due > end:
-            made, found = _read(model, source, bands, range(end, due))
-            held, empty, end = np.concatenate([held, made[:, columns]]), np.concatenate([empty, found]), due
-        at_edge = first < radius or last + radius > height
-        strip = held[reflected(np.arange(first - radius, last + radius), height) - start] if at_edge else held
-        yield strip, empty[first - start : last - start]
+            stored, found = _read(model, source, bands, range(end, due))
+            held.push(stored)
+            empty, end = np.concatenate([empty, found]), due
+            if due == height:
+                held.end()
+        yield held.strip(last - first), empty[first - start : last - start]
         kept = max(0, last - radius)
-        held, empty, start = held[kept - start :].copy(), empty[kept - start :], kept
+        empty, start = empty[kept - start :], kept
 
 
 def _read(
     model: Model, source: RowSource, bands: NDArray[np.intp] | None, rows: range
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Prepared rows, and which of their pixels hold no data."""
+    """Rows as the model stores them, and which of their pixels hold no data."""
     stored = source.read(rows.start, len(rows))
     empty = no_data(stored, source.nodata)
     taken = as_stored(stored if bands is None else stored[:, :, bands], model.known, source)
-    return model.prepare(filled(taken, empty, model.known)), empty
+    return filled(taken, empty, model.known), empty
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

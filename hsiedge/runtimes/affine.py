@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,19 +40,35 @@ class InputAffine:
         steps.apply(planes, [entry[:, None, None] for entry in steps.of_bands], values, made)
         return made
 
-    def of_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The same of rows `(..., bands)`, some pixels at a time: what is worked on stays in the processor's cache."""
-        steps, bands = self._steps(rows.dtype), rows.shape[-1]
-        stored = np.ascontiguousarray(rows).reshape(-1)
-        made = np.empty(stored.shape, self._dtype)
-        step = max(bands, min(stored.size, _CACHED // bands * bands))
-        constants = steps.repeated(step)
-        values = np.empty(step, steps.dtype)  # of this call: a model may be used by several threads
-        for first in range(0, stored.size, step):
-            piece = stored[first : first + step]
-            count = piece.size
-            steps.apply(piece, [entry[:count] for entry in constants], values[:count], made[first : first + step])
-        return made.reshape(rows.shape)
+    def of_rows(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The same of rows `(..., bands)`, some pixels at a time: what is worked on stays in the processor's cache.
+
+        Args:
+            out: where they are written, if not into an array of their own: `(n, width, bands)`, as `rows`.
+        """
+        if out is not None:
+            self._write(np.ascontiguousarray(rows), out)
+            return out
+        made = np.empty(rows.shape, self._dtype)
+        pixels = (1, -1, rows.shape[-1])
+        self._write(np.ascontiguousarray(rows).reshape(pixels), made.reshape(pixels))
+        return made
+
+    def _write(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
+        """Of `(n, width, bands)`, block by block: some whole rows, or a part of one."""
+        steps, (height, width, bands) = self._steps(rows.dtype), rows.shape
+        wide = max(1, min(width, _CACHED // bands))
+        block = (max(1, min(height, _CACHED // (wide * bands))), wide, bands)
+        constants = [entry.reshape(block) for entry in steps.repeated(math.prod(block))]
+        values = np.empty(block, steps.dtype)  # of this call: a model may be used by several threads
+        for top in range(0, height, block[0]):
+            for left in range(0, width, wide):
+                place = np.s_[top : top + block[0], left : left + wide]
+                piece, used = rows[place], constants
+                high, across, _ = piece.shape
+                if piece.shape != block:
+                    used = [entry[:high, :across] for entry in constants]
+                steps.apply(piece, used, values[:high, :across], out[place])
 
     def _steps(self, dtype: np.dtype[Any]) -> _Steps:
         return self.in_whole_steps.get(dtype, self._floats)
@@ -70,12 +87,11 @@ class _Steps:
         self._repeated = [entry[:0] for entry in of_bands]
 
     def repeated(self, count: int) -> list[NDArray[Any]]:
-        """The numbers for so many values; kept, for a small input takes less time than they do."""
+        """The numbers for so many values, a multiple of the bands; kept, for a small input takes less time than they do."""
         made = self._repeated
         if len(made[0]) < count:
-            pixels = -(-count // len(self.of_bands[0]))
-            made = self._repeated = [np.tile(entry, pixels) for entry in self.of_bands]
-        return made
+            made = self._repeated = [np.tile(entry, count // len(entry)) for entry in self.of_bands]
+        return [entry[:count] for entry in made]
 
     def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
         """Writes the integers of `stored` into `made`; what lies in `values` is lost."""
@@ -122,9 +138,10 @@ class WholeSteps(_Steps):
         limits = np.iinfo(stored)
         last = np.ceil(first + (1 << 16) / factor) - 1
         low, high = (np.clip(entry, limits.min, limits.max).astype(stored) for entry in (first, last))
-        wrapped = (first.astype(np.int64) & 0xFFFF).astype(np.uint16)
-        super().__init__([low, high, wrapped, factor.astype(np.uint16)], stored)
-        self._signed = signed
+        whole, begin = factor.astype(np.int64), first.astype(np.int64)
+        if signed:  # so many counts before, products wrap at the middle of what 16 bits hold, and their bytes are signed
+            begin -= 0x8000 // (whole & -whole)
+        super().__init__([low, high, (begin & 0xFFFF).astype(np.uint16), whole.astype(np.uint16)], stored)
 
     @classmethod
     def of(cls, affine: Affine, stored: np.dtype[Any]) -> WholeSteps | None:
@@ -145,10 +162,7 @@ class WholeSteps(_Steps):
         steps = values.view(np.uint16)
         steps -= first
         steps *= factor
-        integers = made.view(np.uint8)
-        np.right_shift(steps, _SHIFT, out=integers, casting="unsafe")
-        if self._signed:
-            integers ^= np.uint8(0x80)
+        np.right_shift(steps, _SHIFT, out=made.view(np.uint8), casting="unsafe")
 
 
 def middle(zero: int) -> int:

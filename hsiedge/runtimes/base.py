@@ -40,7 +40,11 @@ class Session(Protocol):
     def inputs(self) -> Sequence[TensorSpec]: ...
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        """The graph's first output."""
+        """The graph's first output, as it is."""
+
+    def values(self, output: NDArray[Any]) -> NDArray[Any]:
+        """What an output stands for: where it is integers that have a scale, float32 in the same order; else itself."""
+        return output
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,26 @@ class Model:
     def _ids(self) -> NDArray[np.uint16]:
         return np.array([entry.id for entry in self.known.classes], np.uint16)
 
-    def prepare(self, rows: NDArray[Any]) -> NDArray[Any]:
+    @property
+    def prepared_dtype(self) -> np.dtype[Any]:
+        """Of what `prepare` makes."""
+        affine = self.known.input_affine
+        return np.dtype(self.known.scene.dtype if affine is None else affine.dtype)
+
+    def prepare(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """What the graph takes, of rows `(..., bands)` in the scene's stored dtype: themselves, or the Card's integers.
 
         It works pixel by pixel, so it costs least before patches are cut.
+
+        Args:
+            out: where it is to be written, `(n, width, bands)` as `rows`.
         """
-        return rows if self._affine is None else self._affine.of_rows(rows)
+        if self._affine is not None:
+            return self._affine.of_rows(rows, out)
+        if out is None:
+            return rows
+        out[...] = rows
+        return out
 
     def run(self, patches: NDArray[Any]) -> NDArray[np.float32]:
         """`(n, classes)` float32 logits of prepared patches `(n, bands, p, p)`; a scene graph takes them one by one.
@@ -103,9 +121,12 @@ class Model:
         """
         if self.known.kind == "scene":
             return np.stack([self.strip(patch.transpose(1, 2, 0))[:, 0, 0] for patch in patches])
-        return self._patches(np.ascontiguousarray(patches.transpose(0, 2, 3, 1)) if self.takes_rows else patches)
+        return self._values(self._patches(np.ascontiguousarray(patches.transpose(0, 2, 3, 1)) if self.takes_rows else patches))
 
-    def _patches(self, patches: NDArray[Any]) -> NDArray[np.float32]:
+    def _values(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self.session.values(output), np.float32)
+
+    def _patches(self, patches: NDArray[Any]) -> NDArray[Any]:
         return self._run(patches, (len(patches), len(self.known.classes)))
 
     def strip(self, rows: NDArray[Any]) -> NDArray[np.float32]:
@@ -114,6 +135,18 @@ class Model:
         Raises:
             ModelError: as `run`.
         """
+        return self._values(self._strip(rows))
+
+    def strip_labels(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
+        """Label ids `(h, w)` of a prepared strip with its halo. Logits that are integers are compared as such.
+
+        Raises:
+            ModelError: as `run`.
+        """
+        return self.label_ids(self._strip(rows), axis=0)
+
+    def _strip(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Of a strip what the session puts out, `(classes, h, w)`."""
         if self.known.kind == "scene":
             return self._scene(rows) if self.tile is None else self._tiled(rows, *self.tile)
         patch = self.known.patch
@@ -124,14 +157,14 @@ class Model:
             cuts = (cut(planes[:, line : line + patch], patch) for line in range(len(rows) - patch + 1))
         return np.stack([self._patches(patches).T for patches in cuts], axis=1)
 
-    def _scene(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+    def _scene(self, rows: NDArray[Any]) -> NDArray[Any]:
         halo = self.known.patch - 1
         expected = (1, len(self.known.classes), rows.shape[0] - halo, rows.shape[1] - halo)
-        return np.asarray(
-            self._run(np.ascontiguousarray(rows if self.takes_rows else rows.transpose(2, 0, 1))[None], expected)[0]
-        )
+        tensor = np.ascontiguousarray(rows if self.takes_rows else rows.transpose(2, 0, 1))[None]
+        output: NDArray[Any] = self._run(tensor, expected)[0]
+        return output
 
-    def _tiled(self, rows: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
+    def _tiled(self, rows: NDArray[Any], height: int, width: int) -> NDArray[Any]:
         """By tiles of one size. The last of a row or column reaches back into the one before; a small strip is filled up."""
         halo = self.known.patch - 1
         high, wide = rows.shape[0] - halo, rows.shape[1] - halo
@@ -139,24 +172,27 @@ class Model:
             rows = np.pad(rows, ((0, max(0, height - high)), (0, max(0, width - wide)), (0, 0)), "edge")
         if rows.shape[:2] == (height + halo, width + halo):
             return self._scene(rows)[:, :high, :wide]
-        logits = np.empty((len(self.known.classes), *(size - halo for size in rows.shape[:2])), np.float32)
-        for top in _starts(logits.shape[1], height):
-            for left in _starts(logits.shape[2], width):
-                piece = rows[top : top + height + halo, left : left + width + halo]
-                logits[:, top : top + height, left : left + width] = self._scene(piece)
+        size = (len(self.known.classes), rows.shape[0] - halo, rows.shape[1] - halo)
+        logits: NDArray[Any] | None = None
+        for top in _starts(size[1], height):
+            for left in _starts(size[2], width):
+                found = self._scene(rows[top : top + height + halo, left : left + width + halo])
+                logits = np.empty(size, found.dtype) if logits is None else logits
+                logits[:, top : top + height, left : left + width] = found
+        assert logits is not None
         return logits[:, :high, :wide]
 
-    def _run(self, tensor: NDArray[Any], expected: tuple[int, ...]) -> NDArray[np.float32]:
+    def _run(self, tensor: NDArray[Any], expected: tuple[int, ...]) -> NDArray[Any]:
         output = self.session.run([tensor])
         if np.shape(output) != expected:
             raise ModelError(f"{self.path}: its graph gives {np.shape(output)}, by its Card {expected} was expected")
-        return np.asarray(output, np.float32)
+        return output
 
     def logits(self, patches: NDArray[Any]) -> NDArray[np.float32]:
         """`(n, classes)` float32 of patches `(n, bands, p, p)` in the scene's stored dtype. Raises ModelError, as `run`."""
         return self.run(patches if self._affine is None else self._affine(patches))
 
-    def label_ids(self, logits: NDArray[np.float32], axis: int = 1) -> NDArray[np.uint16]:
+    def label_ids(self, logits: NDArray[Any], axis: int = 1) -> NDArray[np.uint16]:
         """Label ids of logits with classes along `axis`: `(n,)` of `(n, classes)`, `(h, w)` of a strip's with axis 0."""
         labels: NDArray[np.uint16] = self._ids.take(_largest(logits) if axis == 0 else logits.argmax(axis))
         return labels
@@ -238,7 +274,7 @@ def _starts(size: int, tile: int) -> list[int]:
     return [*range(0, size - tile, tile), size - tile]
 
 
-def _largest(planes: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+def _largest(planes: NDArray[Any]) -> NDArray[np.integer[Any]]:
     """`planes.argmax(0)`, plane by plane: a tenth of the time."""
     if len(planes) > 255:
         return np.asarray(planes.argmax(0))

@@ -14,11 +14,11 @@ import psutil
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.base import Session, TensorSpec
 
 
-class LitertSession:
-    """A TFLite file in LiteRT, on the CPU. Integer outputs are given as the float32 values that they stand for.
+class LitertSession(Session):
+    """A TFLite file in LiteRT, on the CPU.
 
     Args:
         path: the model file.
@@ -77,21 +77,21 @@ class LitertSession:
         except (ValueError, RuntimeError) as error:
             self._shapes = []
             raise ModelError(f"LiteRT could not run {self._path}: {_first_line(error)}") from error
-        return _values(interpreter.get_tensor(self._outputs[0]["index"]), self._outputs[0]["quantization"])
+        output: NDArray[Any] = interpreter.get_tensor(self._outputs[0]["index"])
+        return output
+
+    def values(self, output: NDArray[Any]) -> NDArray[Any]:
+        """What integers stand for, float32; other outputs as they are."""
+        scale, zero_point = self._outputs[0]["quantization"]
+        if not scale or output.dtype.kind not in "iu":
+            return output
+        values = output.astype(np.float32)
+        values -= np.float32(zero_point)
+        values *= np.float32(scale)
+        return values
 
 
 open_session = LitertSession
-
-
-def _values(output: NDArray[Any], quantization: tuple[float, int]) -> NDArray[Any]:
-    """What integers stand for."""
-    scale, zero_point = quantization
-    if not scale or output.dtype.kind not in "iu":
-        return output
-    values = output.astype(np.float32)
-    values -= np.float32(zero_point)
-    values *= np.float32(scale)
-    return values
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import openvino
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.base import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
 
 
-class OpenvinoSession:
+class OpenvinoSession(Session):
     """An ONNX file in OpenVINO's CPU plugin. Free dimensions stay free: shapes that were fixed would be no faster.
 
     Floats are computed as float32: left to itself the plugin takes bfloat16 where the CPU has it, and labels change.

@@ -11,9 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hsiedge.errors import CardError, ModelError
-from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.base import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
-from hsiedge.runtimes.providers import CPU, check_started, named, placed, prepare
+from hsiedge.runtimes.providers import CPU, check_started, configured, named, placed, prepare
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -31,7 +31,7 @@ _DTYPES = {
 }
 
 
-class OrtSession:
+class OrtSession(Session):
     """An ONNX or ORT file in onnxruntime.
 
     Args:
@@ -121,7 +121,7 @@ def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[s
         check_whole(path)
     try:
         # Without enable_fallback=0 onnxruntime's Python takes the CPU where another provider fails, and goes on.
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+        return onnxruntime.InferenceSession(str(path), options, providers=configured(providers), enable_fallback=0)
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} does not load it: {_first_line(error)}") from error
 

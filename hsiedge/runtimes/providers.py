@@ -7,8 +7,10 @@ and says so nowhere but in its log. Here the CPU runs nothing that it was not na
 from __future__ import annotations
 
 import ctypes
+import io
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime
@@ -22,11 +24,14 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+# Left to itself CUDA rounds float32 to TF32's 11 bits where it multiplies, and labels change.
+_SETTINGS = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
 _BUILDS = {
     "cuda": "; pip install onnxruntime-gpu in the place of onnxruntime",
     "tensorrt": "; pip install onnxruntime-gpu in the place of onnxruntime",
     "xnnpack": "; a build of your own has it (--use_xnnpack)",
 }
+_OF_CUDA = {PROVIDERS["cuda"], PROVIDERS["tensorrt"]}
 # onnxruntime 1.24 and later tell which node went where.
 _TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 
@@ -48,12 +53,23 @@ def named(text: str) -> list[str]:
 
 
 def prepare(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> None:
-    """Makes a session tell where its nodes go; where onnxruntime is too old to, refuse what goes to the CPU unnamed."""
+    """Makes a session tell where its nodes go; where onnxruntime is too old to, refuse what goes to the CPU unnamed.
+
+    CUDA's libraries are found in Python's packages too, as pip install onnxruntime-gpu[cuda,cudnn] brings them.
+    """
     onnxruntime.set_default_logger_severity(4)  # what cannot be started is told by `placed`, in one line
+    if _OF_CUDA & set(providers) and hasattr(onnxruntime, "preload_dlls"):
+        with redirect_stdout(io.StringIO()):  # where it says which of them it does not find
+            onnxruntime.preload_dlls()
     if _TELLS:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     elif CPU not in providers:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+
+
+def configured(providers: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The providers, and what each is told: float32 is computed as such."""
+    return [(provider, _SETTINGS.get(provider, {})) for provider in providers]
 
 
 def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:

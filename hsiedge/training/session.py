@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import TensorSpec
+from hsiedge.runtimes.base import Session, TensorSpec
 from hsiedge.training.checkpoint import load_checkpoint
 from hsiedge.training.classifier import predict_logits
 
 
-class TorchSession:
+class TorchSession(Session):
     """A checkpoint in PyTorch, eager, on the CPU: it takes patches `(N, bands, p, p)` in the scene's stored dtype.
 
     Args:
@@ -41,7 +41,11 @@ class TorchSession:
         card = checkpoint.card
         shape = (None, card.scene.bands, card.patch, card.patch)
         self._path, self._classifier = path, checkpoint.classifier
-        self.inputs: Sequence[TensorSpec] = [TensorSpec("counts", shape, np.dtype(card.scene.dtype))]
+        self._inputs = [TensorSpec("counts", shape, np.dtype(card.scene.dtype))]
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Logits `(N, classes)`. Raises ModelError where the tensor does not fit the net."""

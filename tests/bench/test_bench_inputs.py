@@ -9,6 +9,7 @@ import pytest
 from hsiedge.bench.inputs import ShapeOption, fixed_batch, parse_shape, workload
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
+from hsiedge.mapping import classify
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import cut, extract
 
@@ -54,11 +55,24 @@ def test_scene_graph_labels_what_lies_within_its_border() -> None:
     work = workload(model, 256, [ShapeOption(None, (1, 5, 8, 12))])
     assert (work.kind, work.batch, work.shape, work.pixels) == ("scene", 1, (1, 5, 8, 12), 60)
     rows = work.make(np.random.default_rng(0))
-    labels = work.run(rows)
-    assert labels.shape == (6, 10)
-    patches = workload(load(DATA / "float.onnx", 1), 10)
-    np.testing.assert_array_equal(labels[0], patches.run((rows[0][:3],)))
+    assert rows[0].shape == (6, 10, 5)
+    logits = work.logits(rows)
+    assert logits.shape == (4, 6, 10)
+    whole, patches = np.pad(rows[0], ((1, 1), (1, 1), (0, 0)), mode="reflect"), workload(load(DATA / "float.onnx", 1), 10)
+    np.testing.assert_array_equal(model.label_ids(logits, axis=0)[0], patches.run((whole[:3],)))
+    np.testing.assert_array_equal(logits, work.logits(rows))
     assert workload(model, 1).pixels == 128 * 128
+
+
+def test_a_run_of_a_scene_graph_goes_on_from_the_run_before() -> None:
+    """As `classify` and `LineClassifier` do: rows that were pushed before surround those that come."""
+    model = load(DATA / "scene.onnx", 1)
+    work = workload(model, 1, [ShapeOption(None, (1, 5, 8, 12))])
+    rng = np.random.default_rng(0)
+    pieces = [work.make(rng) for _ in range(3)]
+    labels = np.concatenate([work.run(piece) for piece in pieces])
+    rows = np.concatenate([piece[0] for piece in pieces])
+    np.testing.assert_array_equal(labels[2:], classify(model, rows)[1:-1])
 
 
 def test_stranger_with_two_inputs() -> None:

@@ -71,3 +71,24 @@ def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: p
     with pytest.raises(OptionError, match=r"--provider cuda: onnxruntime \S+ cannot start it here: .*_cuda\.so"):
         providers.check_started("cpu,cuda")
     providers.check_started("cpu")
+
+
+def test_cuda_computes_float32_as_such_and_finds_its_libraries(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Left to itself it multiplies TF32, and looks for no library in Python's packages."""
+    loaded: list[str] = []
+
+    def preload() -> None:
+        print("Failed to load libcudnn.so.9")
+        loaded.append("all")
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    options = onnxruntime.SessionOptions()
+    providers.prepare(options, ["CUDAExecutionProvider"])
+    assert loaded == ["all"]
+    assert capsys.readouterr().out == ""
+    providers.prepare(options, ["AzureExecutionProvider"])
+    assert loaded == ["all"]
+    told = dict(providers.configured(["CUDAExecutionProvider", "CPUExecutionProvider"]))
+    assert told == {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}

@@ -54,7 +54,8 @@ def work_of(model: Model, part: str, batch: int, shapes: list[str]) -> Work:
     if part == "prepare":
         return lambda: model.prepare(drawn[0])
     session = model.session if part == "session" else OrtSession(Path(part), 1)
-    tensor = model.prepare(drawn[0])[None]
+    radius = model.known.radius
+    tensor = np.pad(model.prepare(drawn[0]), ((radius, radius), (radius, radius), (0, 0)), mode="reflect")[None]
     return lambda: session.run([tensor])
 
 
