@@ -64,11 +64,11 @@ class InputAffine:
         for top in range(0, height, block[0]):
             for left in range(0, width, wide):
                 place = np.s_[top : top + block[0], left : left + wide]
-                piece, used = rows[place], constants
-                high, across, _ = piece.shape
+                piece, used, worked = rows[place], constants, values
                 if piece.shape != block:
-                    used = [entry[:high, :across] for entry in constants]
-                steps.apply(piece, used, values[:high, :across], out[place])
+                    high, across, _ = piece.shape
+                    used, worked = [entry[:high, :across] for entry in constants], values[:high, :across]
+                steps.apply(piece, used, worked, out[place])
 
     def _steps(self, dtype: np.dtype[Any]) -> _Steps:
         return self.in_whole_steps.get(dtype, self._floats)
@@ -162,7 +162,8 @@ class WholeSteps(_Steps):
         steps = values.view(np.uint16)
         steps -= first
         steps *= factor
-        np.right_shift(steps, _SHIFT, out=made.view(np.uint8), casting="unsafe")
+        steps >>= _SHIFT
+        made.view(np.uint8)[...] = steps
 
 
 def middle(zero: int) -> int:
