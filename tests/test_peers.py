@@ -104,6 +104,19 @@ def test_a_table_that_is_not_as_the_results_are_is_seen() -> None:
     assert documents.fill(filled.replace("1.2", "1.0"), stored) == filled
 
 
+def test_processors_stand_side_by_side() -> None:
+    stores = [results.stored(), *results.elsewhere()]
+    assert len(stores) > 1
+    lines = tables.processors(stores).splitlines()
+    assert len(lines) == 2 + len(stores)
+    for line, store in zip(lines[2:], stores):
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        assert store["bars"]["1"]["device"]["instruction_sets"][-1] in cells[0]
+        student = store["bars"]["2"]["verdicts"][0]
+        assert cells[4].startswith("**") == (student["value"] < 600)
+        assert float(cells[4].strip("*")) == pytest.approx(student["value"], abs=0.5)
+
+
 def test_times_are_paired_by_round() -> None:
     contenders = [turns.Contender("a", FLOAT, 4), turns.Contender("b", INT8, 4)]
     found = turns.take(contenders, 0.02, 3)
@@ -234,12 +247,23 @@ def test_every_peer_has_a_pinned_environment() -> None:
             assert not entry.startswith("torch==") or entry == "torch==2.13.0"
 
 
-def test_the_theoretical_peak() -> None:
+def test_the_theoretical_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def on(vendor: str, family: int) -> None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\n\nprocessor\t: 1\n")
+        read = limits._cpuinfo
+        monkeypatch.setattr(limits, "_cpuinfo", lambda: read(tmp_path / "cpuinfo"))
+
+    on("GenuineIntel", 6)
     facts = dataclasses.replace(device_facts(), instruction_sets=["avx2", "avx512f", "avx512_vnni"], frequency_max_mhz=2300.0)
     found = limits.theory(facts)
     assert found is not None
     assert (found["instruction"], found["gmac_s"]) == ("avx512_vnni", pytest.approx(294.4))
     assert limits.theory(dataclasses.replace(facts, instruction_sets=["avx2"])) is None
+    monkeypatch.undo()
+    on("AuthenticAMD", 25)
+    found = limits.theory(facts)
+    assert found is not None
+    assert (found["macs_a_cycle"], found["gmac_s"]) == (64, pytest.approx(147.2))
 
 
 def test_memory_of_strips(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """README.md and docs/: tables of the stored results between markers, `<!-- bars: NAME -->` and `<!-- end -->`.
 
 NAME is a bar's number for its table, `verdicts N` for what was asked of it, `verdicts` for those of all bars, `breakdown` for
-where the student's time goes, `device N` for the machine and its limits.
+where the student's time goes, `device N` for the machine and its limits, `processors` for speeds on other ones too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bars import tables
+from bars import results, tables
 from hsiedge import files
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,8 @@ def write(stored: dict[str, Any]) -> None:
 def _said(asked: list[str], stored: dict[str, Any]) -> str:
     if asked == ["verdicts"]:
         return tables.all_verdicts(stored)
+    if asked == ["processors"]:
+        return tables.processors([stored, *results.elsewhere()])
     bar = "2" if asked == ["breakdown"] else asked[-1]
     if bar not in stored["bars"]:
         return NOT_YET

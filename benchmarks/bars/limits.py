@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ BYTES = 1 << 29  # of the array that is copied: beyond any cache
 # 8-bit multiply-accumulates a cycle: lanes of a vector instruction, by the ports that take it (Intel Optimization Reference
 # Manual: VPDPBUSD on 512 bits is 64 of them, on ports 0 and 5 of server cores; 256 bits on two ports; ARM's SDOT, 16 on two).
 PER_CYCLE = {"avx512_vnni": 128, "avx_vnni": 64, "asimddp": 32}
+ZEN4 = {"vendor_id": "AuthenticAMD", "cpu family": "25"}  # 512 bits go through in halves (AMD, Optimization Guide for Zen 4)
 
 
 def limits(facts: DeviceFacts, seconds: float = 0.5) -> dict[str, Any]:
@@ -40,23 +42,25 @@ def theory(facts: DeviceFacts) -> dict[str, Any] | None:
     name = next((entry for entry in PER_CYCLE if entry in (facts.instruction_sets or ())), None)
     if name is None:
         return None
-    tiles = _has_amx()
-    clock = facts.frequency_max_mhz or facts.frequency_mhz
+    said = _cpuinfo()
+    halved = name == "avx512_vnni" and ZEN4.items() <= said.items()
+    macs, clock = PER_CYCLE[name] // (2 if halved else 1), facts.frequency_max_mhz or facts.frequency_mhz
     return {
         "instruction": name,
-        "macs_a_cycle": PER_CYCLE[name],
+        "macs_a_cycle": macs,
         "mhz": clock,
-        "gmac_s": None if clock is None else PER_CYCLE[name] * clock / 1e3,
-        "amx": tiles,
+        "gmac_s": None if clock is None else macs * clock / 1e3,
+        "amx": "amx_int8" in said.get("flags", ""),
     }
 
 
-def _has_amx() -> bool:
+def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """What the kernel says of the first core; nothing where it says it otherwise."""
     try:
-        with open("/proc/cpuinfo") as info:
-            return any("amx_int8" in line for line in info if line.startswith("flags"))
+        lines = path.read_text().partition("\n\n")[0].splitlines()
     except OSError:
-        return False
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _product(dtype: type[np.generic]) -> Callable[[], object]:

@@ -1,4 +1,7 @@
-"""What is stored: benchmarks/results/peers.json, an entry for each bar, each with the device and the day it was measured."""
+"""What is stored: benchmarks/results/peers.json, an entry for each bar, each with the device and the day it was measured.
+
+Beside it, in peers-NAME.json, the same of other processors, some bars or all.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,11 @@ def stored(path: Path = STORE) -> dict[str, Any]:
         return {"schema": SCHEMA, "bars": {}}
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def elsewhere() -> list[dict[str, Any]]:
+    """What is stored of other processors, by their files' names."""
+    return [stored(path) for path in sorted(STORE.parent.glob(f"{STORE.stem}-*.json"))]
 
 
 def entry(found: dict[str, Any], facts: DeviceFacts, seconds: float, limits: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,24 @@ def all_verdicts(stored: Entry) -> str:
     return verdicts({"verdicts": gathered})
 
 
+def processors(stores: Sequence[Entry]) -> str:
+    """What of bars 1 to 3 is a ratio of times, a row for each processor; **bold** where it is not what was asked."""
+    asked = ["1: onnxruntime", "1: LiteRT", "2: student", "3: 1-D and 2-D", "3: 3-D, scenes"]
+    rows = [_processor([store["bars"][bar] for bar in ("1", "2", "3")]) for store in stores]
+    return markdown(["one core of", "GMAC/s in INT8, float32", *asked, "measured"], rows)
+
+
+def _processor(entries: Sequence[Entry]) -> list[str]:
+    device, limits = entries[0]["device"], entries[0]["limits"]
+    speeds = [verdict for entry in entries for verdict in entry["verdicts"] if "OA" not in verdict["what"]]
+    figures = [_figure(verdict["value"]) for verdict in speeds]
+    cells = [figure if verdict["holds"] else f"**{figure}**" for figure, verdict in zip(figures, speeds)]
+    doubtful = max(entry.get("other_cores") or 0 for entry in entries) > BUSY
+    name = f"{device['cpu']} ({', '.join(device['instruction_sets'])})"
+    peaks = f"{limits['int8_gmac_s']:.0f}, {limits['float32_gmac_s']:.0f}"
+    return [name, peaks, *cells, entries[0]["measured"][:10] + (" *" if doubtful else "")]
+
+
 def breakdown(entry: Entry) -> str:
     """Where the student's time goes, and what would be allowed."""
     found = entry["breakdown"]
