@@ -83,7 +83,7 @@ def counted(arm: Boards, core: Core, graphs: Mapping[str, Path], batch: int = BA
         where[name] = found[name] - before
         before = found[name]
     where["average over the patch"] = found["graph"] - before
-    where["labels"] = found[FAST] - found["input step"] - found["graph"]
+    where["halo and labels"] = found[FAST] - found["input step"] - found["graph"]
     totals = {name: found[name] for name in graphs}
     return {"per pixel": totals, "times fewer": round(totals[BASELINE] / totals[FAST], 1), f"of {FAST}": where}
 

@@ -7,14 +7,15 @@
 
 1  the shipped net (cnn2d, patch 13, five layers of 64): INT8 scene graphs against float patches on onnxruntime, at the best
    of batch 1, 64 and 256; test accuracy of each
-2  the student of 16 KiB, whole scenes, against its teacher's patches; and what stands between it and 1,000 times
+2  the student of 16 KiB, whole scenes, against its teacher's patches; and where its time goes
 3  INT8 against float, four nets, patches at batch 1 and 256 and scene graphs: the upper bound of the paired time ratio
 4  peers, each in its own environment, given the patch model, and given our scene graph
 5  anonymous memory of a strip and of one a hundred times as long
 6  line rates of real cameras, and how many times faster than real time we are
 
 Contenders of a run take turns in rounds, in processes of their own on one core; ratios are paired by round. Results go to
-benchmarks/results/peers.json, each bar with the device, the day and how busy other programs kept the cores.
+benchmarks/results/peers.json, each bar with the device, the day and how busy other programs kept the cores. Those of another
+processor go to a file beside it (--store benchmarks/results/peers-NAME.json), and into the documents' table of processors.
 """
 
 from __future__ import annotations

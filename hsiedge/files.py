@@ -38,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:  # begins before the file is there: Ctrl-C may come while it is being made
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch(mode=0o600, exist_ok=False)
+            temporary.touch(exist_ok=False)
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
@@ -47,14 +47,13 @@ def atomic(path: Path) -> Iterator[Path]:
             if error.errno in _FULL:
                 raise OutputError(f"cannot write {path}: {error.strerror}") from error
             raise
-        os.chmod(temporary, 0o666 & ~_umask())
         try:
             os.replace(temporary, path)
         except OSError as error:
             raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):  # it took its place, or there was no making it
-            temporary.unlink()
+            os.unlink(temporary)
 
 
 def check_writable(path: Path) -> None:
@@ -111,9 +110,3 @@ def _is_special(path: Path) -> bool:
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -107,14 +107,28 @@ def test_a_table_that_is_not_as_the_results_are_is_seen() -> None:
 def test_processors_stand_side_by_side() -> None:
     stores = [results.stored(), *results.elsewhere()]
     assert len(stores) > 1
-    lines = tables.processors(stores).splitlines()
-    assert len(lines) == 2 + len(stores)
-    for line, store in zip(lines[2:], stores):
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+    rows = processors(stores)
+    assert len(rows) == len(stores)
+    for cells, store in zip(rows, stores):
         assert store["bars"]["1"]["device"]["instruction_sets"][-1] in cells[0]
         student = store["bars"]["2"]["verdicts"][0]
         assert cells[4].startswith("**") == (student["value"] < 600)
         assert float(cells[4].strip("*")) == pytest.approx(student["value"], abs=0.5)
+
+
+def test_what_was_not_measured_of_a_processor_is_told() -> None:
+    first = json.loads(json.dumps(results.stored()["bars"]["1"]))
+    first["device"]["instruction_sets"] = None
+    first["verdicts"][1] = results.Verdict(first["verdicts"][1]["what"], None, ">=", 300.0, "LiteRT is missing").to_json()
+    (cells,) = processors([{"bars": {}}, {"bars": {"1": first}}])
+    assert "unknown instruction sets" in cells[0]
+    assert cells[2] != "not measured"
+    assert cells[3:7] == ["not measured"] * 4
+
+
+def processors(stores: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the table's rows."""
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in tables.processors(stores).splitlines()[2:]]
 
 
 def test_times_are_paired_by_round() -> None:

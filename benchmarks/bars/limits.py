@@ -42,15 +42,14 @@ def theory(facts: DeviceFacts) -> dict[str, Any] | None:
     name = next((entry for entry in PER_CYCLE if entry in (facts.instruction_sets or ())), None)
     if name is None:
         return None
-    said = _cpuinfo()
-    halved = name == "avx512_vnni" and ZEN4.items() <= said.items()
+    halved = name == "avx512_vnni" and ZEN4.items() <= _cpuinfo().items()
     macs, clock = PER_CYCLE[name] // (2 if halved else 1), facts.frequency_max_mhz or facts.frequency_mhz
     return {
         "instruction": name,
         "macs_a_cycle": macs,
         "mhz": clock,
         "gmac_s": None if clock is None else macs * clock / 1e3,
-        "amx": "amx_int8" in said.get("flags", ""),
+        "amx": "amx_int8" in (facts.instruction_sets or ()),
     }
 
 

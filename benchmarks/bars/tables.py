@@ -97,20 +97,37 @@ def all_verdicts(stored: Entry) -> str:
 
 def processors(stores: Sequence[Entry]) -> str:
     """What of bars 1 to 3 is a ratio of times, a row for each processor; **bold** where it is not what was asked."""
-    asked = ["1: onnxruntime", "1: LiteRT", "2: student", "3: 1-D and 2-D", "3: 3-D, scenes"]
-    rows = [_processor([store["bars"][bar] for bar in ("1", "2", "3")]) for store in stores]
-    return markdown(["one core of", "GMAC/s in INT8, float32", *asked, "measured"], rows)
+    speeds = [f"{bar}: {title}" for bar, title, _ in _SPEEDS]
+    head = ["one core of", "GMAC/s in INT8, float32", *speeds, "onnxruntime", "measured"]
+    return markdown(head, [_processor(store["bars"]) for store in stores if "1" in store["bars"]])
 
 
-def _processor(entries: Sequence[Entry]) -> list[str]:
-    device, limits = entries[0]["device"], entries[0]["limits"]
-    speeds = [verdict for entry in entries for verdict in entry["verdicts"] if "OA" not in verdict["what"]]
-    figures = [_figure(verdict["value"]) for verdict in speeds]
-    cells = [figure if verdict["holds"] else f"**{figure}**" for figure, verdict in zip(figures, speeds)]
-    doubtful = max(entry.get("other_cores") or 0 for entry in entries) > BUSY
-    name = f"{device['cpu']} ({', '.join(device['instruction_sets'])})"
+_SPEEDS = (
+    ("1", "onnxruntime", "on onnxruntime"),
+    ("1", "LiteRT", "on litert"),
+    ("2", "student", "of the student"),
+    ("3", "1-D, 2-D", "1-D and 2-D nets"),
+    ("3", "3-D, scenes", "3-D nets, and scene graphs"),
+)
+"""The bar, what it is called here, and words of its verdict."""
+
+
+def _processor(bars: Entry) -> list[str]:
+    first = bars["1"]
+    device, limits = first["device"], first["limits"]
+    name = f"{device['cpu']} ({', '.join(device['instruction_sets'] or ['unknown instruction sets'])})"
     peaks = f"{limits['int8_gmac_s']:.0f}, {limits['float32_gmac_s']:.0f}"
-    return [name, peaks, *cells, entries[0]["measured"][:10] + (" *" if doubtful else "")]
+    speeds = [_speed(bars.get(bar, {}).get("verdicts", ()), words) for bar, _, words in _SPEEDS]
+    version = first["rows"][0]["runtime"].split()[-1]
+    doubtful = max(bars.get(bar, {}).get("other_cores") or 0 for bar in ("1", "2", "3")) > BUSY
+    return [name, peaks, *speeds, version, first["measured"][:10] + (" *" if doubtful else "")]
+
+
+def _speed(verdicts: Sequence[Entry], words: str) -> str:
+    found = next((verdict for verdict in verdicts if words in verdict["what"]), {"value": None})
+    if found["value"] is None:
+        return "not measured"
+    return f"**{_figure(found['value'])}**" if found["holds"] is False else _figure(found["value"])
 
 
 def breakdown(entry: Entry) -> str:

@@ -112,7 +112,8 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
         return model.strip(model.prepare(tensors[0]))
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        return model.label_ids(logits(tensors)[:, 0].T)
+        labels: NDArray[np.uint16] = model.strip_labels(model.prepare(tensors[0]))[0]
+        return labels
 
     def make(rng: np.random.Generator) -> Tensors:
         return (draw_rows(card.scene, (patch, count + patch - 1), rng),)
@@ -136,13 +137,17 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
             f"{model.path}: an input of {rows} x {columns} pixels leaves nothing within a border of {card.radius}"
         )
 
-    height, width = rows - border, columns - border
+    return _rows(model, card, shape, (rows - border, columns - border))
+
+
+def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, int]) -> Workload:
+    """Of a scene graph that labels `pixels` (height, width) at a time."""
+    (height, width), radius = pixels, card.radius
     held = HeldRows(model, width, above=0)
-    held.push(draw_rows(card.scene, (border, width), np.random.default_rng(0)))
+    held.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:
-        around = ((card.radius, card.radius), (card.radius, card.radius), (0, 0))
-        return model.strip(np.pad(model.prepare(tensors[0]), around, mode="reflect"))
+        return model.strip(np.pad(model.prepare(tensors[0]), ((radius, radius), (radius, radius), (0, 0)), mode="reflect"))
 
     def run(tensors: Tensors) -> NDArray[Any]:
         held.push(tensors[0])

@@ -14,9 +14,10 @@ from hsiedge.scenes.patches import check_patch
 
 
 class LineClassifier:
-    """Labels rows as they come from the sensor, `radius` rows behind it. Memory is that of one push and one patch height.
+    """Labels rows as they come from the sensor, `radius` rows behind it.
 
-    A patch graph is run at each pixel, a scene graph once a push: with it, rows that come together are labelled faster.
+    Memory is that of the largest push and one patch height. A patch graph is run at each pixel, a scene graph once a push: with
+    it, rows that come together are labelled faster.
 
     Args:
         model: an opened model with a Card.

@@ -11,21 +11,23 @@ from hsiedge.runtimes.base import Model
 
 
 class HeldRows:
-    """Prepared rows and what surrounds them. Each row is prepared once, straight into its place, and forgotten when no strip
-    needs it any more.
+    """Prepared rows and what surrounds them. Each row is prepared once, straight into its place, and its place is taken when
+    no strip needs it any more: memory is that of the largest push and one patch height.
 
     What lies beyond the scene's edges is reflected: columns always, rows above the first one and, once it is said to be the
     last, below it.
 
     Args:
         model: with a Card.
-        width: pixels a row, no fewer than its patch.
+        width: pixels a row.
         above: rows to be reflected above the first that comes, its radius at most; None for its radius, as at a scene's edge.
     """
 
     def __init__(self, model: Model, width: int, above: int | None = None) -> None:
         card = model.known
         self._model, self._width, self._radius = model, width, card.radius
+        columns = card.radius + np.pad(np.arange(width), card.radius, mode="reflect")
+        self._left, self._right = columns[: card.radius], columns[card.radius + width :]
         self._awaited = card.radius if above is None else above  # rows above, of which nothing is known yet
         self._rows = np.empty((self._awaited, width + 2 * card.radius, card.scene.bands), model.prepared_dtype)
         self._first, self._end = 0, self._awaited  # of the rows that are held
@@ -39,8 +41,8 @@ class HeldRows:
         radius, width = self._radius, self._width
         added = self._room(len(rows))
         self._model.prepare(rows, added[:, radius : radius + width])
-        added[:, :radius] = added[:, 2 * radius : radius : -1]
-        added[:, radius + width :] = added[:, radius + width - 2 : width - 2 : -1]
+        added[:, :radius] = added[:, self._left]
+        added[:, radius + width :] = added[:, self._right]
         above = self._awaited
         if above and self._end > 2 * above:
             self._rows[:above] = self._rows[2 * above : above : -1]
@@ -52,7 +54,7 @@ class HeldRows:
         below[:] = self._rows[self._first : self._end - radius][-2 : -2 - radius : -1]
 
     def strip(self, count: int) -> NDArray[Any]:
-        """The next `count` rows with their halo, `(count + 2 radius, width + 2 radius, bands)`: good until the next push."""
+        """The next `count` rows with their halo, `(count + 2 radius, width + 2 radius, bands)`; the next push may move them."""
         first = self._first
         self._first += count
         return self._rows[first : self._first + 2 * self._radius]

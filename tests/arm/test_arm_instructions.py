@@ -40,7 +40,7 @@ def test_counts_are_the_stored_ones(core: str, counted: dict[str, Any], stored: 
     where = counted[core]["of scene int8"]
     assert sum(where.values()) == counted[core]["per pixel"]["scene int8"]
     for part, count in where.items():
-        assert count == pytest.approx(stored[core]["of scene int8"][part], rel=CHANGE, abs=30), part
+        assert count == pytest.approx(stored[core]["of scene int8"][part], rel=CHANGE, abs=10), part
 
 
 def test_scene_graphs_take_a_150th_on_a76(counted: dict[str, Any], stored: dict[str, Any]) -> None:

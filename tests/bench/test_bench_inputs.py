@@ -64,6 +64,11 @@ def test_scene_graph_labels_what_lies_within_its_border() -> None:
     assert workload(model, 1).pixels == 128 * 128
 
 
+def test_a_scene_graph_is_timed_at_any_width() -> None:
+    work = workload(load(DATA / "scene.onnx", 1), 1, [ShapeOption(None, (1, 5, 3, 3))])
+    assert work.run(work.make(np.random.default_rng(0))).shape == (1, 1)
+
+
 def test_a_run_of_a_scene_graph_goes_on_from_the_run_before() -> None:
     """As `classify` and `LineClassifier` do: rows that were pushed before surround those that come."""
     model = load(DATA / "scene.onnx", 1)

@@ -20,12 +20,12 @@ STORED = Path(__file__).parents[1] / "bench" / "data"
 def pushed(model: Model, cube: np.ndarray, rows: int = 1) -> np.ndarray:
     """The map, of so many rows at a time."""
     lines, labels = LineClassifier(model, cube.shape[1]), []
-    radius = model.known.radius
+    radius, patch = model.known.radius, model.known.patch
     for first in range(0, len(cube), rows):
         labels.append(lines.push(cube[first : first + rows]))
         came = min(first + rows, len(cube))
         assert sum(map(len, labels)) == (came - radius if came > radius else 0)
-        assert len(lines._rows) == 0
+        assert len(lines._rows._rows) <= max(rows, patch) + 2 * patch  # however many came
     return np.concatenate([*labels, lines.finish()])
 
 

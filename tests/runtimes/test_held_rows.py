@@ -52,6 +52,25 @@ def test_within_a_scene_no_more_is_reflected_than_is_said(model: Model, tiny_sce
     np.testing.assert_array_equal(held.strip(len(held)), whole[3 - above : 13])
 
 
+@pytest.mark.parametrize("width", range(1, 7))
+def test_rows_no_wider_than_the_radius_are_reflected_to_and_fro(model: Model, tiny_scene: Scene, width: int) -> None:
+    """Of a camera they are none; but a graph's speed is asked for at any width."""
+    rows, held = tiny_scene.cube[:20, :width], HeldRows(model, width, 0)
+    held.push(rows[:0])
+    held.push(rows)
+    np.testing.assert_array_equal(held.strip(14), np.pad(rows, ((0, 0), (3, 3), (0, 0)), mode="reflect"))
+
+
+def test_a_spectrum_alone_has_no_surroundings(
+    make_model: Callable[..., tuple[Path, np.ndarray]], make_card: Callable[..., Card], tiny_scene: Scene
+) -> None:
+    held = HeldRows(load(make_model(make_card(tiny_scene, 1), 1)[0]), 30)
+    held.push(tiny_scene.cube[:3])
+    held.end()
+    np.testing.assert_array_equal(held.strip(3), tiny_scene.cube[:3])
+    assert len(held) == 0
+
+
 def test_the_stored_rows_are_the_models_own(tiny_scene: Scene) -> None:
     """Integers are made in place; what the sensor's buffer holds next has no say."""
     model = load(STORED / "int8.onnx")

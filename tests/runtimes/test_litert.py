@@ -15,8 +15,10 @@ import pytest
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.errors import CardError, MissingExtraError, ModelError
 from hsiedge.runtimes import load, read_card
+from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.runtimes.tflite_file import read_tflite_file, with_card
 from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
 
 GRAPH = struct.pack("<I4s", 28, b"TFL3") + bytes(range(200)) * 3
 """What begins like a TFLite file; enough where no engine opens it."""
@@ -85,6 +87,22 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stranger") / "double.tflite"
     path.write_bytes(converted(function, "float32"))
     return path
+
+
+@pytest.mark.parametrize("pixels", [(20, 30), (150, 145), (150, 160)], ids=["a part of a tile", "two tiles", "four"])
+def test_labels_of_a_strip_are_those_of_its_logits(pixels: tuple[int, int]) -> None:
+    """They are taken from the integers that the graph puts out, logits are what these stand for."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    model = load(shipped("-int8-scene.tflite"))
+    rows = np.random.default_rng(0).integers(1000, 6000, (*pixels, model.known.scene.bands)).astype(np.uint16)
+    held = HeldRows(model, pixels[1])
+    held.push(rows)
+    held.end()
+    strip = held.strip(pixels[0])
+    logits, labels = model.strip(strip), model.strip_labels(strip)
+    assert (logits.dtype, labels.shape) == (np.float32, pixels)
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, model.label_ids(logits, axis=0))
 
 
 class TestSession:
