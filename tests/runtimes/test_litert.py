@@ -17,6 +17,7 @@ from hsiedge.errors import CardError, MissingExtraError, ModelError
 from hsiedge.runtimes import load, read_card
 from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.runtimes.tflite_file import read_tflite_file, with_card
+from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 
@@ -94,9 +95,8 @@ def test_labels_of_a_strip_are_those_of_its_logits(pixels: tuple[int, int]) -> N
     """They are taken from the integers that the graph puts out, logits are what these stand for."""
     pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
     model = load(shipped("-int8-scene.tflite"))
-    rows = np.random.default_rng(0).integers(1000, 6000, (*pixels, model.known.scene.bands)).astype(np.uint16)
     held = HeldRows(model, pixels[1])
-    held.push(rows)
+    held.push(draw_rows(model.known.scene, pixels, np.random.default_rng(0)))
     held.end()
     strip = held.strip(pixels[0])
     logits, labels = model.strip(strip), model.strip_labels(strip)
