@@ -116,6 +116,12 @@ def test_processors_stand_side_by_side() -> None:
         assert float(cells[4].strip("*")) == pytest.approx(student["value"], abs=0.5)
 
 
+def test_how_far_from_the_limit() -> None:
+    limits = {"int8_gmac_s": 200.0, "float32_gmac_s": 50.0, "copy_gb_s": 20.0}
+    assert tables._rates(1e6, 100_000, 400, True, limits) == ["100", "50 %", "0.4", "2 %"]
+    assert tables._rates(1e5, 100_000, 400, False, limits) == ["10", "20 %", "0.04", "0.2 %"]
+
+
 def test_what_was_not_measured_of_a_processor_is_told() -> None:
     first = json.loads(json.dumps(results.stored()["bars"]["1"]))
     first["device"]["instruction_sets"] = None
@@ -172,7 +178,7 @@ def test_int8_against_float_on_a_real_net(indian_pines: Scene, tmp_path: Path) -
     worst = max(row["high"] for row in found["rows"][:2])
     assert found["verdicts"][0]["value"] == worst
     assert found["verdicts"][0]["holds"] == (worst <= 1.03)
-    whole = results.entry(found, device_facts(), 0.01, {"int8_gmac_s": 100.0})
+    whole = results.entry(found, device_facts(), 0.01, {"int8_gmac_s": 100.0, "copy_gb_s": 10.0})
     assert json.loads(json.dumps(whole)) == whole
     assert "cnn1d" in tables.terminal(3, whole)
 

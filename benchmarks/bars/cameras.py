@@ -8,7 +8,7 @@ from typing import Any
 
 import tomllib
 
-from bars.models import Workshop, scene_shape
+from bars.models import Workshop, macs, scene_shape
 from bars.turns import Contender, take
 
 TABLE = Path(__file__).with_name("cameras.toml")
@@ -42,13 +42,16 @@ def cameras() -> list[Camera]:
 def measured(workshop: Workshop, seconds: float) -> dict[str, Any]:
     """Bar 6: for each camera the INT8 scene graph of the default net for its bands, on strips of its width, one thread."""
     found = cameras()
-    contenders = []
+    contenders, work = [], {}
     for camera in found:
         model = workshop.untrained("cnn2d", camera.bands)["scene int8"]
+        work[camera.name] = macs(model)
         contenders.append(Contender(camera.name, model, shape=scene_shape(model, LINES, camera.pixels)))
     turns = take(contenders, seconds)
     rows = []
     for camera in found:
         timed = turns.timed[camera.name]
-        rows.append({**asdict(camera), "pixels_per_s": timed.pixels_per_s, "times": timed.pixels_per_s / camera.pixels_per_s})
-    return {"rows": rows, "lines": LINES, "other_cores": turns.load.cores, "verdicts": []}
+        speed = {"pixels_per_s": timed.pixels_per_s, "times": timed.pixels_per_s / camera.pixels_per_s}
+        rows.append({**asdict(camera), **speed, "macs": work[camera.name]})
+    count = int(workshop.scene.cube.itemsize)
+    return {"rows": rows, "count_bytes": count, "lines": LINES, "other_cores": turns.load.cores, "verdicts": []}

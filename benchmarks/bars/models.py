@@ -178,6 +178,11 @@ def macs(path: Path) -> int:
     return net.macs_per_pixel
 
 
+def pixel_bytes(scene: Scene) -> int:
+    """Of a pixel as it is stored."""
+    return int(scene.bands * scene.cube.itemsize)
+
+
 def _sources() -> str:
     """A digest of all that has a say in how models come out."""
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bars.models import Workshop, macs, scene_shape
+from bars.models import Workshop, macs, pixel_bytes, scene_shape
 from bars.results import Verdict
 from bars.turns import ROUNDS, Contender, Timed, Turns, share_of_time, take, times_faster
 from hsiedge.bench.measure import Plan, model_file
@@ -63,7 +63,8 @@ def scenes(workshop: Workshop, seconds: float, rounds: int = ROUNDS) -> Bar:
         best = turns.best(_of(name, turns))
         row = {**best.row(), "name": name, "oa": accuracy(path, scene), "bytes": path.stat().st_size, "macs": macs(path)}
         rows.append({**row, **times_faster(best, baseline)})
-    return {"rows": rows, "failed": turns.failed, **_load(turns), "verdicts": list(_scene_verdicts(rows, reason))}
+    found = {"rows": rows, "pixel_bytes": pixel_bytes(scene), "failed": turns.failed}
+    return {**found, **_load(turns), "verdicts": list(_scene_verdicts(rows, reason))}
 
 
 def _of(name: str, turns: Turns) -> list[str]:
@@ -109,21 +110,19 @@ def student(workshop: Workshop, seconds: float, limits: dict[str, Any]) -> Bar:
     verdict = Verdict(told, fastest["times"], ">=", STUDENT_TIMES, f"LiteRT is missing: {reason}" if lite is None else "")
     return {
         "rows": rows,
+        "pixel_bytes": pixel_bytes(scene),
         "patch_bytes": graphs["patch int8"].stat().st_size,
         **_load(turns),
         "verdicts": [verdict.to_json()],
-        "breakdown": _breakdown(graphs["scene int8"], height, width, baseline, limits),
+        "breakdown": _breakdown(graphs["scene int8"], scene, baseline, limits),
     }
 
 
-def _breakdown(path: Path, height: int, width: int, baseline: Timed, limits: dict[str, Any]) -> dict[str, Any]:
+def _breakdown(path: Path, scene: Scene, baseline: Timed, limits: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of a whole scene by node; what 1,000 times would allow, and what arithmetic and memory alone would take."""
-    shape = scene_shape(path, height, width)
+    shape, pixels = scene_shape(path, *scene.shape), scene.shape[0] * scene.shape[1]
     found = profile(model_file(path), 1, (1,), Plan(1, 0.2, 1, (shape,) if shape else (), 0))
     assert found is not None
-    pixels = height * width
-    card = load(path, 1).known
-    stored = pixels * card.scene.bands * 2
     return {
         "nodes": [
             {"node": entry.name, "operator": entry.operator, "ms": entry.ms, "share": entry.share} for entry in found.by_node
@@ -132,7 +131,7 @@ def _breakdown(path: Path, height: int, width: int, baseline: Timed, limits: dic
         "run_ms": found.run_ms,
         "allowed_ms": 1e3 / baseline.pixels_per_s * pixels / HOPED,
         "arithmetic_ms": macs(path) * pixels / limits["int8_gmac_s"] / 1e6,
-        "reading_ms": stored / limits["copy_gb_s"] / 1e6,
+        "reading_ms": pixels * pixel_bytes(scene) / limits["copy_gb_s"] / 1e6,
     }
 
 
@@ -160,7 +159,8 @@ def integers(workshop: Workshop, seconds: float, rounds: int = ROUNDS, nets: Seq
                 }
             )
     busy = max((row["other_cores"] or 0.0 for row in rows), default=0.0)
-    return {"rows": rows, "strip": list(STRIP), "other_cores": busy, "verdicts": list(_integer_verdicts(rows))}
+    found = {"rows": rows, "pixel_bytes": pixel_bytes(workshop.scene), "strip": list(STRIP), "other_cores": busy}
+    return {**found, "verdicts": list(_integer_verdicts(rows))}
 
 
 def _as(kind: str, precision: str, path: Path, batch: int) -> Contender:

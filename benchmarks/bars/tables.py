@@ -150,26 +150,34 @@ def _graphs(entry: Entry) -> str:
         "times",
         "test OA %",
         "MACs a pixel",
-        "GMAC/s",
-        "of the peak",
+        *_RATES,
         "peak MiB",
     ]
-    return markdown(head, [_graph(row, entry["limits"]) for row in entry["rows"]])
+    return markdown(head, [_graph(row, entry) for row in entry["rows"]])
 
 
-def _graph(row: Entry, limits: Entry) -> list[str]:
-    rate = row["pixels_per_s"] * row["macs"] / 1e9
-    peak = limits["int8_gmac_s" if "int8" in row["name"] else "float32_gmac_s"]
+_RATES = ("GMAC/s", "of the peak", "GB/s of rows", "of memory")
+
+
+def _rates(pixels_per_s: float, macs: int, pixel_bytes: int, integer: bool, limits: Entry) -> list[str]:
+    """Multiply-accumulates and stored bytes a second, each with its share of what one core can do."""
+    peak = limits["int8_gmac_s" if integer else "float32_gmac_s"]
+    arithmetic, reading = pixels_per_s * macs / 1e9, pixels_per_s * pixel_bytes / 1e9
+    shares = 100 * arithmetic / peak, 100 * reading / limits["copy_gb_s"]
+    return [_figure(arithmetic), f"{shares[0]:.0f} %", f"{reading:.2g}", f"{shares[1]:.2g} %"]
+
+
+def _graph(row: Entry, entry: Entry) -> list[str]:
     batch = str(row["batch"]) if row["kind"] == "patch" else "x".join(map(str, row["input_shape"]))
     times = f"{row['times']:.1f} ({row['low']:.1f} to {row['high']:.1f})" if row["times"] != 1 else "1"
     first = [row["name"], row["runtime"], batch, f"{row['pixels_per_s']:,.0f}", times, f"{row['oa']:.2f}"]
-    return [*first, f"{row['macs']:,}", f"{rate:.0f}", f"{100 * rate / peak:.0f} %", f"{row['memory_mib']:.0f}"]
+    rates = _rates(row["pixels_per_s"], row["macs"], entry["pixel_bytes"], "int8" in row["name"], entry["limits"])
+    return [*first, f"{row['macs']:,}", *rates, f"{row['memory_mib']:.0f}"]
 
 
 def _integers(entry: Entry) -> str:
     rows = []
     for row in entry["rows"]:
-        rate = row["int8_macs"] * row["pixels_per_run"] / row["int8_ms"] / 1e6
         times = [
             f"{row['float_ms']:.3g}",
             f"{row['int8_ms']:.3g}",
@@ -177,39 +185,36 @@ def _integers(entry: Entry) -> str:
             f"{row['high']:.3f}",
             f"{row['limit']}",
         ]
-        share = f"{100 * rate / entry['limits']['int8_gmac_s']:.0f} %"
-        rows.append([row["net"], row["given"], *times, "yes" if row["high"] <= row["limit"] else "**no**", share])
-    head = ["net", "given", "float ms", "INT8 ms", "ratio", "95 % upper bound", "asked", "holds", "INT8 of the peak"]
+        pixels_per_s = 1e3 * row["pixels_per_run"] / row["int8_ms"]
+        _, peak, _, memory = _rates(pixels_per_s, row["int8_macs"], entry["pixel_bytes"], True, entry["limits"])
+        rows.append([row["net"], row["given"], *times, "yes" if row["high"] <= row["limit"] else "**no**", peak, memory])
+    times = ["float ms", "INT8 ms", "ratio", "95 % upper bound"]
+    head = ["net", "given", *times, "asked", "holds", "INT8 of the peak", "of memory"]
     return markdown(head, rows)
 
 
 def _peers(entry: Entry) -> str:
-    rows = []
-    for row in entry["rows"]:
-        if row["given"] == "ours":
-            cells = [row["runtime"], f"scene graph, beside {row['beside']}", f"{row['pixels_per_s']:,.0f}", "", "", ""]
-            rows.append([row["name"], *cells])
-            continue
-        given = "scene graph" if row["given"] == "scene" else f"patches, batch {row['batch']}"
-        if "failure" in row:
-            rows.append([row["name"], "", given, "", "", "", row["failure"].replace("|", "/")])
-            continue
-        ours = f"{row['times']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        accuracy = f"{row['oa']:.2f}"
-        rows.append(
-            [
-                row["name"],
-                row["runtime"],
-                given,
-                f"{row['pixels_per_s']:,.0f}",
-                ours,
-                accuracy,
-                f"{row['agreement']:.2f} % of labels",
-            ]
-        )
-    return markdown(
-        ["peer", "runtime", "given", "pixels a second", "ours is faster, times", "test OA %", "agrees with float patches"], rows
-    )
+    speed = ["pixels a second", *_RATES, "ours is faster, times"]
+    head = ["peer", "runtime", "given", *speed, "test OA %", "agrees with float patches"]
+    return markdown(head, [_peer(row, entry) for row in entry["rows"]])
+
+
+def _peer(row: Entry, entry: Entry) -> list[str]:
+    if "failure" in row:
+        return [row["name"], "", _given(row), *[""] * 7, row["failure"].replace("|", "/")]
+    macs = entry["macs"]["patch" if row["given"] == "patch" else "scene"]
+    rates = _rates(row["pixels_per_s"], macs, entry["pixel_bytes"], "int8" in row["name"], entry["limits"])
+    cells = [row["name"], row["runtime"], _given(row), f"{row['pixels_per_s']:,.0f}", *rates]
+    if row["given"] == "ours":
+        return [*cells, "", "", ""]
+    ours = f"{row['times']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    return [*cells, ours, f"{row['oa']:.2f}", f"{row['agreement']:.2f} % of labels"]
+
+
+def _given(row: Entry) -> str:
+    if row["given"] == "ours":
+        return f"scene graph, beside {row['beside']}"
+    return "scene graph" if row["given"] == "scene" else f"patches, batch {row['batch']}"
 
 
 def _memory(entry: Entry) -> str:
@@ -222,21 +227,14 @@ def _memory(entry: Entry) -> str:
 
 
 def _cameras(entry: Entry) -> str:
-    rows = [
-        [
-            f"{row['name']} ({row['where']})",
-            str(row["bands"]),
-            str(row["pixels"]),
-            f"{row['lines_per_second']:g}",
-            f"{row['pixels_per_s']:,.0f}",
-            f"{row['times']:.1f}",
-            f"{row['known']}: {row['source']}; {row['how']}",
-        ]
-        for row in entry["rows"]
-    ]
-    return markdown(
-        ["camera", "bands", "pixels a line", "lines a second", "ours, pixels a second", "times real time", "line rate"], rows
-    )
+    rows = []
+    for row in entry["rows"]:
+        rates = _rates(row["pixels_per_s"], row["macs"], row["bands"] * entry["count_bytes"], True, entry["limits"])
+        camera = [f"{row['name']} ({row['where']})", str(row["bands"]), str(row["pixels"]), f"{row['lines_per_second']:g}"]
+        speed = [f"{row['pixels_per_s']:,.0f}", *rates, f"{row['times']:.1f}"]
+        rows.append([*camera, *speed, f"{row['known']}: {row['source']}; {row['how']}"])
+    camera = ["camera", "bands", "pixels a line", "lines a second"]
+    return markdown([*camera, "ours, pixels a second", *_RATES, "times real time", "line rate"], rows)
 
 
 def _figure(value: float) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bars.environments import TABLE, Environment, ready
-from bars.models import Workshop
+from bars.models import Workshop, macs, pixel_bytes
 from bars.results import Verdict
 from bars.speed import BATCHES, MOST_LOST, Bar, whole
 from bars.turns import Contender, Timed, Turns, take, times_faster
@@ -168,8 +168,11 @@ def measured(workshop: Workshop, seconds: float, cache: Path, peers: Sequence[Pe
     verdicts = [_given_patches(rows), _given_scene(rows, oa)]
     if reason:
         verdicts = [{**verdict, "note": f"{verdict['note']}; LiteRT is missing: {reason}"} for verdict in verdicts]
+    graphs = workshop.graphs(shipped(".onnx"))
     return {
         "rows": rows,
+        "pixel_bytes": pixel_bytes(workshop.scene),
+        "macs": {kind: macs(graphs[f"{kind} float"]) for kind in ("patch", "scene")},
         "oa_float": oa,
         "environments": {name: {"versions": entry.versions, "failure": entry.failure} for name, entry in environments.items()},
         "other_cores": max((turns.load.cores or 0.0 for turns in runs), default=0.0),
