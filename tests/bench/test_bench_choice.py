@@ -77,8 +77,12 @@ def test_what_a_process_answers_is_seeded_and_of_the_model(path: Path, batch: in
     assert ANSWERED <= len(labels) == len(replies[0]["margins"])
     assert len(labels) % opened["pixels_per_run"] == 0
     model, rng = load(path, 1), np.random.default_rng(7)
-    high, wide = (opened["input_shape"][2:]) if path == SCENE else (3, batch + 2)
-    first = model.label_ids(model.strip(model.prepare(draw_rows(model.known.scene, (high, wide), rng))), axis=0).ravel()
+    if path == SCENE:  # whose rows are drawn without what surrounds them
+        high, wide = (size - 2 for size in opened["input_shape"][2:])
+        rows = np.pad(draw_rows(model.known.scene, (high, wide), rng), ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    else:
+        rows = draw_rows(model.known.scene, (3, batch + 2), rng)
+    first = model.label_ids(model.strip(model.prepare(rows)), axis=0).ravel()
     np.testing.assert_array_equal(labels[: len(first)], first)
     assert len(set(labels)) > 1
 

@@ -16,6 +16,7 @@ from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
 from hsiedge.runtimes.affine import InputAffine, WholeSteps, factors, middle
+from hsiedge.runtimes.base import _largest
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene, pack
 
@@ -220,6 +221,14 @@ def test_whole_steps_are_not_taken_where_float32_could_differ(ruin: str) -> None
     assert WholeSteps.of(made, np.dtype("uint16")) is None
     counts = np.random.default_rng(0).integers(0, 1 << 16, (9000, len(offset))).astype(np.uint16)
     np.testing.assert_array_equal(InputAffine(made).of_rows(counts), InputAffine(made).of_rows(counts.astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize("shape", [(3, 1, 1), (16, 1, 500), (16, 40, 60), (300, 40, 60)])
+def test_the_largest_logit_is_the_first_of_equals(shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Few pixels or many, few classes or more than a byte counts."""
+    planes = np.random.default_rng(0).integers(-3, 4, shape).astype(dtype)
+    np.testing.assert_array_equal(_largest(planes), planes.argmax(0))
 
 
 class TestCards:
