@@ -215,24 +215,33 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
-    """How many rows a strip may have, that it takes no more than `memory` bytes: found out by running two small ones.
+    """How many rows a strip may have, that it takes no more than `memory` bytes; of a graph with a tile, whole tiles, one at
+    least, for a lower strip would be filled up.
 
     Raises:
         OptionError: a single row takes more.
     """
+    card, tile = model.known, model.tile
+    stored = width * card.scene.bands * np.dtype(card.scene.dtype).itemsize
+    # A graph with a tile takes what it takes. Arenas of others grow in leaps; rows are held as stored, filled, and prepared.
+    each = 4 * stored + (2 * _grown(model, width) if tile is None else 0)
+    least = 1 if tile is None else tile[0]
+    if each * (card.radius * 2 + least) > 4 * memory:
+        needed = int(each * (card.radius * 2 + least) / 4) >> 20
+        raise OptionError(f"--memory: rows of {width} pixels take some {needed + 1} MiB at least")
+    rows = int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
+    return max(least, rows // least * least)
+
+
+def _grown(model: Model, width: int) -> float:
+    """Bytes that a row more makes the engine take: found out by running two small strips."""
     card = model.known
     zeros = np.zeros((_TRIAL_ROWS + card.patch - 1, width + card.patch - 1, card.scene.bands), card.scene.dtype)
     _give_back()  # what an earlier model has left would be taken again, and not be seen to grow
     model.strip(model.prepare(zeros[: card.patch]))
     before = _anonymous()
     model.strip(model.prepare(zeros))
-    grown = max(0, _anonymous() - before) / (_TRIAL_ROWS - 1)
-    stored = width * card.scene.bands * np.dtype(card.scene.dtype).itemsize
-    each = 2 * grown + 4 * stored  # arenas grow in leaps; rows are held as stored, as planes, as floats and prepared
-    if each * (card.patch) > 4 * memory:
-        needed = int(each * card.patch / 4) >> 20
-        raise OptionError(f"--memory: rows of {width} pixels take some {needed + 1} MiB at least")
-    return int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
+    return max(0, _anonymous() - before) / (_TRIAL_ROWS - 1)
 
 
 def _give_back() -> None:

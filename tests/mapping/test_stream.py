@@ -20,12 +20,13 @@ import pytest
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify
-from hsiedge.mapping.stream import Asked, Counts, Strip, Told, _softmax, classify_rows, strips
+from hsiedge.mapping.stream import Asked, Counts, Strip, Told, _softmax, classify_rows, strip_rows, strips
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes import readers
 from hsiedge.scenes.rows import open_rows
 from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
 
 STORED = Path(__file__).parents[1] / "bench" / "data"
 
@@ -410,6 +411,23 @@ def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
         )
         peaks.append(int(done.stdout))
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_strips_of_a_graph_with_a_tile_are_whole_tiles() -> None:
+    """A lower one would be filled up, and cost as much."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    model = load(shipped("-int8-scene.tflite"), 1)
+    assert model.tile is not None
+    high = model.tile[0]
+    rows = [strip_rows(model, width, memory << 20) for width, memory in ((145, 64), (1000, 64), (1000, 32), (1240, 32))]
+    assert [count % high for count in rows] == [0, 0, 0, 0]
+    assert rows[0] > high == rows[2] == rows[3]
+
+
+def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:
+    assert strip_rows(stored, 30) > 1
+    with pytest.raises(OptionError, match=r"--memory: rows of 30000 pixels take some [0-9]+ MiB at least"):
+        strip_rows(stored, 30000, 100_000)
 
 
 def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
