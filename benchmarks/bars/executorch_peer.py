@@ -24,11 +24,7 @@ class ExecuTorchSession(Session):
     def __init__(self, asked: Asked) -> None:
         portable_lib._unsafe_reset_threadpool(1)
         self._module = portable_lib._load_for_executorch(str(asked.own(".pte")))
-        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
+        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         output: NDArray[Any] = self._module.forward([torch.from_numpy(tensors[0].astype(np.float32))])[0].numpy()

@@ -29,11 +29,7 @@ class NcnnSession(Session):
         files = _files(asked)
         if self._net.load_param(str(files[0])) or self._net.load_model(str(files[1])):
             raise RuntimeError(f"ncnn does not load {files[0]}")
-        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
+        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         found = []

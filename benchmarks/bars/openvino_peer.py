@@ -32,11 +32,7 @@ class OpenVinoSession(Session):
         compiled = core.compile_model(model, "CPU", {**SETTINGS, **precise})
         self.runtime = f"{self.runtime} ({compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()})"
         self._request = compiled.create_infer_request()
-        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
+        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         self._request.infer({0: tensors[0].astype(np.float32)}, share_inputs=True)

@@ -23,11 +23,7 @@ class TorchSession(Session):
         module = torch.export.load(asked.exported).module()
         self._module = torch.compile(module) if asked.compiled else module
         self.runtime = f"torch {torch.__version__}, {'compiled' if asked.compiled else 'eager'}"
-        self._inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
+        self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode():

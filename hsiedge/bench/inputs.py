@@ -20,6 +20,7 @@ from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
 from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.scenes.counts import draw_rows
+from hsiedge.scenes.patches import surrounded
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
 POOL_BYTES = 64 << 20
@@ -147,7 +148,7 @@ def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, i
     held.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:
-        return model.strip(np.pad(model.prepare(tensors[0]), ((radius, radius), (radius, radius), (0, 0)), mode="reflect"))
+        return model.strip(surrounded(model.prepare(tensors[0]), 0, height, radius))
 
     def run(tensors: Tensors) -> NDArray[Any]:
         held.push(tensors[0])

@@ -36,9 +36,7 @@ class Session(Protocol):
 
     runtime: str  # "onnxruntime 1.31.1"
     provider: str  # "CPUExecutionProvider"
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]: ...
+    inputs: Sequence[TensorSpec]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The graph's first output, as it is."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.runtimes.base import Model
+from hsiedge.scenes.patches import reflected
 
 
 class HeldRows:
@@ -26,8 +27,8 @@ class HeldRows:
     def __init__(self, model: Model, width: int, above: int | None = None) -> None:
         card = model.known
         self._model, self._width, self._radius = model, width, card.radius
-        columns = card.radius + np.pad(np.arange(width), card.radius, mode="reflect")
-        self._left, self._right = columns[: card.radius], columns[card.radius + width :]
+        beside = np.arange(card.radius)
+        self._left, self._right = (card.radius + reflected(places, width) for places in (beside - card.radius, width + beside))
         self._awaited = card.radius if above is None else above  # rows above, of which nothing is known yet
         self._rows = np.empty((self._awaited, width + 2 * card.radius, card.scene.bands), model.prepared_dtype)
         self._first, self._end = 0, self._awaited  # of the rows that are held

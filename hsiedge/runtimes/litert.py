@@ -43,17 +43,7 @@ class LitertSession(Session):
             raise ModelError(f"{path}: {self.runtime} does not load it: {_first_line(error)}") from error
         self._inputs, self._outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._shapes = [tuple(entry["shape"]) for entry in self._inputs]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return [
-            TensorSpec(
-                entry["name"],
-                tuple(int(size) if size >= 0 else None for size in entry["shape_signature"]),
-                np.dtype(entry["dtype"]),
-            )
-            for entry in self._inputs
-        ]
+        self.inputs = [_spec(entry) for entry in self._inputs]
 
     @property
     def scales(self) -> list[tuple[float, int]]:
@@ -92,6 +82,11 @@ class LitertSession(Session):
 
 
 open_session = LitertSession
+
+
+def _spec(entry: dict[str, Any]) -> TensorSpec:
+    shape = tuple(int(size) if size >= 0 else None for size in entry["shape_signature"])
+    return TensorSpec(entry["name"], shape, np.dtype(entry["dtype"]))
 
 
 @contextmanager

@@ -40,17 +40,13 @@ class OpenvinoSession(Session):
             core = openvino.Core()
             model = core.read_model(path)
             self._request = core.compile_model(model, self.provider, settings).create_infer_request()
-            self._inputs = [_spec(port) for port in model.inputs]
+            self.inputs = [_spec(port) for port in model.inputs]
         except RuntimeError as error:
             raise ModelError(f"{path}: {self.runtime} does not load it: {_reason(error)}") from error
 
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
-
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The first output. Raises ModelError where the tensors do not fit the graph."""
-        for spec, tensor in zip(self._inputs, tensors):
+        for spec, tensor in zip(self.inputs, tensors):
             if tensor.dtype != spec.dtype:  # it would be cast, whatever it holds
                 raise ModelError(f"OpenVINO could not run the model: {spec.name} is {spec.dtype}, it was given {tensor.dtype}")
         try:

@@ -64,15 +64,11 @@ class OrtSession(Session):
                 check_started(provider)
                 raise
             self.provider = placed(path, provider, self._session)
-        self._inputs = [
+        self.inputs = [
             TensorSpec(entry.name, tuple(size if isinstance(size, int) else None for size in entry.shape), _dtype(path, entry))
             for entry in self._session.get_inputs()
         ]
         self._output = self._session.get_outputs()[0].name
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -81,7 +77,7 @@ class OrtSession(Session):
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The first output. Raises ModelError where the tensors do not fit the graph."""
-        feeds = {spec.name: tensor for spec, tensor in zip(self._inputs, tensors)}
+        feeds = {spec.name: tensor for spec, tensor in zip(self.inputs, tensors)}
         try:
             output: NDArray[Any] = self._session.run([self._output], feeds)[0]
         except Exception as error:  # onnxruntime raises classes that it does not export

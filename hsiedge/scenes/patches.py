@@ -21,9 +21,10 @@ def check_patch(patch: int, shape: tuple[int, int]) -> None:
 
 
 def reflected(indices: NDArray[np.integer], size: int) -> NDArray[np.intp]:
-    """Indices beyond 0..size-1 mirrored back at the edge pixel (numpy's "reflect"); at most one reflection deep."""
-    inside = np.abs(np.asarray(indices, np.intp))
-    return np.where(inside >= size, 2 * (size - 1) - inside, inside)
+    """Indices beyond 0..size-1 mirrored back at the edge pixels, to and fro (numpy's "reflect")."""
+    period = max(1, 2 * (size - 1))
+    inside = np.asarray(indices, np.intp) % period
+    return np.where(inside >= size, period - inside, inside)
 
 
 def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:

@@ -41,11 +41,7 @@ class TorchSession(Session):
         card = checkpoint.card
         shape = (None, card.scene.bands, card.patch, card.patch)
         self._path, self._classifier = path, checkpoint.classifier
-        self._inputs = [TensorSpec("counts", shape, np.dtype(card.scene.dtype))]
-
-    @property
-    def inputs(self) -> Sequence[TensorSpec]:
-        return self._inputs
+        self.inputs = [TensorSpec("counts", shape, np.dtype(card.scene.dtype))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Logits `(N, classes)`. Raises ModelError where the tensor does not fit the net."""

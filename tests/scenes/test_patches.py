@@ -53,8 +53,9 @@ def test_cut_gives_the_patches_of_a_line(patch: int, dtype: type) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_reflected(size: int) -> None:
-    indices = np.arange(-size + 1, 2 * size - 1)
-    assert (reflected(indices, size) == np.pad(np.arange(size), size - 1, mode="reflect")).all()
+    for beyond in (size - 1, 3 * size):  # at one edge once, and to and fro
+        indices = np.arange(-beyond, size + beyond)
+        assert (reflected(indices, size) == np.pad(np.arange(size), beyond, mode="reflect")).all()
 
 
 def test_batches() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from hsiedge.bench.inputs import parse_shape, workload
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.ort import OrtSession
+from hsiedge.scenes.patches import surrounded
 
 LIBC = ctypes.CDLL(None)
 GETPRIORITY, MARK = 141, 42
@@ -54,8 +55,8 @@ def work_of(model: Model, part: str, batch: int, shapes: list[str]) -> Work:
     if part == "prepare":
         return lambda: model.prepare(drawn[0])
     session = model.session if part == "session" else OrtSession(Path(part), 1)
-    radius = model.known.radius
-    tensor = np.pad(model.prepare(drawn[0]), ((radius, radius), (radius, radius), (0, 0)), mode="reflect")[None]
+    prepared = model.prepare(drawn[0])
+    tensor = surrounded(prepared, 0, len(prepared), model.known.radius)[None]
     return lambda: session.run([tensor])
 
 
