@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hsiedge.bench import device
 from hsiedge.bench.choice import ANSWERED, choose, in_every_runtime
-from hsiedge.bench.compare import compare
+from hsiedge.bench.compare import compare, compared
 from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.inputs import parse_shape
 from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
@@ -62,6 +63,7 @@ def bench(
     *,
     runtime: str | None = None,
     provider: str | None = None,
+    fast_int8: bool = False,
     batches: Sequence[int] = BATCHES,
     threads: int | None = None,
     runs: int = RUNS,
@@ -80,26 +82,26 @@ def bench(
         models: ONNX, ORT or TFLite files, with or without a Card; checkpoints where the runtime is "torch" or "all".
         runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and
             takes it: then labels are compared, and one is recommended.
-        provider: onnxruntime's, as in `hsiedge.load`.
+        provider: onnxruntime's, as in `hsiedge.load`; fast_int8: likewise.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
         runs: at least so many, for each model and batch.
         seconds: at least so long, likewise.
         duration: seconds for which each model is then run without a pause, at the largest batch; None for not at all.
             Ctrl-C ends this part early, and the report tells what was measured until then.
-        ops: whether to profile by operator as well.
+        ops: whether to profile by operator as well; where onnxruntime's exact mode is needed, also what it costs.
         shapes: free dimensions of a model without a Card, "1,200,13,13" or "NAME=1,200,13,13".
         seed: of inputs and order.
         progress: called with the share done, 0 to 1.
 
     Raises:
-        OptionError: an argument that makes no sense, a free dimension without a size, a runtime that does not take the file, or
-            a provider that is missing or leaves nodes to the CPU.
+        OptionError: an argument that makes no sense, a free dimension without a size, a runtime that does not take the file or
+            has no exact mode to do without, or a provider that is missing or leaves nodes to the CPU.
         ModelError: a file that is no model, does not run, or is not what its Card says.
         CardError: a Card that cannot be read.
     """
     _check(models, batches, threads, runs, seconds, duration, shapes)
-    _check_runtime(models, runtime, provider, ops)
+    _check_runtime(models, runtime, provider, ops, fast_int8)
     batches = list(dict.fromkeys(batches))
     every = runtime == ALL
     plan = Plan(
@@ -111,13 +113,14 @@ def bench(
         provider=provider,
         answered=ANSWERED if every else 0,
     )
-    modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime)
+    modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime, fast_int8=fast_int8)
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     before = device.throttle_state()
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
     facts = device.device_facts(runtime=_runtime(groups), before=before)
     profiled = [model for model in modelled if not every or model.runtime == "ort"]
     profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(profiled, ops)]
+    exactness = [cost for group in groups for cost in _exactness(group, plan)] if ops else []
     sustained, interrupted = _sustained(modelled, max(batches), duration, plan, stages)
     stages.end()
     return Report(
@@ -126,9 +129,21 @@ def bench(
         comparisons=[comparison for group in groups for comparison in compare(group)],
         sustained=sustained,
         ops=[entry for entry in profiles if entry is not None],
+        exactness=exactness,
         interrupted=interrupted,
         choice=choose(groups) if every else None,
     )
+
+
+def _exactness(group: Sequence[Sample], plan: Plan) -> list[Comparison]:
+    """Each model of a group that ran in onnxruntime's exact mode, against itself without it; they take turns."""
+    costs = []
+    for sample in group:
+        if sample.opened["exact_mode"]:
+            beside = [sample.model, replace(sample.model, fast_int8=True)]
+            exact, fast = measure_group(beside, sample.opened["batch"], [sample.opened["batch"]], plan, silent)
+            costs.append(compared(exact, fast))
+    return costs
 
 
 def _sustained(
@@ -172,10 +187,11 @@ def _check(
         parse_shape(text)
 
 
-def _check_runtime(models: Sequence[str | Path], runtime: str | None, provider: str | None, ops: bool) -> None:
+def _check_runtime(models: Sequence[str | Path], runtime: str | None, provider: str | None, ops: bool, fast_int8: bool) -> None:
     if runtime == ALL:
-        if provider is not None:
-            raise OptionError(f"--provider {provider}: --runtime all takes each runtime as it is")
+        if provider is not None or fast_int8:
+            asked = f"--provider {provider}" if provider is not None else "--fast-int8"
+            raise OptionError(f"{asked}: --runtime all takes each runtime as it is")
         return
     for path in models:
         check_engine(runtime, Path(path), provider)
@@ -230,6 +246,7 @@ def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:
         path=str(sample.model.path),
         sha256=sample.model.sha256,
         warnings=warnings_of(sample, facts, plan.threads),
+        exact_int8=opened["exact_mode"],
         energy_mj=mean_mj(sample.joules, len(sample.all_ms) * opened["pixels_per_run"]),
         energy_source=opened["energy_source"],
     )

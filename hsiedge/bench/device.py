@@ -14,11 +14,10 @@ from pathlib import Path
 
 from hsiedge.bench import jetson, pi, texts
 from hsiedge.bench.texts import ROOT
+from hsiedge.device import int8
+from hsiedge.device.int8 import instruction_sets
 
-# Flags of /proc/cpuinfo by which onnxruntime (MLAS) picks its kernels; asimddp is the NEON dot product.
-X86_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-ARM_SETS = ("asimd", "asimddp", "i8mm", "sve")
-INT8_SETS = {"x86": ("avx512_vnni", "avx_vnni", "amx_int8"), "arm": ("asimddp", "i8mm")}
+ARM_INT8_SETS = ("asimddp", "i8mm")
 
 # MIDR implementer and part: arch/arm64/include/asm/cputype.h of Linux; the names as lscpu gives them (util-linux, lscpu-arm.c).
 ARM_PARTS = {
@@ -55,7 +54,7 @@ class DeviceFacts:
         cpu: model name; of an ARM CPU, its cores' names ("Cortex-A76").
         board: what the device tree calls the machine ("Raspberry Pi 5 Model B Rev 1.0"); None on PCs.
         machine: architecture of the kernel: "x86_64", "aarch64".
-        instruction_sets: those of `X86_SETS` or `ARM_SETS` that the CPU has.
+        instruction_sets: those of `device.int8.X86_SETS` or `ARM_SETS` that the CPU has.
         cores_physical, cores_logical: of the machine.
         cores_usable: that this process may use: its affinity, cut to the cgroup's CPU quota, rounded down, at least 1.
         cpu_quota: the cgroup's limit, in cores; None for none.
@@ -105,14 +104,19 @@ class DeviceFacts:
 
     @property
     def int8_ready(self) -> bool | None:
-        """Whether the CPU multiplies 8-bit integers exactly and at speed; None where its flags are unknown."""
+        """Whether the CPU has instructions for 8-bit products; None where its flags are unknown."""
         if self.instruction_sets is None:
             return None
-        if self.machine in ("x86_64", "AMD64", "i686"):
-            return any(name in self.instruction_sets for name in INT8_SETS["x86"])
+        if self.machine in int8.X86_MACHINES:
+            return any(name in self.instruction_sets for name in int8.X86_INT8_SETS)
         if self.machine.startswith(("aarch64", "arm")):
-            return any(name in self.instruction_sets for name in INT8_SETS["arm"])
+            return any(name in self.instruction_sets for name in ARM_INT8_SETS)
         return None
+
+    @property
+    def int8_overflows(self) -> bool:
+        """Whether 8-bit sums overflow in onnxruntime's own mode here, so that it is opened in its exact one."""
+        return int8.overflows(self.machine, self.instruction_sets)
 
 
 @dataclass(frozen=True)
@@ -195,15 +199,6 @@ def cpu_model(cpuinfo: str) -> str | None:
     parts = zip(texts.entries(cpuinfo, "CPU implementer"), texts.entries(cpuinfo, "CPU part"))
     known = [ARM_PARTS.get((int(maker, 16), int(part, 16)), f"ARM {maker} part {part}") for maker, part in parts]
     return " + ".join(dict.fromkeys(known)) or None
-
-
-def instruction_sets(cpuinfo: str) -> list[str] | None:
-    """Those that matter to inference, in the text of /proc/cpuinfo; None where it lists no flags."""
-    flags = texts.entries(cpuinfo, "flags") or texts.entries(cpuinfo, "Features")
-    if not flags:
-        return None
-    present = set(flags[0].split())
-    return [name for name in (*X86_SETS, *ARM_SETS) if name in present]
 
 
 def usable_cores(root: Path = ROOT) -> int | None:

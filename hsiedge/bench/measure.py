@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model to be measured, in `runtime` (None: what runs the file unasked).
+    """A model to be measured, in `runtime` (None: what runs the file unasked), with or without onnxruntime's exact mode.
 
     `name` tells it from the others of the run: the file's, or as much of its path as that takes.
     """
@@ -65,6 +65,7 @@ class ModelFile:
     sha256: str
     name: str = ""
     runtime: str | None = None
+    fast_int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, path.stat().st_size, files.digest(path))
 
 
-def model_files(paths: Sequence[str | Path], runtime: str | None = None) -> list[ModelFile]:
+def model_files(paths: Sequence[str | Path], runtime: str | None = None, *, fast_int8: bool = False) -> list[ModelFile]:
     """All of them, in one runtime, told apart by name. Raises ModelError where one is not there."""
-    models = [replace(model_file(path), runtime=runtime) for path in paths]
+    models = [replace(model_file(path), runtime=runtime, fast_int8=fast_int8) for path in paths]
     names = Counter(model.path.name for model in models)
     seen: Counter[str] = Counter()
     named = []
@@ -129,7 +130,7 @@ def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **optio
         "seed": plan.seed,
         "warm_s": min(WARM_SECONDS, plan.seconds),
     }
-    where = {"runtime": model.runtime, "provider": plan.provider}
+    where = {"runtime": model.runtime, "provider": plan.provider, "fast_int8": model.fast_int8}
     return worker.ask("open", path=str(model.path), batch=batch, **common, **where, **options)
 
 

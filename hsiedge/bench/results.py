@@ -48,6 +48,7 @@ class Result:
         memory_mib: the highest resident memory while loading, at the first inference and at warm-up, beyond that of the
             interpreter and the imported runtime; `memory_source` says how the kernel gave it (`hsiedge.bench.memory`).
         warnings: why the figures are not to be trusted.
+        exact_int8: whether the runtime's exact mode was on, for 8-bit sums overflow on this processor without it.
         energy_mj: millijoules a pixel, of all that `energy_source` measures while the model runs, idle power included; None
             where the machine cannot tell (`hsiedge.bench.energy`).
     """
@@ -74,6 +75,7 @@ class Result:
     warnings: list[str]
     energy_mj: float | None = None
     energy_source: str | None = None
+    exact_int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ class Report:
     """A whole measurement: the device, a result for each model and batch, and what was asked for beyond.
 
     `interrupted`: Ctrl-C ended the sustained runs early; what is there is whole. `choice`: where all runtimes were asked for.
+    `exactness`: where the profile was asked for, each model that ran in onnxruntime's exact mode, against itself without it.
     """
 
     device: DeviceFacts
@@ -208,6 +211,7 @@ class Report:
     ops: list[Profile] = field(default_factory=list)
     interrupted: bool = False
     choice: Choice | None = None
+    exactness: list[Comparison] = field(default_factory=list)
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.measure import Sample
 from hsiedge.bench.statistics import deviation, drift
+from hsiedge.runtimes.base import OVERFLOWS
 
 SPREAD = 0.10  # standard deviation over mean
 EXTREME = 0.50  # distance of the extremes from the mean
@@ -43,6 +44,7 @@ class Doubt(Enum):
     STOLEN = "the host took cores away", "the host took {cores:.2f} cores away from this virtual machine meanwhile"
     HELD_BACK = "the CPU was held back", "the CPU was held back: {why}"
     THREADS = "more threads than cores", "{threads} threads on {cores} usable cores; lower --threads"
+    OVERFLOWS = "8-bit sums may overflow", OVERFLOWS
     INT8 = "INT8 on a CPU without its instructions", "INT8 on a CPU without {what}"
     GOVERNOR = "clocks may change", "the frequency governor is {name}, not performance: clocks may change meanwhile"
 
@@ -105,9 +107,11 @@ def _of_device(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
         found.append(Doubt.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
     if facts.cores_usable is not None and threads > facts.cores_usable:
         found.append(Doubt.THREADS.say(threads=threads, cores=facts.cores_usable))
-    if sample.opened["precision"] == "int8" and facts.int8_ready is False:
+    if sample.opened["overflows"]:
+        found.append(Doubt.OVERFLOWS.say())
+    if sample.opened["precision"] == "int8" and facts.int8_ready is False and not facts.int8_overflows:
         arm = facts.machine.startswith(("aarch64", "arm"))
-        found.append(Doubt.INT8.say(what="the dot product" if arm else "VNNI or AMX, which may saturate and change labels"))
+        found.append(Doubt.INT8.say(what="the dot product" if arm else "VNNI"))
     if facts.governor is not None and facts.governor != "performance":
         found.append(Doubt.GOVERNOR.say(name=facts.governor))
     return found

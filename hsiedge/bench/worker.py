@@ -128,13 +128,13 @@ def clock_cost() -> float:
 def open_file(command: dict[str, Any]) -> Model:
     """A model file, in the runtime asked for; with "profile", in one that writes a profile to that prefix."""
     path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
-    runtime, provider = command.get("runtime"), command.get("provider")
-    model = load(path, threads, runtime, provider)
+    runtime, provider, fast = command.get("runtime"), command.get("provider"), bool(command.get("fast_int8"))
+    model = load(path, threads, runtime, provider, fast_int8=fast)
     if prefix is None:
         return model
     if engine_of(path, runtime) != "ort":
         raise OptionError(f"--ops: only {ENGINES['ort'].title} profiles by operator, which does not run {path.name}")
-    return Model(path, _profiling(path, threads, Path(prefix), provider), model.card)
+    return Model(path, _profiling(path, threads, Path(prefix), provider, fast), model.card)
 
 
 def prepare_file(command: dict[str, Any]) -> None:
@@ -179,10 +179,10 @@ def main(open_model: Opener = open_file, prepare: Prepare = prepare_file) -> Non
             os._exit(1)
 
 
-def _profiling(path: Path, threads: int, prefix: Path, provider: str | None) -> Session:
+def _profiling(path: Path, threads: int, prefix: Path, provider: str | None, fast_int8: bool) -> Session:
     from hsiedge.runtimes.ort import OrtSession
 
-    return OrtSession(path, threads, prefix, "cpu" if provider is None else provider)
+    return OrtSession(path, threads, prefix, "cpu" if provider is None else provider, fast_int8=fast_int8)
 
 
 def _described(model: Model, work: Workload, fixed: int | None) -> Reply:
@@ -196,6 +196,8 @@ def _described(model: Model, work: Workload, fixed: int | None) -> Reply:
         "input_shape": list(work.shape),
         "input_dtype": work.dtype,
         "pixels_per_run": work.pixels,
+        "exact_mode": model.session.exact_mode,
+        "overflows": model.session.overflows,
     }
 
 

@@ -26,6 +26,7 @@ def bench_command(
         ),
     ] = None,
     provider: options.ProviderOption = None,
+    fast_int8: options.FastInt8Option = False,
     batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
     threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
     runs: Annotated[int, typer.Option(help="At least so many runs for each model and batch.")] = 20,
@@ -57,6 +58,7 @@ def bench_command(
                 chosen,
                 runtime=runtime,
                 provider=provider,
+                fast_int8=fast_int8,
                 batches=batch,
                 threads=threads,
                 runs=runs,

@@ -49,6 +49,7 @@ def classify_command(
     memory: Annotated[str, typer.Option(help="What strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
+    fast_int8: options.FastInt8Option = False,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler: of each block, 0 for one.")
     ] = 0,
@@ -84,7 +85,7 @@ def classify_command(
     check_places([*chain(*places), *chain(*likely)], [model, *cubes])
     for cube in cubes:
         check_file(cube)
-    loaded = load(model, threads, runtime, provider)
+    loaded = load(model, threads, runtime, provider, fast_int8=fast_int8)
     classes = {entry.id: entry.name for entry in loaded.known.classes}
     found: list[dict[str, Any]] = []
     started = time.perf_counter()
@@ -108,8 +109,9 @@ def classify_command(
         console.say(f"{len(cubes)} cubes: {pixels:,} pixels in {seconds:.2f} s: {pixels / seconds:,.0f} a second")
     if json is not None:
         ran = {"runtime": loaded.session.runtime, "provider": loaded.session.provider}
-        said = {"schema": 1, "model": loaded.path.name, **ran, "cubes": found}
+        said = {"schema": 1, "model": loaded.path.name, **ran, "warnings": loaded.warnings, "cubes": found}
         console.write_json(said, json)
+    console.warn(loaded.warnings)
 
 
 def _classifier(

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -36,6 +36,12 @@ def _console(file: TextIO) -> Console:
 def say(text: str) -> None:
     """One line to the user, that is no result."""
     print(text, file=sys.stderr)  # noqa: T201
+
+
+def warn(texts: Sequence[str]) -> None:
+    """A line for each reason not to trust a result."""
+    for text in texts:
+        say(f"warning: {text}")
 
 
 def fail(text: str) -> None:

@@ -25,6 +25,7 @@ def eval_command(
     test_mask: options.TestMaskOption = None,
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
+    fast_int8: options.FastInt8Option = False,
     threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
     data_dir: options.DataDirOption = None,
@@ -37,7 +38,7 @@ def eval_command(
     console.check_json(json)
     check_engine(runtime, model, provider)
     path = model or choose.any_model(runtime)
-    loaded = load(path, threads, runtime, provider)
+    loaded = load(path, threads, runtime, provider, fast_int8=fast_int8)
     opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
     loaded.check_fits(opened)
     card = loaded.known
@@ -50,6 +51,7 @@ def eval_command(
     with console.progress("evaluating") as tick:
         result = evaluate(lambda where, pixels: loaded.predict(where, pixels, tick), opened, split)
     if json is not None:
-        console.write_json(result.to_json(path.name), json)
+        console.write_json({**result.to_json(path.name), "warnings": loaded.warnings}, json)
     if json != "-":
         console.stdout().print(*accuracy_tables(result, path.name), sep="\n")
+    console.warn(loaded.warnings)

@@ -28,8 +28,11 @@ def show_command(
 
 
 def card_command(
-    model: Annotated[Path, typer.Argument(help="An ONNX file without a Card.")],
-    patch: Annotated[int, typer.Option(help="Patch that the graph takes: (N, bands, patch, patch).")],
+    model: Annotated[Path, typer.Argument(help="An ONNX file, as a rule without a Card.")],
+    patch: Annotated[
+        int | None,
+        typer.Option(help="Patch that the graph takes: (N, bands, patch, patch); left out, that of the Card in it."),
+    ] = None,
     scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene that it was trained on.")] = None,
     cube: options.CubeOption = None,
     labels: options.LabelsOption = None,
@@ -46,14 +49,29 @@ def card_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order."""
-    from hsiedge.graphs.adopt import adopt
+    """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order.
+
+    A file that has a Card is written anew where no scene is named: an INT8 one of hsiedge 0.1.0 then opens in the exact mode
+    that onnxruntime needs on x86 without VNNI.
+    """
+    from hsiedge.errors import OptionError
+    from hsiedge.graphs.adopt import adopt, rewrite
+    from hsiedge.runtimes import read_card
     from hsiedge.scenes import splits
 
+    path, known = output or model, read_card(model)
+    if known is not None and scene is None and cube is None:
+        if patch not in (None, known.patch) or split is not None or train_mask is not None or test_mask is not None:
+            raise OptionError(f"{model} has a Card, and is written anew with it; another Card takes --scene or --cube")
+        rewrite(model, path)
+        console.say(f"{path}: written anew, its Card as it was; next: hsiedge eval {path}")
+        return
+    patch = patch if patch is not None or known is None else known.patch
+    if patch is None:
+        raise OptionError(f"{model}: say --patch P, of the patches (N, bands, P, P) that it takes")
     opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
     drawn = options.open_masks(opened, train_mask, test_mask, seed)
     if drawn is None and split is not None:
         drawn = splits.draw(split, opened, seed, train_fraction, guard)
-    path = output or model
     card = adopt(model, opened, patch, drawn, path)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

@@ -58,6 +58,13 @@ ProviderOption = Annotated[
         help="What runs onnxruntime's nodes, or several with commas; a node that none of them takes is an error.",
     ),
 ]
+FastInt8Option = Annotated[
+    bool,
+    typer.Option(
+        "--fast-int8",
+        help="On x86 without VNNI, where 8-bit sums overflow, do without the runtime's exact mode: faster; labels may change.",
+    ),
+]
 OnOption = Annotated[
     str | None,
     typer.Option("--on", metavar="[USER@]HOST[:PORT]", help="Run on that machine instead, over your own ssh and its config."),

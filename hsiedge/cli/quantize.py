@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from hsiedge.cli import choose, console, options
 if TYPE_CHECKING:
     from hsiedge.card import Card
     from hsiedge.scenes.scene import Scene
+    from hsiedge.scenes.splits import Split
 
 
 def quantize_command(
@@ -24,7 +26,7 @@ def quantize_command(
     labels: options.LabelsOption = None,
     cube_key: options.CubeKeyOption = None,
     labels_key: options.LabelsKeyOption = None,
-    recipe: Annotated[str, typer.Option(help="default, avx2 (x86 without VNNI), tensorrt, or float16.")] = "default",
+    recipe: Annotated[str, typer.Option(help="default, avx2 (7 bits: x86 without VNNI), tensorrt, or float16.")] = "default",
     calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
     max_drop: Annotated[
         float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")
@@ -72,8 +74,36 @@ def quantize_command(
     if explain:
         console.stdout().print(layer_table(made))
     _tell(made, source, path)
+    if recipe == "default" and kind != "tflite":
+        _propose_seven_bits(made, source, scene, calib_patches, max_drop, seed, masks)
     if kind == "ort":
         console.say(ort_line(made, scene.name))
+
+
+def _propose_seven_bits(
+    made: Card, source: Path, scene: Scene, patches: int, max_drop: float, seed: int, masks: Split | None
+) -> None:
+    """Where 8-bit sums overflow, says so if 7-bit weights, which need no exact mode, lose nothing: they are tried."""
+    from hsiedge.device import int8
+    from hsiedge.errors import CheckError
+    from hsiedge.graphs.quantize import quantize, seven_bits_cost_nothing
+
+    if not int8.overflows_here():
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder, console.progress("trying 7-bit weights") as tick:
+            path = Path(folder) / "avx2.onnx"
+            seven = quantize(source, scene, path, "avx2", patches, max_drop, seed, masks=masks, progress=tick)
+    except CheckError:  # too much is lost: nothing to propose
+        return
+    if seven_bits_cost_nothing(made, seven):
+        assert seven.quantization is not None
+        found = seven.quantization
+        figure = f"OA {found.oa_int8:.2f} %" if found.oa_int8 is not None else f"{found.agreement:.2f} % of float's labels"
+        console.say(
+            f"7-bit weights are as good here ({figure}), and on this processor they need no exact mode, which takes time: "
+            f"hsiedge quantize {source} --recipe avx2"
+        )
 
 
 def _float_model_for(scene: Scene) -> Path:

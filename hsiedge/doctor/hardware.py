@@ -67,9 +67,14 @@ def _cpu(facts: DeviceFacts) -> Iterator[Finding]:
     elif facts.machine.startswith(("aarch64", "arm")):
         why = "without the dot product INT8 answers the same, and gains less time; --recipe default is right"
         yield Finding("CPU", NOTE, f"{name}: {sets}", why)
-    else:
-        why = "without VNNI or AMX 8-bit products overflow, and labels may change: use 7-bit weights on this machine"
+    elif facts.int8_overflows:
+        why = (
+            "without VNNI or AMX 8-bit sums overflow, so that onnxruntime is run in its exact mode: labels are right, and INT8 "
+            "takes longer; 7-bit weights need no such mode"
+        )
         yield Finding("CPU", NOTE, f"{name}: {sets}", why, ("hsiedge quantize --recipe avx2",))
+    else:
+        yield Finding("CPU", NOTE, f"{name}: {sets}", "INT8 answers the same, and gains less time")
 
 
 def _cores(facts: DeviceFacts, threads: int) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """Whether a runtime works: `python -m hsiedge.doctor.look ort`, the process that `probe` starts. Answers in JSON.
 
 The runtime is imported, and runs a shipped INT8 model on seeded rows. Its labels are those that every processor gives which
-multiplies integers as it should (tests/arm compares such models layer by layer on emulated Cortex-A72 and A76). An x86 without
-VNNI, whose 8-bit products overflow in onnxruntime, gives others.
+multiplies integers as it should (tests/arm compares such models layer by layer on emulated Cortex-A72 and A76, and on an x86
+without VNNI). Where onnxruntime needs its exact mode for that, what the mode costs is measured.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from hsiedge.errors import HsiedgeError
 
+if TYPE_CHECKING:
+    from hsiedge.bench.inputs import Tensors, Workload
+
 SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite"}
 # Digests of the shipped file and of its labels: `python -m hsiedge.doctor.look` prints them anew where models/ has changed.
-EXPECTED = {"8f59b515c5b900fc": "4d9d4e2f0bd09ada", "e547ceff83932b62": "bb5eff16c4801604"}
+EXPECTED = {"08002f8452d41325": "4d9d4e2f0bd09ada", "e547ceff83932b62": "bb5eff16c4801604"}
 PIXELS, SEED = 64, 13  # a seed whose labels are nowhere close to a tie
+ROUNDS = 11
 
 
 def look(runtime: str) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def look(runtime: str) -> dict[str, Any]:
     except Exception as error:  # whatever a broken installation raises is its description
         return {"broken": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     try:
-        return {**found, "check": _check(runtime)}
+        return {**found, "check": _check(runtime), **_exact_mode(runtime)}
     except HsiedgeError as error:
         return {**found, "check": f"the shipped model was not run: {error}"}
 
@@ -55,6 +60,34 @@ def _check(runtime: str) -> str:
     if file not in EXPECTED:
         return "the shipped model ran; what it should answer is not known to this version"
     return "equal" if EXPECTED[file] == labels else "different"
+
+
+def _exact_mode(runtime: str) -> dict[str, float]:
+    """How many times as long the shipped model takes in onnxruntime's exact mode; {} where the mode is not needed."""
+    from hsiedge.device import int8
+
+    if runtime != "ort" or not int8.overflows_here():
+        return {}
+    import numpy as np
+
+    from hsiedge.bench.inputs import workload
+    from hsiedge.runtimes import load
+    from hsiedge.shipped import shipped
+
+    models = [load(shipped(SHIPPED[runtime]), threads=1, fast_int8=fast) for fast in (False, True)]
+    works = [workload(model, PIXELS) for model in models]
+    rows = works[0].make(np.random.default_rng(SEED))
+    ratios = []
+    for _ in range(ROUNDS):
+        exact, fast = (_seconds(work, rows) for work in works)
+        ratios.append(exact / fast)
+    return {"exact_mode_times": float(np.median(ratios[1:]))}  # the first is warm-up
+
+
+def _seconds(work: Workload, rows: Tensors) -> float:
+    start = time.perf_counter()
+    work.run(rows)
+    return time.perf_counter() - start
 
 
 def digests(runtime: str) -> tuple[str, str]:

@@ -86,12 +86,15 @@ def operators_of(model: str | Path) -> Operators:
         raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
     if path.suffix == ".onnx" and read_onnx_file(path).external:
         raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+    from hsiedge.runtimes.ort import save_optimized
+
     with tempfile.TemporaryDirectory() as folder:
         if path.suffix == ".ort":
             plain = optimized = path
         else:
-            plain = _saved(path, Path(folder) / "plain.ort", optimize=False)
-            optimized = _saved(path, Path(folder) / "optimized.ort", optimize=True)
+            plain, optimized = Path(folder) / "plain.ort", Path(folder) / "optimized.ort"
+            save_optimized(path, plain, optimize=False)
+            save_optimized(path, optimized)
         target = Path(folder) / "config.txt"
         as_it_is, as_it_runs = (_parsed(_config([file], target)) for file in (plain, optimized))
         both = _config(list(dict.fromkeys((plain, optimized))), target)
@@ -108,28 +111,6 @@ def write_config(operators: Operators, path: Path) -> None:
     if not operators.config:
         raise OptionError(f"--config: {operators.model} is no model of onnxruntime; LiteRT's build takes the model itself")
     files.write_bytes(path, operators.config.encode())
-
-
-def _saved(path: Path, target: Path, optimize: bool) -> Path:
-    """Writes the model in ORT format, as it is or as onnxruntime.tools optimizes it for all processors.
-
-    Layouts in NCHWc blocks are left out, as there: they are of one processor, and ARM has none.
-    """
-    import onnxruntime
-
-    levels = onnxruntime.GraphOptimizationLevel
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
-    options.optimized_model_filepath = str(target)
-    options.add_session_config_entry("session.save_model_format", "ORT")
-    skipped = ["NchwcTransformer"] if optimize else None
-    try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=skipped)
-    except Exception as error:  # onnxruntime raises classes that it does not export
-        line = str(error).strip().split("\n")[0][:200]
-        raise ModelError(f"{path}: onnxruntime {onnxruntime.__version__} does not load it: {line}") from error
-    return target
 
 
 def _config(models: list[Path], target: Path) -> str:

@@ -12,7 +12,9 @@ from hsiedge import __version__
 from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.files import MAX_IR, name_nodes, read_onnx, write_onnx
-from hsiedge.runtimes import load
+from hsiedge.graphs.one_use import one_use
+from hsiedge.graphs.slim import slim
+from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
@@ -30,7 +32,7 @@ def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Pa
         OutputError: `output` cannot be written.
     """
     check_patch(patch, scene.shape)
-    graph = name_nodes(read_onnx(model))
+    graph = name_nodes(one_use(read_onnx(model)))
     graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
     _check_input(model, graph, scene, patch)
     graph = take_dtype(graph, scene.cube.dtype)
@@ -58,6 +60,20 @@ def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Pa
     )
     _check_output(model, graph, card, scene)
     write_onnx(output, graph, card)
+    return card
+
+
+def rewrite(model: Path, output: Path) -> Card:
+    """Writes an ONNX file that has a Card anew, as this version writes it: so that it opens in onnxruntime's exact mode.
+
+    Logits stay what they were, to the bit.
+
+    Raises:
+        CardError: it has no Card.
+        OutputError: `output` cannot be written.
+    """
+    card, graph = require_card(model), read_onnx(model)
+    write_onnx(output, one_use(graph if card.quantization is None else slim(graph)), card)
     return card
 
 

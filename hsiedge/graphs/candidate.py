@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +11,8 @@ import numpy as np
 
 from hsiedge import files
 from hsiedge.card import Affine, Card, Check
-from hsiedge.errors import CheckError, ModelError
+from hsiedge.errors import CheckError
 from hsiedge.graphs.files import write_onnx
-from hsiedge.graphs.quiet import quiet
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.tflite_file import with_card
 from hsiedge.scenes import splits
@@ -56,29 +54,25 @@ class TfliteCandidate(Candidate):
 
 @dataclass(frozen=True)
 class OrtCandidate(Candidate):
-    """An ONNX graph that is written in ORT format, optimized as far as every processor goes along.
+    """An ONNX graph that is written in ORT format, optimized as far as every processor goes along (`save_optimized`).
 
-    That is all of onnxruntime's optimizations but the NCHWc layout of float convolutions, which only x86 has kernels for: the
-    converter leaves it out where no platform is named. Float convolutions miss it on x86, where the ONNX file gets it when it
-    is loaded; integer kernels lose nothing.
+    Float convolutions miss the NCHWc layout on x86, where the ONNX file gets it when it is loaded; integer ones lose nothing.
+
+    Attributes:
+        exact: make integer layers exact on processors whose 8-bit sums overflow, at the price of time on others.
     """
 
+    exact: bool = False
     suffix: ClassVar[str] = ".ort"
 
     def write(self, path: Path, card: Card) -> None:
         """As above, and ModelError where onnxruntime does not convert it."""
-        from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
+        from hsiedge.runtimes.ort import save_optimized
 
         with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "model.onnx"
+            source, made = Path(folder) / "model.onnx", Path(folder) / "made.ort"
             write_onnx(source, self.graph, card)
-            try:
-                with quiet(), warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ResourceWarning)  # it leaves files open
-                    convert_onnx_models_to_ort(source, Path(folder) / "made", [OptimizationStyle.Fixed])
-            except Exception as error:  # onnxruntime raises classes that it does not export
-                raise ModelError(f"onnxruntime does not convert {path.name}: {str(error).splitlines()[0][:200]}") from error
-            (made,) = (Path(folder) / "made").glob("*.ort")
+            save_optimized(source, made, exact=self.exact)
             files.write_bytes(path, made.read_bytes())
 
 

@@ -1,4 +1,9 @@
-"""ORT format: an ONNX model as onnxruntime keeps it for itself, optimized beforehand; what its reduced builds read."""
+"""ORT format: an ONNX model as onnxruntime keeps it for itself, optimized beforehand; what its reduced builds read.
+
+Optimizing chooses the kernels of integer layers. A file that was made on a processor whose 8-bit sums overflow
+(`hsiedge.device.int8`) holds those that are exact everywhere; one that was made on another holds the faster ones, whose sums
+overflow on the former.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import onnxruntime
 
 from hsiedge import files
 from hsiedge.card import Card, Step, now
+from hsiedge.device import int8
 from hsiedge.errors import ModelError
 from hsiedge.graphs.candidate import Candidate, OrtCandidate, compared
 from hsiedge.graphs.files import read_onnx
@@ -58,14 +64,20 @@ def in_ort_format(candidate: Candidate, card: Card, scene: Scene, parent: str | 
         CheckError: a label differs, or a logit: of a graph that is integer all through by a bit, of others by more than 1e-5 of
             their range.
     """
-    made = OrtCandidate(candidate.graph, candidate.affine, candidate.versions)
-    step = Step("ort", now(), {}, parent, {"onnxruntime": onnxruntime.__version__})
+    exact = int8.overflows_here() and _is_wide(card)
+    made = OrtCandidate(candidate.graph, candidate.affine, candidate.versions, exact)
+    step = Step("ort", now(), {"exact_int8": True} if exact else {}, parent, {"onnxruntime": onnxruntime.__version__})
     told = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "source.onnx"
         candidate.write(file, card)
         check = compared(made, told, load(file), scene, "ort", 0.0 if _is_integer(card) else FLOAT_LIMIT)
     return made, replace(told, checks=[*told.checks, check])
+
+
+def _is_wide(card: Card) -> bool:
+    """Whether it has integer layers whose weights take more than 7 bits."""
+    return card.precision == "int8" and card.quantization is not None and not card.quantization.options.get("seven_bit_weights")
 
 
 def _is_integer(card: Card) -> bool:

@@ -161,6 +161,23 @@ def quantize(
     return card
 
 
+def seven_bits_cost_nothing(card: Card, other: Card) -> bool:
+    """Whether a quantized model is as good as another on the judging pixels: by OA, or without labels by agreement with float.
+
+    Args:
+        card: of the 8-bit model.
+        other: of one made by the recipe avx2 of the same float model, on the same pixels.
+    """
+    eight, seven = card.quantization, other.quantization
+    assert eight is not None
+    assert seven is not None
+    if len(seven.float_layers) > len(eight.float_layers):
+        return False
+    if eight.oa_int8 is None or seven.oa_int8 is None:
+        return seven.agreement >= eight.agreement
+    return seven.oa_int8 >= eight.oa_int8
+
+
 def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
     """The recipe as LiteRT has it. Raises OptionError for one of onnxruntime's own, and for what only its graphs tell."""
     if recipe not in ("default", "float16"):

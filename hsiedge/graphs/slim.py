@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hsiedge.graphs.one_use import one_use
+
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 _BY_AXIS = {"pads": 0, "dilations": 1, "strides": 1}  # their defaults, along each axis
@@ -22,9 +24,9 @@ def slim(model: Any) -> Any:
 
     Requires: a graph without inner graphs, functions and sparse initializers; any other is returned as it is.
     Does: gives values names of one letter or two; takes the names of nodes without weights away, and docs, value_info,
-    metadata of graph and nodes, attributes that say the default, initializers that nothing uses or that equal another, zero
-    points of biases (they are 0; those of weights and activations stay, for without them onnxruntime computes linear layers
-    in float), and opsets that no node is of.
+    metadata of graph and nodes, attributes that say the default, initializers that nothing uses or that equal another (but int8
+    ones, of which each use keeps its own: `one_use`), zero points of biases and of the weights of convolutions (they are 0;
+    those of linear layers stay, which onnxruntime computes in float without them), and opsets that no node is of.
     Ensures: outputs are the same to the bit. Names of inputs, outputs and nodes with weights are kept, and the model's
     metadata but for what a quantizer left there for itself.
     """
@@ -34,8 +36,9 @@ def slim(model: Any) -> Any:
     _say_less(made)
     for node in made.graph.node:
         _drop_defaults(node, made)
-    _drop_bias_zero_points(made.graph)
+    _drop_zero_points(made.graph)
     _share_initializers(made.graph)
+    made = one_use(made)
     _rename(made.graph, dict(_short_names(made.graph)))
     return made
 
@@ -76,13 +79,18 @@ def _drop_defaults(node: Any, model: Any) -> None:
     _keep(node.attribute, kept)
 
 
-def _drop_bias_zero_points(graph: Any) -> None:
+def _drop_zero_points(graph: Any) -> None:
+    """Those of biases, and of the weights of convolutions, which are 0: DequantizeLinear takes 0 where none is said."""
     from onnx import TensorProto, numpy_helper
 
-    wide = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.INT32]  # as no weight is
-    zeros = {tensor.name for tensor in wide if not numpy_helper.to_array(tensor).any()}
+    zeros = {tensor.name for tensor in graph.initializer if not numpy_helper.to_array(tensor).any()}
+    wide = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT32}  # as no weight is
+    stored = {tensor.name for tensor in graph.initializer}
+    filters = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and len(node.input) == 3 and node.input[2] in zeros:
+        if node.op_type != "DequantizeLinear" or len(node.input) != 3 or node.input[2] not in zeros:
+            continue
+        if node.input[0] in stored and (node.input[2] in wide or node.output[0] in filters):
             del node.input[2]
 
 

@@ -35,6 +35,7 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
+    parts += _exactness_lines(report, names)
     if report.choice is not None:
         parts += [Text(), *_choice_lines(report.choice, names)]
     for profile in report.ops:
@@ -143,6 +144,21 @@ def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
     digits = 2 if entry.ratio < 10 else 1
     ratio, low, high = (f"{value:.{digits}f}" for value in (entry.ratio, entry.low, entry.high))
     return Text.assemble(this, " is ", (f"{ratio}x", "bold"), f" ({low}..{high}) as fast as {that} at batch {entry.batch}")
+
+
+def _exactness_lines(report: Report, names: dict[str, str]) -> list[Text]:
+    """That a runtime ran in its exact mode, once; and what it costs, where that was measured."""
+    if not any(entry.exact_int8 for entry in report.results):
+        return []
+    why = "INT8 in exact mode, for 8-bit sums overflow here without it"
+    if not report.exactness:
+        return [Text(f"{why}; --ops tells its cost")]
+    costs = (
+        f"{names[entry.model]} takes {1 / entry.ratio:.2f}x ({1 / entry.high:.2f}..{1 / entry.low:.2f}) the time "
+        f"at batch {entry.batch}"
+        for entry in report.exactness
+    )
+    return [Text(why), *(Text(f"  {cost}") for cost in costs)]
 
 
 def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:

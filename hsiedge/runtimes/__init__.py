@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
+from hsiedge.device import int8
 from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
 from hsiedge.runtimes.base import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
@@ -25,6 +27,7 @@ class Engine:
         home: the module with its `open_session(path, threads)`, known by name: PyTorch's lies above this one, beside the nets.
         needs: what it imports of its package.
         extra: of hsiedge, which brings the package; "" where it always is there.
+        exact_mode: whether 8-bit sums overflow in it on some processors unless it takes more time; `fast_int8` does without.
     """
 
     title: str
@@ -32,6 +35,7 @@ class Engine:
     home: str
     needs: str
     extra: str = ""
+    exact_mode: bool = False
 
     @property
     def installed(self) -> bool:
@@ -40,9 +44,9 @@ class Engine:
 
 
 ENGINES = {
-    "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime"),
+    "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
     "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
-    "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino"),
+    "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
     "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.session", "torch", "train"),
 }
 """Inference engines by what `--runtime` calls them; a file is run by the first that takes it, unless another is asked for."""
@@ -65,7 +69,14 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, threads: int = 0, runtime: str | None = None, provider: str | None = None) -> Model:
+def load(
+    path: str | Path,
+    threads: int = 0,
+    runtime: str | None = None,
+    provider: str | None = None,
+    *,
+    fast_int8: bool = False,
+) -> Model:
     """Opens a model file in an inference engine, and reads its Card.
 
     Args:
@@ -74,26 +85,54 @@ def load(path: str | Path, threads: int = 0, runtime: str | None = None, provide
         runtime: one of `ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
         provider: of onnxruntime, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU. A node that none
             of them takes is an error, and no other takes it unsaid.
+        fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
+            faster, and labels may differ from those of other processors.
 
     Raises:
         ModelError: not a model file, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
-        OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU.
+        OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU; `fast_int8`
+            of an engine that has no exact mode.
         MissingExtraError: the engine is not installed.
     """
     path = Path(path)
     name = engine_of(path, runtime, provider)
+    if fast_int8 and not ENGINES[name].exact_mode:
+        raise OptionError(f"--fast-int8: {ENGINES[name].title} has no exact mode to do without")
     import_engine(path, name)
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
 
-        session = OrtSession(path, threads, provider="cpu" if provider is None else provider)
-        return Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider)
-    opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads)
+        session = OrtSession(path, threads, provider="cpu" if provider is None else provider, fast_int8=fast_int8)
+        model = Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider, fast_int8)
+        _check_ort_file(model)
+        return model
+    options = {"fast_int8": fast_int8} if ENGINES[name].exact_mode else {}
+    opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads, **options)
     card = read_card(path)
     if card is not None and card.kind == "checkpoint":
         card = replace(card, kind="patch")
-    return Model(path, opened, card, runtime)
+    return Model(path, opened, card, runtime, fast_int8=fast_int8)
+
+
+def _check_ort_file(model: Model) -> None:
+    """Warns of an INT8 file in ORT format whose 8-bit sums overflow here: what was optimized beforehand, no mode mends."""
+    card = model.card
+    if not int8.overflows_here() or model.path.suffix != ".ort" or card is None or card.quantization is None:
+        return
+    if card.precision != "int8" or card.quantization.options.get("seven_bit_weights") or _was_made_exact(card):
+        return
+    model.session.overflows = True
+    if not model.fast_int8:
+        warnings.warn(
+            f"{model.path}: made where 8-bit sums do not overflow, and they do on this processor: labels may differ from those "
+            "of others; export it anew from its ONNX here (hsiedge export MODEL.onnx --to ort)",
+            stacklevel=3,
+        )
+
+
+def _was_made_exact(card: Card) -> bool:
+    return any(step.step == "ort" and step.options.get("exact_int8") is True for step in card.lineage)
 
 
 def import_engine(path: Path, runtime: str | None = None) -> None:

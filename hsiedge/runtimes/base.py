@@ -19,6 +19,7 @@ from hsiedge.scenes.patches import batches, check_patch, cut, cut_rows, surround
 from hsiedge.scenes.scene import UNNAMED, Scene
 
 STRIP_PIXELS = 4096  # that an evaluation's strips have at least: a fixed number, for it must not depend on the memory there is
+OVERFLOWS = "8-bit sums may overflow on this CPU: labels may differ from those of others"
 _MANY = 1024  # pixels: of fewer, numpy's argmax takes less time than some calls for each plane
 
 
@@ -37,6 +38,8 @@ class Session(Protocol):
     runtime: str  # "onnxruntime 1.31.1"
     provider: str  # "CPUExecutionProvider"
     inputs: Sequence[TensorSpec]
+    exact_mode: bool = False  # whether it takes more time than it would, lest 8-bit sums overflow on this processor
+    overflows: bool = False  # whether 8-bit sums may overflow in it, so that labels differ from those of other processors
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The graph's first output, as it is."""
@@ -50,7 +53,7 @@ class Session(Protocol):
 class Model:
     """A model file, opened and ready: a session and the Card inside the file (None for a stranger's).
 
-    `runtime` and `provider` are what was asked for when it was opened, so that others can open it likewise.
+    `runtime`, `provider` and `fast_int8` are what was asked for when it was opened, so that others can open it likewise.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Model:
     card: Card | None
     runtime: str | None = None
     provider: str | None = None
+    fast_int8: bool = False
 
     @property
     def known(self) -> Card:
@@ -65,6 +69,11 @@ class Model:
         if self.card is None:
             raise CardError(f"{self.path}: has no Card; write one in with: hsiedge card {self.path} --scene NAME --patch P")
         return self.card
+
+    @property
+    def warnings(self) -> list[str]:
+        """Reasons why its labels may be other than the file's own, a line each."""
+        return [OVERFLOWS] if self.session.overflows else []
 
     @cached_property
     def _affine(self) -> InputAffine | None:

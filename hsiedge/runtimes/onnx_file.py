@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hsiedge.errors import CardError, ModelError
 
-_GRAPH, _METADATA = 7, 14  # of ModelProto
+GRAPH, _METADATA = 7, 14  # of ModelProto
 _EXTERNAL = 14  # TensorProto.data_location
 # The fields through which a tensor can be reached: message -> field -> message.
 _INSIDE = {
@@ -23,7 +24,7 @@ _INSIDE = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
-_DEEPEST = 64
+DEEPEST = 64
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,20 @@ class OnnxFile:
 def read_onnx_file(path: Path) -> OnnxFile:
     """Scans an ONNX file. Raises ModelError where it is not one, or is cut short; CardError where its metadata is no text."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            view = memoryview(data)
-            try:
-                return _model(view)
-            finally:
-                view.release()
+        with mapped(path) as view:
+            return _model(view)
     except UnicodeDecodeError as error:
         raise CardError(f"{path}: its metadata is not text ({error})") from error
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """The bytes of an ONNX file, not read before they are looked at. Raises ModelError where it is not one, or is cut short."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            yield view
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:
         raise ModelError(f"{path}: not an ONNX file, or cut short ({error})") from error
     except OSError as error:
@@ -60,48 +67,52 @@ def check_whole(path: Path) -> None:
 def _model(data: memoryview) -> OnnxFile:
     metadata: dict[str, str] = {}
     external: bool | None = None
-    for number, start, end in _fields(data, 0, len(data)):
-        if number == _GRAPH and end > start:
-            external = _external(data, start, end, "graph", 0)
+    for number, start, end in fields(data, 0, len(data)):
+        if number == GRAPH and end > start:
+            external = any(_is_external(data, tensor) for tensor in tensors(data, start, end))
         elif number == _METADATA and end > start:
-            entry = {field: bytes(data[a:b]) for field, a, b in _fields(data, start, end)}
+            entry = {field: bytes(data[a:b]) for field, a, b in fields(data, start, end)}
             metadata[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
     if external is None:
         raise ValueError("it has no graph")
     return OnnxFile(metadata, external)
 
 
-def _external(data: memoryview, start: int, end: int, message: str, depth: int) -> bool:
-    if depth > _DEEPEST:
+def tensors(data: memoryview, start: int, end: int, message: str = "graph", depth: int = 0) -> Iterator[tuple[int, int]]:
+    """(start, end) of each tensor of a graph, those in attributes, in sparse ones and in inner graphs, too."""
+    if depth > DEEPEST:
         raise ValueError("nested too deep")
-    for number, a, b in _fields(data, start, end):
-        if message == "tensor" and number == _EXTERNAL and data[a] == 1:
-            return True
+    if message == "tensor":
+        yield start, end
+    for number, a, b in fields(data, start, end):
         inner = _INSIDE[message].get(number)
-        if inner is not None and _external(data, a, b, inner, depth + 1):
-            return True
-    return False
+        if inner is not None:
+            yield from tensors(data, a, b, inner, depth + 1)
 
 
-def _fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _is_external(data: memoryview, tensor: tuple[int, int]) -> bool:
+    return any(number == _EXTERNAL and data[start] == 1 for number, start, _ in fields(data, *tensor))
+
+
+def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(number, start, end) of each field's bytes. Raises ValueError where a field reaches beyond `end`."""
     at = start
     while at < end:
-        key, at = _varint(data, at, end)
+        key, at = varint(data, at, end)
         kind = key & 7
         if kind == 0:
             first = at
-            _, at = _varint(data, at, end)
+            _, at = varint(data, at, end)
             yield key >> 3, first, at
             continue
-        size, at = _varint(data, at, end) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
+        size, at = varint(data, at, end) if kind == 2 else ({1: 8, 5: 4}.get(kind, -1), at)
         if size < 0 or at + size > end:
             raise ValueError(f"a broken field at byte {at}")
         yield key >> 3, at, at + size
         at += size
 
 
-def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

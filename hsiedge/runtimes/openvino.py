@@ -10,19 +10,24 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from hsiedge.device import int8
 from hsiedge.errors import ModelError
 from hsiedge.runtimes.base import Session, TensorSpec
+from hsiedge.runtimes.int8_weights import has_wide_weights
 from hsiedge.runtimes.onnx_file import check_whole
 
 
 class OpenvinoSession(Session):
     """An ONNX file in OpenVINO's CPU plugin. Free dimensions stay free: shapes that were fixed would be no faster.
 
-    Floats are computed as float32: left to itself the plugin takes bfloat16 where the CPU has it, and labels change.
+    Floats are computed as float32: left to itself the plugin takes bfloat16 where the CPU has it, and labels change. Where
+    8-bit sums overflow on this processor (`hsiedge.device.int8`; oneDNN's kernels are made of the same instruction), integer
+    layers are computed in float32 as well, of the same rounded values: labels are right, at the time of float.
 
     Args:
         path: the model file.
         threads: 0 leaves the choice to OpenVINO.
+        fast_int8: leave out the latter.
 
     Raises:
         ModelError: OpenVINO does not load it.
@@ -31,9 +36,13 @@ class OpenvinoSession(Session):
     provider = "CPU"
     runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0, *, fast_int8: bool = False) -> None:
         check_whole(path)
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        needed = int8.overflows_here() and has_wide_weights(path)
+        self.exact_mode, self.overflows = needed and not fast_int8, needed and fast_int8
+        if self.exact_mode:
+            settings["LP_TRANSFORMS_MODE"] = "NO"
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:

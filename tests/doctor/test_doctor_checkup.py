@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,8 @@ def test_this_machine(here: Checkup) -> None:
     assert here.device.runtime is not None
     said = [finding.what for finding in here.findings if finding.topic == "onnxruntime"]
     assert any(here.device.runtime.removeprefix("onnxruntime ") in what for what in said)
-    if here.device.int8_ready:
-        assert any("gives the labels that it should" in what for what in said)
+    assert any("gives the labels that it should" in what for what in said)
+    assert here.device.int8_overflows == any(finding.topic == "exact mode" for finding in here.findings)
 
 
 def test_json_and_back(here: Checkup) -> None:
@@ -78,7 +76,7 @@ def test_another_machines_text_does_not_steer_the_terminal(here: Checkup) -> Non
 
 
 def test_the_shipped_models_are_those_whose_labels_are_known() -> None:
-    """After models/ has changed: python -m hsiedge.doctor.look, on a processor that multiplies 8-bit integers exactly."""
+    """After models/ has changed: python -m hsiedge.doctor.look."""
     assert set(look.EXPECTED) == {files.digest(shipped(suffix))[:16] for suffix in look.SHIPPED.values()}
 
 
@@ -112,14 +110,3 @@ def test_wrong_labels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look.look("ort")["check"] == "different"
     monkeypatch.setattr(look, "EXPECTED", {})
     assert "not known" in look.look("ort")["check"]
-
-
-def test_answers_of_an_x86_without_vnni(tmp_path: Path) -> None:
-    """There onnxruntime's 8-bit products overflow, and doctor says so: qemu's Haswell, five seconds."""
-    import shutil
-
-    if shutil.which("qemu-x86_64") is None:
-        pytest.skip("no emulated x86: qemu-x86_64 not installed; first, as root: python -m tests.arm.board")
-    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-m", "hsiedge.doctor.look", "ort"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    assert json.loads(done.stdout.splitlines()[-1])["check"] == "different"

@@ -1,8 +1,8 @@
-"""What models answer, wherever this runs: python answers.py ROWS.npy OUT.npz MODEL...
+"""What models answer, wherever this runs: python answers.py [--fast-int8] ROWS.npy OUT.npz MODEL...
 
 ROWS holds `(rows, columns, bands)` in the stored dtype; a MODEL labels the pixels that have its halo. OUT gets, of each, `NAME
-logits` `(classes, h, w)` and `NAME labels` `(h, w)`; where MODEL.integers lies beside it (see tests/arm/answers.py), also `NAME
-integers TENSOR` of each of its outputs but the logits.
+logits` `(classes, h, w)` and `NAME labels` `(h, w)`; where MODEL.integers.onnx lies beside it (see tests/arm/answers.py), also
+`NAME integers TENSOR` of each of its outputs but the logits.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hsiedge.scenes.patches import cut
 
 
 def integers(path: Path, model: Model, prepared: Any) -> dict[str, Any]:
-    import onnxruntime
+    from hsiedge.runtimes.ort import OrtSession
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = OrtSession(path, fast_int8=model.fast_int8)._session
     tensor = session.get_inputs()[0].name
     names = [entry.name for entry in session.get_outputs()][1:]
     return dict(zip(names, session.run(names, {tensor: graph_input(model, prepared)})))
@@ -38,15 +38,16 @@ def graph_input(model: Model, prepared: Any) -> Any:
 
 
 def main() -> None:
-    rows, out, *paths = map(Path, sys.argv[1:])
+    fast = "--fast-int8" in sys.argv
+    rows, out, *paths = (Path(word) for word in sys.argv[1:] if word != "--fast-int8")
     strip, answers = np.load(rows), {}
     for path in paths:
-        model = load(path)
+        model = load(path, fast_int8=fast and path.suffix == ".onnx")
         prepared = model.prepare(strip)
         logits = model.strip(prepared)
         answers[f"{path.name} logits"] = logits
         answers[f"{path.name} labels"] = model.label_ids(logits, axis=0)
-        inside = path.with_name(path.name + ".integers")
+        inside = path.with_name(path.name + ".integers.onnx")
         if inside.exists():
             for name, values in integers(inside, model, prepared).items():
                 answers[f"{path.name} integers {name}"] = values

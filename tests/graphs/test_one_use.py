@@ -1,0 +1,156 @@
+"""A tensor for each use of 8-bit weights: by onnx, and on the wire."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of this test, and is not installed")
+import onnxruntime  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from hsiedge.graphs.one_use import one_use  # noqa: E402
+from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated  # noqa: E402
+from hsiedge.shipped import shipped  # noqa: E402
+
+
+def sharing(model: Any) -> Any:
+    """The graph as hsiedge 0.1.0 wrote it: equal 8-bit tensors are one."""
+    made, first, same = copy.deepcopy(model), {}, {}
+    for tensor in list(made.graph.initializer):
+        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        if tensor.data_type == TensorProto.INT8 and key in first:
+            same[tensor.name] = first[key]
+            made.graph.initializer.remove(tensor)
+        first.setdefault(key, tensor.name)
+    for node in made.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+    assert same
+    return made
+
+
+def shared_by(model: Any) -> list[str]:
+    """Names of 8-bit initializers that more than one input of a node takes."""
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    return [entry.name for entry in model.graph.initializer if entry.data_type == TensorProto.INT8 and uses[entry.name] > 1]
+
+
+def inner_graphs() -> Any:
+    """An If whose branch, and whose surrounding graph, take one and the same 8-bit tensor, twice each."""
+
+    def layer(out: str) -> list[Any]:
+        nodes = [helper.make_node("DequantizeLinear", ["w", "s", "zero"], [f"{out}_{n}"]) for n in "ab"]
+        return [*nodes, helper.make_node("Add", [f"{out}_a", f"{out}_b"], [out])]
+
+    def branch(name: str) -> Any:
+        return helper.make_graph(layer(name), name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3])])
+
+    nodes = [
+        helper.make_node("If", ["flag"], ["inside"], then_branch=branch("then"), else_branch=branch("else")),
+        *layer("outside"),
+        helper.make_node("Add", ["inside", "outside"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "inner",
+        [helper.make_tensor_value_info("flag", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
+        [
+            numpy_helper.from_array(np.arange(-100, 200, 50, dtype=np.int8).reshape(2, 3), "w"),
+            numpy_helper.from_array(np.float32(0.5), "s"),
+            numpy_helper.from_array(np.int8(0), "zero"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("suffix", ["-int8.onnx", "-int8-scene.onnx"])
+def test_both_separate_what_an_older_version_shared(suffix: str) -> None:
+    model = sharing(onnx.load(shipped(suffix)))
+    before, kept = shared_by(model), model.SerializeToString()
+    assert before
+    on_the_wire, by_onnx = onnx.load_from_string(separated(kept)), one_use(model)
+    assert model.SerializeToString() == kept
+    for made in (on_the_wire, by_onnx):
+        onnx.checker.check_model(made, full_check=True)
+        assert not shared_by(made)
+        feeds = {
+            "counts": np.random.default_rng(0).integers(0, 255, (1, 24, 24, 200) if "scene" in suffix else (1, 200, 13, 13))
+        }
+        feeds = {model.graph.input[0].name: next(iter(feeds.values())).astype(np.uint8)}
+        found, expected = (onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (made, model))
+        np.testing.assert_array_equal(found[0], expected[0])
+    assert on_the_wire.metadata_props == model.metadata_props
+
+
+def test_the_shipped_ones_share_nothing() -> None:
+    for suffix in ("-int8.onnx", "-int8-scene.onnx", ".onnx"):
+        data = shipped(suffix).read_bytes()
+        assert separated(data) is data
+        model = onnx.load_from_string(data)
+        assert one_use(model) is model
+
+
+def test_inner_graphs_are_done_by_onnx() -> None:
+    model = inner_graphs()
+    made = one_use(model)
+    onnx.checker.check_model(made, full_check=True)
+    for graph in (made.graph, *(entry.g for entry in made.graph.node[0].attribute)):
+        taken = [name for node in graph.node if node.op_type == "DequantizeLinear" for name in (node.input[0], node.input[2])]
+        assert len(set(taken)) == 4
+        assert set(taken) <= {tensor.name for tensor in graph.initializer}
+    feeds = {"flag": np.array(True)}
+    found, expected = (onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (made, model))
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_what_reaches_inward_is_found(tmp_path: Path) -> None:
+    model, path = inner_graphs(), tmp_path / "inner.onnx"
+    for graph, inward in ((model, True), (one_use(model), False)):
+        onnx.save(graph, path)
+        assert reaches_inward(path) is inward
+    assert not reaches_inward(shipped("-int8.onnx"))
+
+
+def test_a_tensor_that_may_be_fed_stays() -> None:
+    model = sharing(onnx.load(shipped("-int8.onnx")))
+    name = shared_by(model)[0]
+    model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT8, None))
+    assert shared_by(onnx.load_from_string(separated(model.SerializeToString()))) == [name]
+    assert shared_by(one_use(model)) == [name]
+
+
+@pytest.mark.parametrize(("low", "high", "wide"), [(-64, 64, False), (-65, 0, True), (0, 65, True)])
+def test_wide_weights(tmp_path: Path, low: int, high: int, wide: bool) -> None:
+    """Wherever they lie: as an initializer, and in the attribute of a Constant in an inner graph."""
+    tensor = numpy_helper.from_array(np.array([low, high, 0, 1, 2, 3], np.int8).reshape(2, 3), "w")
+    stored, inside = inner_graphs(), inner_graphs()
+    stored.graph.initializer[0].CopyFrom(tensor)
+    inside.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((2, 3), np.int8), "w"))
+    inside.graph.node[0].attribute[0].g.node.insert(0, helper.make_node("Constant", [], ["unused"], value=tensor))
+    for number, model in enumerate((stored, inside)):
+        path = tmp_path / f"{number}.onnx"
+        onnx.save(model, path)
+        assert has_wide_weights(path) is wide
+
+
+def test_damaged_files_are_refused_or_read() -> None:
+    data = sharing(onnx.load(shipped("-int8.onnx"))).SerializeToString()
+    rng = np.random.default_rng(0)
+    read = 0
+    for _ in range(300):
+        hurt = bytearray(data[: int(rng.integers(1, len(data)))] if rng.random() < 0.3 else data)
+        for place in rng.integers(0, len(hurt), 4):
+            hurt[place] = rng.integers(0, 256)
+        try:
+            separated(bytes(hurt))
+            read += 1
+        except ValueError:
+            pass
+    assert 0 < read < 300

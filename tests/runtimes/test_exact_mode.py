@@ -1,0 +1,181 @@
+"""Where 8-bit sums overflow, models run in exact mode, or say that their labels may differ.
+
+This machine is told that its sums overflow: onnxruntime then makes weights unsigned on any x86, whatever kernels it has.
+What a processor answers whose sums do overflow is tested in tests/arm/test_x86_without_vnni.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx makes the files of this test, and is not installed")
+
+from hsiedge.device import int8  # noqa: E402
+from hsiedge.errors import OptionError  # noqa: E402
+from hsiedge.graphs.adopt import rewrite  # noqa: E402
+from hsiedge.graphs.ort_file import ort_file  # noqa: E402
+from hsiedge.graphs.quantize import quantize  # noqa: E402
+from hsiedge.runtimes import load, read_card  # noqa: E402
+from hsiedge.scenes.scene import Scene  # noqa: E402
+from hsiedge.shipped import shipped  # noqa: E402
+from tests.graphs.test_one_use import sharing  # noqa: E402
+
+PIXELS = np.arange(0, 21025, 211)
+
+
+@pytest.fixture
+def overflowing(monkeypatch: pytest.MonkeyPatch) -> None:
+    if platform.machine() not in int8.X86_MACHINES:
+        pytest.skip("onnxruntime has its exact mode on x86 alone")
+    monkeypatch.setattr(int8, "overflows_here", lambda: True)
+
+
+@pytest.fixture
+def safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "overflows_here", lambda: False)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The shipped INT8 model as hsiedge 0.1.0 wrote it."""
+    path = tmp_path / "old.onnx"
+    onnx.save(sharing(onnx.load(shipped("-int8.onnx"))), path)
+    return path
+
+
+def test_no_mode_where_none_is_needed(safe: None) -> None:
+    session = load(shipped("-int8.onnx")).session
+    assert (session.exact_mode, session.overflows) == (False, False)
+
+
+@pytest.mark.parametrize("suffix", ["-int8.onnx", "-int8-scene.onnx"])
+def test_int8_is_opened_in_exact_mode(overflowing: None, suffix: str) -> None:
+    model = load(shipped(suffix))
+    assert (model.session.exact_mode, model.session.overflows, model.warnings) == (True, False, [])
+
+
+def test_float_needs_no_mode(overflowing: None) -> None:
+    session = load(shipped(".onnx")).session
+    assert (session.exact_mode, session.overflows) == (False, False)
+
+
+def test_fast_int8_is_warned_of(overflowing: None) -> None:
+    model = load(shipped("-int8.onnx"), fast_int8=True)
+    assert (model.session.exact_mode, model.session.overflows, model.fast_int8) == (False, True, True)
+    assert model.warnings == ["8-bit sums may overflow on this CPU: labels may differ from those of others"]
+    assert load(shipped(".onnx"), fast_int8=True).warnings == []
+
+
+def test_an_older_file_is_mended_as_it_is_opened(overflowing: None, old: Path, indian_pines: Scene) -> None:
+    """onnxruntime refuses it in exact mode as it is."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    with pytest.raises(Exception, match="Attempt to replace the existing tensor"):
+        onnxruntime.InferenceSession(str(old), options)
+    before, model = old.read_bytes(), load(old)
+    assert model.session.exact_mode
+    assert old.read_bytes() == before
+    expected = load(shipped("-int8.onnx")).logits_at(indian_pines, PIXELS)
+    np.testing.assert_array_equal(model.logits_at(indian_pines, PIXELS), expected)
+
+
+def inside_an_if(model: Any) -> Any:
+    """The graph as a branch of an If, which is taken whenever there is an input."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def branch(nodes: list[Any]) -> Any:
+        named = [copy.deepcopy(node) for node in nodes]
+        named[-1].output[0] = "inside"
+        return helper.make_graph(named, "branch", [], [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)])
+
+    made = copy.deepcopy(model)
+    other = [helper.make_node("Constant", [], ["none"], value=numpy_helper.from_array(np.zeros((1, 16), np.float32)))]
+    choice = helper.make_node(
+        "If", ["some"], [made.graph.output[0].name], then_branch=branch(model.graph.node), else_branch=branch(other)
+    )
+    nodes = [
+        helper.make_node("Size", [made.graph.input[0].name], ["size"]),
+        helper.make_node("Cast", ["size"], ["some"], to=TensorProto.BOOL),
+        choice,
+    ]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    return made
+
+
+def test_what_cannot_be_mended_is_warned_of_and_rewritten(overflowing: None, tmp_path: Path, indian_pines: Scene) -> None:
+    """Layers inside of an If take tensors from outside: exact mode would not reach them, and say nothing."""
+    model = inside_an_if(sharing(onnx.load(shipped("-int8.onnx"))))
+    path, rewritten = tmp_path / "inner.onnx", tmp_path / "rewritten.onnx"
+    onnx.save(model, path)
+    with pytest.warns(UserWarning, match=rf"labels may differ from those of others; hsiedge card {path} .* writes it anew"):
+        opened = load(path)
+    assert (opened.session.exact_mode, opened.session.overflows) == (False, True)
+    assert opened.warnings
+    assert rewrite(path, rewritten) == opened.card
+    mended = load(rewritten)
+    assert mended.session.exact_mode
+    expected = load(shipped("-int8.onnx")).logits_at(indian_pines, PIXELS)
+    np.testing.assert_array_equal(mended.logits_at(indian_pines, PIXELS), expected)
+
+
+def test_seven_bits_need_no_mode(overflowing: None, indian_pines: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "avx2.onnx"
+    quantize(shipped(".onnx"), indian_pines, path, "avx2", patches=200)
+    session = load(path).session
+    assert (session.exact_mode, session.overflows) == (False, False)
+
+
+def test_an_ort_file_is_exact_if_it_was_made_here(
+    overflowing: None, indian_pines: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere, floating = tmp_path / "here.ort", tmp_path / "elsewhere.ort", tmp_path / "float.ort"
+    made = ort_file(shipped("-int8.onnx"), indian_pines, here)
+    ort_file(shipped(".onnx"), indian_pines, floating)
+    with monkeypatch.context() as patch:
+        patch.setattr(int8, "overflows_here", lambda: False)
+        ort_file(shipped("-int8.onnx"), indian_pines, elsewhere)
+    assert made.lineage[-1].options == {"exact_int8": True}
+    assert made.checks[-1].figures == {"labels_differ": 0, "logit_difference": 0}
+    card = read_card(elsewhere)
+    assert card is not None
+    assert card.lineage[-1].options == {}
+    assert load(here).warnings == load(floating).warnings == []
+    with pytest.warns(UserWarning, match="export it anew from its ONNX here"):
+        model = load(elsewhere)
+    assert model.warnings
+    assert load(elsewhere, fast_int8=True).warnings
+
+
+def test_of_a_runtime_without_such_a_mode(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    path = tmp_path / "model.tflite"
+    shutil.copy(shipped("-int8.tflite"), path)
+    with pytest.raises(OptionError, match="--fast-int8: LiteRT has no exact mode to do without"):
+        load(path, fast_int8=True)
+
+
+def test_openvino(overflowing: None, indian_pines: Scene) -> None:
+    """In exact mode it computes rounded values in float32: labels are onnxruntime's, but for ties of roundings."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    exact, fast = (load(shipped("-int8.onnx"), runtime="openvino", fast_int8=fast) for fast in (False, True))
+    assert (exact.session.exact_mode, exact.warnings) == (True, [])
+    assert (fast.session.exact_mode, len(fast.warnings)) == (False, 1)
+    expected = load(shipped("-int8.onnx")).logits_at(indian_pines, PIXELS)
+    found = exact.logits_at(indian_pines, PIXELS)
+    limit = 0.01 * np.ptp(expected)
+    assert np.abs(found - expected).max() < limit
+    sure = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > limit
+    assert sure.mean() > 0.9
+    np.testing.assert_array_equal(found.argmax(1)[sure], expected.argmax(1)[sure])
+    assert load(shipped(".onnx"), runtime="openvino").session.exact_mode is False
