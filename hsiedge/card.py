@@ -1,6 +1,6 @@
 """The Card: what a model file says of itself. Plain data and JSON, nothing else.
 
-It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file, packed (`hsiedge.packing`) or as plain
+It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file, packed (`hsiedge.card_packing`) or as plain
 JSON. One schema version, read forward: a reader takes the fields it knows and leaves the others be, so a Card written by a
 later minor version still opens.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from hsiedge import packing
+from hsiedge import card_packing
+from hsiedge.decoding import build
 from hsiedge.errors import CardError
-from hsiedge.plain import build
 
 SCHEMA = 1
 KEY = "hsiedge.card"
@@ -216,15 +216,15 @@ class Card:
 
     def encode(self) -> str:
         """The Card as it lies in a file: `to_json`, packed into a quarter of its length or less."""
-        return packing.pack(self.to_json())
+        return card_packing.pack(self.to_json())
 
     @classmethod
     def decode(cls, text: str, where: str) -> Card:
         """Reads what lies in a file: a packed Card, or a plain one. Raises CardError, as `from_json`, to which `where` goes."""
-        if not text.startswith(packing.PREFIX):
+        if not text.startswith(card_packing.PREFIX):
             return cls.from_json(text, where)
         try:
-            plain = packing.unpack(text)
+            plain = card_packing.unpack(text)
         except ValueError as error:
             raise CardError(f"{where}: its Card cannot be unpacked ({error})") from error
         return cls.from_json(plain, where)

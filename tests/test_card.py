@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsiedge import packing
+from hsiedge import card_packing
 from hsiedge.card import (
     MAX_CHARS,
     SCHEMA,
@@ -118,7 +118,7 @@ def test_a_card_of_200_bands_with_a_whole_lineage_takes_little() -> None:
         ("z1:\N{SNOWMAN}", "cannot be unpacked"),
         ("z2:abc", "is not JSON"),
         (FULL.encode()[:-40], "cannot be unpacked"),
-        (packing.PREFIX + packing.pack("[" + "1," * 999 + "1]").removeprefix(packing.PREFIX), "no schema"),
+        (card_packing.PREFIX + card_packing.pack("[" + "1," * 999 + "1]").removeprefix(card_packing.PREFIX), "no schema"),
     ],
     ids=range(6),
 )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsiedge.bench.device import DeviceFacts
+from hsiedge.decoding import build, printable, texts
 from hsiedge.errors import ResultError
-from hsiedge.plain import build, printable, texts
 
 SCHEMA = 1
 MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, each operator of each told, takes a tenth of it

@@ -10,6 +10,7 @@ from hsiedge import __version__
 from hsiedge.bench import device
 from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.energy import find_meter
+from hsiedge.decoding import build, printable, texts
 from hsiedge.doctor.findings import SEVERITIES, Finding
 from hsiedge.doctor.hardware import energy_finding, hardware_findings
 from hsiedge.doctor.probe import RUNTIMES, probe
@@ -23,7 +24,6 @@ from hsiedge.doctor.software import (
     telemetry_findings,
 )
 from hsiedge.errors import OptionError
-from hsiedge.plain import build, printable, texts
 from hsiedge.progress import Progress, silent
 
 SCHEMA = 1

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsiedge import packing
-from hsiedge.packing import pack, unpack
+from hsiedge import card_packing
+from hsiedge.card_packing import pack, unpack
 
 DICE = np.random.default_rng(0)
 SPECTRUM = (3000 + np.cumsum(DICE.normal(0, 200, 200))).round()
@@ -24,9 +24,9 @@ def text_of(value: Any) -> str:
 
 
 def forged(short: str | bytes, bits: bytes = b"") -> str:
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, packing._DICTIONARY)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, card_packing._DICTIONARY)
     data = short.encode() if isinstance(short, str) else short
-    return packing.PREFIX + base64.b85encode(deflate.compress(data) + deflate.flush() + bits).decode()
+    return card_packing.PREFIX + base64.b85encode(deflate.compress(data) + deflate.flush() + bits).decode()
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_words_of_a_card_cost_next_to_nothing() -> None:
     [
         ("", "not in the format"),
         ("{}", "not in the format"),
-        (packing.PREFIX, "cut short"),
-        (packing.PREFIX + '"', "bad base85"),
-        (packing.PREFIX + "x" * packing.MAX_CHARS, "characters long"),
+        (card_packing.PREFIX, "cut short"),
+        (card_packing.PREFIX + '"', "bad base85"),
+        (card_packing.PREFIX + "x" * card_packing.MAX_CHARS, "characters long"),
         (forged("{")[:-1], "."),
         (forged("{"), "."),
         (forged("[" * 100_000), "nested too deep|."),
@@ -128,12 +128,12 @@ except CardError as error:
 @pytest.mark.parametrize("kind", ["deflate", "numbers"])
 def test_what_would_inflate_to_gigabytes_is_refused_before_memory_is_taken(kind: str) -> None:
     if kind == "deflate":  # 1.2 GB of spaces
-        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, packing._DICTIONARY)
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, card_packing._DICTIONARY)
         data = b"".join(deflate.compress(bytes([32]) * (1 << 20)) for _ in range(800)) + deflate.flush()
-        packed = packing.PREFIX + base64.b85encode(data).decode()
+        packed = card_packing.PREFIX + base64.b85encode(data).decode()
     else:
         packed = forged('[{"":[30,0,500000,' + "9" * 50 + "]}]", bytes(70_000))
-    assert len(packed) < packing.MAX_CHARS
+    assert len(packed) < card_packing.MAX_CHARS
     done = subprocess.run([sys.executable, "-c", BOMB], input=packed, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("bomb.onnx: its Card")
