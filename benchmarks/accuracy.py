@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from hsiedge import __version__, files
-from hsiedge.bench.device import device_facts
+from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export import export
 from hsiedge.graphs.quantize import quantize

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hsiedge import files
-from hsiedge.bench.device import device_facts
+from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export import export
 from hsiedge.progress import Progress, silent

@@ -35,7 +35,7 @@ from bars import cameras, documents, limits, memory, results, speed, tables, ver
 from bars.models import Workshop
 from bars.turns import ROUNDS
 
-from hsiedge.bench.device import device_facts
+from hsiedge.device.facts import device_facts
 from hsiedge.scenes.scene import open_scene
 from hsiedge.shipped import shipped
 

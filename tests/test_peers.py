@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsiedge.bench.device import device_facts
 from hsiedge.card import Card
+from hsiedge.device.facts import device_facts
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import surrounded
 from hsiedge.scenes.scene import Scene

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bars.turns import one_core
-from hsiedge.bench.device import DeviceFacts
+from hsiedge.device.facts import DeviceFacts
 
 SIDE = 1536  # of the matrices: 7 MiB in float32, far more work than there are bytes to move
 BYTES = 1 << 29  # of the array that is copied: beyond any cache

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hsiedge import files
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.card import now
+from hsiedge.device.facts import DeviceFacts
 
 STORE = Path(__file__).parents[1] / "results" / "peers.json"
 SCHEMA = 1

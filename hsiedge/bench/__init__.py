@@ -10,10 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hsiedge.bench import device
 from hsiedge.bench.choice import ANSWERED, choose, in_every_runtime
 from hsiedge.bench.compare import compare, compared
-from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.inputs import parse_shape
 from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.bench.ops import profile
@@ -32,6 +30,8 @@ from hsiedge.bench.results import (
 from hsiedge.bench.statistics import latency
 from hsiedge.bench.sustained import sustain
 from hsiedge.bench.trust import warnings_of
+from hsiedge.device.energy import mean_mj
+from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, throttle_state
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import check_engine
@@ -107,7 +107,7 @@ def bench(
     plan = Plan(
         runs,
         seconds,
-        threads or device.default_threads(),
+        threads or default_threads(),
         tuple(shapes),
         seed,
         provider=provider,
@@ -115,9 +115,9 @@ def bench(
     )
     modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime, fast_int8=fast_int8)
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
-    before = device.throttle_state()
+    before = throttle_state()
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
-    facts = device.device_facts(runtime=_runtime(groups), before=before)
+    facts = device_facts(runtime=_runtime(groups), before=before)
     profiled = [model for model in modelled if not every or model.runtime == "ort"]
     profiles = [profile(model, batch, batches, plan) for batch in batches for model in stages.each(profiled, ops)]
     exactness = [cost for group in groups for cost in _exactness(group, plan)] if ops else []
@@ -233,7 +233,7 @@ def _runtime(groups: Sequence[Sequence[Sample]]) -> str | None:
     return ", ".join(dict.fromkeys(str(sample.opened["runtime"]) for group in groups for sample in group)) or None
 
 
-def _result(sample: Sample, facts: device.DeviceFacts, plan: Plan) -> Result:
+def _result(sample: Sample, facts: DeviceFacts, plan: Plan) -> Result:
     opened, spread = sample.opened, latency(sample.all_ms)
     same = ("kind", "runtime", "provider", "precision", "batch", "input_shape", "input_dtype", "pixels_per_run")
     return Result(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.bench import device
 from hsiedge.bench.client import Worker
+from hsiedge.device import facts
 from hsiedge.errors import ModelError
 from hsiedge.progress import Progress
 
@@ -185,7 +185,7 @@ def take_turns(
     times: list[list[NDArray[np.float64]]] = [[] for _ in workers]
     joules: list[list[float | None]] = [[] for _ in workers]
     runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
-    before, start, spent = device.cpu_seconds(), time.perf_counter(), time.process_time()
+    before, start, spent = facts.cpu_seconds(), time.perf_counter(), time.process_time()
     for done in range(plan.rounds):
         progress(0.3 + 0.7 * done / plan.rounds)
         shuffled.shuffle(order)
@@ -195,10 +195,10 @@ def take_turns(
             joules[index].append(reply["joules"])
             spent -= reply["cpu_s"]
     ours = time.process_time() - spent
-    return times, joules, _other_load(before, device.cpu_seconds(), ours, time.perf_counter() - start)
+    return times, joules, _other_load(before, facts.cpu_seconds(), ours, time.perf_counter() - start)
 
 
-def _other_load(before: device.CpuSeconds | None, after: device.CpuSeconds | None, ours: float, seconds: float) -> OtherLoad:
+def _other_load(before: facts.CpuSeconds | None, after: facts.CpuSeconds | None, ours: float, seconds: float) -> OtherLoad:
     if before is None or after is None or seconds <= 0:
         return OtherLoad(None, None)
     return OtherLoad(max(0.0, after.busy - before.busy - ours) / seconds, max(0.0, after.stolen - before.stolen) / seconds)

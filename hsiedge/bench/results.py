@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.decoding import build, printable, texts
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import ResultError
 
 SCHEMA = 1
@@ -46,11 +46,11 @@ class Result:
         load_ms: opening the file, which the page cache holds. first_ms: the first inference after it.
         pixels_per_s: from the median.
         memory_mib: the highest resident memory while loading, at the first inference and at warm-up, beyond that of the
-            interpreter and the imported runtime; `memory_source` says how the kernel gave it (`hsiedge.bench.memory`).
+            interpreter and the imported runtime; `memory_source` says how the kernel gave it (`hsiedge.device.memory`).
         warnings: why the figures are not to be trusted.
         exact_int8: whether the runtime's exact mode was on, for 8-bit sums overflow on this processor without it.
         energy_mj: millijoules a pixel, of all that `energy_source` measures while the model runs, idle power included; None
-            where the machine cannot tell (`hsiedge.bench.energy`).
+            where the machine cannot tell (`hsiedge.device.energy`).
     """
 
     model: str

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.results import MAX_BYTES, Report, Result
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError, ResultError
 
 SCHEMA = 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hsiedge.bench import device
 from hsiedge.bench.client import Worker
-from hsiedge.bench.energy import mean_mj
 from hsiedge.bench.measure import ModelFile, Plan, open_model
 from hsiedge.bench.results import Sustained, Window
+from hsiedge.device import facts
+from hsiedge.device.energy import mean_mj
 from hsiedge.progress import Progress
 
 WINDOWS, LONGEST_WINDOW = 20, 30.0
@@ -29,12 +29,12 @@ def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: 
     interrupted = False
     with Worker(model.path) as worker:
         opened = open_model(worker, model, batch, plan)
-        throttle, elapsed = device.throttle_state(), 0.0
+        throttle, elapsed = facts.throttle_state(), 0.0
         try:
             while len(windows) < count and elapsed < seconds:  # a run longer than a window makes for fewer windows
                 progress(elapsed / seconds)
                 reply = worker.ask("window", seconds=seconds / count)
-                later = device.throttle_state()
+                later = facts.throttle_state()
                 windows.append(_window(elapsed, reply, opened["pixels_per_run"], throttle, later))
                 elapsed, throttle = elapsed + reply["seconds"], later
         except KeyboardInterrupt:
@@ -46,7 +46,7 @@ def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: 
 
 
 def _window(
-    start: float, reply: dict[str, Any], pixels: int, before: device.Throttle | None, after: device.Throttle | None
+    start: float, reply: dict[str, Any], pixels: int, before: facts.Throttle | None, after: facts.Throttle | None
 ) -> Window:
     """`reply`: the worker's; `pixels` a run; throttle states at both ends."""
     return Window(
@@ -54,8 +54,8 @@ def _window(
         seconds=reply["seconds"],
         pixels_per_s=reply["runs"] * pixels / reply["seconds"],
         p50_ms=reply["p50_ms"],
-        temperature_c=device.temperature_c(),
-        frequency_mhz=device.frequency_mhz(),
+        temperature_c=facts.temperature_c(),
+        frequency_mhz=facts.frequency_mhz(),
         throttle_reasons=after.since(before) if after is not None and before is not None else [],
         energy_mj=mean_mj([reply["joules"]], reply["runs"] * pixels),
     )

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.measure import Sample
 from hsiedge.bench.statistics import deviation, drift
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.runtimes.base import OVERFLOWS
 
 SPREAD = 0.10  # standard deviation over mean

@@ -20,8 +20,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from hsiedge.bench import energy, memory
 from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
+from hsiedge.device import energy, memory
 from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.runtimes import ENGINES, Model, Session, engine_of, import_engine, load
 

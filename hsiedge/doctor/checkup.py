@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsiedge import __version__
-from hsiedge.bench import device
-from hsiedge.bench.device import DeviceFacts
-from hsiedge.bench.energy import find_meter
 from hsiedge.decoding import build, printable, texts
+from hsiedge.device.energy import find_meter
+from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, throttle_state
 from hsiedge.doctor.findings import SEVERITIES, Finding
 from hsiedge.doctor.hardware import energy_finding, hardware_findings
 from hsiedge.doctor.probe import RUNTIMES, probe
@@ -80,8 +79,8 @@ def examine(progress: Progress = silent) -> Checkup:
     Args:
         progress: called with the share done, 0 to 1.
     """
-    facts, threads = device.device_facts(), device.default_threads()
-    findings = hardware_findings(facts, threads, device.throttle_state())
+    facts, threads = device_facts(), default_threads()
+    findings = hardware_findings(facts, threads, throttle_state())
     findings.append(energy_finding(find_meter(), facts))
     findings += python_findings()
     for done, runtime in enumerate(RUNTIMES):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hsiedge.bench import jetson, texts
-from hsiedge.bench.device import DeviceFacts, Throttle
-from hsiedge.bench.energy import Meter
-from hsiedge.bench.texts import ROOT
+from hsiedge.device import jetson, procfs
+from hsiedge.device.energy import Meter
+from hsiedge.device.facts import DeviceFacts, Throttle
+from hsiedge.device.procfs import ROOT
 from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM, Finding
 
 HOT_C = 80.0  # where a Raspberry Pi begins to lower its clocks (its documentation, "Frequency management")
@@ -31,7 +31,7 @@ def hardware_findings(facts: DeviceFacts, threads: int, throttle: Throttle | Non
         *_governor(facts),
         *_throttling(throttle),
         *_heat(facts),
-        *_memory(facts, texts.text(root, "proc/meminfo") or ""),
+        *_memory(facts, procfs.text(root, "proc/meminfo") or ""),
         *_jetson(facts, jetson.power_modes(root)),
         *_surroundings(facts),
     ]
@@ -41,7 +41,7 @@ def energy_finding(meter: Meter | None, facts: DeviceFacts, root: Path = ROOT) -
     """Whether energy can be told, and what keeps it from being told."""
     if meter is not None:
         return Finding("energy", GOOD, f"can be told: {meter.source}")
-    if texts.paths(root, "sys/class/powercap/intel-rapl:*"):
+    if procfs.paths(root, "sys/class/powercap/intel-rapl:*"):
         return Finding(
             "energy",
             NOTE,
@@ -50,7 +50,7 @@ def energy_finding(meter: Meter | None, facts: DeviceFacts, root: Path = ROOT) -
             ("sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj   # until the next boot",),
         )
     if facts.board is not None and re.match(r"Raspberry Pi (5|Compute Module 5)", facts.board):
-        tool = texts.find_tool(root, "vcgencmd")
+        tool = procfs.find_tool(root, "vcgencmd")
         line = "sudo usermod -aG video $USER   # then log in again" if tool else "sudo apt install raspi-utils-core"
         what = "vcgencmd does not answer" if tool else "vcgencmd is not installed"
         return Finding("energy", NOTE, f"{what}: the power chip cannot be read", "bench leaves energy out", (line,))

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.results import Choice, Comparison, Profile, Report, Result, Sustained
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.runtimes import ENGINES
 
 TOP_OPERATORS = 12

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hsiedge import __version__
-from hsiedge.bench.device import default_threads
+from hsiedge.device.facts import default_threads
 from hsiedge.errors import MissingExtraError
 
 try:

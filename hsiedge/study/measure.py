@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hsiedge import files
 from hsiedge.bench import Result, bench
-from hsiedge.bench.device import DeviceFacts
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.study.paths import model_path
 from hsiedge.study.rows import Form, Row, Timing
 from hsiedge.study.store import Store

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-import hsiedge.bench.device
+import hsiedge.device.facts
 from hsiedge import bench
 from hsiedge.bench import Report
 from hsiedge.bench.client import Worker
@@ -180,8 +180,8 @@ def test_profile_leaves_the_warm_up_out() -> None:
 
 
 def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsiedge.bench.device.temperature_c", iter(range(40, 200)).__next__)
-    monkeypatch.setattr("hsiedge.bench.device.device_facts", lambda *a, **b: hsiedge.bench.device.DeviceFacts(**FACTS))
+    monkeypatch.setattr("hsiedge.device.facts.temperature_c", iter(range(40, 200)).__next__)
+    monkeypatch.setattr("hsiedge.bench.device_facts", lambda *a, **b: hsiedge.device.facts.DeviceFacts(**FACTS))
     told: list[float] = []
     (found,) = bench([FLOAT], batches=[1, 4], duration=1.0, progress=told.append, **QUICK).sustained
     assert (found.model, found.batch) == ("float.onnx", 4)
@@ -194,7 +194,7 @@ def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(told) > len(found.windows)
 
 
-FACTS: dict[str, Any] = dict.fromkeys(hsiedge.bench.device.DeviceFacts.__dataclass_fields__) | {
+FACTS: dict[str, Any] = dict.fromkeys(hsiedge.device.facts.DeviceFacts.__dataclass_fields__) | {
     "machine": "x86_64",
     "throttle_reasons": [],
 }

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from hsiedge.bench.compare import compare
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.measure import ModelFile, OtherLoad, Plan, Sample
 from hsiedge.bench.trust import Doubt, warnings_of
+from hsiedge.device.facts import DeviceFacts
 
 FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {
     "machine": "x86_64",

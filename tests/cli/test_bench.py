@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from hsiedge.bench.client import Worker
-from hsiedge.bench.device import DeviceFacts
 from hsiedge.bench.results import (
     Agreement,
     Choice,
@@ -29,6 +28,7 @@ from hsiedge.bench.results import (
     Window,
 )
 from hsiedge.cli.bench import bench_command, parse_duration
+from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError
 from hsiedge.report.bench_tables import bench_tables
 

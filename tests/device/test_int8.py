@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.bench.device import device_facts
 from hsiedge.device import int8
+from hsiedge.device.facts import device_facts
 from tests.x86_without_vnni import CPUINFO
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.bench import device, jetson
-from hsiedge.bench.device import DeviceFacts, Throttle
-from hsiedge.bench.energy import find_meter
+from hsiedge.device import facts, jetson
+from hsiedge.device.energy import find_meter
+from hsiedge.device.facts import DeviceFacts, Throttle
 from hsiedge.doctor.findings import Finding
 from hsiedge.doctor.hardware import energy_finding, hardware_findings
 
@@ -25,7 +25,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def facts_of(root: Path, machine: str = "aarch64", **changed: object) -> DeviceFacts:
-    return dataclasses.replace(device.device_facts(root, machine=machine), **changed)  # type: ignore[arg-type]
+    return dataclasses.replace(facts.device_facts(root, machine=machine), **changed)  # type: ignore[arg-type]
 
 
 def topics(findings: list[Finding]) -> dict[str, Finding]:
@@ -44,7 +44,7 @@ def test_a_pi_4_with_a_weak_supply(tmp_path: Path) -> None:
         "proc/meminfo": "MemTotal:         943744 kB\nMemAvailable:     120000 kB\nSwapTotal:             0 kB\n",
     }
     root = write(tmp_path, texts)
-    found = hardware_findings(facts_of(root), 4, device.throttle_state(root), root)
+    found = hardware_findings(facts_of(root), 4, facts.throttle_state(root), root)
     said = topics(found)
     assert said["CPU"].severity == "note"
     assert "--recipe default is right" in said["CPU"].why

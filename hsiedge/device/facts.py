@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hsiedge.bench import jetson, pi, texts
-from hsiedge.bench.texts import ROOT
-from hsiedge.device import int8
+from hsiedge.device import int8, jetson, procfs, raspberry_pi
 from hsiedge.device.int8 import instruction_sets
+from hsiedge.device.procfs import ROOT
 
 ARM_INT8_SETS = ("asimddp", "i8mm")
 
@@ -154,7 +153,7 @@ def device_facts(
         machine: the architecture; this machine's by default.
     """
     machine = machine if machine is not None else platform.machine()
-    info = texts.text(root, "proc/cpuinfo") or ""
+    info = procfs.text(root, "proc/cpuinfo") or ""
     quota, throttle = cpu_quota(root), throttle_state(root)
     reasons = throttle.since(before if before is not None else throttle) if throttle is not None else []
     board, release = _board(root, info), jetson.l4t(root)
@@ -165,19 +164,20 @@ def device_facts(
         machine=machine,
         instruction_sets=instruction_sets(info),
         cores_physical=_physical_cores(root, info),
-        cores_logical=len(texts.entries(info, "processor")) or None,
+        cores_logical=len(procfs.entries(info, "processor")) or None,
         cores_usable=usable_cores(root),
         cpu_quota=quota,
-        governor=", ".join(sorted(set(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")))) or None,
+        governor=", ".join(sorted(set(procfs.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))))
+        or None,
         frequency_mhz=frequency_mhz(root),
-        frequency_max_mhz=_mhz(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")),
+        frequency_max_mhz=_mhz(procfs.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq")),
         temperature_c=temperature_c(root),
         throttled=None if throttle is None else bool(reasons),
         throttle_reasons=reasons,
         ram_mib=_ram_mib(root),
         memory_limit_mib=_memory_limit_mib(root),
         os=_os_name(root),
-        kernel=texts.text(root, "proc/sys/kernel/osrelease"),
+        kernel=procfs.text(root, "proc/sys/kernel/osrelease"),
         python=platform.python_version(),
         runtime=runtime,
         container=_in_container(root),
@@ -193,17 +193,17 @@ def device_facts(
 
 def cpu_model(cpuinfo: str) -> str | None:
     """The CPU's name in the text of /proc/cpuinfo."""
-    names = texts.entries(cpuinfo, "model name")
+    names = procfs.entries(cpuinfo, "model name")
     if names:
         return names[0]
-    parts = zip(texts.entries(cpuinfo, "CPU implementer"), texts.entries(cpuinfo, "CPU part"))
+    parts = zip(procfs.entries(cpuinfo, "CPU implementer"), procfs.entries(cpuinfo, "CPU part"))
     known = [ARM_PARTS.get((int(maker, 16), int(part, 16)), f"ARM {maker} part {part}") for maker, part in parts]
     return " + ".join(dict.fromkeys(known)) or None
 
 
 def usable_cores(root: Path = ROOT) -> int | None:
     """Cores this process may use: the affinity of /proc/self/status, cut to the cgroup's quota."""
-    allowed = texts.entries(texts.text(root, "proc/self/status") or "", "Cpus_allowed_list")
+    allowed = procfs.entries(procfs.text(root, "proc/self/status") or "", "Cpus_allowed_list")
     if not allowed:
         return None
     count = sum(_length(span) for span in allowed[0].split(","))
@@ -214,7 +214,7 @@ def usable_cores(root: Path = ROOT) -> int | None:
 def default_threads(root: Path = ROOT) -> int:
     """One thread a physical core, as far as they may be used: what onnxruntime would take, if it knew of quotas."""
     usable = usable_cores(root) or os.cpu_count() or 1
-    return min(usable, _physical_cores(root, texts.text(root, "proc/cpuinfo") or "") or usable)
+    return min(usable, _physical_cores(root, procfs.text(root, "proc/cpuinfo") or "") or usable)
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -222,7 +222,7 @@ def cpu_quota(root: Path = ROOT) -> float | None:
     limits = []
     for line in _cgroup_files(root, "cpu.max", "cpu", "cpu.cfs_quota_us"):
         quota, _, period = line[1].partition(" ")
-        period = period or texts.text(line[0].parent, "cpu.cfs_period_us") or ""
+        period = period or procfs.text(line[0].parent, "cpu.cfs_period_us") or ""
         if quota.isdigit() and period.isdigit() and int(period):
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
@@ -231,25 +231,25 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 def temperature_c(root: Path = ROOT) -> float | None:
     """Degrees Celsius of the hottest CPU zone: thermal zones first, hwmon else."""
     found = []
-    for zone in texts.paths(root, "sys/class/thermal/thermal_zone*"):
-        if re.search(r"cpu|x86_pkg|soc|tj", texts.text(zone, "type") or "", re.IGNORECASE):
-            found += texts.texts(zone, "temp")
+    for zone in procfs.paths(root, "sys/class/thermal/thermal_zone*"):
+        if re.search(r"cpu|x86_pkg|soc|tj", procfs.text(zone, "type") or "", re.IGNORECASE):
+            found += procfs.texts(zone, "temp")
     if not found:
-        for chip in texts.paths(root, "sys/class/hwmon/hwmon*"):
-            if texts.text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
-                found += texts.texts(chip, "temp*_input")
+        for chip in procfs.paths(root, "sys/class/hwmon/hwmon*"):
+            if procfs.text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
+                found += procfs.texts(chip, "temp*_input")
     values = [int(text) / 1000 for text in found if re.fullmatch(r"-?\d+", text)]
     return max(values, default=None)
 
 
 def frequency_mhz(root: Path = ROOT) -> float | None:
     """MHz of the fastest core at this moment."""
-    scaled = _mhz(texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
+    scaled = _mhz(procfs.texts(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
     if scaled is not None:
         return scaled
     values = [
         float(text)
-        for text in texts.entries(texts.text(root, "proc/cpuinfo") or "", "cpu MHz")
+        for text in procfs.entries(procfs.text(root, "proc/cpuinfo") or "", "cpu MHz")
         if re.fullmatch(r"[\d.]+", text)
     ]
     return max(values, default=None)
@@ -257,16 +257,16 @@ def frequency_mhz(root: Path = ROOT) -> float | None:
 
 def throttle_state(root: Path = ROOT) -> Throttle | None:
     """What the firmware (Raspberry Pi) or the kernel (x86 thermal_throttle) says; None where neither does."""
-    bits = pi.throttle_bits(root)
+    bits = raspberry_pi.throttle_bits(root)
     if bits is not None:
         return Throttle(*bits, 0)
-    counts = texts.texts(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    counts = procfs.texts(root, "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
     return Throttle(frozenset(), frozenset(), sum(int(text) for text in counts if text.isdigit())) if counts else None
 
 
 def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
     """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in clock ticks (proc(5))."""
-    found = re.match(r"cpu +((?:\d+ ?)+)", texts.text(root, "proc/stat") or "")
+    found = re.match(r"cpu +((?:\d+ ?)+)", procfs.text(root, "proc/stat") or "")
     ticks = [int(text) for text in found[1].split()] if found else []
     if len(ticks) < 8:
         return None
@@ -277,28 +277,28 @@ def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
 def _rails_w(root: Path, board: str | None, release: str | None) -> dict[str, float] | None:
     if release is not None:
         return jetson.rail_watts(root)
-    return pi.pmic_watts(root) if board is not None and board.startswith("Raspberry Pi") else None
+    return raspberry_pi.pmic_watts(root) if board is not None and board.startswith("Raspberry Pi") else None
 
 
 def _board(root: Path, cpuinfo: str) -> str | None:
-    tree = texts.text(root, "proc/device-tree/model") or texts.text(root, "sys/firmware/devicetree/base/model")
-    return tree or next(iter(texts.entries(cpuinfo, "Model")), None)
+    tree = procfs.text(root, "proc/device-tree/model") or procfs.text(root, "sys/firmware/devicetree/base/model")
+    return tree or next(iter(procfs.entries(cpuinfo, "Model")), None)
 
 
 def _physical_cores(root: Path, cpuinfo: str) -> int | None:
     """Pairs of package and core: of /proc/cpuinfo on x86, of the topology in /sys elsewhere."""
-    pairs: Iterable[Sequence[str]] = list(zip(texts.entries(cpuinfo, "physical id"), texts.entries(cpuinfo, "core id")))
+    pairs: Iterable[Sequence[str]] = list(zip(procfs.entries(cpuinfo, "physical id"), procfs.entries(cpuinfo, "core id")))
     if not pairs:
-        folders = texts.paths(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
-        pairs = [tuple(texts.text(entry, name) or "" for name in ("physical_package_id", "core_id")) for entry in folders]
+        folders = procfs.paths(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
+        pairs = [tuple(procfs.text(entry, name) or "" for name in ("physical_package_id", "core_id")) for entry in folders]
         # Device trees without a cpu-map number the cores of each cluster from 0 on: only the sibling lists tell them apart.
-        siblings = [texts.text(entry, "thread_siblings_list") for entry in folders]
+        siblings = [procfs.text(entry, "thread_siblings_list") for entry in folders]
         pairs = [(text,) for text in siblings if text] or pairs
     return len({tuple(pair) for pair in pairs}) or None
 
 
 def _ram_mib(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", texts.text(root, "proc/meminfo") or "", re.MULTILINE)
+    found = re.search(r"^MemTotal:\s+(\d+) kB", procfs.text(root, "proc/meminfo") or "", re.MULTILINE)
     return int(found[1]) >> 10 if found else None
 
 
@@ -315,7 +315,7 @@ def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[P
     the container's own group.
     """
     found = []
-    for line in (texts.text(root, "proc/self/cgroup") or "").splitlines():
+    for line in (procfs.text(root, "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if not controllers:
@@ -326,12 +326,12 @@ def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[P
             continue
         own = top / group.strip().lstrip("/")
         folders = [own, *(parent for parent in own.parents if parent == top or top in parent.parents)]
-        found += [(folder / name, text) for folder in folders if (text := texts.text(folder, name)) is not None]
+        found += [(folder / name, text) for folder in folders if (text := procfs.text(folder, name)) is not None]
     return found
 
 
 def _os_name(root: Path) -> str | None:
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', texts.text(root, "etc/os-release") or "", re.MULTILINE)
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', procfs.text(root, "etc/os-release") or "", re.MULTILINE)
     return found[1] if found else None
 
 
@@ -339,11 +339,11 @@ def _in_container(root: Path) -> bool:
     """Docker and Podman leave a file; of the others the first process's cgroup tells."""
     if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
         return True
-    return re.search(r"docker|kubepods|containerd|lxc", texts.text(root, "proc/1/cgroup") or "") is not None
+    return re.search(r"docker|kubepods|containerd|lxc", procfs.text(root, "proc/1/cgroup") or "") is not None
 
 
 def _is_virtual(cpuinfo: str) -> bool | None:
-    flags = texts.entries(cpuinfo, "flags")
+    flags = procfs.entries(cpuinfo, "flags")
     return "hypervisor" in flags[0].split() if flags else None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hsiedge.bench import texts
-from hsiedge.bench.texts import ROOT
+from hsiedge.device import procfs
+from hsiedge.device.procfs import ROOT
 
 WHOLE_MODULE = ("VDD_IN", "POM_5V_IN")
 """Rails that feed all of a module: Orin NX, Orin Nano and Xavier NX; the first Nano. An AGX has no such rail."""
@@ -34,19 +34,19 @@ class Rail:
     @property
     def watts(self) -> float | None:
         """Now; None where it cannot be read any more."""
-        voltage, current = texts.number(self.millivolts), texts.number(self.milliamperes)
+        voltage, current = procfs.number(self.millivolts), procfs.number(self.milliamperes)
         return None if voltage is None or current is None else voltage * current / 1e6
 
 
 def l4t(root: Path = ROOT) -> str | None:
     """The release of Jetson Linux, "36.4.3": of the first line of /etc/nv_tegra_release."""
-    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", texts.text(root, "etc/nv_tegra_release") or "")
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", procfs.text(root, "etc/nv_tegra_release") or "")
     return f"{found[1]}.{found[2]}" if found else None
 
 
 def power_mode(root: Path = ROOT) -> PowerMode | None:
     """The mode that nvpmodel has set."""
-    return parse_power_mode(texts.ask_tool(root, "nvpmodel", "-q") or "")
+    return parse_power_mode(procfs.ask_tool(root, "nvpmodel", "-q") or "")
 
 
 def parse_power_mode(said: str) -> PowerMode | None:
@@ -58,7 +58,7 @@ def parse_power_mode(said: str) -> PowerMode | None:
 def clocks_locked(root: Path = ROOT) -> bool | None:
     """Whether all cores keep their highest clock, as after `jetson_clocks`: their lowest allowed one is the highest."""
     lowest, highest = (
-        texts.texts(root, f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{end}_freq") for end in ("min", "max")
+        procfs.texts(root, f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{end}_freq") for end in ("min", "max")
     )
     return lowest == highest if lowest and len(lowest) == len(highest) else None
 
@@ -66,8 +66,8 @@ def clocks_locked(root: Path = ROOT) -> bool | None:
 def gpu_load(root: Path = ROOT) -> float | None:
     """Percent that the GPU is busy, now: the kernel says it in thousandths."""
     for pattern in ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load", "sys/devices/platform/*/*.gpu/load"):
-        for path in texts.paths(root, pattern):
-            load = texts.number(path)
+        for path in procfs.paths(root, pattern):
+            load = procfs.number(path)
             if load is not None and load <= 1000:
                 return load / 10
     return None
@@ -79,11 +79,11 @@ def rails(root: Path = ROOT) -> list[Rail]:
 
 
 def _channels(root: Path) -> Iterator[Rail]:
-    for chip in texts.paths(root, "sys/class/hwmon/hwmon*"):
-        if texts.text(chip, "name") != "ina3221":
+    for chip in procfs.paths(root, "sys/class/hwmon/hwmon*"):
+        if procfs.text(chip, "name") != "ina3221":
             continue
         for channel in (1, 2, 3):
-            label = texts.text(chip, f"in{channel}_label")
+            label = procfs.text(chip, f"in{channel}_label")
             if label and label != "NC":
                 yield Rail(label, chip / f"in{channel}_input", chip / f"curr{channel}_input")
 
@@ -91,7 +91,7 @@ def _channels(root: Path) -> Iterator[Rail]:
 def rail_watts(root: Path = ROOT) -> dict[str, float] | None:
     """Watts of each rail, now: of the kernel's files, else of a line of `tegrastats`; None where neither tells."""
     found = {rail.name: watts for rail in rails(root) if (watts := rail.watts) is not None}
-    return found or parse_tegrastats(texts.first_line(root, "tegrastats", "--interval", "100") or "") or None
+    return found or parse_tegrastats(procfs.first_line(root, "tegrastats", "--interval", "100") or "") or None
 
 
 def parse_tegrastats(line: str) -> dict[str, float]:
@@ -101,5 +101,5 @@ def parse_tegrastats(line: str) -> dict[str, float]:
 
 def power_modes(root: Path = ROOT) -> list[PowerMode]:
     """All modes of this module, in the order of /etc/nvpmodel.conf."""
-    found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", texts.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
+    found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", procfs.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
     return [PowerMode(name, int(number)) for number, name in found]

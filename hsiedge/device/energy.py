@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hsiedge.bench import jetson, pi, texts
-from hsiedge.bench.texts import ROOT
+from hsiedge.device import jetson, procfs, raspberry_pi
+from hsiedge.device.procfs import ROOT
 
 SAMPLE_SECONDS = 1.0
 LEAST_SAMPLES = 3
@@ -59,13 +59,13 @@ class Rapl:
 
     def begin(self) -> None:
         """Reads the counters."""
-        self._before = [texts.number(zone.counter) for zone in self._zones]
+        self._before = [procfs.number(zone.counter) for zone in self._zones]
 
     def end(self, seconds: float) -> float | None:
         """Joules; a counter that has started again since has done so once: it takes minutes at any power."""
         total = 0
         for zone, before in zip(self._zones, self._before):
-            after = texts.number(zone.counter)
+            after = procfs.number(zone.counter)
             if before is None or after is None:
                 return None
             total += after - before if after >= before else after - before + zone.span
@@ -139,10 +139,10 @@ def find_meter(root: Path = ROOT) -> Meter | None:
     """The machine's meter; None where there is none that this user may read: RAPL is root's alone since Linux 5.10."""
     zones = [
         _Zone(folder / "energy_uj", span)
-        for folder in texts.paths(root / "sys/class/powercap", "intel-rapl:*")
-        if (texts.text(folder, "name") or "").startswith("package-")
-        and texts.number(folder / "energy_uj") is not None
-        and (span := texts.number(folder / "max_energy_range_uj"))
+        for folder in procfs.paths(root / "sys/class/powercap", "intel-rapl:*")
+        if (procfs.text(folder, "name") or "").startswith("package-")
+        and procfs.number(folder / "energy_uj") is not None
+        and (span := procfs.number(folder / "max_energy_range_uj"))
     ]
     return Rapl(zones) if zones else _find_jetson(root) or _find_pi(root)
 
@@ -166,11 +166,11 @@ def _find_jetson(root: Path) -> Meter | None:
 
 
 def _find_pi(root: Path) -> Meter | None:
-    rails = pi.pmic_watts(root)
+    rails = raspberry_pi.pmic_watts(root)
     if rails is None:
         return None
     source = f"PMIC, sum of {len(rails)} rails without USB, HATs and what else is fed past it, read once a second"
-    return Sampled(source, lambda: _same_rails(pi.pmic_watts(root), len(rails)))
+    return Sampled(source, lambda: _same_rails(raspberry_pi.pmic_watts(root), len(rails)))
 
 
 def _same_rails(watts: dict[str, float] | None, count: int) -> float | None:

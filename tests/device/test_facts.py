@@ -5,9 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.bench import device
+from hsiedge.device.facts import (
+    CpuSeconds,
+    Throttle,
+    cpu_model,
+    cpu_quota,
+    cpu_seconds,
+    default_threads,
+    device_facts,
+    throttle_state,
+    usable_cores,
+)
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "bench" / "data"
 
 PI4 = {
     "proc/cpuinfo": (DATA / "cpuinfo.pi4").read_text(),
@@ -63,7 +73,7 @@ def write(root: Path, texts: dict[str, str]) -> Path:
 
 
 def test_raspberry_pi_4(tmp_path: Path) -> None:
-    facts = device.device_facts(write(tmp_path, PI4), runtime="onnxruntime 1", machine="aarch64")
+    facts = device_facts(write(tmp_path, PI4), runtime="onnxruntime 1", machine="aarch64")
     assert (facts.cpu, facts.board, facts.machine) == ("Cortex-A72", "Raspberry Pi 4 Model B Rev 1.1", "aarch64")
     assert facts.instruction_sets == ["asimd"]
     assert facts.int8_ready is False
@@ -79,14 +89,14 @@ def test_raspberry_pi_4(tmp_path: Path) -> None:
 
 def test_raspberry_pi_5_has_the_dot_product_and_its_name_without_a_device_tree(tmp_path: Path) -> None:
     root = write(tmp_path, {"proc/cpuinfo": (DATA / "cpuinfo.pi5").read_text()})
-    facts = device.device_facts(root, machine="aarch64")
+    facts = device_facts(root, machine="aarch64")
     assert (facts.cpu, facts.board) == ("Cortex-A76", "Raspberry Pi 5 Model B Rev 1.0")
     assert facts.instruction_sets == ["asimd", "asimddp"]
     assert facts.int8_ready is True
 
 
 def test_server_in_a_container_with_a_quota(tmp_path: Path) -> None:
-    facts = device.device_facts(write(tmp_path, SERVER), machine="x86_64")
+    facts = device_facts(write(tmp_path, SERVER), machine="x86_64")
     assert facts.cpu == "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
     assert facts.board is None
     assert facts.instruction_sets == ["avx2"]
@@ -101,12 +111,12 @@ def test_server_in_a_container_with_a_quota(tmp_path: Path) -> None:
 
 
 def test_nothing_is_invented(tmp_path: Path) -> None:
-    facts = device.device_facts(tmp_path, machine="riscv64")
+    facts = device_facts(tmp_path, machine="riscv64")
     known = {"machine": "riscv64", "python": facts.python, "container": False, "throttle_reasons": []}
     assert {name: value for name, value in vars(facts).items() if value is not None} == known
     assert facts.int8_ready is None
-    assert device.cpu_seconds(tmp_path) is None
-    assert device.throttle_state(tmp_path) is None
+    assert cpu_seconds(tmp_path) is None
+    assert throttle_state(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -121,33 +131,33 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
 )
 def test_cgroup_v2_quota_is_the_tightest_up_to_the_root(tmp_path: Path, own: str, top: str, quota: float | None) -> None:
     files = {"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": own, "sys/fs/cgroup/cpu.max": top}
-    assert device.cpu_quota(write(tmp_path, files)) == quota
+    assert cpu_quota(write(tmp_path, files)) == quota
 
 
 def test_default_threads_are_physical_cores_that_may_be_used(tmp_path: Path) -> None:
     root = write(tmp_path, SERVER)
-    assert device.default_threads(root) == 1
+    assert default_threads(root) == 1
     (root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").write_text("-1\n")
-    assert device.usable_cores(root) == 3
-    assert device.default_threads(root) == 2
+    assert usable_cores(root) == 3
+    assert default_threads(root) == 2
 
 
 def test_throttled_between_two_readings(tmp_path: Path) -> None:
     root = write(tmp_path, SERVER)
-    before = device.throttle_state(root)
+    before = throttle_state(root)
     assert before is not None
     (root / "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count").write_text("2\n")
-    facts = device.device_facts(root, before=before)
+    facts = device_facts(root, before=before)
     assert (facts.throttled, facts.throttle_reasons) == (True, ["thermal limit"])
 
 
 def test_throttled_since_boot_counts_only_when_it_is_new(tmp_path: Path) -> None:
     file = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"
-    before = device.throttle_state(write(tmp_path, {file: "10000\n"}))
+    before = throttle_state(write(tmp_path, {file: "10000\n"}))
     assert before is not None
-    assert device.device_facts(tmp_path, before=before).throttled is False
+    assert device_facts(tmp_path, before=before).throttled is False
     write(tmp_path, {file: "0x90000\n"})
-    assert device.device_facts(tmp_path, before=before).throttle_reasons == ["soft temperature limit"]
+    assert device_facts(tmp_path, before=before).throttle_reasons == ["soft temperature limit"]
 
 
 def test_vcgencmd_where_the_kernel_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,23 +165,23 @@ def test_vcgencmd_where_the_kernel_has_no_file(tmp_path: Path, monkeypatch: pyte
     tool.write_text("#!/bin/sh\n[ $1 = get_throttled ] && echo throttled=0x20002\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert device.throttle_state() == device.Throttle(frozenset({"frequency capped"}), frozenset({"frequency capped"}), 0)
+    assert throttle_state() == Throttle(frozenset({"frequency capped"}), frozenset({"frequency capped"}), 0)
 
 
 def test_cpu_seconds(tmp_path: Path) -> None:
     rate = os.sysconf("SC_CLK_TCK")
-    assert device.cpu_seconds(write(tmp_path, PI4)) == device.CpuSeconds(1540 / rate, 40 / rate)
+    assert cpu_seconds(write(tmp_path, PI4)) == CpuSeconds(1540 / rate, 40 / rate)
 
 
 def test_clusters_of_different_cores() -> None:
     text = "processor: 0\nCPU implementer : 0x41\nCPU part : 0xd05\n\nprocessor: 1\nCPU implementer : 0x41\nCPU part : 0xd41\n"
-    assert device.cpu_model(text) == "Cortex-A55 + Cortex-A78"
-    assert device.cpu_model("CPU implementer : 0x99\nCPU part : 0x123\n") == "ARM 0x99 part 0x123"
+    assert cpu_model(text) == "Cortex-A55 + Cortex-A78"
+    assert cpu_model("CPU implementer : 0x99\nCPU part : 0x123\n") == "ARM 0x99 part 0x123"
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone has /proc")
 def test_this_machine() -> None:
-    facts = device.device_facts()
+    facts = device_facts()
     assert facts.cores_usable is not None
     assert 1 <= facts.cores_usable <= len(os.sched_getaffinity(0))
     assert facts.ram_mib == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20, rel=0.01)

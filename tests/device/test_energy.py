@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from hsiedge.bench import bench
-from hsiedge.bench.energy import find_meter, mean_mj
+from hsiedge.device.energy import find_meter, mean_mj
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "bench" / "data"
 POWERCAP = "sys/class/powercap"
 
 
@@ -143,7 +143,7 @@ class TestBench:
     def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Makes each process that python starts look below `tmp_path`."""
         (tmp_path / "sitecustomize.py").write_text(
-            "import pathlib, hsiedge.bench.energy as energy\n"
+            "import pathlib, hsiedge.device.energy as energy\n"
             f"energy.find_meter.__defaults__ = (pathlib.Path({str(tmp_path)!r}),)\n"
         )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.bench import device, jetson, pi, texts
-from hsiedge.bench.energy import Sampled, find_meter
+from hsiedge.device import jetson, procfs, raspberry_pi
+from hsiedge.device.energy import Sampled, find_meter
+from hsiedge.device.facts import device_facts
 
-RECORDED = Path(__file__).parent / "data" / "recorded"
+RECORDED = Path(__file__).parents[1] / "bench" / "data" / "recorded"
 RELEASE = {"etc/nv_tegra_release": (RECORDED / "orin-nano-nv_tegra_release.txt").read_text()}
 
 
@@ -52,7 +53,7 @@ def tool(folder: Path, name: str, script: str) -> None:
 class TestPi:
     def test_power_is_that_of_the_rails_whose_current_is_known(self) -> None:
         """The sums were worked out apart, by awk over the pairs."""
-        busy, stressed = (pi.parse_pmic(recorded(f"pi5-pmic-{name}.txt")) for name in ("busy", "stressed"))
+        busy, stressed = (raspberry_pi.parse_pmic(recorded(f"pi5-pmic-{name}.txt")) for name in ("busy", "stressed"))
         assert len(busy) == len(stressed) == 12
         assert not {"EXT5V", "BATT"} & set(busy)
         assert busy["VDD_CORE"] == pytest.approx(6.22421 * 0.861733)
@@ -65,18 +66,18 @@ class TestPi:
         ids=range(4),
     )
     def test_what_does_not_pair_is_no_power(self, said: str) -> None:
-        assert pi.parse_pmic(said) == {}
+        assert raspberry_pi.parse_pmic(said) == {}
 
     def test_facts(self, tools: Path) -> None:
         tool(tools, "vcgencmd", f"[ $1 = pmic_read_adc ] && cat {RECORDED / 'pi5-pmic-busy.txt'} || echo throttled=0x50000")
-        assert len(pi.pmic_watts() or {}) == 12
-        assert pi.throttle_bits() == (frozenset(), frozenset({"under-voltage", "throttled"}))
+        assert len(raspberry_pi.pmic_watts() or {}) == 12
+        assert raspberry_pi.throttle_bits() == (frozenset(), frozenset({"under-voltage", "throttled"}))
 
     def test_energy_of_a_long_interval_alone(self, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hsiedge.bench.energy.SAMPLE_SECONDS", 0.05)
+        monkeypatch.setattr("hsiedge.device.energy.SAMPLE_SECONDS", 0.05)
         log = tmp_path / "asked"
         tool(tools, "vcgencmd", f"echo $1 >> {log}; cat {RECORDED / 'pi5-pmic-busy.txt'}")
-        meter = find_meter(texts.ROOT)
+        meter = find_meter(procfs.ROOT)
         if meter is None or not meter.source.startswith("PMIC"):
             pytest.skip("this machine has a meter of its own, which comes first")
         assert "12 rails" in meter.source
@@ -85,7 +86,7 @@ class TestPi:
         meter.begin()
         wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 4)
         joules = meter.end(2.0)
-        watts = sum(pi.parse_pmic(recorded("pi5-pmic-busy.txt")).values())
+        watts = sum(raspberry_pi.parse_pmic(recorded("pi5-pmic-busy.txt")).values())
         assert joules == pytest.approx(watts * 2)
         log.unlink()
         meter.begin()
@@ -93,7 +94,7 @@ class TestPi:
         assert not log.exists()  # a short one was not disturbed
 
     def test_a_reading_that_fails_leaves_no_energy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hsiedge.bench.energy.SAMPLE_SECONDS", 0.005)
+        monkeypatch.setattr("hsiedge.device.energy.SAMPLE_SECONDS", 0.005)
         taken: list[float | None] = []
 
         def read() -> float | None:
@@ -161,7 +162,7 @@ class TestJetson:
         for channel, (name, voltage, current) in rails.items():
             files[f"{chip}/in{channel}_label"] = name
             files |= {f"{chip}/in{channel}_input": voltage, f"{chip}/curr{channel}_input": current}
-        facts = device.device_facts(write(tmp_path, {**RELEASE, **files}), machine="aarch64")
+        facts = device_facts(write(tmp_path, {**RELEASE, **files}), machine="aarch64")
         assert facts.l4t == "36.4.3"
         assert facts.rails_w == pytest.approx({"VDD_IN": 9.250304, "VDD_CPU_GPU_CV": 1.9936})
         assert facts.power_mode is None  # the tools of this machine are not asked about another
@@ -175,13 +176,13 @@ class TestJetson:
 
 
 def test_a_tool_that_hangs_fails_or_prints_no_text_says_nothing(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "TOOL_SECONDS", 0.3)
+    monkeypatch.setattr(procfs, "TOOL_SECONDS", 0.3)
     tool(tools, "hangs", "exec sleep 20")
     tool(tools, "fails", "echo 1; exit 3")
     tool(tools, "noise", r"printf '\377\376\n'")
     start = time.monotonic()
     for name in ("hangs", "noise", "nowhere"):
-        assert texts.ask_tool(texts.ROOT, name) is None
-        assert texts.first_line(texts.ROOT, name) is None
-    assert texts.ask_tool(texts.ROOT, "fails") is None
+        assert procfs.ask_tool(procfs.ROOT, name) is None
+        assert procfs.first_line(procfs.ROOT, name) is None
+    assert procfs.ask_tool(procfs.ROOT, "fails") is None
     assert time.monotonic() - start < 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hsiedge.bench import texts
-from hsiedge.bench.texts import ROOT
+from hsiedge.device import procfs
+from hsiedge.device.procfs import ROOT
 
 # `vcgencmd get_throttled`, Raspberry Pi documentation, "os.adoc": bits 0 to 3 now, the same from bit 16 on since boot.
 THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
@@ -15,8 +15,8 @@ _CHANNEL = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=(\d+\.\d+)[AV]\
 
 def throttle_bits(root: Path = ROOT) -> tuple[frozenset[str], frozenset[str]] | None:
     """What the firmware says: (now, since boot), of `THROTTLE_BITS`. From the kernel's file, else from `vcgencmd`."""
-    words = texts.texts(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled")
-    word = words[0] if words else (texts.ask_tool(root, "vcgencmd", "get_throttled") or "").removeprefix("throttled=")
+    words = procfs.texts(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled")
+    word = words[0] if words else (procfs.ask_tool(root, "vcgencmd", "get_throttled") or "").removeprefix("throttled=")
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]+", word):
         return None
     bits = int(word, 16)
@@ -26,7 +26,7 @@ def throttle_bits(root: Path = ROOT) -> tuple[frozenset[str], frozenset[str]] | 
 
 def pmic_watts(root: Path = ROOT) -> dict[str, float] | None:
     """Watts of each rail that a Pi 5's power chip feeds; None on other boards, or where /dev/vcio is not this user's."""
-    return parse_pmic(texts.ask_tool(root, "vcgencmd", "pmic_read_adc") or "") or None
+    return parse_pmic(procfs.ask_tool(root, "vcgencmd", "pmic_read_adc") or "") or None
 
 
 def parse_pmic(said: str) -> dict[str, float]:
