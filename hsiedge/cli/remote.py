@@ -12,8 +12,8 @@ import typer
 from hsiedge.cli import console
 
 if TYPE_CHECKING:
-    from hsiedge.bench.remote import There
     from hsiedge.bench.results import Report
+    from hsiedge.remote.host import There
 
 PYTHON = "python3"
 _NOT_SENT = ("models", "on", "python", "wheelhouse", "json")
@@ -21,8 +21,9 @@ _NOT_SENT = ("models", "on", "python", "wheelhouse", "json")
 
 def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
     """The machine that the options name; None for this one. Raises OptionError."""
-    from hsiedge.bench.remote import There, parse_address
     from hsiedge.errors import OptionError
+    from hsiedge.remote.address import parse_address
+    from hsiedge.remote.host import There
 
     if on is None:
         if python != PYTHON or wheelhouse is not None:
@@ -37,7 +38,7 @@ def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
 
 def bench(there: There, models: Sequence[Path], context: typer.Context) -> Report:
     """The bench that the command line asks for, over there."""
-    from hsiedge.bench.remote import bench_there
+    from hsiedge.remote.host import bench_there
 
     with console.progress(f"measuring on {there.address}") as progress:
         return bench_there(there, models, words(context), tell=console.say, progress=progress)
@@ -45,8 +46,8 @@ def bench(there: There, models: Sequence[Path], context: typer.Context) -> Repor
 
 def doctor(there: There, model: Path | None, config: Path | None, target: str | None) -> None:
     """What doctor finds over there, as it says it there; exit code 1 where models cannot run."""
-    from hsiedge.bench.remote import ask_there, tell_there
     from hsiedge.errors import OptionError
+    from hsiedge.remote.host import ask_there, tell_there
 
     if model is not None or config is not None:
         raise OptionError("doctor MODEL tells the same on every machine: leave --on out")

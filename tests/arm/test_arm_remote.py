@@ -14,7 +14,7 @@ import pytest
 import hsiedge
 from hsiedge.shipped import shipped
 from tests.arm.board import A76, HERE, Boards, environment
-from tests.bench.sshd import MISSING, Server, serve
+from tests.remote.sshd import MISSING, Server, serve
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 import hsiedge
-from hsiedge.bench.remote import far, wheel
-from tests.bench.sshd import MISSING, Server, serve
+from hsiedge.remote import agent, wheel
+from tests.remote.sshd import MISSING, Server, serve
 
-FLOAT = Path(__file__).parent / "data" / "float.onnx"
+FLOAT = Path(__file__).parents[1] / "bench" / "data" / "float.onnx"
 BARE = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 WORDS = ("--batch", "1", "--runs", "2", "--seconds", "0.05")
 
@@ -130,7 +130,7 @@ def test_old_environments_go_when_one_is_made(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age * 100, time.time() - age * 100))
     os.utime(tmp_path / ".making-old", (0, 0))
-    far._tidy(tmp_path)
+    agent._tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".making-new", "a", "b"]
 
 
@@ -149,7 +149,7 @@ def test_the_wheel_is_whole_and_always_the_same() -> None:
         said = archive.read(f"{info}/METADATA").decode().splitlines()
     assert f"Version: {hsiedge.__version__}" in said
     assert [line for line in said if line.startswith("Requires-Dist: onnxruntime")]
-    assert {"hsiedge/cli/main.py", "hsiedge/bench/remote/far.py", "hsiedge/report/templates/report.html"} <= set(names)
+    assert {"hsiedge/cli/main.py", "hsiedge/remote/agent.py", "hsiedge/report/templates/report.html"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
     assert sorted(name for name in names if name.startswith("hsiedge/models/")) == [
         "hsiedge/models/indian_pines-cnn2d-random-s0-int8.onnx",

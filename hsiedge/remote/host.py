@@ -16,13 +16,13 @@ from typing import Any
 
 import hsiedge
 from hsiedge.bench.measure import ModelFile, model_files
-from hsiedge.bench.remote import far
-from hsiedge.bench.remote.address import Address, parse_address
-from hsiedge.bench.remote.ssh import Line, Silence, printable
-from hsiedge.bench.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.bench.results import Report
 from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
+from hsiedge.remote import agent
+from hsiedge.remote.address import Address, parse_address
+from hsiedge.remote.connection import Line, Silence, printable
+from hsiedge.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.runtimes import ENGINES
 
 __all__ = ["Address", "Answer", "There", "ask_there", "bench_there", "parse_address", "run_there", "tell_there"]
@@ -227,7 +227,7 @@ def _follow(line: Line, said: list[str], tell: Callable[[str], None], progress: 
     within = None
     while True:
         try:
-            facts, payload = line.receive(far.MAX_OUTPUT, within)
+            facts, payload = line.receive(agent.MAX_OUTPUT, within)
         except KeyboardInterrupt:
             if within is not None:
                 raise
@@ -251,7 +251,7 @@ def _follow(line: Line, said: list[str], tell: Callable[[str], None], progress: 
             tell(text)
 
 
-def _expect(line: Line, kind: str) -> far.Facts:
+def _expect(line: Line, kind: str) -> agent.Facts:
     facts, _ = line.receive(MAX_SAID)
     if facts["kind"] != kind:
         raise RemoteError(f"{line.address}: its answer cannot be read ({printable(facts['kind'].encode())[:80]})")

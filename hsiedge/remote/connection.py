@@ -1,4 +1,4 @@
-"""The user's own ssh, as a line to a Python on another machine that takes frames (`hsiedge.bench.remote.far`)."""
+"""The user's own ssh, as a line to a Python on another machine that takes frames (`hsiedge.remote.agent`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from hsiedge.bench.remote import far
-from hsiedge.bench.remote.address import Address
 from hsiedge.errors import RemoteError
+from hsiedge.remote import agent
+from hsiedge.remote.address import Address
 
 # What the interpreter over there is started with: it reads how long the far side's source is, then the source.
 BOOTSTRAP = (
@@ -43,7 +43,7 @@ OPTIONS = (
     "ServerAliveInterval=15",
 )
 OLDEST = (3, 10)
-BEAT = far.PATIENCE / 6
+BEAT = agent.PATIENCE / 6
 MAX_NOISE = 1 << 16  # bytes of a login shell's greetings
 GRACE = 10.0  # seconds for the far side to remove what it wrote
 _BLOCK = 1 << 16
@@ -96,23 +96,23 @@ class Line:
     def send(self, kind: str, **facts: Any) -> None:
         """Sends a frame. Raises RemoteError where the line is gone."""
         with self._sending, self._sent():
-            far.write_frame(self._stdin, kind, **facts)
+            agent.write_frame(self._stdin, kind, **facts)
 
     def send_file(self, data: BinaryIO, name: str, where: str) -> None:
         """Sends all bytes of an open file, as a file of that name. Raises RemoteError where the line is gone."""
         left = data.seek(0, os.SEEK_END)
         data.seek(0)
         with self._sending, self._sent():
-            self._stdin.write(far.frame_line("file", left, name=name, where=where))
+            self._stdin.write(agent.frame_line("file", left, name=name, where=where))
             while left:
-                block = data.read(min(left, far.BLOCK))
+                block = data.read(min(left, agent.BLOCK))
                 if not block:
                     raise RemoteError(f"{name} became shorter while it was sent to {self.address}")
                 self._stdin.write(block)
                 left -= len(block)
             self._stdin.flush()
 
-    def receive(self, most: int, within: float | None = None) -> tuple[far.Facts, bytes]:
+    def receive(self, most: int, within: float | None = None) -> tuple[agent.Facts, bytes]:
         """The next frame, with its bytes.
 
         Args:
@@ -125,7 +125,7 @@ class Line:
         """
         self._deadline = None if within is None else time.monotonic() + within
         try:
-            facts = far.read_frame(self, most)
+            facts = agent.read_frame(self, most)
         except (ValueError, RecursionError) as error:
             raise RemoteError(f"{self.address}: its answer cannot be read ({error})") from error
         if facts is None:
@@ -189,7 +189,7 @@ class Line:
                 f"{self.address}: {self._python} there is Python {version[0]}.{version[1]}, and hsiedge takes "
                 f"{OLDEST[0]}.{OLDEST[1]} or later; name another there with --python"
             )
-        source = Path(far.__file__).read_bytes()
+        source = Path(agent.__file__).read_bytes()
         with self._sending, self._sent():
             self._stdin.write(b"%d\n%b" % (len(source), source))
             self._stdin.flush()

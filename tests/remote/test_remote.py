@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 
 import hsiedge
-from hsiedge.bench.remote import There, _extras, bench_there, far, parse_address
-from hsiedge.bench.remote.ssh import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
 from hsiedge.errors import OptionError
-from tests.bench.sshd import MISSING, Server, serve
+from hsiedge.remote import agent
+from hsiedge.remote.address import parse_address
+from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
+from hsiedge.remote.host import There, _extras, bench_there
+from tests.remote.sshd import MISSING, Server, serve
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "bench" / "data"
 FLOAT, INT8 = DATA / "float.onnx", DATA / "int8.onnx"
 QUICK = ("--batch", 1, "--runs", 2, "--seconds", 0.05, "--threads", 1)
 OLD = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python"))  # a real one, where there is one
@@ -259,12 +261,12 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
 @pytest.mark.parametrize("beats", [0, 6])
 def test_a_silent_line_is_a_lost_one(tmp_path: Path, beats: int) -> None:
     """Where the network goes, stdin stays open, and no byte comes."""
-    source = Path(far.__file__).read_text().replace(f"PATIENCE = {far.PATIENCE}", "PATIENCE = 2")
+    source = Path(agent.__file__).read_text().replace(f"PATIENCE = {agent.PATIENCE}", "PATIENCE = 2")
     with talking(source, tmp_path) as process:
         assert process.stdin is not None
         for _ in range(beats):  # with them it stays
             time.sleep(0.5)
-            process.stdin.write(far.frame_line("beat", 0))
+            process.stdin.write(agent.frame_line("beat", 0))
             process.stdin.flush()
         assert process.poll() is None
         assert len(list(tmp_path.iterdir())) == 1
@@ -284,7 +286,7 @@ def talking(source: str, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.stdin.flush()
         assert process.stdout.readline() == b"\n"
         assert process.stdout.readline().startswith(b"hsiedge-far 3 ")
-        facts = far.read_frame(process.stdout, 0)
+        facts = agent.read_frame(process.stdout, 0)
         assert facts is not None
         assert facts["kind"] == "hello"
         yield process
@@ -292,9 +294,9 @@ def talking(source: str, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("name", ["../escape", "/etc/escape", "", ".hidden", "a/b", "a\nb"])
 def test_the_far_side_writes_into_its_own_folder_alone(tmp_path: Path, name: str) -> None:
-    with talking(Path(far.__file__).read_text(), tmp_path) as process:
+    with talking(Path(agent.__file__).read_text(), tmp_path) as process:
         assert process.stdin is not None
-        process.stdin.write(far.frame_line("file", 4, name=name, where="files") + b"data")
+        process.stdin.write(agent.frame_line("file", 4, name=name, where="files") + b"data")
         process.stdin.flush()
         process.wait(30)
     assert list(tmp_path.iterdir()) == []

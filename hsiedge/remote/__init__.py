@@ -1,0 +1,1 @@
+"""Another machine, over the user's own ssh."""
