@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from hsiedge.bench import bench
+    from hsiedge.benchmark.runner import bench
     from hsiedge.card import Card
     from hsiedge.evaluation import evaluate
     from hsiedge.graphs.quantize import quantize
@@ -29,7 +29,7 @@ _HOMES = {
     "LineClassifier": "hsiedge.mapping",
     "Scene": "hsiedge.scenes.scene",
     "Split": "hsiedge.scenes.splits",
-    "bench": "hsiedge.bench",
+    "bench": "hsiedge.benchmark.runner",
     "classify": "hsiedge.mapping",
     "evaluate": "hsiedge.evaluation",
     "load": "hsiedge.runtimes",

@@ -15,7 +15,7 @@ from hsiedge.runtimes import load
 from hsiedge.scenes import splits
 from hsiedge.scenes.scene import Scene
 
-STORED = Path(__file__).parent / "bench" / "data"
+STORED = Path(__file__).parent / "benchmark" / "data"
 
 
 def right(scene: Scene, pixels: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from bars import cameras, documents, environments, limits, memory, results, speed, tables, turns  # noqa: E402
 
-STORED = Path(__file__).parent / "bench" / "data"
+STORED = Path(__file__).parent / "benchmark" / "data"
 FLOAT, INT8 = STORED / "float.onnx", STORED / "int8.onnx"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-CPUINFO = Path(__file__).parent / "bench" / "data" / "cpuinfo.haswell"
+CPUINFO = Path(__file__).parent / "benchmark" / "data" / "cpuinfo.haswell"
 _MOUNT = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
 
 

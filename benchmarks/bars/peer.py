@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.bench import worker
+from hsiedge.benchmark import worker
 from hsiedge.runtimes import Model, read_card
 from hsiedge.runtimes.base import Session
 

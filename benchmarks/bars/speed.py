@@ -9,8 +9,8 @@ from typing import Any
 from bars.models import Workshop, macs, pixel_bytes, scene_shape
 from bars.results import Verdict
 from bars.turns import ROUNDS, Contender, Timed, Turns, share_of_time, take, times_faster
-from hsiedge.bench.measure import Plan, model_file
-from hsiedge.bench.ops import profile
+from hsiedge.benchmark.measure import Plan, model_file
+from hsiedge.benchmark.operators import profile
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.bench.client import PROGRAM, Worker
-from hsiedge.bench.measure import OtherLoad, Plan, model_file, open_model, take_turns
-from hsiedge.bench.statistics import latency, paired_ratio
+from hsiedge.benchmark.measure import OtherLoad, Plan, model_file, open_model, take_turns
+from hsiedge.benchmark.process import PROGRAM, Worker
+from hsiedge.benchmark.statistics import latency, paired_ratio
 from hsiedge.errors import HsiedgeError
 from hsiedge.progress import silent
 

@@ -43,7 +43,7 @@ def bench_command(
     json: options.JsonOption = None,
 ) -> None:
     """Measure models, here or over SSH: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
-    from hsiedge.bench import ALL, bench
+    from hsiedge.benchmark.runner import ALL, bench
     from hsiedge.report.bench_tables import bench_tables
 
     lasting = parse_duration(duration) if duration is not None else None

@@ -15,7 +15,7 @@ def compare_command(
     json: options.JsonOption = None,
 ) -> None:
     """Put results of bench side by side: of several devices, or of several runs on one."""
-    from hsiedge.bench.side_by_side import side_by_side
+    from hsiedge.benchmark.across_devices import side_by_side
     from hsiedge.report.compare_tables import compare_tables
 
     console.check_json(json)

@@ -12,7 +12,7 @@ import typer
 from hsiedge.cli import console
 
 if TYPE_CHECKING:
-    from hsiedge.bench.results import Report
+    from hsiedge.benchmark.results import Report
     from hsiedge.remote.host import There
 
 PYTHON = "python3"

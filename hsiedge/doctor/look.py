@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hsiedge.errors import HsiedgeError
 
 if TYPE_CHECKING:
-    from hsiedge.bench.inputs import Tensors, Workload
+    from hsiedge.benchmark.workload import Tensors, Workload
 
 SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite"}
 # Digests of the shipped file and of its labels: `python -m hsiedge.doctor.look` prints them anew where models/ has changed.
@@ -70,7 +70,7 @@ def _exact_mode(runtime: str) -> dict[str, float]:
         return {}
     import numpy as np
 
-    from hsiedge.bench.inputs import workload
+    from hsiedge.benchmark.workload import workload
     from hsiedge.runtimes import load
     from hsiedge.shipped import shipped
 
@@ -95,7 +95,7 @@ def digests(runtime: str) -> tuple[str, str]:
     import numpy as np
 
     from hsiedge import files
-    from hsiedge.bench.inputs import workload
+    from hsiedge.benchmark.workload import workload
     from hsiedge.runtimes import load
     from hsiedge.shipped import shipped
 

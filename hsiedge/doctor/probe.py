@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from hsiedge.bench.client import environment
+from hsiedge.benchmark.process import environment
 
 RUNTIMES = ("ort", "litert")
 SECONDS = 120

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import hsiedge
-from hsiedge.bench.measure import ModelFile, model_files
-from hsiedge.bench.results import Report
+from hsiedge.benchmark.measure import ModelFile, model_files
+from hsiedge.benchmark.results import Report
 from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
 from hsiedge.remote import agent

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.bench.results import Choice, Comparison, Profile, Report, Result, Sustained
+from hsiedge.benchmark.results import Choice, Comparison, Profile, Report, Result, Sustained
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.runtimes import ENGINES
 

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.bench.side_by_side import Difference, Line, Run, SideBySide
+from hsiedge.benchmark.across_devices import Difference, Line, Run, SideBySide
 from hsiedge.report.bench_tables import device_lines, energy, figure, large
 
 UNPAIRED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hsiedge.bench.trust import Doubt
+from hsiedge.benchmark.warnings import Doubt
 from hsiedge.report.study_figures import Entry
 
 SIGN = "!"

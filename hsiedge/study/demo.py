@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from hsiedge import files
-from hsiedge.bench import bench
+from hsiedge.benchmark.runner import bench
 from hsiedge.evaluation import Evaluation, evaluate, split_for
 from hsiedge.graphs.export import export
 from hsiedge.graphs.quantize import quantize

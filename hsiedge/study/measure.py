@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hsiedge import files
-from hsiedge.bench import Result, bench
+from hsiedge.benchmark.results import Result
+from hsiedge.benchmark.runner import bench
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.study.paths import model_path
 from hsiedge.study.rows import Form, Row, Timing

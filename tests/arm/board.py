@@ -50,14 +50,14 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Core:
-    """A processor as QEMU calls it, and the board that has it, whose /proc/cpuinfo lies in tests/bench/data."""
+    """A processor as QEMU calls it, and the board that has it, whose /proc/cpuinfo lies in tests/benchmark/data."""
 
     name: str
     board: str
 
     @property
     def cpuinfo(self) -> Path:
-        return ROOT / "tests" / "bench" / "data" / f"cpuinfo.{self.board}"
+        return ROOT / "tests" / "benchmark" / "data" / f"cpuinfo.{self.board}"
 
 
 A72, A76 = Core("cortex-a72", "pi4"), Core("cortex-a76", "pi5")

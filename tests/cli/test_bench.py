@@ -14,8 +14,8 @@ import pytest
 import typer
 from rich.console import Console
 
-from hsiedge.bench.client import Worker
-from hsiedge.bench.results import (
+from hsiedge.benchmark.process import Worker
+from hsiedge.benchmark.results import (
     Agreement,
     Choice,
     Comparison,
@@ -32,7 +32,7 @@ from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError
 from hsiedge.report.bench_tables import bench_tables
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 QUICK = ["--runs", "20", "--seconds", "0.02", "--threads", "1"]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hsiedge.bench import bench
+from hsiedge.benchmark.runner import bench
 from tests.cli.conftest import Hsiedge
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 Result = dict[str, Any]
 
 

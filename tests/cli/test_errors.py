@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Hsiedge
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 @pytest.fixture

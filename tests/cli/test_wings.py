@@ -11,7 +11,7 @@ import pytest
 
 import hsiedge
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 HEAVY = ("torch", "onnx", "tensorflow", "onnxscript", "matplotlib", "tensorly")
 PROBE = """
 import json, sys

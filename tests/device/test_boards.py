@@ -14,7 +14,7 @@ from hsiedge.device import jetson, procfs, raspberry_pi
 from hsiedge.device.energy import Sampled, find_meter
 from hsiedge.device.facts import device_facts
 
-RECORDED = Path(__file__).parents[1] / "bench" / "data" / "recorded"
+RECORDED = Path(__file__).parents[1] / "benchmark" / "data" / "recorded"
 RELEASE = {"etc/nv_tegra_release": (RECORDED / "orin-nano-nv_tegra_release.txt").read_text()}
 
 

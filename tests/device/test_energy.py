@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hsiedge.bench import bench
+from hsiedge.benchmark.runner import bench
 from hsiedge.device.energy import find_meter, mean_mj
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 POWERCAP = "sys/class/powercap"
 
 

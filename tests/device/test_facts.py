@@ -17,7 +17,7 @@ from hsiedge.device.facts import (
     usable_cores,
 )
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 
 PI4 = {
     "proc/cpuinfo": (DATA / "cpuinfo.pi4").read_text(),

@@ -1,4 +1,4 @@
-"""What doctor says of machines, by their texts: those of tests/bench (recorded where they could be found)."""
+"""What doctor says of machines, by their texts: those of tests/benchmark (recorded where they could be found)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hsiedge.device.facts import DeviceFacts, Throttle
 from hsiedge.doctor.findings import Finding
 from hsiedge.doctor.hardware import energy_finding, hardware_findings
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 RECORDED = DATA / "recorded"
 
 

@@ -14,7 +14,7 @@ from hsiedge.errors import MissingExtraError, ModelError, OptionError
 from hsiedge.runtimes.tflite_file import graph_of, with_card
 from hsiedge.shipped import shipped
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 def kinds(operators: Operators) -> tuple[set[str], set[str]]:

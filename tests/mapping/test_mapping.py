@@ -14,7 +14,7 @@ from hsiedge.runtimes import Model, load
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 def pushed(model: Model, cube: np.ndarray, rows: int = 1) -> np.ndarray:

@@ -28,7 +28,7 @@ from hsiedge.scenes.rows import open_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, p
 from hsiedge.remote.host import There, _extras, bench_there
 from tests.remote.sshd import MISSING, Server, serve
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 FLOAT, INT8 = DATA / "float.onnx", DATA / "int8.onnx"
 QUICK = ("--batch", 1, "--runs", 2, "--seconds", 0.05, "--threads", 1)
 OLD = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python"))  # a real one, where there is one

@@ -22,7 +22,7 @@ import hsiedge
 from hsiedge.remote import agent, wheel
 from tests.remote.sshd import MISSING, Server, serve
 
-FLOAT = Path(__file__).parents[1] / "bench" / "data" / "float.onnx"
+FLOAT = Path(__file__).parents[1] / "benchmark" / "data" / "float.onnx"
 BARE = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 WORDS = ("--batch", "1", "--runs", "2", "--seconds", "0.05")
 

@@ -13,7 +13,7 @@ from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.held_rows import HeldRows
 from hsiedge.scenes.scene import Scene
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 @pytest.fixture

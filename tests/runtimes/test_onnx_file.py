@@ -13,7 +13,7 @@ from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.ort import read_metadata
 from hsiedge.shipped import shipped
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 @pytest.mark.parametrize("name", ["float.onnx", "int8.onnx", "stranger.onnx", "hungry.onnx"])

@@ -14,7 +14,7 @@ from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.runtimes import load, providers
 
-STORED = Path(__file__).parents[1] / "bench" / "data"
+STORED = Path(__file__).parents[1] / "benchmark" / "data"
 AZURE = "AzureExecutionProvider"
 TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 

@@ -22,7 +22,7 @@ from hsiedge.scenes.scene import Scene, pack
 
 MakeModel = Callable[..., tuple[Path, np.ndarray]]
 MakeCard = Callable[..., Card]
-STORED = Path(__file__).parents[1] / "bench" / "data"  # models that were made beforehand: these need no onnx
+STORED = Path(__file__).parents[1] / "benchmark" / "data"  # models that were made beforehand: these need no onnx
 
 
 def refused(error: type[HsiedgeError], match: str, path: Path, *readers: Callable[[Path], object]) -> None:

@@ -10,7 +10,7 @@ from hsiedge.card import Card
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.counts import draw_rows
 
-DATA = Path(__file__).parents[1] / "bench" / "data"
+DATA = Path(__file__).parents[1] / "benchmark" / "data"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsiedge.bench.inputs import parse_shape, workload
+from hsiedge.benchmark.workload import parse_shape, workload
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.ort import OrtSession
 from hsiedge.scenes.patches import surrounded

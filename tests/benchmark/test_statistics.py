@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hsiedge.bench.statistics import drift, latency, paired_ratio, student_t
+from hsiedge.benchmark.statistics import drift, latency, paired_ratio, student_t
 
 
 def test_latency_of_known_values() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.bench.measure import Sample
-from hsiedge.bench.results import Comparison
-from hsiedge.bench.statistics import paired_ratio
+from hsiedge.benchmark.measure import Sample
+from hsiedge.benchmark.results import Comparison
+from hsiedge.benchmark.statistics import paired_ratio
 
 
 def compare(samples: Sequence[Sample]) -> list[Comparison]:

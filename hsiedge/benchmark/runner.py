@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from hsiedge.bench.choice import ANSWERED, choose, in_every_runtime
-from hsiedge.bench.compare import compare, compared
-from hsiedge.bench.inputs import parse_shape
-from hsiedge.bench.measure import ModelFile, Plan, Sample, measure_group, model_files
-from hsiedge.bench.ops import profile
-from hsiedge.bench.results import (
-    Agreement,
-    Choice,
-    Comparison,
-    Latency,
-    OperatorTime,
-    Profile,
-    Report,
-    Result,
-    Sustained,
-    Window,
-)
-from hsiedge.bench.statistics import latency
-from hsiedge.bench.sustained import sustain
-from hsiedge.bench.trust import warnings_of
+from hsiedge.benchmark.measure import ModelFile, Plan, Sample, measure_group, model_files
+from hsiedge.benchmark.operators import profile
+from hsiedge.benchmark.paired import compare, compared
+from hsiedge.benchmark.recommend import ANSWERED, choose, in_every_runtime
+from hsiedge.benchmark.results import Comparison, Report, Result, Sustained
+from hsiedge.benchmark.statistics import latency
+from hsiedge.benchmark.sustained import sustain
+from hsiedge.benchmark.warnings import warnings_of
+from hsiedge.benchmark.workload import parse_shape
 from hsiedge.device.energy import mean_mj
 from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, throttle_state
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import check_engine
-
-__all__ = [
-    "ALL",
-    "Agreement",
-    "Choice",
-    "Comparison",
-    "Latency",
-    "OperatorTime",
-    "Profile",
-    "Report",
-    "Result",
-    "Sustained",
-    "Window",
-    "bench",
-]
 
 ALL = "all"
 """As `runtime`: every one that is installed and takes the file."""
@@ -250,17 +222,3 @@ def _result(sample: Sample, facts: DeviceFacts, plan: Plan) -> Result:
         energy_mj=mean_mj(sample.joules, len(sample.all_ms) * opened["pixels_per_run"]),
         energy_source=opened["energy_source"],
     )
-
-
-class _CallablePackage(ModuleType):
-    """Makes the package do what its function does.
-
-    `from hsiedge import bench` gives the function until something imports this package; from then on Python finds the
-    package under the same name.
-    """
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Report:
-        return bench(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallablePackage

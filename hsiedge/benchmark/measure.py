@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.bench.client import Worker
+from hsiedge.benchmark.process import Worker
 from hsiedge.device import facts
 from hsiedge.errors import ModelError
 from hsiedge.progress import Progress

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hsiedge import bench, load
-from hsiedge.bench.choice import ANSWERED, INTEGER_TIE, TIE, choose
-from hsiedge.bench.client import Worker
-from hsiedge.bench.measure import ModelFile, OtherLoad, Sample
+from hsiedge.benchmark.measure import ModelFile, OtherLoad, Sample
+from hsiedge.benchmark.process import Worker
+from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, choose
 from hsiedge.errors import OptionError
 from hsiedge.runtimes import ENGINES
 from hsiedge.scenes.counts import draw_rows

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.bench.measure import Sample
-from hsiedge.bench.statistics import deviation, drift
+from hsiedge.benchmark.measure import Sample
+from hsiedge.benchmark.statistics import deviation, drift
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.runtimes.base import OVERFLOWS
 

@@ -1,6 +1,6 @@
 """Makes the models in this folder, each of a few kilobytes. Needs onnx; the tests that use them do not.
 
-python tests/bench/data/make.py
+python tests/benchmark/data/make.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hsiedge.card import KEY, Affine, Card, ClassFacts, Quantization, SceneFacts
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2] / "benchmark" / "data"
 BANDS, PATCH, IDS = 5, 3, (1, 10, 11, 14)
 CARD = Card(
     kind="patch",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsiedge.bench.inputs import ShapeOption, fixed_batch, parse_shape, workload
+from hsiedge.benchmark.workload import ShapeOption, fixed_batch, parse_shape, workload
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.mapping import classify

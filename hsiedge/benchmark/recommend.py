@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hsiedge.bench.compare import compared
-from hsiedge.bench.measure import ModelFile, Sample
-from hsiedge.bench.results import Agreement, Choice, Comparison
+from hsiedge.benchmark.measure import ModelFile, Sample
+from hsiedge.benchmark.paired import compared
+from hsiedge.benchmark.results import Agreement, Choice, Comparison
 from hsiedge.runtimes import ENGINES
 
 ANSWERED = 1024

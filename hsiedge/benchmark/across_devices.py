@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsiedge.bench.results import MAX_BYTES, Report, Result
+from hsiedge.benchmark.results import MAX_BYTES, Report, Result
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError, ResultError
 

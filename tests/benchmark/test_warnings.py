@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsiedge.bench.compare import compare
-from hsiedge.bench.measure import ModelFile, OtherLoad, Plan, Sample
-from hsiedge.bench.trust import Doubt, warnings_of
+from hsiedge.benchmark.measure import ModelFile, OtherLoad, Plan, Sample
+from hsiedge.benchmark.paired import compare
+from hsiedge.benchmark.warnings import Doubt, warnings_of
 from hsiedge.device.facts import DeviceFacts
 
 FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {

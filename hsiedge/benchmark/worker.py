@@ -1,4 +1,4 @@
-"""The process in which one model is measured at one batch: `python -m hsiedge.bench.worker`.
+"""The process in which one model is measured at one batch: `python -m hsiedge.benchmark.worker`.
 
 Commands come as JSON objects, one a line, on stdin; each is answered by one on stdout. "open" comes first, then "measure",
 "window", "answers" or "profile", as often as wanted. The process ends with its stdin: when the parent dies, however it dies, so
@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from hsiedge.bench.inputs import Tensors, Workload, fixed_batch, parse_shape, workload
+from hsiedge.benchmark.workload import Tensors, Workload, fixed_batch, parse_shape, workload
 from hsiedge.device import energy, memory
 from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.runtimes import ENGINES, Model, Session, engine_of, import_engine, load

@@ -17,7 +17,7 @@ import hsiedge
 from hsiedge import errors
 from hsiedge.errors import HsiedgeError, MissingExtraError, ModelError
 
-PROGRAM = (sys.executable, "-m", "hsiedge.bench.worker")
+PROGRAM = (sys.executable, "-m", "hsiedge.benchmark.worker")
 
 
 class Worker:
@@ -25,7 +25,7 @@ class Worker:
 
     Args:
         path: the model that it measures, named in errors.
-        program: what to run; it calls `hsiedge.bench.worker.main`.
+        program: what to run; it calls `hsiedge.benchmark.worker.main`.
         variables: of its environment, beside this process's.
     """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hsiedge.bench.client import Worker
-from hsiedge.bench.measure import ModelFile, Plan, open_model
-from hsiedge.bench.results import Sustained, Window
+from hsiedge.benchmark.measure import ModelFile, Plan, open_model
+from hsiedge.benchmark.process import Worker
+from hsiedge.benchmark.results import Sustained, Window
 from hsiedge.device import facts
 from hsiedge.device.energy import mean_mj
 from hsiedge.progress import Progress

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsiedge.bench.client import Worker
-from hsiedge.bench.measure import ModelFile, Plan, open_model, wanted
-from hsiedge.bench.results import OperatorTime, Profile
+from hsiedge.benchmark.measure import ModelFile, Plan, open_model, wanted
+from hsiedge.benchmark.process import Worker
+from hsiedge.benchmark.results import OperatorTime, Profile
 from hsiedge.errors import ModelError
 
 RUNS = 50
