@@ -19,7 +19,7 @@ def demo_command(
     from hsiedge.errors import MissingExtraError
 
     try:
-        from hsiedge.study.demo import run_demo
+        from hsiedge.cli.demo_job import run_demo
     except ImportError as error:
         raise MissingExtraError("the demo", "demo") from error
 

@@ -173,12 +173,12 @@ def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypa
     """The demo in full, but for the time it trains."""
     import functools
 
-    from hsiedge.study import demo
+    from hsiedge.cli import demo_job
     from hsiedge.training.fit import FitSettings
 
-    monkeypatch.setattr(demo, "train", functools.partial(demo.train, settings=FitSettings(epochs=1)))
-    monkeypatch.setattr(demo, "bench", functools.partial(demo.bench, seconds=0.2, runs=3))
-    monkeypatch.setattr(demo, "quantize", functools.partial(demo.quantize, max_drop=20))
+    monkeypatch.setattr(demo_job, "train", functools.partial(demo_job.train, settings=FitSettings(epochs=1)))
+    monkeypatch.setattr(demo_job, "bench", functools.partial(demo_job.bench, seconds=0.2, runs=3))
+    monkeypatch.setattr(demo_job, "quantize", functools.partial(demo_job.quantize, max_drop=20))
     done = hsiedge("demo", "-o", "out")
     assert done.code == 0, done.err
     left = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
