@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hsiedge import files
+from hsiedge.compression.budget import Budget, compress
 from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export import export
@@ -27,7 +28,6 @@ from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw
-from hsiedge.study.compress import Budget, compress
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.train import train
 

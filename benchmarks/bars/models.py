@@ -142,8 +142,8 @@ def _untrained(net: str, scene: Scene, path: Path) -> None:
 
 
 def _distil(scene: Scene, teacher: Path, path: Path) -> None:
+    from hsiedge.compression.budget import STUDENT, STUDYING
     from hsiedge.compression.distill import distill
-    from hsiedge.study.compress import STUDENT, STUDYING
     from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 
     split, parent = draw("random", scene, 0), files.digest(teacher)

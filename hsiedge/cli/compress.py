@@ -12,9 +12,9 @@ from hsiedge.cli import console, options
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from hsiedge.compression.budget import Compressed
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
-    from hsiedge.study.compress import Compressed
     from hsiedge.training.checkpoint import Checkpoint
 
 
@@ -50,7 +50,7 @@ def compress_command(
     from hsiedge.scenes import splits
 
     try:
-        from hsiedge.study.compress import Budget, compress
+        from hsiedge.compression.budget import Budget, compress
     except ImportError as error:
         raise MissingExtraError("compressing", "train") from error
     budget = Budget(files.parse_size(max_size), max_drop, min_oa)

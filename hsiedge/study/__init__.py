@@ -1,1 +1,1 @@
-"""The study, the search for a budget, the demo."""
+"""The study: what compressing a net costs and saves."""

@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip("torch", reason="compressing needs torch")
 
+from hsiedge.compression import budget as module
+from hsiedge.compression.budget import Budget, Compressed, compress
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.splits import TEST, VALIDATION, Split, draw
-from hsiedge.study import compress as module
-from hsiedge.study.compress import Budget, Compressed, compress
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
