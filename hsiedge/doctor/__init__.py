@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hsiedge.doctor.checkup import Checkup, examine
 from hsiedge.doctor.findings import Finding
 from hsiedge.doctor.operators import Operators, operators_of
+from hsiedge.doctor.report import Checkup, examine
 
 __all__ = ["Checkup", "Finding", "Operators", "examine", "operators_of"]

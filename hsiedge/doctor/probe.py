@@ -20,7 +20,7 @@ def probe(runtime: str) -> dict[str, Any]:
         "version", "home" (folder), "providers", and "check": "equal", "different", or words on why it was not compared; or
         "missing" or "broken": what was said when it was imported, or what ended it.
     """
-    command = [sys.executable, "-m", "hsiedge.doctor.look", runtime]
+    command = [sys.executable, "-m", "hsiedge.doctor.selftest", runtime]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, env=environment()

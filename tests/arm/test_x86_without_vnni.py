@@ -93,7 +93,7 @@ def test_seven_bits_are_exact_at_full_speed(made: dict[str, Path], tmp_path: Pat
 
 def test_doctor_finds_the_labels_right_and_says_what_they_cost() -> None:
     done = subprocess.run(
-        emulated(sys.executable, "-m", "hsiedge.doctor.look", "ort"),
+        emulated(sys.executable, "-m", "hsiedge.doctor.selftest", "ort"),
         capture_output=True,
         text=True,
         check=True,

@@ -1,4 +1,4 @@
-"""Whether a runtime works: `python -m hsiedge.doctor.look ort`, the process that `probe` starts. Answers in JSON.
+"""Whether a runtime works: `python -m hsiedge.doctor.selftest ort`, the process that `probe` starts. Answers in JSON.
 
 The runtime is imported, and runs a shipped INT8 model on seeded rows. Its labels are those that every processor gives which
 multiplies integers as it should (tests/arm compares such models layer by layer on emulated Cortex-A72 and A76, and on an x86
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hsiedge.benchmark.workload import Tensors, Workload
 
 SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite"}
-# Digests of the shipped file and of its labels: `python -m hsiedge.doctor.look` prints them anew where models/ has changed.
+# Digests of the shipped file and of its labels: `python -m hsiedge.doctor.selftest` prints them anew where models/ has changed.
 EXPECTED = {"08002f8452d41325": "4d9d4e2f0bd09ada", "e547ceff83932b62": "bb5eff16c4801604"}
 PIXELS, SEED = 64, 13  # a seed whose labels are nowhere close to a tie
 ROUNDS = 11

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hsiedge import files
-from hsiedge.doctor import Checkup, examine, look, probe
+from hsiedge.doctor import Checkup, examine, probe, selftest
 from hsiedge.errors import OptionError
 from hsiedge.shipped import shipped
 
@@ -76,8 +76,8 @@ def test_another_machines_text_does_not_steer_the_terminal(here: Checkup) -> Non
 
 
 def test_the_shipped_models_are_those_whose_labels_are_known() -> None:
-    """After models/ has changed: python -m hsiedge.doctor.look."""
-    assert set(look.EXPECTED) == {files.digest(shipped(suffix))[:16] for suffix in look.SHIPPED.values()}
+    """After models/ has changed: python -m hsiedge.doctor.selftest."""
+    assert set(selftest.EXPECTED) == {files.digest(shipped(suffix))[:16] for suffix in selftest.SHIPPED.values()}
 
 
 def run_probe(monkeypatch: pytest.MonkeyPatch, folder: Path, runtime: str = "ort") -> dict[str, Any]:
@@ -106,7 +106,7 @@ def test_one_that_prints_and_one_that_fails(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_wrong_labels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "EXPECTED", dict.fromkeys(look.EXPECTED, "0" * 16))
-    assert look.look("ort")["check"] == "different"
-    monkeypatch.setattr(look, "EXPECTED", {})
-    assert "not known" in look.look("ort")["check"]
+    monkeypatch.setattr(selftest, "EXPECTED", dict.fromkeys(selftest.EXPECTED, "0" * 16))
+    assert selftest.look("ort")["check"] == "different"
+    monkeypatch.setattr(selftest, "EXPECTED", {})
+    assert "not known" in selftest.look("ort")["check"]
