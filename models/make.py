@@ -18,9 +18,9 @@ from pathlib import Path
 from hsiedge import files
 from hsiedge.card import AccuracyFacts
 from hsiedge.evaluation import evaluate, split_for
-from hsiedge.graphs.candidate import Candidate, TfliteCandidate
+from hsiedge.graphs.artifact import Candidate, TfliteCandidate
 from hsiedge.graphs.export import export
-from hsiedge.graphs.files import read_onnx
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import load

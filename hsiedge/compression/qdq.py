@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import nodes
+from hsiedge.graphs import query
 
 _FRONT = ("Cast", "Sub", "Mul")
 _LAYERS = ("Conv", "Gemm")
@@ -216,7 +216,7 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 
 
 def _convolution(node: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    given = nodes.attributes(node)
+    given = query.attributes(node)
     ndim = len(given["kernel_shape"])
     pads = list(given.get("pads", [0] * 2 * ndim))
     if pads[:ndim] != pads[ndim:]:
@@ -244,7 +244,7 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
 
 
 def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    given = nodes.attributes(node)
+    given = query.attributes(node)
     kernel = given["kernel_shape"]
     if any(given.get("pads", [])) or given.get("ceil_mode", 0):
         raise ModelError(f"{node.name}: padded pooling is not known here")
@@ -253,7 +253,7 @@ def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], T
 
 
 def _mean(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axes, keep = tuple(map(int, constants[node.input[1]])), bool(nodes.attributes(node).get("keepdims", 1))
+    axes, keep = tuple(map(int, constants[node.input[1]])), bool(query.attributes(node).get("keepdims", 1))
     return lambda value: value.mean(axes, keepdim=keep)
 
 
@@ -274,7 +274,7 @@ def _unsqueeze(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tenso
 
 
 def _gather(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axis, place = int(nodes.attributes(node).get("axis", 0)), int(constants[node.input[1]])
+    axis, place = int(query.attributes(node).get("axis", 0)), int(constants[node.input[1]])
     return lambda value: value.select(axis, place)
 
 
@@ -295,12 +295,12 @@ def _pad(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Te
 
 
 def _concat(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[..., Tensor]:
-    axis = int(nodes.attributes(node)["axis"])
+    axis = int(query.attributes(node)["axis"])
     return lambda *values: torch.cat(values, axis)
 
 
 def _transpose(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    order = tuple(nodes.attributes(node)["perm"])
+    order = tuple(query.attributes(node)["perm"])
     return lambda value: value.permute(order)
 
 

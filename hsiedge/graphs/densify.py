@@ -13,12 +13,12 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import nodes
+from hsiedge.graphs import query
 from hsiedge.graphs.dense.late import settled
 from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
 from hsiedge.graphs.dense.node import Entry, Node
 from hsiedge.graphs.dense.rules import RULES
-from hsiedge.graphs.normal import constants, normalized, shapes
+from hsiedge.graphs.normalize import constants, normalized, shapes
 
 OPSET, IR_VERSION = 18, 10
 
@@ -103,7 +103,7 @@ class _Walk:
             kind=proto.op_type,
             name=proto.name or proto.output[0],
             inputs=[self._values[name] if name else None for name in proto.input],
-            attributes=nodes.attributes(proto),
+            attributes=query.attributes(proto),
             shape=self._shapes.get(proto.output[0], ()),
             outputs=len(proto.output),
             approximate=self._approximate,

@@ -19,7 +19,7 @@ from torch import nn
 
 from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, ModelError
-from hsiedge.graphs.files import set_card, write_onnx
+from hsiedge.graphs.onnx_io import set_card, write_onnx
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
 from hsiedge.scenes.patches import extract

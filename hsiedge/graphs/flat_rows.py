@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.nodes import Links, sizes_of
+from hsiedge.graphs.query import Links, sizes_of
 
 
 def flat_rows(model: Any) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs import nodes
-from hsiedge.graphs.nodes import put, sizes_of
+from hsiedge.graphs import query
+from hsiedge.graphs.query import put, sizes_of
 
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y, x, channels), and back
@@ -77,7 +77,7 @@ class _Slide:
 
     @classmethod
     def of(cls, node: Any) -> _Slide:
-        given = nodes.attributes(node)
+        given = query.attributes(node)
         pads = list(given.get("pads", [0] * 6))
         return cls(list(given.get("strides", [1] * 3)), list(given.get("dilations", [1] * 3)), pads[:3], pads[3:])
 
@@ -126,7 +126,7 @@ class _Rewriter:
             self._put(moved.output[0], node.output[0], order)
 
     def _pooled(self, node: Any) -> None:
-        given = nodes.attributes(node)
+        given = query.attributes(node)
         head, tail = given.pop("pads", [0, 0])
         along: dict[str, Any] = {name: [1, *given[name]] for name in ("kernel_shape", "strides", "dilations") if name in given}
         told = {**given, **along, "pads": [0, head, 0, tail]}
@@ -148,7 +148,7 @@ class _Rewriter:
 
     def _along_line(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
         _, channels, length = self._shapes[node.input[0]]
-        given = nodes.attributes(node)
+        given = query.attributes(node)
         head, tail = given.get("pads", [0, 0])
         row = self._row(node.input[0], channels, length, f"{node.output[0]}_row")
         attributes = {

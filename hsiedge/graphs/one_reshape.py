@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.graphs.nodes import put, sizes_of
+from hsiedge.graphs.query import put, sizes_of
 
 _RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 

@@ -17,8 +17,8 @@ from hsiedge import files
 from hsiedge.card import Card, Step, now
 from hsiedge.device import int8
 from hsiedge.errors import ModelError
-from hsiedge.graphs.candidate import Candidate, OrtCandidate, compared
-from hsiedge.graphs.files import read_onnx
+from hsiedge.graphs.artifact import Candidate, OrtCandidate, compared
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene

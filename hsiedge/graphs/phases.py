@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs import nodes
-from hsiedge.graphs.nodes import Links
+from hsiedge.graphs import query
+from hsiedge.graphs.query import Links
 
 
 def phases(model: Any) -> Any:
@@ -49,7 +49,7 @@ def _window(conv: Any, pool: Any | None, weight: NDArray[Any] | None) -> int | N
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    given = nodes.attributes(node)
+    given = query.attributes(node)
     return {"strides": [1, 1], "dilations": [1, 1], "pads": [0] * 4, "ceil_mode": 0, **given}
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError
+from hsiedge.graphs.artifact import Candidate, OrtCandidate, TfliteCandidate
 from hsiedge.graphs.calibration import (
     CALIBRATION_PATCHES,
     LAYERS,
@@ -26,15 +27,14 @@ from hsiedge.graphs.calibration import (
     spectra,
     tools,
 )
-from hsiedge.graphs.candidate import Candidate, OrtCandidate, TfliteCandidate
 from hsiedge.graphs.exact_average import exact_average
-from hsiedge.graphs.files import name_nodes, read_onnx
 from hsiedge.graphs.flat_rows import flat_rows
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
 from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.one_reshape import one_reshape
+from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.ort_file import in_ort_format
 from hsiedge.graphs.phases import phases
 from hsiedge.graphs.pool_first import pool_first

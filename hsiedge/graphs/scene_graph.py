@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsiedge import files
 from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError
-from hsiedge.graphs.files import name_nodes, read_onnx, set_card, write_onnx
+from hsiedge.graphs.onnx_io import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.patches import check_patch, surrounded

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.graphs.files import read_onnx
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.scene import Scene, open_scene
 

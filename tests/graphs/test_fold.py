@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from hsiedge.graphs.adopt import take_dtype
 from hsiedge.graphs.densify import densify
-from hsiedge.graphs.files import read_onnx
 from hsiedge.graphs.fold import fold
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.scenes.patches import extract, surrounded
 from hsiedge.shipped import shipped
 from tests import workstation

@@ -13,8 +13,8 @@ pytest.importorskip("torch", reason="the nets are trained with torch")
 import onnx
 import onnxruntime
 
-from hsiedge.graphs.files import read_onnx
 from hsiedge.graphs.integer_input import affine_front, front_values
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.outliers import FAR, without_outliers
 from hsiedge.graphs.quantize import quantize
 from hsiedge.scenes.patches import extract

@@ -20,7 +20,7 @@ from hsiedge import files  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
 from hsiedge.graphs.calibration import choose_pixels  # noqa: E402
-from hsiedge.graphs.files import read_onnx, write_onnx  # noqa: E402
+from hsiedge.graphs.onnx_io import read_onnx, write_onnx  # noqa: E402
 from hsiedge.graphs.quantize import layers, quantize  # noqa: E402
 from hsiedge.graphs.recipes import RECIPES  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from hsiedge import files  # noqa: E402
 from hsiedge.card import Step, now  # noqa: E402
-from hsiedge.graphs.files import check_onnx, write_onnx  # noqa: E402
+from hsiedge.graphs.onnx_io import check_onnx, write_onnx  # noqa: E402
 from hsiedge.graphs.slim import slim  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 

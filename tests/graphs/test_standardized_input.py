@@ -18,9 +18,9 @@ from hsiedge.card import Card
 from hsiedge.graphs import quantize as module
 from hsiedge.graphs.adopt import take_dtype
 from hsiedge.graphs.densify import densify
-from hsiedge.graphs.files import read_onnx, write_onnx
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.integer_input import affine_front
+from hsiedge.graphs.onnx_io import read_onnx, write_onnx
 from hsiedge.graphs.quantize import quantize
 from hsiedge.graphs.standardized_input import standardized_input
 from hsiedge.runtimes import load

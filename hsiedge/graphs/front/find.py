@@ -14,7 +14,7 @@ from typing import Any
 from hsiedge.graphs.front.layer import Layer, layer_of
 from hsiedge.graphs.front.linear import Linear
 from hsiedge.graphs.front.steps import STEPS, Path
-from hsiedge.graphs.normal import constants
+from hsiedge.graphs.normalize import constants
 
 DEARER = 1.25
 """Two linear maps become one where that takes at most so many times the multiplications. In onnxruntime, a Gather of 50 of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs import nodes
+from hsiedge.graphs import query
 from hsiedge.graphs.front.linear import Array, Linear
 from hsiedge.graphs.front.steps import Path
 
@@ -75,7 +75,7 @@ def layer_of(node: Any, path: Path) -> Layer | None:
 
 def _convolution(node: Any, path: Path) -> Layer | None:
     stored = path.constants[node.input[1]].astype(np.float64)
-    axes, told = path.axes, nodes.attributes(node)
+    axes, told = path.axes, query.attributes(node)
     if len(axes) != stored.ndim or ("b",) not in axes[1:] or axes[1] not in ((), ("b",)):
         return None
     along, groups, rank = axes.index(("b",)), told.get("group", 1), stored.ndim - 2
@@ -99,7 +99,7 @@ def _convolution(node: Any, path: Path) -> Layer | None:
 
 def _linear(node: Any, path: Path) -> Layer | None:
     stored = path.constants[node.input[1]].astype(np.float64)
-    labels, told = path.axes[-1], nodes.attributes(node)
+    labels, told = path.axes[-1], query.attributes(node)
     sizes = [path.sizes[label] for label in labels]
     pointwise = labels == ("b",) and path.permuted
     if (

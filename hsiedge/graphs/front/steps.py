@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs import nodes
+from hsiedge.graphs import query
 from hsiedge.graphs.front.linear import Array, Linear
 
 Axes = tuple[tuple[str, ...], ...]
@@ -95,7 +95,7 @@ def _numbers(path: Path, node: Any, place: int, name: str) -> list[int] | None:
     """Whole numbers that are an input, or in older opsets an attribute."""
     if len(node.input) > place and node.input[place]:
         return [int(number) for number in path.constants[node.input[place]].ravel()]
-    found = nodes.attributes(node).get(name)
+    found = query.attributes(node).get(name)
     return None if found is None else list(found)
 
 
@@ -106,7 +106,7 @@ def _same(path: Path, node: Any) -> bool:
 def _cast(path: Path, node: Any) -> bool:
     from onnx import TensorProto
 
-    return bool(nodes.attributes(node)["to"] == TensorProto.FLOAT)  # from which it comes, for all on a path is float32
+    return bool(query.attributes(node)["to"] == TensorProto.FLOAT)  # from which it comes, for all on a path is float32
 
 
 def _neg(path: Path, node: Any) -> bool:
@@ -137,14 +137,14 @@ def _div(path: Path, node: Any) -> bool:
 def _norm(path: Path, node: Any) -> bool:
     """BatchNormalization, with the statistics that it has."""
     gain, bias, mean, variance = (path.constants[name].astype(np.float64) for name in node.input[1:])
-    if nodes.attributes(node).get("training_mode", 0) or path.axes[1] not in ((), ("b",)):
+    if query.attributes(node).get("training_mode", 0) or path.axes[1] not in ((), ("b",)):
         return False
-    factor = gain / np.sqrt(variance + nodes.attributes(node).get("epsilon", 1e-5))
+    factor = gain / np.sqrt(variance + query.attributes(node).get("epsilon", 1e-5))
     return path.scale(factor, bias - mean * factor)
 
 
 def _transpose(path: Path, node: Any) -> bool:
-    perm = nodes.attributes(node).get("perm", range(len(path.axes))[::-1])
+    perm = query.attributes(node).get("perm", range(len(path.axes))[::-1])
     return path.move(node, tuple(path.axes[place] for place in perm))
 
 
@@ -163,7 +163,7 @@ def _squeeze(path: Path, node: Any) -> bool:
 
 def _flatten(path: Path, node: Any) -> bool:
     labels = tuple(label for axis in path.axes[1:] for label in axis if path.sizes[label] != 1)
-    return nodes.attributes(node).get("axis", 1) == 1 and path.axes[0] == ("n",) and path.move(node, (("n",), labels))
+    return query.attributes(node).get("axis", 1) == 1 and path.axes[0] == ("n",) and path.move(node, (("n",), labels))
 
 
 def _reshape(path: Path, node: Any) -> bool:
@@ -197,7 +197,7 @@ def _split(labels: list[str], sizes: list[int], wanted: list[int]) -> Axes | Non
 
 def _gather(path: Path, node: Any) -> bool:
     """Some bands; or one row or column, as nets do that look at the centre of a patch."""
-    place = nodes.attributes(node).get("axis", 0) % len(path.axes)
+    place = query.attributes(node).get("axis", 0) % len(path.axes)
     indices = path.constants[node.input[1]]
     if path.axes[place] == ("b",) and indices.ndim == 1:
         return path.select(indices.astype(np.intp) % path.sizes["b"])
@@ -209,7 +209,7 @@ def _gather(path: Path, node: Any) -> bool:
 def _gather_nd(path: Path, node: Any) -> bool:
     """As torch exports `x[:, [3, 1]]`, between two transposes."""
     indices = path.constants[node.input[1]]
-    if path.axes[0] != ("b",) or indices.ndim != 2 or indices.shape[1] != 1 or nodes.attributes(node).get("batch_dims", 0):
+    if path.axes[0] != ("b",) or indices.ndim != 2 or indices.shape[1] != 1 or query.attributes(node).get("batch_dims", 0):
         return False
     return path.select(indices[:, 0].astype(np.intp) % path.sizes["b"])
 

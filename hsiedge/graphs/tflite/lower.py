@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import nodes
-from hsiedge.graphs.normal import constants
+from hsiedge.graphs import query
+from hsiedge.graphs.normalize import constants
 from hsiedge.graphs.tflite.held import Held, Size, UnfitError
 from hsiedge.graphs.tflite.node import Entry, Node
 from hsiedge.graphs.tflite.rules import MOVES, RULES
@@ -91,7 +91,7 @@ class _Walk:
         where = f"node {proto.name or proto.output[0]} ({proto.op_type})"
         if proto.op_type not in RULES or proto.domain not in ("", "ai.onnx"):
             raise ModelError(f"{where}: not among the operators that are converted to TFLite")
-        attributes = nodes.attributes(proto)
+        attributes = query.attributes(proto)
         inputs = [self._values.get(name) if name else None for name in proto.input]
         try:
             made = RULES[proto.op_type](Node(proto.op_type, inputs, attributes, self._ranges is not None))

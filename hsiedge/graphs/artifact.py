@@ -12,7 +12,7 @@ import numpy as np
 from hsiedge import files
 from hsiedge.card import Affine, Card, Check
 from hsiedge.errors import CheckError
-from hsiedge.graphs.files import write_onnx
+from hsiedge.graphs.onnx_io import write_onnx
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.tflite_file import with_card
 from hsiedge.scenes import splits
