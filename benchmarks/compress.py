@@ -23,7 +23,7 @@ from hsiedge import files
 from hsiedge.compression.budget import Budget, compress
 from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export.checkpoint import export
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene

@@ -19,7 +19,7 @@ from hsiedge import files
 from hsiedge.card import AccuracyFacts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.artifact import Candidate, TfliteCandidate
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from hsiedge import files
-from hsiedge.graphs.export import export, to_onnx
+from hsiedge.graphs.export.checkpoint import export, to_onnx
 from hsiedge.graphs.quantize import quantize
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import Split, draw

@@ -118,7 +118,7 @@ def _untrained(net: str, scene: Scene, path: Path) -> None:
 
     from hsiedge import nets
     from hsiedge.card import Card, ClassFacts, NetFacts, now
-    from hsiedge.graphs.export import export
+    from hsiedge.graphs.export.checkpoint import export
     from hsiedge.training.checkpoint import Checkpoint
     from hsiedge.training.classifier import Classifier, macs_per_pixel
     from hsiedge.training.lesson import prepare
@@ -154,7 +154,7 @@ def _distil(scene: Scene, teacher: Path, path: Path) -> None:
 
 
 def _export(scene: Scene, checkpoint: Path, path: Path) -> None:
-    from hsiedge.graphs.export import export
+    from hsiedge.graphs.export.checkpoint import export
     from hsiedge.training.checkpoint import load_checkpoint
 
     export(load_checkpoint(checkpoint), scene, path, files.digest(checkpoint))

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from hsiedge import files
 from hsiedge.benchmark.runner import bench
 from hsiedge.evaluation import Evaluation, evaluate, split_for
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantize import quantize
 from hsiedge.mapping import classify
 from hsiedge.progress import Progress

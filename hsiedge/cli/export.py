@@ -106,7 +106,7 @@ def _factory(
     if scene_graph:
         raise OptionError("a scene graph is made of a model with a Card: export it, then hsiedge card, then --scene-graph")
     try:
-        from hsiedge.graphs.factory import export_factory
+        from hsiedge.graphs.export.module import export_factory
     except ImportError as error:
         raise MissingExtraError("exporting", "train") from error
 
@@ -126,7 +126,7 @@ def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
     from hsiedge.errors import MissingExtraError
 
     try:
-        from hsiedge.graphs.export import export
+        from hsiedge.graphs.export.checkpoint import export
         from hsiedge.training.checkpoint import load_checkpoint
     except ImportError as error:
         raise MissingExtraError("exporting", "train") from error
@@ -172,7 +172,7 @@ def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None
 
 
 def _ort(source: Path, scene: Scene, path: Path) -> None:
-    from hsiedge.graphs.ort_file import ort_file
+    from hsiedge.graphs.export.ort import ort_file
     from hsiedge.report.model_tables import ort_line
 
     with console.waiting("converting"):

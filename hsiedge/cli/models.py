@@ -55,7 +55,7 @@ def card_command(
     that onnxruntime needs on x86 without VNNI.
     """
     from hsiedge.errors import OptionError
-    from hsiedge.graphs.adopt import adopt, rewrite
+    from hsiedge.graphs.export.attach_card import adopt, rewrite
     from hsiedge.runtimes import read_card
     from hsiedge.scenes import splits
 

@@ -25,7 +25,7 @@ from hsiedge.compression.prune import prune_structured
 from hsiedge.compression.qat import SETTINGS, qat
 from hsiedge.errors import OptionError
 from hsiedge.graphs.calibration import CALIBRATION_PATCHES
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantize import quantize
 from hsiedge.progress import Progress
 from hsiedge.runtimes import load

@@ -18,7 +18,7 @@ from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Candidate
 from hsiedge.graphs.calibration import CALIBRATION_PATCHES, calibrate
-from hsiedge.graphs.export import check_pixels, export
+from hsiedge.graphs.export.checkpoint import check_pixels, export
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.lower3d import raised
 from hsiedge.graphs.quantize import (

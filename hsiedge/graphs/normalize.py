@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.adopt import input_of
+from hsiedge.graphs.export.attach_card import input_of
 
 _OPSET = 18
 

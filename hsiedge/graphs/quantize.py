@@ -28,6 +28,7 @@ from hsiedge.graphs.calibration import (
     tools,
 )
 from hsiedge.graphs.exact_average import exact_average
+from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.flat_rows import flat_rows
 from hsiedge.graphs.float_output import float_output
 from hsiedge.graphs.integer_input import integer_input
@@ -35,7 +36,6 @@ from hsiedge.graphs.integer_moves import integer_moves
 from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.one_reshape import one_reshape
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.ort_file import in_ort_format
 from hsiedge.graphs.phases import phases
 from hsiedge.graphs.pool_first import pool_first
 from hsiedge.graphs.quiet import quiet

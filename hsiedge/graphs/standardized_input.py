@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.adopt import input_of
+from hsiedge.graphs.export.attach_card import input_of
 from hsiedge.graphs.front.find import Front, find_front
 from hsiedge.graphs.front.linear import Array, Linear
 from hsiedge.graphs.front.written import written

@@ -29,7 +29,7 @@ from hsiedge import __version__, files
 from hsiedge.card import Card
 from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
-from hsiedge.graphs.export import export
+from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene

@@ -91,7 +91,7 @@ def test_the_control_is_post_training_quantization_of_as_many_float_steps(tmp_pa
     from hsiedge.training.tune import tuned_on
 
     floats = tuned_on(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), BRIEF)
-    from hsiedge.graphs.export import export
+    from hsiedge.graphs.export.checkpoint import export
 
     export(floats, workstation.scene(), tmp_path / "float.onnx")
     quantize(tmp_path / "float.onnx", workstation.scene(), tmp_path / "int8.onnx", max_drop=100)

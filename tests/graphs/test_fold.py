@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from hsiedge.graphs.adopt import take_dtype
 from hsiedge.graphs.densify import densify
+from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.scenes.patches import extract, surrounded

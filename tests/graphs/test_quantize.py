@@ -315,7 +315,7 @@ print(card.quantization.calibration["patches"], peak() - before)
 
 def test_memory_does_not_grow_with_the_number_of_patches(shared: Path, tmp_path: Path) -> None:
     """200 and 20,000 patches of 103 bands, 7 x 7: 20,000 of them at once would be 390 MiB as float32."""
-    from hsiedge.graphs.export import export
+    from hsiedge.graphs.export.checkpoint import export
     from hsiedge.scenes.scene import SceneWarning, open_scene
     from hsiedge.scenes.splits import draw
     from hsiedge.training.fit import FitSettings

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs import scene_graph as module
-from hsiedge.graphs.adopt import adopt
+from hsiedge.graphs.export.attach_card import adopt
 from hsiedge.graphs.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import Model, load

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from hsiedge.card import Card
 from hsiedge.graphs import quantize as module
-from hsiedge.graphs.adopt import take_dtype
 from hsiedge.graphs.densify import densify
+from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.integer_input import affine_front
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx

@@ -19,8 +19,8 @@ onnx = pytest.importorskip("onnx", reason="onnx makes the files of this test, an
 
 from hsiedge.device import int8  # noqa: E402
 from hsiedge.errors import OptionError  # noqa: E402
-from hsiedge.graphs.adopt import rewrite  # noqa: E402
-from hsiedge.graphs.ort_file import ort_file  # noqa: E402
+from hsiedge.graphs.export.attach_card import rewrite  # noqa: E402
+from hsiedge.graphs.export.ort import ort_file  # noqa: E402
 from hsiedge.graphs.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402

@@ -18,7 +18,7 @@ from torch import nn
 from hsiedge import files
 from hsiedge.card import Check
 from hsiedge.errors import CheckError, ModelError, OptionError
-from hsiedge.graphs.export import LOGIT_LIMIT, to_onnx
+from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.runtimes.ort import OrtSession
 

@@ -15,8 +15,8 @@ from hsiedge import files  # noqa: E402
 from hsiedge.card import Card  # noqa: E402
 from hsiedge.errors import CardError, CheckError, ModelError, OptionError  # noqa: E402
 from hsiedge.graphs.artifact import Candidate, OrtCandidate, compared  # noqa: E402
+from hsiedge.graphs.export.ort import ort_file  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx  # noqa: E402
-from hsiedge.graphs.ort_file import ort_file  # noqa: E402
 from hsiedge.graphs.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402

@@ -15,7 +15,7 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 from hsiedge import files  # noqa: E402
 from hsiedge.errors import CheckError, ModelError  # noqa: E402
-from hsiedge.graphs.export import check_pixels, compare, export, to_onnx  # noqa: E402
+from hsiedge.graphs.export.checkpoint import check_pixels, compare, export, to_onnx  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from hsiedge.scenes.patches import extract  # noqa: E402
 from hsiedge.scenes.splits import TEST, draw  # noqa: E402
@@ -87,7 +87,7 @@ def test_a_graph_that_is_not_the_net_is_refused(tmp_path: Path, monkeypatch: pyt
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     with pytest.raises(CheckError, match="is not the net"):
         compare(spoilt, card, made.classifier, patches)
-    monkeypatch.setattr("hsiedge.graphs.export.to_onnx", lambda *_: spoilt)
+    monkeypatch.setattr("hsiedge.graphs.export.checkpoint.to_onnx", lambda *_: spoilt)
     with pytest.raises(CheckError):
         export(made, scene, tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the nets are PyTorch's")
 
 from hsiedge.errors import HsiedgeError, ModelError, OptionError  # noqa: E402
-from hsiedge.graphs.factory import export_factory  # noqa: E402
+from hsiedge.graphs.export.module import export_factory  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 SOURCE = """

@@ -1,0 +1,1 @@
+"""Export: checkpoints, anyone's modules and files without a Card, to ONNX or ORT with one."""
