@@ -19,8 +19,8 @@ from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Candidate
 from hsiedge.graphs.calibration import CALIBRATION_PATCHES, calibrate
 from hsiedge.graphs.export.checkpoint import check_pixels, export
-from hsiedge.graphs.float_output import float_output
-from hsiedge.graphs.lower3d import raised
+from hsiedge.graphs.passes.conv3d_to_conv2d import raised
+from hsiedge.graphs.passes.float_logits import float_output
 from hsiedge.graphs.quantize import (
     FloatModel,
     Judgement,

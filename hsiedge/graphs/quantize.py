@@ -27,24 +27,24 @@ from hsiedge.graphs.calibration import (
     spectra,
     tools,
 )
-from hsiedge.graphs.exact_average import exact_average
 from hsiedge.graphs.export.ort import in_ort_format
-from hsiedge.graphs.flat_rows import flat_rows
-from hsiedge.graphs.float_output import float_output
-from hsiedge.graphs.integer_input import integer_input
-from hsiedge.graphs.integer_moves import integer_moves
-from hsiedge.graphs.lower3d import lower3d
-from hsiedge.graphs.one_reshape import one_reshape
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.phases import phases
-from hsiedge.graphs.pool_first import pool_first
+from hsiedge.graphs.passes.channels_last_flatten import flat_rows
+from hsiedge.graphs.passes.channels_last_input import rows_input
+from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
+from hsiedge.graphs.passes.exact_mean import exact_average
+from hsiedge.graphs.passes.extract_input_affine import integer_input
+from hsiedge.graphs.passes.fixed_point_input import whole_steps
+from hsiedge.graphs.passes.float_logits import float_output
+from hsiedge.graphs.passes.hoist_quantize import integer_moves
+from hsiedge.graphs.passes.merge_reshapes import one_reshape
+from hsiedge.graphs.passes.minify import slim
+from hsiedge.graphs.passes.polyphase_pool import phases
+from hsiedge.graphs.passes.pool_before_activation import pool_first
+from hsiedge.graphs.passes.standardize_input import standardized_input
+from hsiedge.graphs.passes.tanh_lut import tanh_table
 from hsiedge.graphs.quiet import quiet
 from hsiedge.graphs.recipes import RECIPES, Recipe
-from hsiedge.graphs.rows_input import rows_input
-from hsiedge.graphs.slim import slim
-from hsiedge.graphs.standardized_input import standardized_input
-from hsiedge.graphs.tanh_table import tanh_table
-from hsiedge.graphs.whole_steps import whole_steps
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch

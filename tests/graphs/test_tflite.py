@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hsiedge.errors import CheckError, ModelError, OptionError
 from hsiedge.graphs.densify import densify
-from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
+from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
 from hsiedge.graphs.quantize import quantize
 from hsiedge.graphs.tflite import convert
 from hsiedge.graphs.tflite.convert import tflite

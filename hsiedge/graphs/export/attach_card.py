@@ -13,7 +13,7 @@ from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.one_use import one_use
 from hsiedge.graphs.onnx_io import MAX_IR, name_nodes, read_onnx, write_onnx
-from hsiedge.graphs.slim import slim
+from hsiedge.graphs.passes.minify import slim
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles

@@ -14,9 +14,9 @@ from hsiedge import files
 from hsiedge.card import Affine, Card, Step, now
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.graphs.artifact import TfliteCandidate, compared
-from hsiedge.graphs.integer_input import affine_front, front_values, shortest
-from hsiedge.graphs.lower3d import lower3d
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
+from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
+from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values, shortest
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
 from hsiedge.runtimes import load
 from hsiedge.runtimes.base import STRIP_PIXELS

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of this test, and is not installed")
-from hsiedge.graphs.exact_average import exact_average  # noqa: E402
+from hsiedge.graphs.passes.exact_mean import exact_average  # noqa: E402
 
 KERNEL, COUNT = 5, 400
 

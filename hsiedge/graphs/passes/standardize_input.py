@@ -15,7 +15,7 @@ from hsiedge.graphs.export.attach_card import input_of
 from hsiedge.graphs.front.find import Front, find_front
 from hsiedge.graphs.front.linear import Array, Linear
 from hsiedge.graphs.front.written import written
-from hsiedge.graphs.integer_input import affine_front
+from hsiedge.graphs.passes.extract_input_affine import affine_front
 from hsiedge.scenes.preprocess import fit_affine
 
 

@@ -13,9 +13,9 @@ pytest.importorskip("torch", reason="the nets are trained with torch")
 import onnx
 import onnxruntime
 
-from hsiedge.graphs.integer_input import affine_front, front_values
 from hsiedge.graphs.onnx_io import read_onnx
-from hsiedge.graphs.outliers import FAR, without_outliers
+from hsiedge.graphs.passes.clip_outliers import FAR, without_outliers
+from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
 from hsiedge.graphs.quantize import quantize
 from hsiedge.scenes.patches import extract
 from tests import workstation

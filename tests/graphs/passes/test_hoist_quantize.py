@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.integer_moves import integer_moves  # noqa: E402
+from hsiedge.graphs.passes.hoist_quantize import integer_moves  # noqa: E402
 
 VALUES = np.random.default_rng(2).normal(0, 3, (2, 6, 4, 5)).astype(np.float32)
 

@@ -12,9 +12,9 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.integer_input import integer_input  # noqa: E402
-from hsiedge.graphs.integer_moves import integer_moves  # noqa: E402
 from hsiedge.graphs.onnx_io import write_onnx  # noqa: E402
+from hsiedge.graphs.passes.extract_input_affine import integer_input  # noqa: E402
+from hsiedge.graphs.passes.hoist_quantize import integer_moves  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 BANDS, PATCH = 5, 3

@@ -17,11 +17,11 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from hsiedge import files  # noqa: E402
 from hsiedge.card import Step, now  # noqa: E402
 from hsiedge.graphs.onnx_io import check_onnx, write_onnx  # noqa: E402
-from hsiedge.graphs.slim import slim  # noqa: E402
+from hsiedge.graphs.passes.minify import slim  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 NETS = ["cnn1d", "cnn2d", "cnn3d", "hybridsn", "dscnn"]
-SHIPPED = Path(__file__).parents[2] / "models" / "indian_pines-cnn2d-random-s0-int8.onnx"
+SHIPPED = Path(__file__).parents[3] / "models" / "indian_pines-cnn2d-random-s0-int8.onnx"
 
 
 def run(model: Any, folder: Path, batch: int = 64) -> tuple[Any, list[str]]:
@@ -61,8 +61,8 @@ class TestQuantizedNets:
         pytest.importorskip("torch", reason="these tests train the nets that they quantize")
         pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
         from hsiedge.graphs.calibration import calibrate
-        from hsiedge.graphs.float_output import float_output
-        from hsiedge.graphs.integer_input import integer_input
+        from hsiedge.graphs.passes.extract_input_affine import integer_input
+        from hsiedge.graphs.passes.float_logits import float_output
         from hsiedge.graphs.quantize import layers, open_float, qdq_graph
         from hsiedge.graphs.recipes import RECIPES
         from tests import workstation

@@ -11,12 +11,12 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.flat_rows import flat_rows  # noqa: E402
-from hsiedge.graphs.integer_input import integer_input  # noqa: E402
-from hsiedge.graphs.one_reshape import one_reshape  # noqa: E402
-from hsiedge.graphs.phases import phases  # noqa: E402
-from hsiedge.graphs.pool_first import pool_first  # noqa: E402
-from hsiedge.graphs.tanh_table import STEPS, tanh_table  # noqa: E402
+from hsiedge.graphs.passes.channels_last_flatten import flat_rows  # noqa: E402
+from hsiedge.graphs.passes.extract_input_affine import integer_input  # noqa: E402
+from hsiedge.graphs.passes.merge_reshapes import one_reshape  # noqa: E402
+from hsiedge.graphs.passes.polyphase_pool import phases  # noqa: E402
+from hsiedge.graphs.passes.pool_before_activation import pool_first  # noqa: E402
+from hsiedge.graphs.passes.tanh_lut import STEPS, tanh_table  # noqa: E402
 
 RNG = np.random.default_rng(5)
 FILTERS, KERNEL, POOL, LENGTH, OUTPUTS = 3, 4, 3, 21, 5

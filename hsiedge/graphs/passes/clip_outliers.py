@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.integer_input import affine_front
+from hsiedge.graphs.passes.extract_input_affine import affine_front
 
 FAR = 4.0
 _CORE = (0.1, 99.9)  # percentiles

@@ -19,10 +19,10 @@ from hsiedge.graphs import quantize as module
 from hsiedge.graphs.densify import densify
 from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
-from hsiedge.graphs.integer_input import affine_front
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx
+from hsiedge.graphs.passes.extract_input_affine import affine_front
+from hsiedge.graphs.passes.standardize_input import standardized_input
 from hsiedge.graphs.quantize import quantize
-from hsiedge.graphs.standardized_input import standardized_input
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.preprocess import fit_affine

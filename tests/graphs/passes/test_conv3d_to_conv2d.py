@@ -13,8 +13,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from hsiedge import nets
-from hsiedge.graphs.lower3d import lower3d, raised
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
+from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d, raised
 from tests import workstation
 from tests.graphs.test_densify import BANDS, CLASSES, Pooled3d, SpectrumLast, exported, run, seeded
 

@@ -1,0 +1,1 @@
+"""Passes: each file rewrites one thing in an ONNX graph."""
