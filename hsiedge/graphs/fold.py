@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.graphs.front.find import Front, find_front
-from hsiedge.graphs.front.linear import Array, Linear
-from hsiedge.graphs.front.written import written
+from hsiedge.graphs.preprocessing.band_map import Array, Linear
+from hsiedge.graphs.preprocessing.match import Front, find_front
+from hsiedge.graphs.preprocessing.rewrite import written
 
 
 def fold(model: Any) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Affine
-from hsiedge.graphs.front.find import Front, find_front
-from hsiedge.graphs.front.written import written
 from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
 from hsiedge.graphs.passes.standardize_input import takes_input
+from hsiedge.graphs.preprocessing.match import Front, find_front
+from hsiedge.graphs.preprocessing.rewrite import written
 from hsiedge.runtimes.affine import FRACTION, WholeSteps, factors, middle
 
 _COARSEST = 2  # fractions of an integer that a count makes, at least: below, steps might be half as fine

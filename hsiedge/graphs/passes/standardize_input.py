@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.graphs.export.attach_card import input_of
-from hsiedge.graphs.front.find import Front, find_front
-from hsiedge.graphs.front.linear import Array, Linear
-from hsiedge.graphs.front.written import written
 from hsiedge.graphs.passes.extract_input_affine import affine_front
+from hsiedge.graphs.preprocessing.band_map import Array, Linear
+from hsiedge.graphs.preprocessing.match import Front, find_front
+from hsiedge.graphs.preprocessing.rewrite import written
 from hsiedge.scenes.preprocess import fit_affine
 
 

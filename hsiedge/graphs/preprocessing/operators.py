@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.graphs import query
-from hsiedge.graphs.front.linear import Array, Linear
+from hsiedge.graphs.preprocessing.band_map import Array, Linear
 
 Axes = tuple[tuple[str, ...], ...]
 START: Axes = (("n",), ("b",), ("y",), ("x",))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.graphs import query
-from hsiedge.graphs.front.linear import Array, Linear
-from hsiedge.graphs.front.steps import Path
+from hsiedge.graphs.preprocessing.band_map import Array, Linear
+from hsiedge.graphs.preprocessing.operators import Path
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hsiedge.graphs.front.layer import Layer, layer_of
-from hsiedge.graphs.front.linear import Linear
-from hsiedge.graphs.front.steps import STEPS, Path
 from hsiedge.graphs.normalize import constants
+from hsiedge.graphs.preprocessing.band_map import Linear
+from hsiedge.graphs.preprocessing.first_layer import Layer, layer_of
+from hsiedge.graphs.preprocessing.operators import STEPS, Path
 
 DEARER = 1.25
 """Two linear maps become one where that takes at most so many times the multiplications. In onnxruntime, a Gather of 50 of

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.front.find import Front
-from hsiedge.graphs.front.layer import Layer
-from hsiedge.graphs.front.linear import Array, Linear
+from hsiedge.graphs.preprocessing.band_map import Array, Linear
+from hsiedge.graphs.preprocessing.first_layer import Layer
+from hsiedge.graphs.preprocessing.match import Front
 
 
 def written(model: Any, front: Front, linear: Linear, offset: Array | None, scale: Array | None) -> tuple[Any, int]:

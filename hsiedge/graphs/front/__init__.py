@@ -1,1 +1,0 @@
-"""The front of a graph: what it does to the bands of each pixel, linearly, up to and in its first layer."""
