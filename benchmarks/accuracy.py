@@ -25,7 +25,7 @@ from hsiedge import __version__, files
 from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export.checkpoint import export
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw

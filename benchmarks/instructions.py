@@ -22,7 +22,7 @@ import onnx
 import onnxruntime
 
 from hsiedge import files
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.scene import Scene, open_scene

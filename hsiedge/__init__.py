@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hsiedge.benchmark.runner import bench
     from hsiedge.card import Card
     from hsiedge.evaluation import evaluate
-    from hsiedge.graphs.quantize import quantize
+    from hsiedge.graphs.quantization.quantize import quantize
     from hsiedge.mapping import LineClassifier, classify
     from hsiedge.runtimes import load
     from hsiedge.scenes.scene import Scene
@@ -33,7 +33,7 @@ _HOMES = {
     "classify": "hsiedge.mapping",
     "evaluate": "hsiedge.evaluation",
     "load": "hsiedge.runtimes",
-    "quantize": "hsiedge.graphs.quantize",
+    "quantize": "hsiedge.graphs.quantization.quantize",
 }
 
 __all__ = ["Card", "LineClassifier", "Scene", "Split", "bench", "classify", "evaluate", "load", "quantize"]

@@ -21,7 +21,7 @@ from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.artifact import Candidate, TfliteCandidate
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.onnx_io import read_onnx
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import load
 from hsiedge.runtimes.tflite_file import graph_of

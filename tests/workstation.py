@@ -12,7 +12,7 @@ from torch import nn
 
 from hsiedge import files
 from hsiedge.graphs.export.checkpoint import export, to_onnx
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import Split, draw
 from hsiedge.training.checkpoint import Checkpoint, save_checkpoint

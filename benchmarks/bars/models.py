@@ -17,8 +17,8 @@ import numpy as np
 import hsiedge
 from hsiedge import files
 from hsiedge.errors import MissingExtraError
-from hsiedge.graphs.calibration import CALIBRATION_PATCHES
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.scene import Scene

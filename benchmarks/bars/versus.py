@@ -20,7 +20,7 @@ from bars.results import Verdict
 from bars.speed import BATCHES, MOST_LOST, Bar, whole
 from bars.turns import Contender, Timed, Turns, take, times_faster
 from hsiedge.evaluation import evaluate, split_for
-from hsiedge.graphs.calibration import CALIBRATION_PATCHES, choose_pixels
+from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES, choose_pixels
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import extract, surrounded
 from hsiedge.shipped import shipped

@@ -13,7 +13,7 @@ from hsiedge import files
 from hsiedge.benchmark.runner import bench
 from hsiedge.evaluation import Evaluation, evaluate, split_for
 from hsiedge.graphs.export.checkpoint import export
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.mapping import classify
 from hsiedge.progress import Progress
 from hsiedge.report.bench_tables import bench_tables

@@ -52,7 +52,7 @@ def quantize_command(
 
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("quantizing", "quantize")
-    from hsiedge.graphs.quantize import quantize
+    from hsiedge.graphs.quantization.quantize import quantize
     from hsiedge.report.model_tables import layer_table, ort_line
     from hsiedge.runtimes import require_card
 
@@ -86,7 +86,7 @@ def _propose_seven_bits(
     """Where 8-bit sums overflow, says so if 7-bit weights, which need no exact mode, lose nothing: they are tried."""
     from hsiedge.device import int8
     from hsiedge.errors import CheckError
-    from hsiedge.graphs.quantize import quantize, seven_bits_cost_nothing
+    from hsiedge.graphs.quantization.quantize import quantize, seven_bits_cost_nothing
 
     if not int8.overflows_here():
         return

@@ -24,9 +24,9 @@ from hsiedge.compression.distill import distill
 from hsiedge.compression.prune import prune_structured
 from hsiedge.compression.qat import SETTINGS, qat
 from hsiedge.errors import OptionError
-from hsiedge.graphs.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.export.checkpoint import export
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.progress import Progress
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import batches

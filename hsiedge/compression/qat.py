@@ -17,11 +17,11 @@ from hsiedge.card import Card, Check, Quantization, Step, now
 from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Candidate
-from hsiedge.graphs.calibration import CALIBRATION_PATCHES, calibrate
 from hsiedge.graphs.export.checkpoint import check_pixels, export
 from hsiedge.graphs.passes.conv3d_to_conv2d import raised
 from hsiedge.graphs.passes.float_logits import float_output
-from hsiedge.graphs.quantize import (
+from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES, calibrate
+from hsiedge.graphs.quantization.quantize import (
     FloatModel,
     Judgement,
     finished,
@@ -32,7 +32,7 @@ from hsiedge.graphs.quantize import (
     qdq_graph,
     run_candidate,
 )
-from hsiedge.graphs.recipes import RECIPES
+from hsiedge.graphs.quantization.recipes import RECIPES
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes.affine import InputAffine
 from hsiedge.scenes.patches import batches

@@ -30,7 +30,7 @@ from hsiedge.card import Card
 from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
 from hsiedge.graphs.export.checkpoint import export
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import TEST, TRAIN, Split, draw

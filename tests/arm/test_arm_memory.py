@@ -18,7 +18,7 @@ def model_of_pavias_bands(folder: Path) -> Path:
     """An INT8 scene graph of the default net for 103 bands. It has learnt next to nothing: memory is the same."""
     pytest.importorskip("torch", reason="torch makes the net of this test, and is not installed")
     from hsiedge.graphs.export.checkpoint import export
-    from hsiedge.graphs.quantize import quantize
+    from hsiedge.graphs.quantization.quantize import quantize
     from hsiedge.graphs.scene_graph import scene_graph
     from hsiedge.scenes.splits import draw
     from hsiedge.training.fit import FitSettings

@@ -21,7 +21,7 @@ from hsiedge.shipped import shipped
 from tests.x86_without_vnni import emulated
 
 pytest.importorskip("onnx", reason="onnx shows the integers inside of models, and is not installed")
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from tests.arm import answers
 

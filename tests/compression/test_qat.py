@@ -17,7 +17,7 @@ from hsiedge.compression import qat as module
 from hsiedge.compression.qat import Qat, qat
 from hsiedge.compression.qdq import GridWeights
 from hsiedge.errors import CheckError, OptionError
-from hsiedge.graphs.quantize import Candidate, quantize
+from hsiedge.graphs.quantization.quantize import Candidate, quantize
 from hsiedge.runtimes import load
 from hsiedge.runtimes.base import InputAffine
 from hsiedge.scenes.patches import extract

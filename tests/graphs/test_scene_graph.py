@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs import scene_graph as module
 from hsiedge.graphs.export.attach_card import adopt
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import scene_graph
 from hsiedge.runtimes import Model, load
 from tests import workstation

@@ -17,7 +17,7 @@ from hsiedge.errors import CheckError, ModelError, OptionError
 from hsiedge.graphs.densify import densify
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.tflite import convert
 from hsiedge.graphs.tflite.convert import tflite
 from hsiedge.graphs.tflite.lower import Start, converted, lowered

@@ -21,7 +21,7 @@ from hsiedge.device import int8  # noqa: E402
 from hsiedge.errors import OptionError  # noqa: E402
 from hsiedge.graphs.export.attach_card import rewrite  # noqa: E402
 from hsiedge.graphs.export.ort import ort_file  # noqa: E402
-from hsiedge.graphs.quantize import quantize  # noqa: E402
+from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402

@@ -15,7 +15,7 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 from hsiedge.errors import CardError, ModelError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
 from hsiedge.graphs.export.attach_card import adopt  # noqa: E402
-from hsiedge.graphs.quantize import quantize  # noqa: E402
+from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from tests import workstation  # noqa: E402
 

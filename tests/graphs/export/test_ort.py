@@ -17,7 +17,7 @@ from hsiedge.errors import CardError, CheckError, ModelError, OptionError  # noq
 from hsiedge.graphs.artifact import Candidate, OrtCandidate, compared  # noqa: E402
 from hsiedge.graphs.export.ort import ort_file  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx  # noqa: E402
-from hsiedge.graphs.quantize import quantize  # noqa: E402
+from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402

@@ -16,7 +16,7 @@ import onnxruntime
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.passes.clip_outliers import FAR, without_outliers
 from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.scenes.patches import extract
 from tests import workstation
 

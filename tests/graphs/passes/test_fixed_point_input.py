@@ -15,11 +15,11 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
-from hsiedge.graphs import quantize as module
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
 from hsiedge.graphs.passes.fixed_point_input import whole_steps
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization import quantize as module
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.runtimes.affine import WholeSteps
 from hsiedge.scenes.patches import extract

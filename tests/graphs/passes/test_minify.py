@@ -60,11 +60,11 @@ class TestQuantizedNets:
     def candidate(net: str, recipe: str = "default") -> Any:
         pytest.importorskip("torch", reason="these tests train the nets that they quantize")
         pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
-        from hsiedge.graphs.calibration import calibrate
         from hsiedge.graphs.passes.extract_input_affine import integer_input
         from hsiedge.graphs.passes.float_logits import float_output
-        from hsiedge.graphs.quantize import layers, open_float, qdq_graph
-        from hsiedge.graphs.recipes import RECIPES
+        from hsiedge.graphs.quantization.calibration import calibrate
+        from hsiedge.graphs.quantization.quantize import layers, open_float, qdq_graph
+        from hsiedge.graphs.quantization.recipes import RECIPES
         from tests import workstation
 
         source = open_float(workstation.float_file(net), workstation.scene(), 64, 0)
@@ -91,7 +91,7 @@ class TestQuantizedNets:
 
     def test_the_student_with_its_card_is_under_16_kib(self, tmp_path: Path) -> None:
         """As written: five steps of lineage, 200 bands, 16 classes."""
-        from hsiedge.graphs.quantize import quantize
+        from hsiedge.graphs.quantization.quantize import quantize
         from tests import workstation
 
         pytest.importorskip("torch", reason="this test trains the net that it quantizes")

@@ -15,14 +15,14 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from hsiedge.card import Card
-from hsiedge.graphs import quantize as module
 from hsiedge.graphs.densify import densify
 from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx
 from hsiedge.graphs.passes.extract_input_affine import affine_front
 from hsiedge.graphs.passes.standardize_input import standardized_input
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization import quantize as module
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.preprocess import fit_affine

@@ -16,7 +16,7 @@ from hsiedge.card import Card
 from hsiedge.errors import MissingExtraError, ModelError, SceneError
 from hsiedge.graphs.passes.clip_outliers import without_outliers
 from hsiedge.graphs.passes.tanh_lut import fix_tanh
-from hsiedge.graphs.recipes import Recipe
+from hsiedge.graphs.quantization.recipes import Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG

@@ -16,17 +16,6 @@ from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError
 from hsiedge.graphs.artifact import Candidate, OrtCandidate, TfliteCandidate
-from hsiedge.graphs.calibration import (
-    CALIBRATION_PATCHES,
-    LAYERS,
-    OPERATORS,
-    Pixels,
-    calibrate,
-    choose_pixels,
-    inferred,
-    spectra,
-    tools,
-)
 from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes.channels_last_flatten import flat_rows
@@ -43,8 +32,19 @@ from hsiedge.graphs.passes.polyphase_pool import phases
 from hsiedge.graphs.passes.pool_before_activation import pool_first
 from hsiedge.graphs.passes.standardize_input import standardized_input
 from hsiedge.graphs.passes.tanh_lut import tanh_table
+from hsiedge.graphs.quantization.calibration import (
+    CALIBRATION_PATCHES,
+    LAYERS,
+    OPERATORS,
+    Pixels,
+    calibrate,
+    choose_pixels,
+    inferred,
+    spectra,
+    tools,
+)
+from hsiedge.graphs.quantization.recipes import RECIPES, Recipe
 from hsiedge.graphs.quiet import quiet
-from hsiedge.graphs.recipes import RECIPES, Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch

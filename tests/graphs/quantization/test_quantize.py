@@ -19,10 +19,10 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 from hsiedge import files  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
-from hsiedge.graphs.calibration import choose_pixels  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx  # noqa: E402
-from hsiedge.graphs.quantize import layers, quantize  # noqa: E402
-from hsiedge.graphs.recipes import RECIPES  # noqa: E402
+from hsiedge.graphs.quantization.calibration import choose_pixels  # noqa: E402
+from hsiedge.graphs.quantization.quantize import layers, quantize  # noqa: E402
+from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION  # noqa: E402
 from tests import workstation  # noqa: E402
@@ -203,7 +203,7 @@ def test_the_models_own_cube_without_its_labels_is_refused(tmp_path: Path) -> No
 
 
 def test_a_model_none_of_whose_layers_can_be_integer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsiedge.graphs import quantize as module
+    from hsiedge.graphs.quantization import quantize as module
 
     monkeypatch.setattr(module.Judgement, "holds", lambda self, max_drop: False)
     with pytest.raises(CheckError, match="no layer can be integer"):
@@ -243,7 +243,7 @@ def test_sensitive_layers_go_back_to_float(tmp_path: Path) -> None:
 
 
 def test_a_result_that_loses_too_much_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsiedge.graphs.quantize.to_float16", _without_classifier)
+    monkeypatch.setattr("hsiedge.graphs.quantization.quantize.to_float16", _without_classifier)
     with pytest.raises(CheckError, match="nothing was written"):
         quantize(workstation.float_file("cnn2d"), workstation.scene(), tmp_path / "a.onnx", "float16")
     assert list(tmp_path.iterdir()) == []
@@ -298,7 +298,7 @@ MEASURE = """
 import sys, warnings
 from pathlib import Path
 import onnxruntime.quantization
-from hsiedge.graphs.quantize import quantize
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.scenes.scene import open_scene
 
 def peak():
