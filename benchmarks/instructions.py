@@ -23,7 +23,7 @@ import onnxruntime
 
 from hsiedge import files
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.graphs.scene_graph import scene_graph
+from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.shipped import shipped

@@ -22,7 +22,7 @@ from hsiedge.graphs.artifact import Candidate, TfliteCandidate
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.graphs.scene_graph import scene_graph
+from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import load
 from hsiedge.runtimes.tflite_file import graph_of
 from hsiedge.scenes.scene import Scene, open_scene

@@ -19,7 +19,7 @@ from hsiedge import files
 from hsiedge.errors import MissingExtraError
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.graphs.scene_graph import scene_graph
+from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import draw

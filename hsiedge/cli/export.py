@@ -142,7 +142,7 @@ def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
 
 
 def _scene_graph(source: Path, scene: Scene, path: Path, approximate: bool) -> None:
-    from hsiedge.graphs.scene_graph import scene_graph
+    from hsiedge.graphs.scene_graph.build import scene_graph
     from hsiedge.runtimes import require_card
 
     before = require_card(source)

@@ -19,7 +19,7 @@ def model_of_pavias_bands(folder: Path) -> Path:
     pytest.importorskip("torch", reason="torch makes the net of this test, and is not installed")
     from hsiedge.graphs.export.checkpoint import export
     from hsiedge.graphs.quantization.quantize import quantize
-    from hsiedge.graphs.scene_graph import scene_graph
+    from hsiedge.graphs.scene_graph.build import scene_graph
     from hsiedge.scenes.splits import draw
     from hsiedge.training.fit import FitSettings
     from hsiedge.training.train import train

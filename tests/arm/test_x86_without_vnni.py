@@ -22,7 +22,7 @@ from tests.x86_without_vnni import emulated
 
 pytest.importorskip("onnx", reason="onnx shows the integers inside of models, and is not installed")
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.graphs.scene_graph import scene_graph
+from hsiedge.graphs.scene_graph.build import scene_graph
 from tests.arm import answers
 
 EXPECTED = json.loads(answers.EXPECTED.read_text())["models"]

@@ -14,18 +14,18 @@ pytest.importorskip("tensorflow", reason="TFLite files are made with TensorFlow"
 from onnx import TensorProto, helper, numpy_helper
 
 from hsiedge.errors import CheckError, ModelError, OptionError
-from hsiedge.graphs.densify import densify
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.graphs.tflite import convert
 from hsiedge.graphs.tflite.convert import tflite
 from hsiedge.graphs.tflite.lower import Start, converted, lowered
 from hsiedge.runtimes import load
 from hsiedge.runtimes.litert import LitertSession
 from tests import workstation
-from tests.graphs import test_densify as strangers
-from tests.graphs.test_scene_graph import NETS, scene_file
+from tests.graphs.scene_graph import test_densify as strangers
+from tests.graphs.scene_graph.test_build import NETS, scene_file
 
 EVERYWHERE = np.arange(0, 145 * 145, 5)
 

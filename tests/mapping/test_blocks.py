@@ -70,7 +70,7 @@ def model_file(kind: str, folder: Path) -> Path:
     if kind == "patch":
         return patches
     pytest.importorskip("onnx_ir", reason="scene graphs are made with onnx-ir")
-    from hsiedge.graphs.scene_graph import scene_graph
+    from hsiedge.graphs.scene_graph.build import scene_graph
     from hsiedge.scenes.scene import open_scene
 
     scene_graph(patches, open_scene("indian_pines"), folder / "scene.onnx")

@@ -15,7 +15,6 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from hsiedge.card import Card
-from hsiedge.graphs.densify import densify
 from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx
@@ -23,6 +22,7 @@ from hsiedge.graphs.passes.extract_input_affine import affine_front
 from hsiedge.graphs.passes.standardize_input import standardized_input
 from hsiedge.graphs.quantization import quantize as module
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.preprocess import fit_affine
@@ -30,7 +30,7 @@ from hsiedge.scenes.splits import TRAIN
 from hsiedge.shipped import shipped
 from tests import workstation
 from tests.graphs.preprocessing.test_fold import conv
-from tests.graphs.test_densify import exported, run, seeded
+from tests.graphs.scene_graph.test_densify import exported, run, seeded
 
 BANDS, PATCH = 200, 7
 AXES = Tensor(np.random.default_rng(1).normal(size=(BANDS, 90)))

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from hsiedge.graphs.densify import densify
 from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx
+from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.scenes.patches import extract, surrounded
 from hsiedge.shipped import shipped
 from tests import workstation
-from tests.graphs.test_densify import exported, run, seeded
+from tests.graphs.scene_graph.test_densify import exported, run, seeded
 
 BANDS, CLASSES, PATCH = 24, 5, 7
 LIMIT = 1e-5  # of the logits' range

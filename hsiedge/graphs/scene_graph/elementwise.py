@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.dense.late import all_windows, joined, renamed, settled
-from hsiedge.graphs.dense.layout import Layout, Operand, UnfitError, X, Y
-from hsiedge.graphs.dense.node import Node
+from hsiedge.graphs.scene_graph.deferred import all_windows, joined, renamed, settled
+from hsiedge.graphs.scene_graph.layout import Layout, Operand, UnfitError, X, Y
+from hsiedge.graphs.scene_graph.node import Node
 
 
 def pointwise(node: Node) -> list[Layout]:

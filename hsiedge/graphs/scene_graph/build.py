@@ -42,7 +42,7 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
         OutputError: `output` cannot be written.
     """
     try:
-        from hsiedge.graphs.densify import densify
+        from hsiedge.graphs.scene_graph.densify import densify
     except ImportError as error:
         raise MissingExtraError("making scene graphs", "quantize") from error
 

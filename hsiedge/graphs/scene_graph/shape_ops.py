@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hsiedge.graphs.dense.late import renamed, settled
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, Y, fused, kept, regrouped
-from hsiedge.graphs.dense.node import Node
+from hsiedge.graphs.scene_graph.deferred import renamed, settled
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, Y, fused, kept, regrouped
+from hsiedge.graphs.scene_graph.node import Node
 
 
 def reshape(node: Node) -> list[Layout]:

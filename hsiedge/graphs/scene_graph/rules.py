@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hsiedge.graphs.dense.axes import concat, gather, pad, reshape, slices, split, transpose
-from hsiedge.graphs.dense.layout import Layout
-from hsiedge.graphs.dense.linear import conv, gemm
-from hsiedge.graphs.dense.node import Node
-from hsiedge.graphs.dense.pools import pool, reduce
-from hsiedge.graphs.dense.values import batch_normalization, binary, pointwise, softmax
+from hsiedge.graphs.scene_graph.conv import conv, gemm
+from hsiedge.graphs.scene_graph.elementwise import batch_normalization, binary, pointwise, softmax
+from hsiedge.graphs.scene_graph.layout import Layout
+from hsiedge.graphs.scene_graph.node import Node
+from hsiedge.graphs.scene_graph.pool import pool, reduce
+from hsiedge.graphs.scene_graph.shape_ops import concat, gather, pad, reshape, slices, split, transpose
 
 POINTWISE = (
     "Abs",

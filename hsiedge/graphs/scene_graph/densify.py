@@ -14,11 +14,11 @@ from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
 from hsiedge.graphs import query
-from hsiedge.graphs.dense.late import settled
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
-from hsiedge.graphs.dense.node import Entry, Node
-from hsiedge.graphs.dense.rules import RULES
 from hsiedge.graphs.normalize import constants, normalized, shapes
+from hsiedge.graphs.scene_graph.deferred import settled
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
+from hsiedge.graphs.scene_graph.node import Entry, Node
+from hsiedge.graphs.scene_graph.rules import RULES
 
 OPSET, IR_VERSION = 18, 10
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hsiedge.graphs.dense.late import mean_taken, settled
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, X, Y, count, fused, kept
-from hsiedge.graphs.dense.node import Kernel, Moves, Node, kernels
+from hsiedge.graphs.scene_graph.deferred import mean_taken, settled
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, X, Y, count, fused, kept
+from hsiedge.graphs.scene_graph.node import Kernel, Moves, Node, kernels
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hsiedge.graphs.dense.late import all_windows, averaged, joined, mean_taken, settled
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, X, Y, fused, kept
-from hsiedge.graphs.dense.linear import along_rows
-from hsiedge.graphs.dense.node import Kernel, Moves, Node, kernels
+from hsiedge.graphs.scene_graph.conv import along_rows
+from hsiedge.graphs.scene_graph.deferred import all_windows, averaged, joined, mean_taken, settled
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, X, Y, fused, kept
+from hsiedge.graphs.scene_graph.node import Kernel, Moves, Node, kernels
 
 
 def pool(node: Node) -> list[Layout]:

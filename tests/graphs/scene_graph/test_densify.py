@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from hsiedge import nets
 from hsiedge.errors import ModelError
-from hsiedge.graphs.densify import densify
+from hsiedge.graphs.scene_graph.densify import densify
 from tests.workstation import exported
 
 BANDS, CLASSES = 24, 5

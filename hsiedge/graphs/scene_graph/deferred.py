@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y, count
-from hsiedge.graphs.dense.node import Kernel, Moves, Node
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, X, Y, count
+from hsiedge.graphs.scene_graph.node import Kernel, Moves, Node
 
 
 def settled(node: Node, layout: Layout) -> Layout:

@@ -15,13 +15,13 @@ import onnx
 from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
-from hsiedge.graphs import scene_graph as module
 from hsiedge.graphs.export.attach_card import adopt
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.graphs.scene_graph import scene_graph
+from hsiedge.graphs.scene_graph import build as module
+from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import Model, load
 from tests import workstation
-from tests.graphs.test_densify import BANDS, Padded, exported, seeded
+from tests.graphs.scene_graph.test_densify import BANDS, Padded, exported, seeded
 
 NETS = ("cnn1d", "cnn2d", "dscnn", "cnn3d", "hybridsn")
 
@@ -116,7 +116,7 @@ def test_what_is_no_float_patch_graph(tmp_path) -> None:
 
 
 def test_a_wrong_graph_is_not_written(tmp_path, monkeypatch) -> None:
-    from hsiedge.graphs import densify
+    from hsiedge.graphs.scene_graph import densify
 
     original = densify.densify
     monkeypatch.setattr(densify, "densify", lambda model, approximate=False: _spoil(original(model, approximate)))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.dense.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
 
 Entry = Layout | NDArray[Any]
 
