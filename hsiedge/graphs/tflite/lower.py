@@ -13,9 +13,9 @@ import tensorflow as tf
 from hsiedge.errors import ModelError
 from hsiedge.graphs import query
 from hsiedge.graphs.normalize import constants
-from hsiedge.graphs.tflite.held import Held, Size, UnfitError
 from hsiedge.graphs.tflite.node import Entry, Node
 from hsiedge.graphs.tflite.rules import MOVES, RULES
+from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError
 from hsiedge.runtimes.litert import unsaid
 
 Ranges = Mapping[str, tuple[float, float]]

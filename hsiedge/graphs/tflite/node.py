@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.graphs.tflite.held import Held, UnfitError
+from hsiedge.graphs.tflite.tensor_view import Held, UnfitError
 
 Entry = Held | NDArray[Any] | None
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hsiedge.graphs.tflite import maps, moves, values
-from hsiedge.graphs.tflite.held import Held
+from hsiedge.graphs.tflite import conv, elementwise, shape_ops
 from hsiedge.graphs.tflite.node import Node
+from hsiedge.graphs.tflite.tensor_view import Held
 
 Rule = Callable[[Node], Held]
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(values.POINTWISE, values.pointwise),
-    **dict.fromkeys(values.BINARY, values.binary),
-    **dict.fromkeys(("Gemm", "MatMul"), maps.linear),
-    **dict.fromkeys(("Reshape", "Flatten"), moves.reshape),
-    **dict.fromkeys(maps.REDUCED, maps.reduce),
-    **dict.fromkeys(("Identity", "Dropout"), moves.identity),
-    "AveragePool": maps.average_pool,
-    "BatchNormalization": values.batch_normalization,
-    "Concat": moves.concat,
-    "Conv": maps.conv,
-    "Gather": moves.gather,
-    "MaxPool": maps.max_pool,
-    "Pad": moves.pad,
-    "Slice": moves.slices,
-    "Softmax": values.softmax,
-    "Squeeze": moves.squeeze,
-    "Transpose": moves.transpose,
-    "Unsqueeze": moves.unsqueeze,
+    **dict.fromkeys(elementwise.POINTWISE, elementwise.pointwise),
+    **dict.fromkeys(elementwise.BINARY, elementwise.binary),
+    **dict.fromkeys(("Gemm", "MatMul"), conv.linear),
+    **dict.fromkeys(("Reshape", "Flatten"), shape_ops.reshape),
+    **dict.fromkeys(conv.REDUCED, conv.reduce),
+    **dict.fromkeys(("Identity", "Dropout"), shape_ops.identity),
+    "AveragePool": conv.average_pool,
+    "BatchNormalization": elementwise.batch_normalization,
+    "Concat": shape_ops.concat,
+    "Conv": conv.conv,
+    "Gather": shape_ops.gather,
+    "MaxPool": conv.max_pool,
+    "Pad": shape_ops.pad,
+    "Slice": shape_ops.slices,
+    "Softmax": elementwise.softmax,
+    "Squeeze": shape_ops.squeeze,
+    "Transpose": shape_ops.transpose,
+    "Unsqueeze": shape_ops.unsqueeze,
 }
 MOVES = frozenset(
     (

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hsiedge.graphs.tflite.held import Held, Size, UnfitError
-from hsiedge.graphs.tflite.moves import padded
 from hsiedge.graphs.tflite.node import Node
+from hsiedge.graphs.tflite.shape_ops import padded
+from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError
 
 _MAPS = (0, 2, 3, 1)  # (N, channels, y, x) as (N, y, x, channels)
 _VOLUMES = (0, 2, 3, 4, 1)

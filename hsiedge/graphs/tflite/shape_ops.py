@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from hsiedge.graphs.tflite.held import Held, Size, UnfitError, resolved
 from hsiedge.graphs.tflite.node import Node
+from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError, resolved
 
 
 def identity(node: Node) -> Held:

@@ -13,7 +13,7 @@ pytest.importorskip("hypothesis", reason="the cases are drawn by hypothesis")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsiedge.graphs.tflite.held import Held, Size, UnfitError, resolved
+from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError, resolved
 
 SIZES = st.lists(st.sampled_from([1, 1, 2, 3, 4]), min_size=1, max_size=5)
 

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from hsiedge.graphs.tflite.held import Held, UnfitError
 from hsiedge.graphs.tflite.node import Node
+from hsiedge.graphs.tflite.tensor_view import Held, UnfitError
 
 
 def batch_normalization(node: Node) -> Held:
