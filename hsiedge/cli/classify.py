@@ -122,7 +122,7 @@ def _classifier(
 
     if scheduler is None:
         return nullcontext(lambda source, take, tick: classify_rows(model, source, take, asked, memory, tick))
-    from hsiedge.mapping.blocks import on_cluster
+    from hsiedge.mapping.dask import on_cluster
 
     return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.mapping.lines import LineClassifier
+from hsiedge.mapping.line_classifier import LineClassifier
 from hsiedge.mapping.stream import classify_rows
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model

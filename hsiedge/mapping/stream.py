@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import OptionError
-from hsiedge.mapping.fitting import as_stored, check_fits, filled, no_data
+from hsiedge.mapping.adapt import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
 from hsiedge.runtimes.held_rows import HeldRows

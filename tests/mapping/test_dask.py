@@ -21,7 +21,7 @@ from distributed import Client
 
 from hsiedge import cluster as joining
 from hsiedge.errors import ClusterError, ModelError, OptionError, SceneError
-from hsiedge.mapping import blocks, classify
+from hsiedge.mapping import classify, dask
 from hsiedge.mapping.stream import Asked, Strip, Told, classify_rows
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
@@ -59,8 +59,8 @@ def flight(indian_pines: Scene, tmp_path: Path) -> Path:
 @pytest.fixture
 def low(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of 20 rows, blocks of 40 rows of 60 pixels."""
-    monkeypatch.setattr(blocks, "strip_rows", lambda *_: ROWS)
-    monkeypatch.setattr(blocks, "_BLOCK_PIXELS", 2 * ROWS * 60)
+    monkeypatch.setattr(dask, "strip_rows", lambda *_: ROWS)
+    monkeypatch.setattr(dask, "_BLOCK_PIXELS", 2 * ROWS * 60)
 
 
 @functools.cache
@@ -97,7 +97,7 @@ def on_cluster(address: str, model: Model, path: Path, asked: Asked = PLAIN, eac
         if each is not None:
             each(strip)
 
-    with blocks.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_rows(path) as source:
+    with dask.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_rows(path) as source:
         return found, classified(source, take, silent)
 
 
@@ -124,8 +124,8 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
 
 def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
     for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
-        plan = blocks.Plan(flight, None, (height, 1000), 200, "uint16", rows, Asked(), 1)
-        found = [block.part for block in blocks._blocks(plan, threads)]
+        plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", rows, Asked(), 1)
+        found = [block.part for block in dask._blocks(plan, threads)]
         assert [row for part in found for row in part] == list(range(height))
         assert all(part.start % rows == 0 for part in found)
         assert max(map(len, found)) <= max(rows, 262)

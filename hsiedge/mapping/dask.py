@@ -23,7 +23,7 @@ import numpy as np
 
 from hsiedge import __version__, cluster
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
-from hsiedge.mapping.fitting import check_fits
+from hsiedge.mapping.adapt import check_fits
 from hsiedge.mapping.stream import Asked, Classify, Counts, Strip, Told, strip_rows, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
