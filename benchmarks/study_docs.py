@@ -10,7 +10,7 @@ What markers have in common is said once, and holds from there on, until the nex
 
     <!-- study-for: scene=indian_pines split=random net=cnn2d -->
 
-The first words name the figure, then KEY=VALUE choose among the study's entries (hsiedge.report.study_figures):
+The first words name the figure, then KEY=VALUE choose among the study's entries (hsiedge.report.study.figures):
 
     oa aa kappa drop              percent, points below the float net, mean over seeds; "oa+-" with ± standard deviation
     bytes gzip kb gzip_kb         the file; parameters nonzeros macs (thousands: parameters_k, macs_k, or macs_m)
@@ -43,9 +43,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsiedge import files
-from hsiedge.report.doubts import doubt_words
-from hsiedge.report.study_figures import Entry, Group, control_of, groups
-from hsiedge.report.study_tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.report.study.figures import Entry, Group, control_of, groups
+from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.report.study.warnings import doubt_words
 from hsiedge.study.rows import Row
 from hsiedge.study.store import Store
 

@@ -44,7 +44,7 @@ def report_command(
         for failure in failures:
             console.say(f"failed, and missing here: {failure}")
         if kind == "terminal":
-            from hsiedge.report.study_tables import study_tables
+            from hsiedge.report.study.tables import study_tables
 
             console.stdout().print(*study_tables(rows), sep="\n")
         if kind in ("terminal", "html"):
@@ -58,7 +58,7 @@ def _page(store: Store, rows: list[Row], failures: list[str], path: Path) -> str
     from hsiedge.errors import MissingExtraError
 
     try:
-        from hsiedge.report.study_page import render_study
+        from hsiedge.report.study.page import render_study
     except ImportError as error:
         raise MissingExtraError("the page of a study", "report") from error
 
@@ -67,7 +67,7 @@ def _page(store: Store, rows: list[Row], failures: list[str], path: Path) -> str
 
 
 def _text(rows: list[Row], kind: str) -> str:
-    from hsiedge.report.study_tables import csv_text, latex, markdown, sheets
+    from hsiedge.report.study.tables import csv_text, latex, markdown, sheets
 
     if kind == "csv":
         return csv_text(rows)

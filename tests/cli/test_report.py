@@ -72,7 +72,7 @@ def test_bad_input(hsiedge: Hsiedge, study: Path, tmp_path: Path, words: tuple[s
 def test_a_missing_extra_is_named_after_the_tables(hsiedge: Hsiedge, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.delitem(sys.modules, "hsiedge.report.study_page", raising=False)
+    monkeypatch.delitem(sys.modules, "hsiedge.report.study.page", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     run = hsiedge("report", "mine")
     assert "Salinas-A, random split" in run.out

@@ -19,9 +19,9 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from hsiedge.mapping import palette
-from hsiedge.report import study_plots
-from hsiedge.report.study_figures import groups
-from hsiedge.report.study_page import chapter, render_study
+from hsiedge.report.study import plots
+from hsiedge.report.study.figures import groups
+from hsiedge.report.study.page import chapter, render_study
 from hsiedge.study.rows import Row
 from tests import browser, study_rows
 
@@ -118,10 +118,10 @@ def test_names_of_students_stand_apart(tab: browser.Page, tmp_path: Path, width:
 
 
 def test_a_student_is_named_as_long_as_there_is_room() -> None:
-    assert study_plots._lines("dscnn:8,16,16,16,16", 12) == ("dscnn", "8,16x4")
-    assert study_plots._lines("dscnn@13:8,16,32", 6) == ("dscnn…", "8,16,…")
-    assert study_plots._lines("cnn1d", 12) == ("cnn1d",)
-    assert study_plots._lines("4", 12) == ("4",)
+    assert plots._lines("dscnn:8,16,16,16,16", 12) == ("dscnn", "8,16x4")
+    assert plots._lines("dscnn@13:8,16,32", 6) == ("dscnn…", "8,16,…")
+    assert plots._lines("cnn1d", 12) == ("cnn1d",)
+    assert plots._lines("4", 12) == ("4",)
 
 
 @needs_chromium

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from hsiedge import __version__
 from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
-from hsiedge.report.doubts import doubt_lines
 from hsiedge.report.plots import Plot, amount
-from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, groups, scene_title
-from hsiedge.report.study_plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
-from hsiedge.report.study_tables import Sheet, figure_words, sheet, spread_words
+from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, groups, scene_title
+from hsiedge.report.study.plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
+from hsiedge.report.study.tables import Sheet, figure_words, sheet, spread_words
+from hsiedge.report.study.warnings import doubt_lines
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hsiedge.benchmark.warnings import Doubt
-from hsiedge.report.study_figures import Entry
+from hsiedge.report.study.figures import Entry
 
 SIGN = "!"
 """Stands behind a latency that is not to be trusted."""

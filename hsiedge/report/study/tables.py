@@ -16,8 +16,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.report.doubts import SIGN, doubt_words
-from hsiedge.report.study_figures import METHODS, Entry, Group, Spread, control_of, groups
+from hsiedge.report.study.figures import METHODS, Entry, Group, Spread, control_of, groups
+from hsiedge.report.study.warnings import SIGN, doubt_words
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from hsiedge.errors import StudyError
-from hsiedge.report import study_figures
-from hsiedge.report.study_figures import Entry, front, groups
-from hsiedge.report.study_tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
+from hsiedge.report.study import figures
+from hsiedge.report.study.figures import Entry, front, groups
+from hsiedge.report.study.tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
 from hsiedge.study.rows import METHODS, Row
 from tests import study_rows
 
@@ -43,7 +43,7 @@ def printed(rows: list[Row]) -> str:
 
 
 def test_methods_are_those_of_the_study() -> None:
-    assert tuple(study_figures.METHODS) == METHODS
+    assert tuple(figures.METHODS) == METHODS
 
 
 def test_mean_and_spread_over_two_seeds() -> None:

@@ -22,8 +22,8 @@ from hsiedge.report.plots import (
     x_ticks,
     y_ticks,
 )
-from hsiedge.report.study_figures import METHODS, Entry, Group, control_of, front, level_place
-from hsiedge.report.study_tables import short_level, spread_words
+from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, front, level_place
+from hsiedge.report.study.tables import short_level, spread_words
 
 _AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}
 

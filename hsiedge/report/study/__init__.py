@@ -1,0 +1,1 @@
+"""A study's results: its figures, tables, plots and page."""
