@@ -44,7 +44,7 @@ def bench_command(
 ) -> None:
     """Measure models, here or over SSH: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
     from hsiedge.benchmark.runner import ALL, bench
-    from hsiedge.report.bench_tables import bench_tables
+    from hsiedge.report.terminal.bench import bench_tables
 
     lasting = parse_duration(duration) if duration is not None else None
     console.check_json(json)

@@ -16,7 +16,7 @@ def compare_command(
 ) -> None:
     """Put results of bench side by side: of several devices, or of several runs on one."""
     from hsiedge.benchmark.across_devices import side_by_side
-    from hsiedge.report.compare_tables import compare_tables
+    from hsiedge.report.terminal.compare import compare_tables
 
     console.check_json(json)
     found = side_by_side(results)

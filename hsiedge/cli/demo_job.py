@@ -16,10 +16,10 @@ from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.mapping import classify
 from hsiedge.progress import Progress
-from hsiedge.report.bench_tables import bench_tables
 from hsiedge.report.html import render
 from hsiedge.report.maps import comparison_png
-from hsiedge.report.model_tables import Shown, summary_table
+from hsiedge.report.terminal.bench import bench_tables
+from hsiedge.report.terminal.model import Shown, summary_table
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw

@@ -33,7 +33,7 @@ def doctor_command(
         return
     from hsiedge.doctor import examine
     from hsiedge.errors import OptionError
-    from hsiedge.report.doctor_tables import doctor_tables
+    from hsiedge.report.terminal.doctor import doctor_tables
 
     if config is not None:
         raise OptionError("--config is written of a model: hsiedge doctor MODEL --config FILE")
@@ -50,7 +50,7 @@ def doctor_command(
 def _operators(model: Path, config: Path | None, json: str | None) -> None:
     from hsiedge.doctor import operators_of
     from hsiedge.doctor.operators import write_config
-    from hsiedge.report.doctor_tables import operator_tables
+    from hsiedge.report.terminal.doctor import operator_tables
 
     found = operators_of(model)
     if config is not None:

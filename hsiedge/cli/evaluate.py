@@ -32,7 +32,7 @@ def eval_command(
 ) -> None:
     """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
     from hsiedge.evaluation import evaluate, split_for
-    from hsiedge.report.model_tables import accuracy_tables
+    from hsiedge.report.terminal.model import accuracy_tables
     from hsiedge.runtimes import check_engine, load
 
     console.check_json(json)

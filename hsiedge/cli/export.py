@@ -173,7 +173,7 @@ def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None
 
 def _ort(source: Path, scene: Scene, path: Path) -> None:
     from hsiedge.graphs.export.ort import ort_file
-    from hsiedge.report.model_tables import ort_line
+    from hsiedge.report.terminal.model import ort_line
 
     with console.waiting("converting"):
         card = ort_file(source, scene, path)

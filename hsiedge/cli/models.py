@@ -17,7 +17,7 @@ def show_command(
     """Shows what a file says of itself: its Card."""
     import json as codec
 
-    from hsiedge.report.model_tables import card_table
+    from hsiedge.report.terminal.model import card_table
     from hsiedge.runtimes import require_card
 
     card = require_card(file)

@@ -53,7 +53,7 @@ def quantize_command(
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("quantizing", "quantize")
     from hsiedge.graphs.quantization.quantize import quantize
-    from hsiedge.report.model_tables import layer_table, ort_line
+    from hsiedge.report.terminal.model import layer_table, ort_line
     from hsiedge.runtimes import require_card
 
     if calib is None:

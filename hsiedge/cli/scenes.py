@@ -17,7 +17,7 @@ NameArgument = Annotated[str | None, typer.Argument(help="A scene of the catalog
 @app.command("list")
 def list_command(data_dir: options.DataDirOption = None) -> None:
     """The catalog, and which of it is on this machine."""
-    from hsiedge.report.scene_tables import catalog_table
+    from hsiedge.report.terminal.scene import catalog_table
     from hsiedge.scenes.catalog import CATALOG
     from hsiedge.scenes.scene import locate
 
@@ -35,7 +35,7 @@ def show_command(
     data_dir: options.DataDirOption = None,
 ) -> None:
     """A scene's facts, its classes, and how many pixels of each the two kinds of split give to each part."""
-    from hsiedge.report.scene_tables import scene_tables
+    from hsiedge.report.terminal.scene import scene_tables
     from hsiedge.scenes.splits import draw_all
 
     with console.waiting("reading, and drawing splits"):

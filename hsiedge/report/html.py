@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from hsiedge import __version__
-from hsiedge.report.model_tables import Shown, split_words
+from hsiedge.report.terminal.model import Shown, split_words
 
 
 def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: bytes, picture_title: str) -> str:

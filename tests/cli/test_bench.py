@@ -30,7 +30,7 @@ from hsiedge.benchmark.results import (
 from hsiedge.cli.bench import bench_command, parse_duration
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError
-from hsiedge.report.bench_tables import bench_tables
+from hsiedge.report.terminal.bench import bench_tables
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 QUICK = ["--runs", "20", "--seconds", "0.02", "--threads", "1"]

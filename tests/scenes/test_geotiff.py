@@ -265,7 +265,7 @@ def test_enmap_over_potsdam(shared) -> None:
 def test_what_is_shown_of_a_mosaic(tiles) -> None:
     from rich.console import Console
 
-    from hsiedge.report.scene_tables import scene_tables
+    from hsiedge.report.terminal.scene import scene_tables
 
     scene = Scene.open(tiles)
     console = Console(width=100, record=True, file=__import__("io").StringIO())

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.benchmark.across_devices import Difference, Line, Run, SideBySide
-from hsiedge.report.bench_tables import device_lines, energy, figure, large
+from hsiedge.report.terminal.bench import device_lines, energy, figure, large
 
 UNPAIRED = (
     "These runs took no turns: a ratio is of two medians, has no interval, and holds what else differed. "
