@@ -16,7 +16,7 @@ import numpy as np
 
 from hsiedge.errors import ModelError
 from hsiedge.runtimes import require_card
-from hsiedge.runtimes.affine import InputAffine, WholeSteps
+from hsiedge.runtimes.input_affine import InputAffine, WholeSteps
 from hsiedge.scenes.scene import open_scene
 from hsiedge.shipped import shipped
 

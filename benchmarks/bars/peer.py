@@ -20,7 +20,7 @@ import numpy as np
 
 from hsiedge.benchmark import worker
 from hsiedge.runtimes import Model, read_card
-from hsiedge.runtimes.base import Session
+from hsiedge.runtimes.model import Session
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from hsiedge.benchmark.measure import Sample
 from hsiedge.benchmark.statistics import deviation, drift
 from hsiedge.device.facts import DeviceFacts
-from hsiedge.runtimes.base import OVERFLOWS
+from hsiedge.runtimes.model import OVERFLOWS
 
 SPREAD = 0.10  # standard deviation over mean
 EXTREME = 0.50  # distance of the extremes from the mean

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
-from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.patches import surrounded
 

@@ -34,7 +34,7 @@ from hsiedge.graphs.quantization.quantize import (
 )
 from hsiedge.graphs.quantization.recipes import RECIPES
 from hsiedge.progress import Progress, silent
-from hsiedge.runtimes.affine import InputAffine
+from hsiedge.runtimes.input_affine import InputAffine
 from hsiedge.scenes.patches import batches
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
 from hsiedge.runtimes import Model
-from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.scenes.patches import check_patch
 
 

@@ -17,7 +17,7 @@ from hsiedge.errors import OptionError
 from hsiedge.mapping.adapt import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.scenes.readers import RowSource
 
 MEMORY = 64 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.device import int8
 from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
-from hsiedge.runtimes.base import Model, Session, TensorSpec
+from hsiedge.runtimes.model import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
 

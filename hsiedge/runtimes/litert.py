@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import Session, TensorSpec
+from hsiedge.runtimes.model import Session, TensorSpec
 
 
 class LitertSession(Session):

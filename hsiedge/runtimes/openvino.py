@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hsiedge.device import int8
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import Session, TensorSpec
 from hsiedge.runtimes.int8_weights import has_wide_weights
+from hsiedge.runtimes.model import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from hsiedge.device import int8
 from hsiedge.errors import CardError, ModelError
-from hsiedge.runtimes.base import Session, TensorSpec
 from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated
+from hsiedge.runtimes.model import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
 from hsiedge.runtimes.providers import CPU, check_started, configured, named, placed, prepare
 

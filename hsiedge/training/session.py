@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
-from hsiedge.runtimes.base import Session, TensorSpec
+from hsiedge.runtimes.model import Session, TensorSpec
 from hsiedge.training.checkpoint import load_checkpoint
 from hsiedge.training.classifier import predict_logits
 

@@ -19,7 +19,7 @@ from hsiedge.compression.qdq import GridWeights
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.quantization.quantize import Candidate, quantize
 from hsiedge.runtimes import load
-from hsiedge.runtimes.base import InputAffine
+from hsiedge.runtimes.model import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import VALIDATION
 from hsiedge.training.fit import FitSettings

@@ -104,7 +104,7 @@ def test_strips_are_cut_where_a_scene_is_wide(monkeypatch, make_scene_model, mak
     model = load(make_scene_model(make_card(tiny_scene, 3), 3))
     expected = classify(model, tiny_scene.cube).ravel()
     for pixels in (1, 31, 90):
-        monkeypatch.setattr("hsiedge.runtimes.base.STRIP_PIXELS", pixels)
+        monkeypatch.setattr("hsiedge.runtimes.model.STRIP_PIXELS", pixels)
         np.testing.assert_array_equal(model.predict(tiny_scene, np.arange(1200)), expected)
 
 

@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.errors import CardError, MissingExtraError, ModelError
 from hsiedge.runtimes import load, read_card
-from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.runtimes.tflite_file import read_tflite_file, with_card
 from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.scene import Scene

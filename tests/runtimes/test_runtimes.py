@@ -15,8 +15,8 @@ import pytest
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
 from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
-from hsiedge.runtimes.affine import InputAffine, WholeSteps, factors, middle
-from hsiedge.runtimes.base import _largest
+from hsiedge.runtimes.input_affine import InputAffine, WholeSteps, factors, middle
+from hsiedge.runtimes.model import _largest
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene, pack
 

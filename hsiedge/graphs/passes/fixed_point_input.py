@@ -1,7 +1,7 @@
 """Pass: the per-band affine of counts is one that 16-bit integers compute.
 
 The input step is a third of the time of a small net on a whole scene. In float32 it takes seven passes over four bytes a
-value; as `((x - first) * factor) >> 8` it takes six over two, and gives the same integers (`hsiedge.runtimes.affine`).
+value; as `((x - first) * factor) >> 8` it takes six over two, and gives the same integers (`hsiedge.runtimes.input_affine`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hsiedge.graphs.passes.extract_input_affine import affine_front, front_value
 from hsiedge.graphs.passes.standardize_input import takes_input
 from hsiedge.graphs.preprocessing.match import Front, find_front
 from hsiedge.graphs.preprocessing.rewrite import written
-from hsiedge.runtimes.affine import FRACTION, WholeSteps, factors, middle
+from hsiedge.runtimes.input_affine import FRACTION, WholeSteps, factors, middle
 
 _COARSEST = 2  # fractions of an integer that a count makes, at least: below, steps might be half as fine
 

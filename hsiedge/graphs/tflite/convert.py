@@ -19,8 +19,8 @@ from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
 from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values, shortest
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
 from hsiedge.runtimes import load
-from hsiedge.runtimes.base import STRIP_PIXELS
 from hsiedge.runtimes.litert import LitertSession
+from hsiedge.runtimes.model import STRIP_PIXELS
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 

@@ -21,7 +21,7 @@ from hsiedge.graphs.passes.fixed_point_input import whole_steps
 from hsiedge.graphs.quantization import quantize as module
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
-from hsiedge.runtimes.affine import WholeSteps
+from hsiedge.runtimes.input_affine import WholeSteps
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import TRAIN
 from hsiedge.shipped import shipped

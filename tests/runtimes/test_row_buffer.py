@@ -10,7 +10,7 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.runtimes import Model, load
-from hsiedge.runtimes.held_rows import HeldRows
+from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.scenes.scene import Scene
 
 STORED = Path(__file__).parents[1] / "benchmark" / "data"

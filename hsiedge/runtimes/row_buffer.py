@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.runtimes.base import Model
+from hsiedge.runtimes.model import Model
 from hsiedge.scenes.patches import reflected
 
 

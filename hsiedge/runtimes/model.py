@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import CardError, ModelError
 from hsiedge.progress import Progress, silent
-from hsiedge.runtimes.affine import InputAffine
+from hsiedge.runtimes.input_affine import InputAffine
 from hsiedge.scenes.patches import batches, check_patch, cut, cut_rows, surrounded
 from hsiedge.scenes.scene import UNNAMED, Scene
 
