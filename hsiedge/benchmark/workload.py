@@ -19,8 +19,8 @@ from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
 from hsiedge.runtimes.row_buffer import HeldRows
-from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.patches import surrounded
+from hsiedge.scenes.synthetic import draw_rows
 
 SCENE_SIDE = 128  # pixels a side of a scene graph's output, where neither the graph nor --shape says
 POOL_BYTES = 64 << 20

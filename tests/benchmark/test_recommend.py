@@ -15,7 +15,7 @@ from hsiedge.benchmark.process import Worker
 from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, choose
 from hsiedge.errors import OptionError
 from hsiedge.runtimes import ENGINES
-from hsiedge.scenes.counts import draw_rows
+from hsiedge.scenes.synthetic import draw_rows
 
 DATA = Path(__file__).parent / "data"
 FLOAT, INT8, SCENE = (DATA / name for name in ("float.onnx", "int8.onnx", "scene.onnx"))

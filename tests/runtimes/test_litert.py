@@ -17,8 +17,8 @@ from hsiedge.errors import CardError, MissingExtraError, ModelError
 from hsiedge.runtimes import load, read_card
 from hsiedge.runtimes.row_buffer import HeldRows
 from hsiedge.runtimes.tflite_file import read_tflite_file, with_card
-from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.synthetic import draw_rows
 from hsiedge.shipped import shipped
 
 GRAPH = struct.pack("<I4s", 28, b"TFL3") + bytes(range(200)) * 3

@@ -10,8 +10,8 @@ import pytest
 
 from hsiedge.errors import MissingExtraError, ModelError
 from hsiedge.runtimes import load
-from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.synthetic import draw_rows
 from hsiedge.shipped import shipped
 
 STORED = Path(__file__).parents[1] / "benchmark" / "data"

@@ -15,9 +15,9 @@ from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.counts import draw_rows
 from hsiedge.scenes.patches import check_patch, surrounded
 from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.synthetic import draw_rows
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
 _ROWS, _SIDE = 4, 12  # of the strip of a real scene, and of the square of random counts, that both graphs are run on

@@ -8,7 +8,7 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.runtimes import require_card
-from hsiedge.scenes.counts import draw_rows
+from hsiedge.scenes.synthetic import draw_rows
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 
