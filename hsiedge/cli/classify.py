@@ -16,7 +16,7 @@ from hsiedge.cli import console, options
 if TYPE_CHECKING:
     from hsiedge.mapping.stream import Asked, Classify, Told
     from hsiedge.runtimes import Model
-    from hsiedge.scenes.readers import RowSource
+    from hsiedge.scenes.io.arrays import RowSource
 
 _MANY_OUTSIDE = 0.01
 
@@ -70,7 +70,7 @@ def classify_command(
     from hsiedge.mapping.stream import Asked
     from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
     from hsiedge.runtimes import check_engine, load
-    from hsiedge.scenes.rows import check_file, open_rows
+    from hsiedge.scenes.io.rows import check_file, open_rows
 
     check_engine(runtime, model, provider)
     places = names.map_places(cubes, output or [], "map", format_ or [])

@@ -146,14 +146,14 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
 def open_masks(scene: Scene, train_mask: Path | None, test_mask: Path | None, seed: int) -> Split | None:
     """The split of two mask files; None where neither is given. Raises OptionError where only one is."""
     from hsiedge.errors import OptionError
-    from hsiedge.scenes import readers
+    from hsiedge.scenes.io import arrays
     from hsiedge.scenes.splits import masks_split
 
     if train_mask is None and test_mask is None:
         return None
     if train_mask is None or test_mask is None:
         raise OptionError("--train-mask and --test-mask go together")
-    return masks_split(scene, readers.read(train_mask, ndim=2).array, readers.read(test_mask, ndim=2).array, seed)
+    return masks_split(scene, arrays.read(train_mask, ndim=2).array, arrays.read(test_mask, ndim=2).array, seed)
 
 
 def parse_widths(text: str) -> tuple[int, ...]:

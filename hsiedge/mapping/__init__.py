@@ -13,8 +13,8 @@ from hsiedge.mapping.line_classifier import LineClassifier
 from hsiedge.mapping.stream import classify_rows
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.scenes.readers import Raster
-from hsiedge.scenes.rows import rows_of
+from hsiedge.scenes.io.arrays import Raster
+from hsiedge.scenes.io.rows import rows_of
 
 __all__ = ["LineClassifier", "classify"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import ModelError
+from hsiedge.scenes.io.arrays import RowSource
 from hsiedge.scenes.patches import check_patch
-from hsiedge.scenes.readers import RowSource
 
 
 def no_data(rows: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:

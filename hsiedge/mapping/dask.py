@@ -27,8 +27,8 @@ from hsiedge.mapping.adapt import check_fits
 from hsiedge.mapping.stream import Asked, Classify, Counts, Strip, Told, strip_rows, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.readers import RowSource
-from hsiedge.scenes.rows import open_rows
+from hsiedge.scenes.io.arrays import RowSource
+from hsiedge.scenes.io.rows import open_rows
 
 _BLOCK_PIXELS = 1 << 18  # of a block: seconds of work, and 17 MB of results with the probabilities of 16 classes
 _AHEAD = 2  # blocks a thread of the cluster: one that is worked on, and one that waits to be

@@ -18,7 +18,7 @@ from hsiedge.mapping.adapt import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
 from hsiedge.runtimes.row_buffer import HeldRows
-from hsiedge.scenes.readers import RowSource
+from hsiedge.scenes.io.arrays import RowSource
 
 MEMORY = 64 << 20
 """Bytes that strips may take, where nobody says otherwise."""

@@ -16,7 +16,7 @@ from hsiedge import files
 from hsiedge.errors import MissingExtraError, OptionError, OutputError
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
-from hsiedge.scenes import categories, readers
+from hsiedge.scenes.io import arrays, pam
 
 Take = Callable[[NDArray[Any]], None]
 _TILE = 256
@@ -118,7 +118,7 @@ def check_places(outputs: list[Path], inputs: list[Path]) -> None:
         OptionError: two would be written to one place.
         OutputError: one would lie where something is that is read, or where nothing can be written.
     """
-    read = {part.resolve() for path in inputs for part in readers.files_of(path) if part.exists()}
+    read = {part.resolve() for path in inputs for part in arrays.files_of(path) if part.exists()}
     written: set[Path] = set()
     for path in outputs:
         for part in map(Path.resolve, files_of(path)):
@@ -178,7 +178,7 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
 
 
 def _side_car(path: Path) -> Path:
-    return path.with_name(path.name + categories.SUFFIX)
+    return path.with_name(path.name + pam.SUFFIX)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.errors import SceneError
-from hsiedge.scenes import readers
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
+from hsiedge.scenes.io import arrays
 
 _MAX_FACTS = 1 << 20  # of a pack; those of a 400-band scene take some 10 kB
 
@@ -106,8 +106,8 @@ class Scene:
 
 def build_scene(
     name: str,
-    cube: readers.Raster,
-    labels: readers.Raster | None,
+    cube: arrays.Raster,
+    labels: arrays.Raster | None,
     classes: dict[int, str] | None = None,
     official: bool | None = None,
     source: str = "",
@@ -173,8 +173,8 @@ def open_scene(
         raise SceneError(f"{text}: --labels goes with a cube of your own (--cube FILE); a catalog scene has its labels")
     if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
         return packed
-    cube = readers.read(path, cube_key, 3)
-    label_raster = readers.read(Path(labels), labels_key, 2) if labels is not None else None
+    cube = arrays.read(path, cube_key, 3)
+    label_raster = arrays.read(Path(labels), labels_key, 2) if labels is not None else None
     return build_scene(path.stem, cube, label_raster, source=str(path))
 
 
@@ -217,7 +217,7 @@ def pack(scene: Scene, path: Path) -> None:
 
 def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
     """A folder of tiles: its own, or those in `images`; labels in `labels` or elsewhere; lists of tiles where there are any."""
-    from hsiedge.scenes import geotiff
+    from hsiedge.scenes.io import geotiff
 
     try:
         cube = geotiff.read_mosaic(folder / "images" if (folder / "images").is_dir() else folder, 3)
@@ -244,10 +244,10 @@ def _open_packed(path: Path) -> Scene | None:
             return None
         if members["facts.npy"] > _MAX_FACTS:
             raise SceneError(f"{path}: its facts take {members['facts.npy']} bytes; this pack was not written by hsiedge")
-        facts = json.loads(readers.read(path, "facts", 1).array.tobytes())
+        facts = json.loads(arrays.read(path, "facts", 1).array.tobytes())
         classes = {int(label): str(title) for label, title in facts["classes"]}
-        cube = readers.read(path, "cube", 3)
-        raster = readers.Raster(
+        cube = arrays.read(path, "cube", 3)
+        raster = arrays.Raster(
             cube.array,
             tuple(float(value) for value in facts["wavelengths"]),
             None if facts["nodata"] is None else float(facts["nodata"]),
@@ -257,10 +257,10 @@ def _open_packed(path: Path) -> Scene | None:
         official = facts["official"]
         if official is not None and not isinstance(official, bool):
             raise ValueError(f"official: {official!r}")
-        labels = readers.read(path, "labels", 2) if "labels.npy" in members else None
+        labels = arrays.read(path, "labels", 2) if "labels.npy" in members else None
         scene = build_scene(str(facts["name"]), raster, labels, classes, official, str(path))
         if "parts.npy" in members:
-            scene = dataclasses.replace(scene, parts=_believable_parts(readers.read(path, "parts", 2).array, scene.shape))
+            scene = dataclasses.replace(scene, parts=_believable_parts(arrays.read(path, "parts", 2).array, scene.shape))
     except SceneError:
         raise
     except Exception as error:
@@ -317,7 +317,7 @@ def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
     if (place / entry.cube.name).is_file():
         return open_entry(entry, place)
     names = _pairs(entry)[1]
-    cube, labels = readers.read(place / names[0]), readers.read(place / names[1], ndim=2)
+    cube, labels = arrays.read(place / names[0]), arrays.read(place / names[1], ndim=2)
     return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(place)), None)
 
 
@@ -329,8 +329,8 @@ def open_entry(entry: CatalogEntry, folder: Path) -> Scene:
     return _judge(entry, scene, files.digest(folder / entry.cube.name))
 
 
-def _read_official(file: RemoteFile, folder: Path, ndim: int) -> readers.Raster:
-    return readers.read(folder / file.name, file.key, ndim)
+def _read_official(file: RemoteFile, folder: Path, ndim: int) -> arrays.Raster:
+    return arrays.read(folder / file.name, file.key, ndim)
 
 
 def _judge(entry: CatalogEntry, scene: Scene, file_sha256: str | None) -> Scene:

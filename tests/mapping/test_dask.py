@@ -25,7 +25,7 @@ from hsiedge.mapping import classify, dask
 from hsiedge.mapping.stream import Asked, Strip, Told, classify_rows
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.rows import open_rows
+from hsiedge.scenes.io.rows import open_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.dask_cluster import STRANGER, cluster

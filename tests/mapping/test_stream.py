@@ -23,8 +23,8 @@ from hsiedge.mapping import classify
 from hsiedge.mapping.stream import Asked, Counts, Strip, Told, _softmax, classify_rows, strip_rows, strips
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes import readers
-from hsiedge.scenes.rows import open_rows
+from hsiedge.scenes.io import arrays
+from hsiedge.scenes.io.rows import open_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 
@@ -304,7 +304,7 @@ def test_geotiff_map(tmp_path: Path, labels: np.ndarray) -> None:
     side_car = (tmp_path / "map.tif.aux.xml").read_text()
     assert side_car.count("<Category>") == 15
     assert "<Category>Soy &amp; oats</Category>" in side_car
-    again = readers.read(tmp_path / "map.tif", ndim=2)  # a map can be somebody's labels
+    again = arrays.read(tmp_path / "map.tif", ndim=2)  # a map can be somebody's labels
     assert {label: again.class_names[label] for label in FACTS.classes} == FACTS.classes
     assert set(again.class_names) == set(FACTS.classes)
     wide = dataclasses.replace(FACTS, classes={**FACTS.classes, 300: "Far"})
@@ -397,7 +397,8 @@ def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
     """Peak anonymous memory of a flight of 1,600 rows, and of one ten times as long."""
     code = (
         "import sys, resource; from pathlib import Path; from hsiedge.mapping.stream import classify_rows, _anonymous;"
-        "from hsiedge.runtimes import load; from hsiedge.scenes.rows import open_rows; m = load(sys.argv[1], 1); peak = [0]\n"
+        "from hsiedge.runtimes import load; from hsiedge.scenes.io.rows import open_rows; m = load(sys.argv[1], 1); "
+        "peak = [0]\n"
         "def take(strip): peak[0] = max(peak[0], _anonymous())\n"
         "with open_rows(Path(sys.argv[2])) as source: classify_rows(m, source, take, memory=1 << 22)\n"
         "print(peak[0])"

@@ -16,7 +16,7 @@ import pytest
 
 from hsiedge.errors import OutputError, SceneError
 from hsiedge.scenes.catalog import CATALOG, lookup
-from hsiedge.scenes.readers import Raster
+from hsiedge.scenes.io.arrays import Raster
 from hsiedge.scenes.scene import Scene, SceneWarning, build_scene, cache_dir, locate, open_scene, pack, search_path
 
 CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251

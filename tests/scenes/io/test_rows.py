@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsiedge.scenes.rows import open_rows
+from hsiedge.scenes.io.rows import open_rows
 
 MIB = 1 << 20
 

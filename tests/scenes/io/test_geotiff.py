@@ -11,7 +11,8 @@ import pytest
 rasterio = pytest.importorskip("rasterio", reason="rasterio writes and reads GeoTIFF, and is not installed")
 
 from hsiedge.errors import MissingExtraError, OptionError, SceneError, SplitError  # noqa: E402
-from hsiedge.scenes import geotiff, splits  # noqa: E402
+from hsiedge.scenes import splits  # noqa: E402
+from hsiedge.scenes.io import geotiff  # noqa: E402
 from hsiedge.scenes.scene import Scene, open_scene, pack  # noqa: E402
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, draw  # noqa: E402
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hsiedge.errors import HsiedgeError, MissingExtraError, SceneError
-from hsiedge.scenes import readers
+from hsiedge.scenes.io import arrays
 
 CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
 LABELS = np.array([[0, 1, 2, 2, 1, 0]] * 4, np.uint8)
@@ -41,7 +41,7 @@ def little_memory() -> Iterator[None]:
 
 def refused(path: Path, match: str, key: str | None = None, ndim: int = 3) -> None:
     with pytest.raises(SceneError, match=match) as caught:
-        readers.read(path, key, ndim)
+        arrays.read(path, key, ndim)
     assert path.stem in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -92,9 +92,9 @@ class TestMat:
         scipy_io.savemat(
             path, {"cube": CUBE, "gt": LABELS, "note": "text", "cell": np.array([1, "a"], object)}, do_compression=True
         )
-        assert (readers.read(path).array == CUBE).all()
-        assert readers.read(path).array.dtype == np.uint16
-        assert (readers.read(path, "gt", 2).array == LABELS).all()
+        assert (arrays.read(path).array == CUBE).all()
+        assert arrays.read(path).array.dtype == np.uint16
+        assert (arrays.read(path, "gt", 2).array == LABELS).all()
 
     def test_wrong_key_lists_what_there_is(self, tmp_path: Path, scipy_io: Any) -> None:
         path = tmp_path / "a.mat"
@@ -143,16 +143,16 @@ class TestMat:
         path = tmp_path / "a.mat"
         path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(128))
         with pytest.raises(MissingExtraError, match=r"hsiedge\[mat\]"):
-            readers.read(path)
+            arrays.read(path)
 
 
 class TestMat73:
     def test_axes_come_back_in_order(self, tmp_path: Path, h5py: Any) -> None:
         path = write_mat73(h5py, tmp_path / "a.mat", cube=CUBE, gt=LABELS)
         assert path.read_bytes()[512:520] == b"\x89HDF\r\n\x1a\n"
-        assert (readers.read(path).array == CUBE).all()
-        assert (readers.read(path, ndim=2).array == LABELS).all()
-        assert readers.read(path).array.dtype == np.uint16
+        assert (arrays.read(path).array == CUBE).all()
+        assert (arrays.read(path, ndim=2).array == LABELS).all()
+        assert arrays.read(path).array.dtype == np.uint16
 
     def test_wrong_key(self, tmp_path: Path, h5py: Any) -> None:
         refused(write_mat73(h5py, tmp_path / "a.mat", cube=CUBE), "no variable 'x'; it has cube 3x6x4", "x")
@@ -199,13 +199,13 @@ class TestMat73:
         path = tmp_path / "a.mat"
         path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512))
         with pytest.raises(MissingExtraError, match=r"hsiedge\[hdf\]"):
-            readers.read(path)
+            arrays.read(path)
 
 
 class TestNumpy:
     def test_npy_is_memory_mapped(self, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", CUBE)
-        array = readers.read(tmp_path / "a.npy").array
+        array = arrays.read(tmp_path / "a.npy").array
         assert isinstance(array, np.memmap)
         assert not array.flags.writeable
         assert (array == CUBE).all()
@@ -213,8 +213,8 @@ class TestNumpy:
     def test_npz(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npz"
         np.savez_compressed(path, cube=CUBE, gt=LABELS)
-        assert (readers.read(path).array == CUBE).all()
-        assert (readers.read(path, "gt", 2).array == LABELS).all()
+        assert (arrays.read(path).array == CUBE).all()
+        assert (arrays.read(path, "gt", 2).array == LABELS).all()
         refused(path, "no variable 'nothing'; it has cube 4x6x3, gt 4x6", "nothing")
 
     def test_pickles_are_refused_unopened(self, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ class TestEnvi:
     @pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", ">f4", "<f8", "|u1"])
     def test_interleaves_and_byte_orders_agree(self, tmp_path: Path, interleave: str, dtype: str) -> None:
         cube = (CUBE // 251).astype(dtype)
-        raster = readers.read(write_envi(tmp_path, cube, interleave))
+        raster = arrays.read(write_envi(tmp_path, cube, interleave))
         assert isinstance(raster.array, np.memmap)
         assert not raster.array.flags.writeable
         assert raster.array.dtype == np.dtype(dtype)
@@ -283,49 +283,49 @@ class TestEnvi:
         import spectral.io.envi as envi
 
         envi.save_image(str(tmp_path / "a.hdr"), CUBE, interleave="bil", metadata={"wavelength": [400.5, 500, 600]})
-        raster = readers.read(tmp_path / "a.hdr")
+        raster = arrays.read(tmp_path / "a.hdr")
         assert (raster.array == CUBE).all()
         assert raster.wavelengths == (400.5, 500, 600)
 
     def test_by_the_name_of_its_data(self, tmp_path: Path) -> None:
         header = write_envi(tmp_path, CUBE)
-        assert (readers.read(tmp_path / "flight.img").array == CUBE).all()
+        assert (arrays.read(tmp_path / "flight.img").array == CUBE).all()
         header.rename(tmp_path / "flight.img.hdr")
-        assert (readers.read(tmp_path / "flight.img").array == CUBE).all()
-        assert (readers.read(tmp_path / "flight.img.hdr").array == CUBE).all()
+        assert (arrays.read(tmp_path / "flight.img").array == CUBE).all()
+        assert (arrays.read(tmp_path / "flight.img.hdr").array == CUBE).all()
         (tmp_path / "flight.img.hdr").unlink()
         refused(tmp_path / "flight.img", "not a format that hsiedge reads")
 
     def test_header_offset(self, tmp_path: Path) -> None:
-        assert (readers.read(write_envi(tmp_path, CUBE, offset=37)).array == CUBE).all()
+        assert (arrays.read(write_envi(tmp_path, CUBE, offset=37)).array == CUBE).all()
         refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes(), **{"header offset": 37}), "truncated")
 
     def test_micrometres_become_nanometres(self, tmp_path: Path) -> None:
         extra = "wavelength units = Micrometers\nwavelength = {0.4,\n 0.55,\n 0.7}"
-        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))
+        assert arrays.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))
         extra = "wavelength = {0.4, 0.55, 2.5}"
-        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 2500))
+        assert arrays.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 2500))
         extra = "wavelength units = Nanometers\nwavelength = {400, 550, 700}"
-        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
-        assert readers.read(write_envi(tmp_path, CUBE, extra="wavelength = {400, none, 700}")).wavelengths == ()
-        assert readers.read(write_envi(tmp_path, CUBE)).wavelengths == ()
+        assert arrays.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+        assert arrays.read(write_envi(tmp_path, CUBE, extra="wavelength = {400, none, 700}")).wavelengths == ()
+        assert arrays.read(write_envi(tmp_path, CUBE)).wavelengths == ()
 
     def test_what_it_says_beside(self, tmp_path: Path) -> None:
         extra = (
             "data ignore value = -9999\ndata units = Reflectance * 10000\nmap info = {UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North}"
         )
-        raster = readers.read(write_envi(tmp_path, CUBE.astype("<i2"), extra=extra))
+        raster = arrays.read(write_envi(tmp_path, CUBE.astype("<i2"), extra=extra))
         assert (raster.nodata, raster.units) == (-9999, "Reflectance * 10000")
         assert raster.georeference == {"map info": "UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North"}
-        assert readers.read(write_envi(tmp_path, CUBE)).nodata is None
+        assert arrays.read(write_envi(tmp_path, CUBE)).nodata is None
 
     def test_capitals_in_the_header(self, tmp_path: Path) -> None:
         extra = "Wavelength Units = Nanometers\nWavelength = {400, 550, 700}\nSensor = made up"
-        assert readers.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+        assert arrays.read(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
 
     def test_a_classification_names_its_classes(self, tmp_path: Path) -> None:
         extra = "file type = ENVI Classification\nclasses = 3\nclass names = {Unclassified, Water, Trees}"
-        raster = readers.read(write_envi(tmp_path, LABELS[..., None], "bsq", extra), ndim=2)
+        raster = arrays.read(write_envi(tmp_path, LABELS[..., None], "bsq", extra), ndim=2)
         assert (raster.array == LABELS).all()
         assert raster.class_names == {1: "Water", 2: "Trees"}
 
@@ -353,11 +353,11 @@ class TestEnvi:
     def test_headers_that_cannot_be(self, tmp_path: Path, changes: dict[str, Any]) -> None:
         header = write_envi(tmp_path, CUBE, **changes)
         with pytest.raises(HsiedgeError, match="flight"):
-            readers.read(header)
+            arrays.read(header)
 
     def test_unknown_interleave(self, tmp_path: Path) -> None:
         refused(write_envi(tmp_path, CUBE, extra="interleave = tiled"), "interleave 'tiled': bsq, bil or bip")
-        assert (readers.read(write_envi(tmp_path, CUBE, "bil", extra="interleave = BIL")).array == CUBE).all()
+        assert (arrays.read(write_envi(tmp_path, CUBE, "bil", extra="interleave = BIL")).array == CUBE).all()
 
     def test_no_header_no_data(self, tmp_path: Path) -> None:
         header = write_envi(tmp_path, CUBE)

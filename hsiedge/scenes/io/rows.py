@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
-from hsiedge.scenes import geotiff, readers
-from hsiedge.scenes.readers import Raster, RowSource
+from hsiedge.scenes.io import arrays, geotiff
+from hsiedge.scenes.io.arrays import Raster, RowSource
 
 HDF_SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5", ".he5")
 
@@ -39,7 +39,7 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
         with _hdf(path, key) as source:
             yield source
     else:
-        yield rows_of(path, readers.read(path, key, 3))
+        yield rows_of(path, arrays.read(path, key, 3))
 
 
 def check_file(path: Path) -> None:
@@ -103,7 +103,7 @@ def _hdf(path: Path, key: str | None) -> Iterator[RowSource]:
             bands=bands,
             dtype=cube.dtype.newbyteorder("="),
             read=lambda first, count: np.ascontiguousarray(cube[first : first + count], cube.dtype.newbyteorder("=")),
-            wavelengths=readers.nanometres(*_hdf_wavelengths(file, bands)),
+            wavelengths=arrays.nanometres(*_hdf_wavelengths(file, bands)),
             good=_hdf_good(file, bands),
             nodata=None if fill is None else float(np.ravel(fill)[0]),
             units=_hdf_text(cube.attrs.get("units", "")),

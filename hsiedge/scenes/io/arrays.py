@@ -189,7 +189,7 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
 
 
 def _read_tif(path: Path, key: str | None, ndim: int) -> Raster:
-    from hsiedge.scenes.geotiff import read_geotiff
+    from hsiedge.scenes.io.geotiff import read_geotiff
 
     return read_geotiff(path, ndim)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes import categories
-from hsiedge.scenes.categories import category_names
+from hsiedge.scenes.io import pam
+from hsiedge.scenes.io.pam import category_names
 from hsiedge.scenes.scene import Scene, open_scene
 
 PAM = """<PAMDataset>
@@ -79,7 +79,7 @@ def test_what_is_no_side_car_is_refused_in_one_line(tmp_path: Path, text: str | 
 
 
 def test_a_side_car_that_is_too_large_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(categories, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(pam, "_LARGEST", 1 << 20)
     with pytest.raises(SceneError, match="more than 1 MiB"):
         category_names(beside(tmp_path / "a.tif", PAM + " " * (1 << 20)))
     assert category_names(beside(tmp_path / "a.tif", PAM + " " * 1000)) == NAMES

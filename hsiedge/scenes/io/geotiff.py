@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
-from hsiedge.scenes.categories import category_names
-from hsiedge.scenes.readers import Raster, RowSource, fits, nanometres
+from hsiedge.scenes.io.arrays import Raster, RowSource, fits, nanometres
+from hsiedge.scenes.io.pam import category_names
 
 SUFFIXES = (".tif", ".tiff")
 LISTS = ("train_files.csv", "validation_files.csv", "test_files.csv")
@@ -75,7 +75,7 @@ class Mosaic:
 def read_geotiff(path: Path, ndim: int) -> Raster:
     """A cube `(height, width, bands)`, without the bands that its bad-band list (`bbl`) rules out, or a label map (`ndim` 2).
 
-    A label map has the class names of its side-car (`hsiedge.scenes.categories`).
+    A label map has the class names of its side-car (`hsiedge.scenes.io.pam`).
 
     Raises:
         SceneError: not a GeoTIFF, a broken side-car, or too large for the memory.

@@ -1,0 +1,1 @@
+"""Files of cubes and labels: one reader a format."""
