@@ -121,7 +121,7 @@ def _untrained(net: str, scene: Scene, path: Path) -> None:
     from hsiedge.graphs.export.checkpoint import export
     from hsiedge.training.checkpoint import Checkpoint
     from hsiedge.training.classifier import Classifier, macs_per_pixel
-    from hsiedge.training.lesson import prepare
+    from hsiedge.training.dataset import prepare
     from hsiedge.training.train import scene_facts
 
     split = draw("random", scene, 0)

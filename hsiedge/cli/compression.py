@@ -52,7 +52,7 @@ def prune_command(
 
     try:
         from hsiedge.compression.prune import prune_magnitude, prune_structured
-        from hsiedge.training.tune import TUNING
+        from hsiedge.training.finetune import TUNING
     except ImportError as error:
         raise MissingExtraError("pruning", "train") from error
     if method not in ("structured", "magnitude"):
@@ -192,7 +192,7 @@ def _open(
 ) -> tuple[Path, Checkpoint, Scene, Split]:
     """The checkpoint's path and content, its scene, and its split drawn again."""
     from hsiedge.training.checkpoint import load_checkpoint
-    from hsiedge.training.lesson import own_split
+    from hsiedge.training.dataset import own_split
 
     source = checkpoint or choose.checkpoint()
     loaded = load_checkpoint(source)

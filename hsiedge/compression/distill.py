@@ -20,9 +20,9 @@ from hsiedge.scenes.patches import touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, Split, dilate
 from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.finetune import lesson_for
 from hsiedge.training.fit import Batch, FitSettings, turn
 from hsiedge.training.train import train, versions
-from hsiedge.training.tune import lesson_for
 
 METHODS = ("logits", "features", "attention")
 TEMPERATURE = 4.0

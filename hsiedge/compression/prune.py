@@ -19,8 +19,8 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.conditioning import conditioned
+from hsiedge.training.finetune import TUNING, derived, lesson_for, tune
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.tune import TUNING, derived, lesson_for, tune
 
 SCOPES = ("global", "layer")
 CRITERIA = ("l1", "l2", "taylor", "batchnorm")

@@ -40,10 +40,10 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.conditioning import conditioned
+from hsiedge.training.dataset import Lesson
+from hsiedge.training.finetune import derived, lesson_for, tune, tuned_on
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.lesson import Lesson
 from hsiedge.training.train import versions
-from hsiedge.training.tune import derived, lesson_for, tune, tuned_on
 
 BITS = (8, 6, 4, 3, 2)
 SETTINGS = FitSettings(epochs=20, rate=5e-4)

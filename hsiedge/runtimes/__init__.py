@@ -47,7 +47,7 @@ ENGINES = {
     "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
     "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
     "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
-    "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.session", "torch", "train"),
+    "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train"),
 }
 """Inference engines by what `--runtime` calls them; a file is run by the first that takes it, unless another is asked for."""
 SUFFIXES = (*ENGINES["ort"].suffixes, *ENGINES["litert"].suffixes)

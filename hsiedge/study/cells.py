@@ -271,7 +271,7 @@ _METHODS = {"none": _none, "magnitude": _magnitude, "structured": _structured, "
 
 def _tuning(cell: Cell) -> FitSettings:
     """What is trained on with after pruning."""
-    from hsiedge.training.tune import TUNING
+    from hsiedge.training.finetune import TUNING
 
     return replace(TUNING, epochs=cell.tuning)
 

@@ -21,8 +21,8 @@ from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
+from hsiedge.training.dataset import prepare, spectra_at
 from hsiedge.training.fit import FitSettings, Loss, fit
-from hsiedge.training.lesson import prepare, spectra_at
 
 
 def train(

@@ -19,8 +19,8 @@ from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.classifier import predict_logits
 from hsiedge.training.conditioning import conditioned
+from hsiedge.training.finetune import lesson_for
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.tune import lesson_for
 from tests import workstation
 
 BRIEF = FitSettings(epochs=1, rate=1e-3)

@@ -22,8 +22,8 @@ from hsiedge.runtimes import load
 from hsiedge.runtimes.model import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import VALIDATION
+from hsiedge.training.finetune import lesson_for
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.tune import lesson_for
 from tests import workstation
 
 BRIEF = FitSettings(epochs=1, rate=5e-4)
@@ -88,7 +88,7 @@ def test_few_bits_are_few_values_and_are_called_simulated(bits, values) -> None:
 
 def test_the_control_is_post_training_quantization_of_as_many_float_steps(tmp_path) -> None:
     """At 8 bits the untrained graph is, to the bit of its weights, what `hsiedge quantize` makes of the same net."""
-    from hsiedge.training.tune import tuned_on
+    from hsiedge.training.finetune import tuned_on
 
     floats = tuned_on(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), BRIEF)
     from hsiedge.graphs.export.checkpoint import export

@@ -21,8 +21,8 @@ from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
+from hsiedge.training.dataset import Lesson, prepare
 from hsiedge.training.fit import AfterStep, FitSettings, fit
-from hsiedge.training.lesson import Lesson, prepare
 from hsiedge.training.train import checked, validated, versions
 
 TUNING = FitSettings(epochs=20, rate=1e-3)
