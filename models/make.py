@@ -18,7 +18,7 @@ from pathlib import Path
 from hsiedge import files
 from hsiedge.card import AccuracyFacts
 from hsiedge.evaluation import evaluate, split_for
-from hsiedge.graphs.artifact import Candidate, TfliteCandidate
+from hsiedge.graphs.artifact import Artifact, TfliteArtifact
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.quantization.quantize import quantize
@@ -46,7 +46,7 @@ def record(path: Path, scene: Scene, precision: str = "") -> None:
         oa, aa, kappa = (statistics.mean(row[precision][figure] for row in rows) for figure in ("oa", "aa", "kappa"))
         spread = [statistics.stdev(row[precision][figure] for row in rows) for figure in ("oa", "aa")]
         facts.append(AccuracyFacts("test", found.n, oa, aa, kappa, "random", [row["seed"] for row in rows], *spread))
-    made = TfliteCandidate(graph_of(path)) if path.suffix == ".tflite" else Candidate(read_onnx(path))
+    made = TfliteArtifact(graph_of(path)) if path.suffix == ".tflite" else Artifact(read_onnx(path))
     made.write(path, replace(card, accuracy=facts))
     print(f"{path.name}  {path.stat().st_size:,} bytes, OA {found.oa:.2f} %")
 

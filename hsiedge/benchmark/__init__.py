@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hsiedge.benchmark.results import (
     Agreement,
-    Choice,
     Comparison,
     Latency,
     OperatorTime,
     Profile,
+    Recommendation,
     Report,
     Result,
     Sustained,
@@ -19,11 +19,11 @@ from hsiedge.benchmark.runner import ALL, bench
 __all__ = [
     "ALL",
     "Agreement",
-    "Choice",
     "Comparison",
     "Latency",
     "OperatorTime",
     "Profile",
+    "Recommendation",
     "Report",
     "Result",
     "Sustained",

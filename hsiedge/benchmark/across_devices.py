@@ -72,7 +72,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class DeviceComparison:
     """Runs beside each other. `lines`: by model, batch and shape in the order of the runs, the first of each being the base."""
 
     runs: list[Run]
@@ -102,7 +102,7 @@ def read_run(name: str, path: Path) -> Run:
     return Run(name, str(path), report)
 
 
-def side_by_side(paths: Sequence[Path]) -> SideBySide:
+def compare_devices(paths: Sequence[Path]) -> DeviceComparison:
     """Reads results, and puts beside each other what is of the same file at the same batch.
 
     Raises:
@@ -121,7 +121,7 @@ def side_by_side(paths: Sequence[Path]) -> SideBySide:
             lines.append(Line(run.name, titles[result.sha256], result, result.pixels_per_s / base.pixels_per_s))
     order, keys = list(titles), list(first)
     lines.sort(key=lambda line: (order.index(line.result.sha256), line.result.batch, keys.index(_key(line.result))))
-    return SideBySide(runs, _differences(runs), lines)
+    return DeviceComparison(runs, _differences(runs), lines)
 
 
 def _key(result: Result) -> Any:

@@ -12,7 +12,7 @@ from hsiedge.benchmark.results import Comparison
 from hsiedge.benchmark.statistics import paired_ratio
 
 
-def compare(samples: Sequence[Sample]) -> list[Comparison]:
+def paired_comparisons(samples: Sequence[Sample]) -> list[Comparison]:
     """Each sample of a group against its baseline: the first float32 model, or else the first model.
 
     Round by round the baseline's median time a pixel over the other's: what slows both in a round cancels out.

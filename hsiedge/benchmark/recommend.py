@@ -9,7 +9,7 @@ import numpy as np
 
 from hsiedge.benchmark.measure import ModelFile, Sample
 from hsiedge.benchmark.paired import compared
-from hsiedge.benchmark.results import Agreement, Choice, Comparison
+from hsiedge.benchmark.results import Agreement, Comparison, Recommendation
 from hsiedge.runtimes import ENGINES
 
 ANSWERED = 1024
@@ -29,12 +29,12 @@ def in_every_runtime(models: Sequence[ModelFile]) -> list[ModelFile]:
     return found
 
 
-def choose(groups: Sequence[Sequence[Sample]]) -> Choice:
+def recommend(groups: Sequence[Sequence[Sample]]) -> Recommendation:
     """What to take on this device, of samples that were asked for `ANSWERED` labels."""
     agreements = _summed([_agreement(sample, group) for group in groups for sample in group if _answered(sample)])
     agreeing = {entry.model for entry in agreements if not entry.differ}
     candidates = [(sample, group) for group in groups for sample in group if sample.model.name in agreeing]
-    told = Choice(
+    told = Recommendation(
         [entry for entry in agreements if entry.model != entry.reference],
         {name: engine.extra for name, engine in ENGINES.items() if not engine.installed},
     )

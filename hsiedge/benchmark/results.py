@@ -176,7 +176,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Recommendation:
     """What `--runtime all` comes to.
 
     Attributes:
@@ -210,7 +210,7 @@ class Report:
     sustained: list[Sustained] = field(default_factory=list)
     ops: list[Profile] = field(default_factory=list)
     interrupted: bool = False
-    choice: Choice | None = None
+    choice: Recommendation | None = None
     exactness: list[Comparison] = field(default_factory=list)
     schema: int = SCHEMA
 

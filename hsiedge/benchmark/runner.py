@@ -10,8 +10,8 @@ from typing import Any
 
 from hsiedge.benchmark.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.benchmark.operators import profile
-from hsiedge.benchmark.paired import compare, compared
-from hsiedge.benchmark.recommend import ANSWERED, choose, in_every_runtime
+from hsiedge.benchmark.paired import compared, paired_comparisons
+from hsiedge.benchmark.recommend import ANSWERED, in_every_runtime, recommend
 from hsiedge.benchmark.results import Comparison, Report, Result, Sustained
 from hsiedge.benchmark.statistics import latency
 from hsiedge.benchmark.sustained import sustain
@@ -98,12 +98,12 @@ def bench(
     return Report(
         device=facts,
         results=[_result(sample, facts, plan) for group in groups for sample in group],
-        comparisons=[comparison for group in groups for comparison in compare(group)],
+        comparisons=[comparison for group in groups for comparison in paired_comparisons(group)],
         sustained=sustained,
         ops=[entry for entry in profiles if entry is not None],
         exactness=exactness,
         interrupted=interrupted,
-        choice=choose(groups) if every else None,
+        choice=recommend(groups) if every else None,
     )
 
 

@@ -27,7 +27,7 @@ SHORT_SECONDS = 0.5
 OTHER_CORES, STOLEN_CORES = 0.25, 0.02
 
 
-class Doubt(Enum):
+class MeasurementWarning(Enum):
     """A kind of reason to doubt a figure: `words` name it where many are counted, `line` is what is said of one.
 
     Results and stores keep the lines. `of` tells their kind again, by the form that they were made with: a line may get a new
@@ -58,7 +58,7 @@ class Doubt(Enum):
         return self.line.format(**facts)
 
     @classmethod
-    def of(cls, line: str) -> Doubt | None:
+    def of(cls, line: str) -> MeasurementWarning | None:
         """The kind of a line; None of one that was made elsewhere."""
         return next((doubt for doubt in cls if doubt._form.fullmatch(line)), None)
 
@@ -73,45 +73,45 @@ def _of_times(sample: Sample) -> list[str]:
     mean, median = float(means.mean()), float(np.median(runs))
     found = []
     if deviation(means) >= SPREAD * mean:
-        found.append(Doubt.UNSTABLE.say(spread=100 * deviation(means) / mean))
+        found.append(MeasurementWarning.UNSTABLE.say(spread=100 * deviation(means) / mean))
     furthest = float(means[np.abs(means - mean).argmax()])
     if abs(furthest - mean) >= EXTREME * mean:
         side = "above" if furthest > mean else "below"
-        found.append(Doubt.APART.say(off=100 * abs(furthest - mean) / mean, side=side))
+        found.append(MeasurementWarning.APART.say(off=100 * abs(furthest - mean) / mean, side=side))
     tail = float(np.percentile(runs, 99)) / median
     if tail >= TAIL:
-        found.append(Doubt.TAIL.say(times=tail))
+        found.append(MeasurementWarning.TAIL.say(times=tail))
     change = drift(sample.medians.tolist())
     if abs(change) >= DRIFT:
-        found.append(Doubt.DRIFT.say(change=abs(change), way="longer" if change > 0 else "less"))
+        found.append(MeasurementWarning.DRIFT.say(change=abs(change), way="longer" if change > 0 else "less"))
     clock = float(sample.opened["clock_ms"]) / median
     if clock >= CLOCK:
-        found.append(Doubt.CLOCK.say(share=clock))
+        found.append(MeasurementWarning.CLOCK.say(share=clock))
     if runs.sum() < 1e3 * SHORT_SECONDS:
-        found.append(Doubt.BRIEF.say(seconds=runs.sum() / 1e3))
+        found.append(MeasurementWarning.BRIEF.say(seconds=runs.sum() / 1e3))
     return found
 
 
 def _of_load(sample: Sample) -> list[str]:
     found = []
     if (sample.load.cores or 0) >= OTHER_CORES:
-        found.append(Doubt.OTHERS.say(cores=sample.load.cores))
+        found.append(MeasurementWarning.OTHERS.say(cores=sample.load.cores))
     if (sample.load.stolen or 0) >= STOLEN_CORES:
-        found.append(Doubt.STOLEN.say(cores=sample.load.stolen))
+        found.append(MeasurementWarning.STOLEN.say(cores=sample.load.stolen))
     return found
 
 
 def _of_device(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
     found = []
     if facts.throttle_reasons:
-        found.append(Doubt.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
+        found.append(MeasurementWarning.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
     if facts.cores_usable is not None and threads > facts.cores_usable:
-        found.append(Doubt.THREADS.say(threads=threads, cores=facts.cores_usable))
+        found.append(MeasurementWarning.THREADS.say(threads=threads, cores=facts.cores_usable))
     if sample.opened["overflows"]:
-        found.append(Doubt.OVERFLOWS.say())
+        found.append(MeasurementWarning.OVERFLOWS.say())
     if sample.opened["precision"] == "int8" and facts.int8_ready is False and not facts.int8_overflows:
         arm = facts.machine.startswith(("aarch64", "arm"))
-        found.append(Doubt.INT8.say(what="the dot product" if arm else "VNNI"))
+        found.append(MeasurementWarning.INT8.say(what="the dot product" if arm else "VNNI"))
     if facts.governor is not None and facts.governor != "performance":
-        found.append(Doubt.GOVERNOR.say(name=facts.governor))
+        found.append(MeasurementWarning.GOVERNOR.say(name=facts.governor))
     return found

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.runtimes import Model, TensorSpec
-from hsiedge.runtimes.row_buffer import HeldRows
+from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.patches import surrounded
 from hsiedge.scenes.synthetic import draw_rows
 
@@ -144,7 +144,7 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
 def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, int]) -> Workload:
     """Of a scene graph that labels `pixels` (height, width) at a time."""
     (height, width), radius = pixels, card.radius
-    held = HeldRows(model, width, above=0)
+    held = RowBuffer(model, width, above=0)
     held.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:

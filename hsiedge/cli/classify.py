@@ -14,7 +14,7 @@ import typer
 from hsiedge.cli import console, options
 
 if TYPE_CHECKING:
-    from hsiedge.mapping.stream import Asked, Classify, Told
+    from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions
     from hsiedge.runtimes import Model
     from hsiedge.scenes.io.arrays import RowSource
 
@@ -67,7 +67,7 @@ def classify_command(
     """
     from hsiedge import files
     from hsiedge.cli import names
-    from hsiedge.mapping.stream import Asked
+    from hsiedge.mapping.stream import ClassifyOptions
     from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
     from hsiedge.runtimes import check_engine, load
     from hsiedge.scenes.io.rows import check_file, open_rows
@@ -80,7 +80,7 @@ def classify_command(
     for path in chain(*likely):
         check_suffix(path, probabilities=True)
     limit = files.parse_size(memory)
-    asked = Asked(reject, probabilities is not None)
+    asked = ClassifyOptions(reject, probabilities is not None)
     console.check_json(json)
     check_places([*chain(*places), *chain(*likely)], [model, *cubes])
     for cube in cubes:
@@ -115,7 +115,7 @@ def classify_command(
 
 
 def _classifier(
-    model: Model, cubes: list[Path], key: str | None, asked: Asked, memory: int, threads: int, scheduler: str | None
+    model: Model, cubes: list[Path], key: str | None, asked: ClassifyOptions, memory: int, threads: int, scheduler: str | None
 ) -> AbstractContextManager[Classify]:
     """What classifies the cubes: this process, or a cluster."""
     from hsiedge.mapping.stream import classify_rows
@@ -127,7 +127,7 @@ def _classifier(
     return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
 
 
-def _tell(told: Told, source: RowSource, paths: list[Path], reject: float) -> None:
+def _tell(told: ClassificationStats, source: RowSource, paths: list[Path], reject: float) -> None:
     height, width = source.shape
     pace = max(told.seconds, 1e-9)
     said = f"{source.path.name}: {height} x {width} pixels in {told.seconds:.2f} s: {told.pixels / pace:,.0f} a second, "
@@ -143,7 +143,7 @@ def _tell(told: Told, source: RowSource, paths: list[Path], reject: float) -> No
     console.say("wrote " + ", ".join(str(path) for path in paths))
 
 
-def _json(told: Told, source: RowSource, paths: list[Path]) -> dict[str, Any]:
+def _json(told: ClassificationStats, source: RowSource, paths: list[Path]) -> dict[str, Any]:
     return {
         "cube": source.path.name,
         "shape": list(source.shape),

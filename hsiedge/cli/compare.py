@@ -15,11 +15,11 @@ def compare_command(
     json: options.JsonOption = None,
 ) -> None:
     """Put results of bench side by side: of several devices, or of several runs on one."""
-    from hsiedge.benchmark.across_devices import side_by_side
+    from hsiedge.benchmark.across_devices import compare_devices
     from hsiedge.report.terminal.compare import compare_tables
 
     console.check_json(json)
-    found = side_by_side(results)
+    found = compare_devices(results)
     if json != "-":
         console.stdout().print(*compare_tables(found), sep="\n")
     if json is not None:

@@ -56,7 +56,7 @@ def compress_command(
     budget = Budget(files.parse_size(max_size), max_drop, min_oa)
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
-        opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
+        opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
         masks = options.open_masks(opened, train_mask, test_mask, seed)
         drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
     source, loaded = _teacher(teacher, opened, drawn)

@@ -59,7 +59,7 @@ def prune_command(
         raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
     if method == "magnitude" and criterion is not None:
         raise OptionError("--criterion goes with --method structured; magnitude prunes by the weights' sizes alone")
-    given = options.Given(None, cube, labels, cube_key, labels_key, data_dir)
+    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
     source, loaded, scene, split = _open(checkpoint, given, train_mask, test_mask)
     _check_output(output)
     settings = replace(TUNING, epochs=epochs)
@@ -112,7 +112,7 @@ def distill_command(
     except ImportError as error:
         raise MissingExtraError("distilling", "train") from error
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    given = options.Given(None, cube, labels, cube_key, labels_key, data_dir)
+    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
     source, loaded, scene, split = _open(teacher or choose.teacher(), given, train_mask, test_mask)
     _check_output(output)
     with console.progress(f"distilling into {student}") as tick:
@@ -165,7 +165,7 @@ def qat_command(
         from hsiedge.compression.qat import SETTINGS, qat
     except ImportError as error:
         raise MissingExtraError("quantization-aware training", "train") from error
-    given = options.Given(None, cube, labels, cube_key, labels_key, data_dir)
+    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
     source, loaded, scene, split = _open(checkpoint, given, train_mask, test_mask)
     _check_output(output)
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
@@ -188,7 +188,7 @@ def qat_command(
 
 
 def _open(
-    checkpoint: Path | None, given: options.Given, train_mask: Path | None, test_mask: Path | None
+    checkpoint: Path | None, given: options.SceneOptions, train_mask: Path | None, test_mask: Path | None
 ) -> tuple[Path, Checkpoint, Scene, Split]:
     """The checkpoint's path and content, its scene, and its split drawn again."""
     from hsiedge.training.checkpoint import load_checkpoint

@@ -39,7 +39,7 @@ def eval_command(
     check_engine(runtime, model, provider)
     path = model or choose.any_model(runtime)
     loaded = load(path, threads, runtime, provider, fast_int8=fast_int8)
-    opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
+    opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
     loaded.check_fits(opened)
     card = loaded.known
     masks = options.open_masks(opened, train_mask, test_mask, card.split.seed if card.split else 0)

@@ -70,7 +70,7 @@ def export_command(
         raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
     source = Path(model) if model else choose.checkpoint()
     known = require_card(source)
-    scene = options.Given(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
+    scene = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
     if size is not None and kind != "tflite":
         raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")
@@ -106,14 +106,14 @@ def _factory(
     if scene_graph:
         raise OptionError("a scene graph is made of a model with a Card: export it, then hsiedge card, then --scene-graph")
     try:
-        from hsiedge.graphs.export.module import export_factory
+        from hsiedge.graphs.export.module import export_module
     except ImportError as error:
         raise MissingExtraError("exporting", "train") from error
 
     path = output or Path(f"{safe(Path(source.rpartition(':')[0]).stem)}-{source.rpartition(':')[2]}.onnx")
     files.check_writable(path)
     with console.waiting("exporting"):
-        check = export_factory(source, weights, bands, patch, classes, path)
+        check = export_module(source, weights, bands, patch, classes, path)
     console.say(
         f"onnxruntime against PyTorch on {check.patches} random patches: labels equal, "
         f"logits within {check.figures['logit_difference']:.1e} of their range"

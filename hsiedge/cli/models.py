@@ -55,7 +55,7 @@ def card_command(
     that onnxruntime needs on x86 without VNNI.
     """
     from hsiedge.errors import OptionError
-    from hsiedge.graphs.export.attach_card import adopt, rewrite
+    from hsiedge.graphs.export.attach_card import attach_card, rewrite
     from hsiedge.runtimes import read_card
     from hsiedge.scenes import splits
 
@@ -69,9 +69,9 @@ def card_command(
     patch = patch if patch is not None or known is None else known.patch
     if patch is None:
         raise OptionError(f"{model}: say --patch P, of the patches (N, bands, P, P) that it takes")
-    opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
+    opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
     drawn = options.open_masks(opened, train_mask, test_mask, seed)
     if drawn is None and split is not None:
         drawn = splits.draw(split, opened, seed, train_fraction, guard)
-    card = adopt(model, opened, patch, drawn, path)
+    card = attach_card(model, opened, patch, drawn, path)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

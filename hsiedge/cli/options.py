@@ -78,7 +78,7 @@ _KINDS = ("onnx", "ort", "tflite")
 
 
 @dataclass(frozen=True)
-class Given:
+class SceneOptions:
     """What the options say of a scene: a name or a cube, and the rest."""
 
     scene: str | None

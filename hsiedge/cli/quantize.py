@@ -58,7 +58,7 @@ def quantize_command(
 
     if calib is None:
         source = model or choose.float_model()
-        scene = options.Given(None, None, labels, cube_key, labels_key, data_dir).open_for(require_card(source))
+        scene = options.SceneOptions(None, None, labels, cube_key, labels_key, data_dir).open_for(require_card(source))
     else:
         scene = options.open_named(calib, labels, cube_key, labels_key, data_dir)
         source = model or _float_model_for(scene)

@@ -13,17 +13,17 @@ from hsiedge.cli import console
 
 if TYPE_CHECKING:
     from hsiedge.benchmark.results import Report
-    from hsiedge.remote.host import There
+    from hsiedge.remote.host import Host
 
 PYTHON = "python3"
 _NOT_SENT = ("models", "on", "python", "wheelhouse", "json")
 
 
-def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
+def there(on: str | None, python: str, wheelhouse: Path | None) -> Host | None:
     """The machine that the options name; None for this one. Raises OptionError."""
     from hsiedge.errors import OptionError
     from hsiedge.remote.address import parse_address
-    from hsiedge.remote.host import There
+    from hsiedge.remote.host import Host
 
     if on is None:
         if python != PYTHON or wheelhouse is not None:
@@ -33,29 +33,29 @@ def there(on: str | None, python: str, wheelhouse: Path | None) -> There | None:
         raise OptionError("--python: the path of an interpreter over there is expected")
     if wheelhouse is not None and not wheelhouse.is_dir():
         raise OptionError(f"--wheelhouse {wheelhouse}: no such folder")
-    return There(parse_address(on), python, wheelhouse)
+    return Host(parse_address(on), python, wheelhouse)
 
 
-def bench(there: There, models: Sequence[Path], context: typer.Context) -> Report:
+def bench(there: Host, models: Sequence[Path], context: typer.Context) -> Report:
     """The bench that the command line asks for, over there."""
-    from hsiedge.remote.host import bench_there
+    from hsiedge.remote.host import bench_on
 
     with console.progress(f"measuring on {there.address}") as progress:
-        return bench_there(there, models, words(context), tell=console.say, progress=progress)
+        return bench_on(there, models, words(context), tell=console.say, progress=progress)
 
 
-def doctor(there: There, model: Path | None, config: Path | None, target: str | None) -> None:
+def doctor(there: Host, model: Path | None, config: Path | None, target: str | None) -> None:
     """What doctor finds over there, as it says it there; exit code 1 where models cannot run."""
     from hsiedge.errors import OptionError
-    from hsiedge.remote.host import ask_there, tell_there
+    from hsiedge.remote.host import ask_on, tell_on
 
     if model is not None or config is not None:
         raise OptionError("doctor MODEL tells the same on every machine: leave --on out")
     with console.progress(f"looking at {there.address}") as progress:
         if target is None:
-            code, text = tell_there(there, ["doctor"], tell=console.say, progress=progress)
+            code, text = tell_on(there, ["doctor"], tell=console.say, progress=progress)
         else:
-            code, found = ask_there(there, ["doctor"], tell=console.say, progress=progress)
+            code, found = ask_on(there, ["doctor"], tell=console.say, progress=progress)
     if target is None:
         sys.stdout.write(text)
     else:

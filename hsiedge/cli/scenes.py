@@ -39,7 +39,7 @@ def show_command(
     from hsiedge.scenes.splits import draw_all
 
     with console.waiting("reading, and drawing splits"):
-        scene = options.Given(name, cube, labels, cube_key, labels_key, data_dir).open()
+        scene = options.SceneOptions(name, cube, labels, cube_key, labels_key, data_dir).open()
         tables = scene_tables(scene, draw_all(scene, seed))
     console.stdout().print(*tables, sep="\n")
 
@@ -74,7 +74,7 @@ def pack_command(
     from hsiedge.cli.names import safe
     from hsiedge.scenes.scene import pack
 
-    scene = options.Given(name, cube, labels, cube_key, labels_key, data_dir).open()
+    scene = options.SceneOptions(name, cube, labels, cube_key, labels_key, data_dir).open()
     path = output or Path(f"{safe(scene.name)}.npz")
     pack(scene, path)
     console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB; on the device: hsiedge eval MODEL --scene {path}")

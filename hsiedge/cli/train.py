@@ -47,7 +47,7 @@ def train_command(
         raise MissingExtraError("training", "train") from error
 
     with console.waiting("reading, and drawing the split"):
-        opened = options.Given(scene, cube, labels, cube_key, labels_key, data_dir).open()
+        opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
         masks = options.open_masks(opened, train_mask, test_mask, seed)
         drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
     path = output or Path(f"{file_stem(opened.name, net, drawn)}.safetensors")

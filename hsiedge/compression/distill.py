@@ -20,7 +20,7 @@ from hsiedge.scenes.patches import touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, Split, dilate
 from hsiedge.training.checkpoint import Checkpoint
-from hsiedge.training.finetune import lesson_for
+from hsiedge.training.finetune import training_set_for
 from hsiedge.training.fit import Batch, FitSettings, turn
 from hsiedge.training.train import train, versions
 
@@ -115,7 +115,7 @@ class _Guide:
     def __init__(self, teacher: Checkpoint, scene: Scene, split: Split) -> None:
         self.net = teacher.classifier.net.eval()
         self.patch = teacher.card.patch
-        self._image = lesson_for(teacher, scene, split).image(self.patch)
+        self._image = training_set_for(teacher, scene, split).image(self.patch)
 
     def features(self, pixels: Tensor, symmetry: int) -> Tensor:
         """Its feature map `(n, channels, h, w)` around flat `pixels`."""

@@ -19,7 +19,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.finetune import TUNING, derived, lesson_for, tune
+from hsiedge.training.finetune import TUNING, derived, finetune, training_set_for
 from hsiedge.training.fit import FitSettings
 
 SCOPES = ("global", "layer")
@@ -55,10 +55,10 @@ def prune_magnitude(
     """
     _check(ratio, scope)
     settings = settings or TUNING
-    lesson = lesson_for(checkpoint, scene, split)
+    lesson = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
     with conditioned(net, lesson.axes), _Masks(net, ratio, scope) as masks:
-        tune(net, lesson, checkpoint.card.patch, settings, progress, masks.after_step)
+        finetune(net, lesson, checkpoint.card.patch, settings, progress, masks.after_step)
         masks.cut(ratio)
     zeros, total = count_zeros(net)
     options = {"method": "magnitude", "ratio": ratio, "scope": scope, "zeros": zeros, "weights": total, **vars(settings)}
@@ -97,7 +97,7 @@ def prune_structured(
     settings = settings or TUNING
     card = checkpoint.card
     assert card.net is not None
-    lesson = lesson_for(checkpoint, scene, split)
+    lesson = training_set_for(checkpoint, scene, split)
     patches = lesson.image(card.patch).patches(torch.from_numpy(lesson.pixels))
     targets = torch.from_numpy(lesson.targets)
     cut = channels.cut(checkpoint.classifier.net, patches, targets, ratio, criterion, scope)
@@ -105,7 +105,7 @@ def prune_structured(
     net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **shape)
     net.load_state_dict(cut.net.state_dict())
     with conditioned(net, lesson.axes):
-        tune(net, lesson, card.patch, settings, progress)
+        finetune(net, lesson, card.patch, settings, progress)
     options = {
         "method": "structured",
         "ratio": ratio,

@@ -16,10 +16,10 @@ from torch import nn
 from hsiedge.card import Card, Check, Quantization, Step, now
 from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
-from hsiedge.graphs.artifact import Candidate
+from hsiedge.graphs.artifact import Artifact
 from hsiedge.graphs.export.checkpoint import check_pixels, export
 from hsiedge.graphs.passes.conv3d_to_conv2d import raised
-from hsiedge.graphs.passes.float_logits import float_output
+from hsiedge.graphs.passes.float_logits import float_logits
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES, calibrate
 from hsiedge.graphs.quantization.quantize import (
     FloatModel,
@@ -30,7 +30,7 @@ from hsiedge.graphs.quantization.quantize import (
     layers,
     open_float,
     qdq_graph,
-    run_candidate,
+    run_artifact,
 )
 from hsiedge.graphs.quantization.recipes import RECIPES
 from hsiedge.progress import Progress, silent
@@ -40,8 +40,8 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.dataset import Lesson
-from hsiedge.training.finetune import derived, lesson_for, tune, tuned_on
+from hsiedge.training.dataset import TrainingSet
+from hsiedge.training.finetune import derived, finetune, finetuned, training_set_for
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import versions
 
@@ -100,16 +100,16 @@ def qat(
     if bits not in BITS:
         raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")
     settings = settings or SETTINGS
-    lesson = lesson_for(checkpoint, scene, split)
+    lesson = training_set_for(checkpoint, scene, split)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start = _float_model(checkpoint, scene, split, folder)
         start.ranges = calibrate(start.graph, start.card, RECIPES["default"], scene, start.pixels.calibration)
         net = _quantized_net(start, bits)
         with conditioned(net, lesson.axes):
-            tune(net, lesson, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
+            finetune(net, lesson, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
         candidate, check = _verified(net, start, lesson)
-        floats = tuned_on(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
+        floats = finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
         after = _float_model(floats, scene, split, folder)
         give_ranges(after, RECIPES["default"])
         control = finished(_quantized_net(after, bits).write())
@@ -139,11 +139,11 @@ def _float_model(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Pat
 
 def _quantized_net(source: FloatModel, bits: int) -> QdqNet:
     """Untrained, this is post-training quantization."""
-    graph = float_output(qdq_graph(source, RECIPES["default"], layers(source.graph)))
+    graph = float_logits(qdq_graph(source, RECIPES["default"], layers(source.graph)))
     return QdqNet(graph, source.graph, bits)
 
 
-def _verified(net: QdqNet, source: FloatModel, lesson: Lesson) -> tuple[Candidate, Check]:
+def _verified(net: QdqNet, source: FloatModel, lesson: TrainingSet) -> tuple[Artifact, Check]:
     """What is deployed, once onnxruntime gives the labels that were simulated.
 
     A label may differ only where the two best logits lie within one step of one of the last layer's inputs: there the
@@ -151,7 +151,7 @@ def _verified(net: QdqNet, source: FloatModel, lesson: Lesson) -> tuple[Candidat
     """
     candidate = finished(net.write())
     pixels = check_pixels(lesson.scene, source.card, CHECKED)
-    theirs = run_candidate(candidate, source, pixels)
+    theirs = run_artifact(candidate, source, pixels)
     ours = _simulated(net, candidate, lesson, source.card.patch, pixels, torch.float32)
     doubtful = np.flatnonzero(ours.argmax(1) != theirs.argmax(1))  # by the rounding of float32 sums, perhaps
     if len(doubtful):
@@ -169,7 +169,7 @@ def _verified(net: QdqNet, source: FloatModel, lesson: Lesson) -> tuple[Candidat
 
 
 def _simulated(
-    net: nn.Module, candidate: Candidate, lesson: Lesson, patch: int, pixels: NDArray[np.intp], dtype: torch.dtype
+    net: nn.Module, candidate: Artifact, lesson: TrainingSet, patch: int, pixels: NDArray[np.intp], dtype: torch.dtype
 ) -> NDArray[np.float32]:
     """The net's logits at flat `pixels`, computed in `dtype`."""
     pieces = []
@@ -180,7 +180,7 @@ def _simulated(
     return np.concatenate(pieces)
 
 
-def _deployed_input(candidate: Candidate, lesson: Lesson, counts: NDArray[Any]) -> NDArray[np.float32]:
+def _deployed_input(candidate: Artifact, lesson: TrainingSet, counts: NDArray[Any]) -> NDArray[np.float32]:
     """What the graph sees of counts `(n, bands, p, p)`: where it takes integers, those that the runtime adapter makes."""
     if candidate.affine is None:
         return lesson.affine(counts.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
@@ -189,7 +189,7 @@ def _deployed_input(candidate: Candidate, lesson: Lesson, counts: NDArray[Any]) 
 
 
 def _card(
-    source: FloatModel, judged: Judgement, candidate: Candidate, lineage: list[Step], bits: int, checks: list[Check]
+    source: FloatModel, judged: Judgement, candidate: Artifact, lineage: list[Step], bits: int, checks: list[Check]
 ) -> Card:
     plan: dict[str, Any] = {**vars(RECIPES["default"]), "weight_bits": bits, "simulated": bits < 8}
     quantization = Quantization(
@@ -206,7 +206,7 @@ def _card(
     return candidate.card(card)
 
 
-def _bytes(folder: Path, candidate: Candidate, card: Card) -> bytes:
+def _bytes(folder: Path, candidate: Artifact, card: Card) -> bytes:
     path = folder / "quantized.onnx"
     candidate.write(path, card)
     return path.read_bytes()

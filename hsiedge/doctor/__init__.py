@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hsiedge.doctor.findings import Finding
 from hsiedge.doctor.operators import Operators, operators_of
-from hsiedge.doctor.report import Checkup, examine
+from hsiedge.doctor.report import DoctorReport, examine
 
-__all__ = ["Checkup", "Finding", "Operators", "examine", "operators_of"]
+__all__ = ["DoctorReport", "Finding", "Operators", "examine", "operators_of"]

@@ -29,7 +29,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Checkup:
+class DoctorReport:
     """What `hsiedge doctor` found.
 
     Attributes:
@@ -58,14 +58,14 @@ class Checkup:
         return {"schema": plain.pop("schema"), "stopped": self.stopped, **plain}
 
     @classmethod
-    def from_dict(cls, data: Any) -> Checkup:
+    def from_dict(cls, data: Any) -> DoctorReport:
         """Of what `to_dict` gave, on this machine or another: keys that are not known are left out.
 
         Raises:
             OptionError: it is not that.
         """
         try:
-            found: Checkup = build(cls, texts(data, printable))
+            found: DoctorReport = build(cls, texts(data, printable))
             if found.schema != SCHEMA or any(finding.severity not in SEVERITIES for finding in found.findings):
                 raise ValueError(f"schema {SCHEMA} and severities {', '.join(SEVERITIES)} are known")
             return found
@@ -73,7 +73,7 @@ class Checkup:
             raise OptionError(f"not what hsiedge doctor --json writes ({type(error).__name__}: {error})") from error
 
 
-def examine(progress: Progress = silent) -> Checkup:
+def examine(progress: Progress = silent) -> DoctorReport:
     """Looks at this machine; runs each installed runtime once, in a process of its own.
 
     Args:
@@ -92,4 +92,4 @@ def examine(progress: Progress = silent) -> Checkup:
             findings += clash_findings(owners_of("onnxruntime"), facts.l4t is not None)
             findings += telemetry_findings(said.get("version"))
     progress(1.0)
-    return Checkup(facts, threads, findings, extras())
+    return DoctorReport(facts, threads, findings, extras())

@@ -25,7 +25,7 @@ PIXELS, SEED = 64, 13  # a seed whose labels are nowhere close to a tie
 ROUNDS = 11
 
 
-def look(runtime: str) -> dict[str, Any]:
+def selftest(runtime: str) -> dict[str, Any]:
     """What `probe.probe` returns, of this process."""
     try:
         found = _import(runtime)
@@ -107,6 +107,6 @@ def digests(runtime: str) -> tuple[str, str]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(look(sys.argv[1])))  # noqa: T201
+        print(json.dumps(selftest(sys.argv[1])))  # noqa: T201
     else:
         print(dict(digests(name) for name in SHIPPED))  # noqa: T201

@@ -24,7 +24,7 @@ _OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime 
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Artifact:
     """An ONNX graph, the affine that makes its input where that is integer, and versions of what it was made with."""
 
     graph: Any
@@ -42,7 +42,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class TfliteCandidate(Candidate):
+class TfliteArtifact(Artifact):
     """The same of a TFLite flatbuffer, `graph` its bytes."""
 
     suffix: ClassVar[str] = ".tflite"
@@ -53,7 +53,7 @@ class TfliteCandidate(Candidate):
 
 
 @dataclass(frozen=True)
-class OrtCandidate(Candidate):
+class OrtArtifact(Artifact):
     """An ONNX graph that is written in ORT format, optimized as far as every processor goes along (`save_optimized`).
 
     Float convolutions miss the NCHWc layout on x86, where the ONNX file gets it when it is loaded; integer ones lose nothing.
@@ -76,7 +76,7 @@ class OrtCandidate(Candidate):
             files.write_bytes(path, made.read_bytes())
 
 
-def compared(made: Candidate, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:
+def compared(made: Artifact, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:
     """A candidate beside the ONNX model that it was made of, on pixels drawn evenly over a scene; labels are not looked at.
 
     Args:

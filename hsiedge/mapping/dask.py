@@ -24,7 +24,7 @@ import numpy as np
 from hsiedge import __version__, cluster
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
 from hsiedge.mapping.adapt import check_fits
-from hsiedge.mapping.stream import Asked, Classify, Counts, Strip, Told, strip_rows, strips
+from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions, Counts, Strip, strip_rows, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.arrays import RowSource
@@ -52,7 +52,7 @@ class Plan:
     bands: int
     dtype: str
     rows: int
-    asked: Asked
+    asked: ClassifyOptions
     threads: int
     runtime: str | None = None
     provider: str | None = None
@@ -84,7 +84,7 @@ class Refused:
 
 @contextmanager
 def on_cluster(
-    scheduler: str, model: Model, cubes: Sequence[Path], key: str | None, asked: Asked, memory: int, threads: int
+    scheduler: str, model: Model, cubes: Sequence[Path], key: str | None, asked: ClassifyOptions, memory: int, threads: int
 ) -> Iterator[Classify]:
     """Yields what classifies the cubes, which is called once for each, in their order; later ones are begun meanwhile.
 
@@ -105,7 +105,7 @@ def on_cluster(
         waiting = iter(cut)
         with closing(_in_order(client, scheduler, model.path, chain.from_iterable(cut))) as results:
 
-            def classified(source: RowSource, take: Callable[[Strip], None], progress: Progress) -> Told:
+            def classified(source: RowSource, take: Callable[[Strip], None], progress: Progress) -> ClassificationStats:
                 counts, blocks, started = Counts(), next(waiting), time.perf_counter()
                 for block in blocks:
                     found, submitted = next(results)
@@ -113,7 +113,7 @@ def on_cluster(
                     take(found.strip)
                     counts.add(found.counts)
                     progress(block.part.stop / source.shape[0])
-                return Told.of(counts, source, started, blocks[0].plan.rows)
+                return ClassificationStats.of(counts, source, started, blocks[0].plan.rows)
 
             yield classified
 
@@ -122,7 +122,7 @@ def _version() -> str:
     return __version__
 
 
-def _plan(model: Model, cube: Path, key: str | None, asked: Asked, memory: int, threads: int) -> Plan:
+def _plan(model: Model, cube: Path, key: str | None, asked: ClassifyOptions, memory: int, threads: int) -> Plan:
     with open_rows(cube, key) as source:
         if source.whole:
             raise OptionError(f"--scheduler: {cube} cannot be read by rows, each block would read it all; convert it to .npy")

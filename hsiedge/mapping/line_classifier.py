@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
 from hsiedge.runtimes import Model
-from hsiedge.runtimes.row_buffer import HeldRows
+from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.patches import check_patch
 
 
@@ -32,7 +32,7 @@ class LineClassifier:
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
-        self._rows = HeldRows(model, width)
+        self._rows = RowBuffer(model, width)
         self._received = 0
         self._ended = False
 

@@ -17,7 +17,7 @@ from hsiedge.errors import OptionError
 from hsiedge.mapping.adapt import as_stored, check_fits, filled, no_data
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
-from hsiedge.runtimes.row_buffer import HeldRows
+from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.io.arrays import RowSource
 
 MEMORY = 64 << 20
@@ -44,7 +44,7 @@ class Counts:
     """What is counted while strips are classified.
 
     Attributes:
-        empty, unknown: as in `Told`.
+        empty, unknown: as in `ClassificationStats`.
         values, at_ends: values that were looked at, and those of them at the ends of the calibrated range.
     """
 
@@ -69,7 +69,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Told:
+class ClassificationStats:
     """What is to be said of a classified cube.
 
     Attributes:
@@ -87,19 +87,19 @@ class Told:
     rows: int
 
     @staticmethod
-    def of(counts: Counts, source: RowSource, started: float, rows: int) -> Told:
+    def of(counts: Counts, source: RowSource, started: float, rows: int) -> ClassificationStats:
         """Of a cube that is done; `started` by time.perf_counter."""
         pixels, seconds = source.shape[0] * source.shape[1], time.perf_counter() - started
         outside = counts.at_ends / counts.values if counts.values else None
-        return Told(pixels, seconds, counts.empty, counts.unknown, outside, rows)
+        return ClassificationStats(pixels, seconds, counts.empty, counts.unknown, outside, rows)
 
 
-Classify = Callable[[RowSource, Callable[[Strip], None], Progress], Told]
+Classify = Callable[[RowSource, Callable[[Strip], None], Progress], ClassificationStats]
 """Classifies a cube: gives each strip of its map to what takes it, and tells how far it is."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClassifyOptions:
     """What a map is to tell.
 
     Attributes:
@@ -122,10 +122,10 @@ def classify_rows(
     model: Model,
     source: RowSource,
     take: Callable[[Strip], None],
-    asked: Asked = Asked(),
+    asked: ClassifyOptions = ClassifyOptions(),
     memory: int = MEMORY,
     progress: Progress = silent,
-) -> Told:
+) -> ClassificationStats:
     """Classifies a cube strip by strip, in order.
 
     Args:
@@ -145,10 +145,10 @@ def classify_rows(
         take(strip)
         done += len(strip.labels)
         progress(done / source.shape[0])
-    return Told.of(counts, source, started, rows)
+    return ClassificationStats.of(counts, source, started, rows)
 
 
-def strips(model: Model, source: RowSource, part: range, rows: int, asked: Asked, counts: Counts) -> Iterator[Strip]:
+def strips(model: Model, source: RowSource, part: range, rows: int, asked: ClassifyOptions, counts: Counts) -> Iterator[Strip]:
     """Classifies the rows `part` of a cube, as many at a time as `rows`; what is found is counted in `counts`.
 
     A strip's values do not depend on the part that it lies in, where parts begin at multiples of `rows`.
@@ -182,7 +182,7 @@ def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterat
     card, (height, width) = model.known, source.shape
     bands, radius = check_fits(card, source), card.radius
     start = end = max(0, part.start - radius)  # of the rows whose `empty` is held
-    held, empty = HeldRows(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
+    held, empty = RowBuffer(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
     for first in range(part.start, part.stop, rows):
         last = min(first + rows, part.stop)
         due = min(last + radius, height)

@@ -82,7 +82,7 @@ class CannotError(Exception):
     """What cannot be done here, and what to do about it."""
 
 
-class Far:
+class Agent:
     """What serves the near side on this machine.
 
     Args:
@@ -342,4 +342,4 @@ def _tidy(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    Far(sys.stdin.buffer, sys.stdout.buffer).serve()
+    Agent(sys.stdin.buffer, sys.stdout.buffer).serve()

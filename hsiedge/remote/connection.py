@@ -53,7 +53,7 @@ class Silence(Exception):  # noqa: N818, it is no error where it is waited for
     """Nothing came within the time that was given."""
 
 
-class Line:
+class Connection:
     """A line to a Python over there; use it as a context, at whose end the far side has ended and removed its folder.
 
     Args:
@@ -163,7 +163,7 @@ class Line:
         self._process.stdout.close()
         self._stderr.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

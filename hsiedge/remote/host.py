@@ -1,4 +1,4 @@
-"""hsiedge on another machine, over the user's own ssh: `run_there` any command, `bench_there` a measurement.
+"""hsiedge on another machine, over the user's own ssh: `run_on` any command, `bench_on` a measurement.
 
 Nothing needs to be there but Python and an SSH server, and nothing stays but the environment, in the cache of that user.
 """
@@ -21,11 +21,11 @@ from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
 from hsiedge.remote import agent
 from hsiedge.remote.address import Address, parse_address
-from hsiedge.remote.connection import Line, Silence, printable
+from hsiedge.remote.connection import Connection, Silence, printable
 from hsiedge.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.runtimes import ENGINES
 
-__all__ = ["Address", "Answer", "There", "ask_there", "bench_there", "parse_address", "run_there", "tell_there"]
+__all__ = ["Address", "Answer", "Host", "ask_on", "bench_on", "parse_address", "run_on", "tell_on"]
 
 MAX_SAID = 1 << 16  # bytes of one line, or of a frame that is no result
 REFUSED, INTERRUPTED = 2, 130  # exit codes: a user's error, and Ctrl-C
@@ -34,7 +34,7 @@ _ERROR = "hsiedge: error: "
 
 
 @dataclass(frozen=True)
-class There:
+class Host:
     """Another machine, and the Python on it.
 
     Attributes:
@@ -61,8 +61,8 @@ class Answer:
     files: list[str]
 
 
-def bench_there(
-    there: There,
+def bench_on(
+    there: Host,
     models: Sequence[Path],
     words: Sequence[str] = (),
     *,
@@ -80,19 +80,19 @@ def bench_there(
 
     Raises:
         ModelError: no such model.
-        RemoteError: as `run_there`.
+        RemoteError: as `run_on`.
         ResultError: the answer is no result of a bench.
         KeyboardInterrupt: Ctrl-C ended it before there was a result.
     """
     known = model_files(models)
-    said = run_there(there, ["bench", *models, *words, "--json", "-"], _extras(models, words), tell=tell, progress=progress)
+    said = run_on(there, ["bench", *models, *words, "--json", "-"], _extras(models, words), tell=tell, progress=progress)
     answer = _uninterrupted(said)
     report = Report.from_json(answer.output, str(there.address))
     return _at_home(report, dict(zip(answer.files, known)))
 
 
-def tell_there(
-    there: There,
+def tell_on(
+    there: Host,
     words: Sequence[str | Path],
     *,
     tell: Callable[[str], None] = lambda line: None,
@@ -101,16 +101,16 @@ def tell_there(
     """The exit code of `hsiedge WORDS` on another machine, and its stdout as text that moves no cursor.
 
     Raises:
-        RemoteError: as `run_there`.
+        RemoteError: as `run_on`.
         KeyboardInterrupt: Ctrl-C.
     """
-    answer = _uninterrupted(run_there(there, words, tell=tell, progress=progress))
+    answer = _uninterrupted(run_on(there, words, tell=tell, progress=progress))
     lines = answer.output.decode(errors="replace").splitlines()
     return answer.code, "".join(f"{_visible(line)}\n" for line in lines)
 
 
-def ask_there(
-    there: There,
+def ask_on(
+    there: Host,
     words: Sequence[str | Path],
     *,
     tell: Callable[[str], None] = lambda line: None,
@@ -119,11 +119,11 @@ def ask_there(
     """The exit code of `hsiedge WORDS --json -` on another machine, and the object that it gives.
 
     Raises:
-        RemoteError: as `run_there`.
+        RemoteError: as `run_on`.
         ResultError: what it gives is no JSON object.
         KeyboardInterrupt: Ctrl-C.
     """
-    answer = _uninterrupted(run_there(there, [*words, "--json", "-"], tell=tell, progress=progress))
+    answer = _uninterrupted(run_on(there, [*words, "--json", "-"], tell=tell, progress=progress))
     try:
         found = json.loads(answer.output, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -133,8 +133,8 @@ def ask_there(
     return answer.code, found
 
 
-def run_there(
-    there: There,
+def run_on(
+    there: Host,
     words: Sequence[str | Path],
     extras: Sequence[str] = (),
     *,
@@ -159,7 +159,7 @@ def run_there(
     """
     wheels = _wheels(there.wheelhouse)
     sent = [(word, _name(index, word)) for index, word in enumerate(words) if isinstance(word, Path)]
-    with Line(there.address, there.python) as line:
+    with Connection(there.address, there.python) as line:
         name = _environment(line, there, wheels, tuple(extras), tell)
         for path, alias in sent:
             with path.open("rb") as file:
@@ -189,7 +189,7 @@ def _no_number(name: str) -> None:
 
 
 def _environment(
-    line: Line, there: There, wheels: Sequence[Path], extras: tuple[str, ...], tell: Callable[[str], None]
+    line: Connection, there: Host, wheels: Sequence[Path], extras: tuple[str, ...], tell: Callable[[str], None]
 ) -> str | None:
     """The environment over there that has this hsiedge, made if need be; None where the interpreter has it by itself."""
     hello = _expect(line, "hello")
@@ -222,7 +222,7 @@ def _environment(
     return name
 
 
-def _follow(line: Line, said: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
+def _follow(line: Connection, said: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
     """The exit code and output of the running command, whose lines go to `said`, the last of them, and to `tell`."""
     within = None
     while True:
@@ -251,7 +251,7 @@ def _follow(line: Line, said: list[str], tell: Callable[[str], None], progress: 
             tell(text)
 
 
-def _expect(line: Line, kind: str) -> agent.Facts:
+def _expect(line: Connection, kind: str) -> agent.Facts:
     facts, _ = line.receive(MAX_SAID)
     if facts["kind"] != kind:
         raise RemoteError(f"{line.address}: its answer cannot be read ({printable(facts['kind'].encode())[:80]})")

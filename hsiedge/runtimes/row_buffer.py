@@ -11,7 +11,7 @@ from hsiedge.runtimes.model import Model
 from hsiedge.scenes.patches import reflected
 
 
-class HeldRows:
+class RowBuffer:
     """Prepared rows and what surrounds them. Each row is prepared once, straight into its place, and its place is taken when
     no strip needs it any more: memory is that of the largest push and one patch height.
 

@@ -1,4 +1,4 @@
-"""Lesson: what a scene, a split and a set of classes give to training. Nothing but training pixels is looked at."""
+"""What a scene, a split and a set of classes give to training. Nothing but training pixels is looked at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hsiedge.training.fit import PatchImage
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a net is fitted to.
 
     Attributes:
@@ -46,7 +46,7 @@ class Lesson:
         return PatchImage(standardized @ self.axes.numpy().T if projected else standardized, patch)
 
 
-def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None) -> Lesson:
+def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None) -> TrainingSet:
     """What there is to learn on a split.
 
     Args:
@@ -65,7 +65,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     affine = affine or fit_affine(spectra)
     index = {label: place for place, label in enumerate(titles)}
     targets = np.array([index[int(label)] for label in scene.labelled().ravel()[pixels]], np.int64)
-    return Lesson(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))
+    return TrainingSet(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))
 
 
 def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:

@@ -21,7 +21,7 @@ from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.dataset import Lesson, prepare
+from hsiedge.training.dataset import TrainingSet, prepare
 from hsiedge.training.fit import AfterStep, FitSettings, fit
 from hsiedge.training.train import checked, validated, versions
 
@@ -29,7 +29,7 @@ TUNING = FitSettings(epochs=20, rate=1e-3)
 """Half the peak rate of training: enough to mend what a cut has broken."""
 
 
-def lesson_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Lesson:
+def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> TrainingSet:
     """What a checkpoint is trained on with: its own scene, split and affine.
 
     Raises:
@@ -48,9 +48,9 @@ def affine_of(classifier: Classifier) -> BandAffine:
     return BandAffine(classifier.offset.ravel().numpy(), classifier.scale.ravel().numpy())
 
 
-def tune(
+def finetune(
     net: nn.Module,
-    lesson: Lesson,
+    lesson: TrainingSet,
     patch: int,
     settings: FitSettings,
     progress: Progress = silent,
@@ -62,14 +62,14 @@ def tune(
     fit(net, lesson.image(patch), lesson.pixels, lesson.targets, settings, lesson.split.seed, progress, None, after_step)
 
 
-def tuned_on(
+def finetuned(
     checkpoint: Checkpoint, scene: Scene, split: Split, settings: FitSettings = TUNING, progress: Progress = silent
 ) -> Checkpoint:
     """The checkpoint after further training, and nothing else: what any compression with fine-tuning is to be held against."""
-    lesson = lesson_for(checkpoint, scene, split)
+    lesson = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
     with conditioned(net, lesson.axes):
-        tune(net, lesson, checkpoint.card.patch, settings, progress)
+        finetune(net, lesson, checkpoint.card.patch, settings, progress)
     return derived(checkpoint, net, scene, split, "tune", vars(settings), None)
 
 

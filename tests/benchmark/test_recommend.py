@@ -12,7 +12,7 @@ import pytest
 from hsiedge import bench, load
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Sample
 from hsiedge.benchmark.process import Worker
-from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, choose
+from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, recommend
 from hsiedge.errors import OptionError
 from hsiedge.runtimes import ENGINES
 from hsiedge.scenes.synthetic import draw_rows
@@ -33,7 +33,7 @@ def sample(runtime: str, labels: list[int], ms: float, margins: list[float] | No
 class TestChoice:
     def test_the_fastest_of_those_that_agree(self) -> None:
         own, fast, wrong = sample("ort", [1, 2, 3], 2.0), sample("fast", [1, 2, 3], 1.0), sample("wrong", [1, 2, 2], 0.1)
-        choice = choose([[own, fast, wrong]])
+        choice = recommend([[own, fast, wrong]])
         assert (choice.model, choice.runtime, choice.batch) == ("a.onnx (fast)", "fast", 1)
         assert choice.pixels_per_s == pytest.approx(1000)
         assert choice.margin is not None
@@ -44,7 +44,7 @@ class TestChoice:
     def test_an_undecided_pixel_may_differ(self, precision: str, tie: float) -> None:
         def against(margin: float) -> tuple[int, int, str | None]:
             own = sample("ort", [1, 2], 2.0, [0.5, margin], precision=precision)
-            choice = choose([[own, sample("fast", [1, 3], 1.0, precision=precision)]])
+            choice = recommend([[own, sample("fast", [1, 3], 1.0, precision=precision)]])
             (entry,) = choice.agreements
             return entry.ties, entry.differ, choice.runtime
 
@@ -54,13 +54,13 @@ class TestChoice:
     def test_labels_of_all_batches_count(self) -> None:
         at_256: dict[str, Any] = {"batch": 256, "pixels_per_run": 256}
         large = [sample("ort", [1, 2], 1.0, **at_256), sample("fast", [1, 1], 1.0, **at_256)]
-        choice = choose([[sample("ort", [1], 2.0), sample("fast", [1], 1.0)], large])
+        choice = recommend([[sample("ort", [1], 2.0), sample("fast", [1], 1.0)], large])
         (entry,) = choice.agreements
         assert (entry.pixels, entry.differ) == (3, 1)
         assert (choice.runtime, choice.batch, choice.margin) == ("ort", 256, None)
 
     def test_without_labels_nothing_is_recommended(self) -> None:
-        choice = choose([[sample("ort", [], 1.0), sample("fast", [], 1.0)]])
+        choice = recommend([[sample("ort", [], 1.0), sample("fast", [], 1.0)]])
         assert (choice.model, choice.agreements) == (None, [])
 
 

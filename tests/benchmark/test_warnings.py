@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Plan, Sample
-from hsiedge.benchmark.paired import compare
-from hsiedge.benchmark.warnings import Doubt, warnings_of
+from hsiedge.benchmark.paired import paired_comparisons
+from hsiedge.benchmark.warnings import MeasurementWarning, warnings_of
 from hsiedge.device.facts import DeviceFacts
 
 FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {
@@ -96,7 +96,7 @@ def test_comparison_is_by_round_with_the_float_model() -> None:
     noise = np.linspace(1, 3, 10)
     slow = sample([np.full(5, 10 * value) for value in noise], "f.onnx")
     fast = sample([np.full(5, 4 * value) for value in noise], "q.onnx", precision="int8")
-    (entry,) = compare([fast, slow])
+    (entry,) = paired_comparisons([fast, slow])
     assert (entry.model, entry.baseline) == ("q.onnx", "f.onnx")
     assert (entry.ratio, entry.low, entry.high) == pytest.approx((2.5, 2.5, 2.5))
 
@@ -104,9 +104,9 @@ def test_comparison_is_by_round_with_the_float_model() -> None:
 def test_comparison_is_by_pixel_and_within_a_batch() -> None:
     whole = sample(CALM, "scene.onnx", pixels_per_run=100)
     single = sample(CALM, "patch.onnx")
-    assert compare([single, whole])[0].ratio == pytest.approx(100)
-    assert compare([single, sample(CALM, batch=2)]) == []
-    assert compare([]) == []
+    assert paired_comparisons([single, whole])[0].ratio == pytest.approx(100)
+    assert paired_comparisons([single, sample(CALM, batch=2)]) == []
+    assert paired_comparisons([]) == []
 
 
 def test_plan_has_more_rounds_where_they_would_be_long() -> None:
@@ -122,10 +122,10 @@ def test_a_line_tells_its_kind() -> None:
         *found(CALM, facts={"governor": "powersave", "instruction_sets": ["asimd"], "machine": "aarch64"}, precision="int8"),
         *found(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8", overflows=True),
     ]
-    assert {Doubt.of(line) for line in made} == set(Doubt)
-    assert {line.split(":")[0] for line in made if Doubt.of(line) is Doubt.DRIFT} == {"drift"}
+    assert {MeasurementWarning.of(line) for line in made} == set(MeasurementWarning)
+    assert {line.split(":")[0] for line in made if MeasurementWarning.of(line) is MeasurementWarning.DRIFT} == {"drift"}
 
 
 def test_a_line_that_bench_did_not_say_is_of_no_kind() -> None:
-    assert Doubt.of("p90 lies far from p50") is None
-    assert Doubt.of("the drift: the last third took 20% longer than the first") is None
+    assert MeasurementWarning.of("p90 lies far from p50") is None
+    assert MeasurementWarning.of("the drift: the last third took 20% longer than the first") is None

@@ -17,11 +17,11 @@ from rich.console import Console
 from hsiedge.benchmark.process import Worker
 from hsiedge.benchmark.results import (
     Agreement,
-    Choice,
     Comparison,
     Latency,
     OperatorTime,
     Profile,
+    Recommendation,
     Report,
     Result,
     Sustained,
@@ -162,7 +162,7 @@ def test_the_choice_of_a_runtime_is_one_line(width: int) -> None:
     names = ("a.onnx (ort)", "a.onnx (openvino)")
     margin = Comparison(names[1], "int8", names[0], "int8", 256, 1.234, 0.98, 1.38, 10)
     equal = Agreement(names[1], "OpenVINO 2026", names[0], 2048, 0.01, 3, 0)
-    choice = Choice([equal], {"litert": "litert"}, names[1], "OpenVINO 2026", 256, 20345.0, margin)
+    choice = Recommendation([equal], {"litert": "litert"}, names[1], "OpenVINO 2026", 256, 20345.0, margin)
     text = " ".join(shown(dataclasses.replace(example(names), choice=choice), width))
     assert "are equal at 2048 pixels of seeded counts, but for 3 where two classes are level within 1 %" in text
     assert "LiteRT, which runs .tflite, is not installed: pip install 'hsiedge[litert]'" in text
@@ -170,7 +170,7 @@ def test_the_choice_of_a_runtime_is_one_line(width: int) -> None:
     assert "does not tell it apart" in text
     apart = dataclasses.replace(choice, margin=dataclasses.replace(margin, low=1.1))
     assert "tell it apart" not in " ".join(shown(dataclasses.replace(example(names), choice=apart), width))
-    other = Choice([dataclasses.replace(equal, differ=20)], {})
+    other = Recommendation([dataclasses.replace(equal, differ=20)], {})
     text = " ".join(shown(dataclasses.replace(example(names), choice=other), width))
     assert "differ at 20 of 2048 pixels (0.98 %): not recommended" in text
     assert "No runtime is recommended" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.doctor import Checkup
+from hsiedge.doctor import DoctorReport
 from hsiedge.doctor.findings import Finding
 from hsiedge.shipped import shipped
 from tests.cli.conftest import Hsiedge
@@ -16,7 +16,7 @@ from tests.cli.conftest import Hsiedge
 def test_this_device(hsiedge: Hsiedge, tmp_path: Path) -> None:
     run = hsiedge("doctor", "--json", "seen.json")
     assert run.code == 0
-    seen = Checkup.from_dict(json.loads((tmp_path / "seen.json").read_text()))
+    seen = DoctorReport.from_dict(json.loads((tmp_path / "seen.json").read_text()))
     for finding in seen.findings:
         assert finding.topic in run.out
     assert f"bench takes {seen.threads} thread" in run.out
@@ -28,7 +28,7 @@ def test_the_lines_to_run_and_the_exit_code(hsiedge: Hsiedge, monkeypatch: pytes
 
     real = home.examine()
     broken = Finding("onnxruntime", "problem", "does not work", "why so", ("pip install --upgrade onnxruntime",), stops=True)
-    monkeypatch.setattr(home, "examine", lambda progress: Checkup(real.device, 1, [broken]))
+    monkeypatch.setattr(home, "examine", lambda progress: DoctorReport(real.device, 1, [broken]))
     run = hsiedge("doctor")
     assert run.code == 1
     for text in ("problem", "does not work", "why so", "pip install --upgrade onnxruntime", "cannot be run here"):

@@ -19,7 +19,7 @@ from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.classifier import predict_logits
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.finetune import lesson_for
+from hsiedge.training.finetune import training_set_for
 from hsiedge.training.fit import FitSettings
 from tests import workstation
 
@@ -47,7 +47,7 @@ def test_half_the_channels_go_and_the_checkpoint_reopens(net, tmp_path) -> None:
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_criteria_choose_channels(criterion, scope) -> None:
     checkpoint = workstation.checkpoint("cnn2d")
-    lesson = lesson_for(checkpoint, workstation.scene(), workstation.split())
+    lesson = training_set_for(checkpoint, workstation.scene(), workstation.split())
     patches = lesson.image(checkpoint.card.patch).patches(torch.from_numpy(lesson.pixels[:200]))
     targets = torch.from_numpy(lesson.targets[:200])
     cut = channels.cut(checkpoint.classifier.net, patches, targets, 0.5, criterion, scope)
@@ -134,7 +134,7 @@ def test_what_was_pruned_is_not_undone_by_training_on() -> None:
     arguments = (workstation.scene(), workstation.split())
     pruned = prune_magnitude(workstation.checkpoint("cnn2d"), *arguments, 0.9, settings=BRIEF)
     before = pruned.classifier.net.spectral.weight.detach()
-    lesson = lesson_for(pruned, *arguments)
+    lesson = training_set_for(pruned, *arguments)
     net = copy.deepcopy(pruned.classifier.net)
     with conditioned(net, lesson.axes):
         assert torch.equal(net.spectral.weight, before)
@@ -145,7 +145,7 @@ def test_what_was_pruned_is_not_undone_by_training_on() -> None:
 
 def test_a_fresh_net_is_trained_on_behind_the_axes() -> None:
     checkpoint = workstation.checkpoint("cnn2d")
-    lesson = lesson_for(checkpoint, workstation.scene(), workstation.split())
+    lesson = training_set_for(checkpoint, workstation.scene(), workstation.split())
     net = copy.deepcopy(checkpoint.classifier.net)
     with conditioned(net, lesson.axes):
         assert net.spectral.parametrizations.weight.original.shape == (24, len(lesson.axes))

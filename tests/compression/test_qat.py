@@ -17,12 +17,13 @@ from hsiedge.compression import qat as module
 from hsiedge.compression.qat import Qat, qat
 from hsiedge.compression.qdq import GridWeights
 from hsiedge.errors import CheckError, OptionError
-from hsiedge.graphs.quantization.quantize import Candidate, quantize
+from hsiedge.graphs.artifact import Artifact
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
 from hsiedge.runtimes.model import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import VALIDATION
-from hsiedge.training.finetune import lesson_for
+from hsiedge.training.finetune import training_set_for
 from hsiedge.training.fit import FitSettings
 from tests import workstation
 
@@ -53,8 +54,8 @@ def test_onnxruntime_gives_the_labels_that_were_simulated(net) -> None:
 def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
     affine, scene = made("cnn2d").card.input_affine, workstation.scene()
     counts = extract(scene.cube, workstation.split().pixels(VALIDATION)[:50], 13)
-    lesson = lesson_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
-    steps = module._deployed_input(Candidate(None, affine), lesson, counts) / np.float32(affine.step)
+    lesson = training_set_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
+    steps = module._deployed_input(Artifact(None, affine), lesson, counts) / np.float32(affine.step)
     np.testing.assert_array_equal(np.rint(steps), InputAffine(affine)(counts).astype(int) - affine.zero_point)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
 
@@ -88,9 +89,9 @@ def test_few_bits_are_few_values_and_are_called_simulated(bits, values) -> None:
 
 def test_the_control_is_post_training_quantization_of_as_many_float_steps(tmp_path) -> None:
     """At 8 bits the untrained graph is, to the bit of its weights, what `hsiedge quantize` makes of the same net."""
-    from hsiedge.training.finetune import tuned_on
+    from hsiedge.training.finetune import finetuned
 
-    floats = tuned_on(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), BRIEF)
+    floats = finetuned(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), BRIEF)
     from hsiedge.graphs.export.checkpoint import export
 
     export(floats, workstation.scene(), tmp_path / "float.onnx")

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from hsiedge import files
-from hsiedge.doctor import Checkup, examine, probe, selftest
+from hsiedge.doctor import DoctorReport, examine, probe, selftest
 from hsiedge.errors import OptionError
 from hsiedge.shipped import shipped
 
 
 @pytest.fixture(scope="module")
-def here() -> Checkup:
+def here() -> DoctorReport:
     return examine()
 
 
-def test_this_machine(here: Checkup) -> None:
+def test_this_machine(here: DoctorReport) -> None:
     assert not here.stopped
     assert here.device.runtime is not None
     said = [finding.what for finding in here.findings if finding.topic == "onnxruntime"]
@@ -30,14 +30,14 @@ def test_this_machine(here: Checkup) -> None:
     assert here.device.int8_overflows == any(finding.topic == "exact mode" for finding in here.findings)
 
 
-def test_json_and_back(here: Checkup) -> None:
-    assert Checkup.from_dict(json.loads(json.dumps(here.to_dict()))) == here
+def test_json_and_back(here: DoctorReport) -> None:
+    assert DoctorReport.from_dict(json.loads(json.dumps(here.to_dict()))) == here
 
 
-def test_what_a_newer_one_adds_is_left_out(here: Checkup) -> None:
+def test_what_a_newer_one_adds_is_left_out(here: DoctorReport) -> None:
     data = here.to_dict()
     data["moon"] = data["device"]["moon"] = "full"
-    assert Checkup.from_dict(json.loads(json.dumps(data))) == here
+    assert DoctorReport.from_dict(json.loads(json.dumps(data))) == here
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_what_a_newer_one_adds_is_left_out(here: Checkup) -> None:
     ],
     ids=str,
 )
-def test_what_is_not_of_a_doctor_is_refused(here: Checkup, place: tuple[Any, ...], value: Any) -> None:
+def test_what_is_not_of_a_doctor_is_refused(here: DoctorReport, place: tuple[Any, ...], value: Any) -> None:
     data = json.loads(json.dumps(here.to_dict()))
     inner = data
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
     with pytest.raises(OptionError, match="not what hsiedge doctor"):
-        Checkup.from_dict(data)
+        DoctorReport.from_dict(data)
     with pytest.raises(OptionError):
-        Checkup.from_dict(value)
+        DoctorReport.from_dict(value)
 
 
-def test_another_machines_text_does_not_steer_the_terminal(here: Checkup) -> None:
+def test_another_machines_text_does_not_steer_the_terminal(here: DoctorReport) -> None:
     data = copy.deepcopy(json.loads(json.dumps(here.to_dict())))
     data["findings"][0]["what"] = data["device"]["os"] = "\x1b[2Jhello\n"
-    back = Checkup.from_dict(data)
+    back = DoctorReport.from_dict(data)
     assert (back.findings[0].what, back.device.os) == ("\ufffd[2Jhello\ufffd", "\ufffd[2Jhello\ufffd")
 
 
@@ -107,6 +107,6 @@ def test_one_that_prints_and_one_that_fails(tmp_path: Path, monkeypatch: pytest.
 
 def test_wrong_labels_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "EXPECTED", dict.fromkeys(selftest.EXPECTED, "0" * 16))
-    assert selftest.look("ort")["check"] == "different"
+    assert selftest.selftest("ort")["check"] == "different"
     monkeypatch.setattr(selftest, "EXPECTED", {})
-    assert "not known" in selftest.look("ort")["check"]
+    assert "not known" in selftest.selftest("ort")["check"]

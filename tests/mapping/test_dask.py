@@ -22,7 +22,7 @@ from distributed import Client
 from hsiedge import cluster as joining
 from hsiedge.errors import ClusterError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify, dask
-from hsiedge.mapping.stream import Asked, Strip, Told, classify_rows
+from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, classify_rows
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.rows import open_rows
@@ -33,7 +33,7 @@ from tests.mapping.test_stream import STORED, envi
 
 MEMORY = 64 << 20
 ROWS = 20  # of a strip, in these tests
-PLAIN = Asked()
+PLAIN = ClassifyOptions()
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +82,15 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return load(model_file(request.param, tmp_path_factory.getbasetemp()), 1)
 
 
-def in_one_piece(model: Model, path: Path, asked: Asked) -> tuple[list[Strip], Told]:
+def in_one_piece(model: Model, path: Path, asked: ClassifyOptions) -> tuple[list[Strip], ClassificationStats]:
     found: list[Strip] = []
     with open_rows(path) as source:
         return found, classify_rows(model, source, found.append, asked)
 
 
-def on_cluster(address: str, model: Model, path: Path, asked: Asked = PLAIN, each: Any = None) -> tuple[list[Strip], Told]:
+def on_cluster(
+    address: str, model: Model, path: Path, asked: ClassifyOptions = PLAIN, each: Any = None
+) -> tuple[list[Strip], ClassificationStats]:
     """`each` is called with a strip when it comes."""
     found: list[Strip] = []
 
@@ -107,7 +109,7 @@ def joined(strips: list[Strip]) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.usefixtures("low")
 def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Model, flight: Path, indian_pines: Scene) -> None:
-    asked = Asked(reject=0.7, probabilities=True)
+    asked = ClassifyOptions(reject=0.7, probabilities=True)
     whole, told = in_one_piece(model, flight, asked)
     found, also = on_cluster(address, model, flight, asked)
     assert [len(strip.labels) for strip in found] == [40, 40, 40, 40, 40, 18]
@@ -124,7 +126,7 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
 
 def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
     for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
-        plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", rows, Asked(), 1)
+        plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", rows, ClassifyOptions(), 1)
         found = [block.part for block in dask._blocks(plan, threads)]
         assert [row for part in found for row in part] == list(range(height))
         assert all(part.start % rows == 0 for part in found)
@@ -153,9 +155,9 @@ def tasks(client: Client) -> int:
 @pytest.mark.usefixtures("low")
 def test_a_killed_worker_changes_nothing(flight: Path, elsewhere: Path) -> None:
     model = load(shipped("-int8.onnx"), 1)
-    whole, _ = in_one_piece(model, flight, Asked(probabilities=True))
+    whole, _ = in_one_piece(model, flight, ClassifyOptions(probabilities=True))
     with cluster(2, elsewhere) as (address, workers):
-        found, _ = on_cluster(address, model, flight, Asked(probabilities=True), each=lambda strip: workers[0].kill())
+        found, _ = on_cluster(address, model, flight, ClassifyOptions(probabilities=True), each=lambda strip: workers[0].kill())
     for ours, theirs in zip(joined(found), joined(whole)):
         np.testing.assert_array_equal(ours, theirs)
 

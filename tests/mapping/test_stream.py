@@ -20,7 +20,16 @@ import pytest
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify
-from hsiedge.mapping.stream import Asked, Counts, Strip, Told, _softmax, classify_rows, strip_rows, strips
+from hsiedge.mapping.stream import (
+    ClassificationStats,
+    ClassifyOptions,
+    Counts,
+    Strip,
+    _softmax,
+    classify_rows,
+    strip_rows,
+    strips,
+)
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io import arrays
@@ -72,11 +81,11 @@ def geotiff(folder: Path, cube: np.ndarray, wavelengths: Any = (), bbl: Any = ()
     return folder / "cube.tif"
 
 
-def mapped(model: Model, path: Path, **options: Any) -> tuple[np.ndarray, Told, list[Strip]]:
+def mapped(model: Model, path: Path, **options: Any) -> tuple[np.ndarray, ClassificationStats, list[Strip]]:
     found: list[Strip] = []
     memory = {"memory": options.pop("memory")} if "memory" in options else {}
     with open_rows(path) as source:
-        told = classify_rows(model, source, found.append, Asked(**options), **memory)
+        told = classify_rows(model, source, found.append, ClassifyOptions(**options), **memory)
     return np.concatenate([strip.labels for strip in found]), told, found
 
 
@@ -106,7 +115,7 @@ def test_any_height_of_strips_and_any_part(
         for cuts in ((0, 40), (0, 1, 2, 40), (0, 14, 35, 39, 40)):
             read.clear()
             parts = [range(*pair) for pair in itertools.pairwise(cuts)]
-            found = [strip for part in parts for strip in strips(whole, source, part, rows, Asked(), Counts())]
+            found = [strip for part in parts for strip in strips(whole, source, part, rows, ClassifyOptions(), Counts())]
             np.testing.assert_array_equal(np.concatenate([strip.labels for strip in found]), expected)
             assert max(len(strip.labels) for strip in found) <= rows
             if len(parts) == 1:

@@ -22,7 +22,7 @@ from hsiedge.errors import OptionError
 from hsiedge.remote import agent
 from hsiedge.remote.address import parse_address
 from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
-from hsiedge.remote.host import There, _extras, bench_there
+from hsiedge.remote.host import Host, _extras, bench_on
 from tests.remote.sshd import MISSING, Server, serve
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
@@ -112,9 +112,9 @@ def test_progress_comes_over(server: Server, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", server.path)
     shares: list[float] = []
     said: list[str] = []
-    there = There(parse_address("board"), sys.executable)
+    there = Host(parse_address("board"), sys.executable)
     words = ["--batch", "1", "--runs", "2", "--seconds", "2"]
-    report = bench_there(there, [FLOAT], words, tell=said.append, progress=shares.append)
+    report = bench_on(there, [FLOAT], words, tell=said.append, progress=shares.append)
     assert report.results[0].model == "float.onnx"
     assert said == []
     assert len(shares) >= 3

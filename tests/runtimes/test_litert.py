@@ -15,7 +15,7 @@ import pytest
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.errors import CardError, MissingExtraError, ModelError
 from hsiedge.runtimes import load, read_card
-from hsiedge.runtimes.row_buffer import HeldRows
+from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.runtimes.tflite_file import read_tflite_file, with_card
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.synthetic import draw_rows
@@ -95,7 +95,7 @@ def test_labels_of_a_strip_are_those_of_its_logits(pixels: tuple[int, int]) -> N
     """They are taken from the integers that the graph puts out, logits are what these stand for."""
     pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
     model = load(shipped("-int8-scene.tflite"))
-    held = HeldRows(model, pixels[1])
+    held = RowBuffer(model, pixels[1])
     held.push(draw_rows(model.known.scene, pixels, np.random.default_rng(0)))
     held.end()
     strip = held.strip(pixels[0])

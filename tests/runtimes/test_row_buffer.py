@@ -10,7 +10,7 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.runtimes import Model, load
-from hsiedge.runtimes.row_buffer import HeldRows
+from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.scene import Scene
 
 STORED = Path(__file__).parents[1] / "benchmark" / "data"
@@ -29,7 +29,7 @@ def surrounded(rows: np.ndarray, radius: int) -> np.ndarray:
 @pytest.mark.parametrize("width", [7, 8, 30])
 def test_strips_are_the_scene_and_what_is_reflected(model: Model, tiny_scene: Scene, rows: int, width: int) -> None:
     cube = tiny_scene.cube[:, :width]
-    whole, held, done = surrounded(cube, 3), HeldRows(model, width), 0
+    whole, held, done = surrounded(cube, 3), RowBuffer(model, width), 0
     for first in range(0, 40, rows):
         held.push(cube[first : first + rows])
         due, came = len(held), min(first + rows, 40)
@@ -45,7 +45,7 @@ def test_strips_are_the_scene_and_what_is_reflected(model: Model, tiny_scene: Sc
 
 @pytest.mark.parametrize("above", [0, 1, 2])
 def test_within_a_scene_no_more_is_reflected_than_is_said(model: Model, tiny_scene: Scene, above: int) -> None:
-    held = HeldRows(model, 30, above)
+    held = RowBuffer(model, 30, above)
     held.push(tiny_scene.cube[:10])
     assert len(held) == 10 + above - 6
     whole = surrounded(tiny_scene.cube, 3)
@@ -55,7 +55,7 @@ def test_within_a_scene_no_more_is_reflected_than_is_said(model: Model, tiny_sce
 @pytest.mark.parametrize("width", range(1, 7))
 def test_rows_no_wider_than_the_radius_are_reflected_to_and_fro(model: Model, tiny_scene: Scene, width: int) -> None:
     """Of a camera they are none; but a graph's speed is asked for at any width."""
-    rows, held = tiny_scene.cube[:20, :width], HeldRows(model, width, 0)
+    rows, held = tiny_scene.cube[:20, :width], RowBuffer(model, width, 0)
     held.push(rows[:0])
     held.push(rows)
     np.testing.assert_array_equal(held.strip(14), np.pad(rows, ((0, 0), (3, 3), (0, 0)), mode="reflect"))
@@ -64,7 +64,7 @@ def test_rows_no_wider_than_the_radius_are_reflected_to_and_fro(model: Model, ti
 def test_a_spectrum_alone_has_no_surroundings(
     make_model: Callable[..., tuple[Path, np.ndarray]], make_card: Callable[..., Card], tiny_scene: Scene
 ) -> None:
-    held = HeldRows(load(make_model(make_card(tiny_scene, 1), 1)[0]), 30)
+    held = RowBuffer(load(make_model(make_card(tiny_scene, 1), 1)[0]), 30)
     held.push(tiny_scene.cube[:3])
     held.end()
     np.testing.assert_array_equal(held.strip(3), tiny_scene.cube[:3])
@@ -74,7 +74,7 @@ def test_a_spectrum_alone_has_no_surroundings(
 def test_the_stored_rows_are_the_models_own(tiny_scene: Scene) -> None:
     """Integers are made in place; what the sensor's buffer holds next has no say."""
     model = load(STORED / "int8.onnx")
-    buffer, held = tiny_scene.cube.copy(), HeldRows(model, 30)
+    buffer, held = tiny_scene.cube.copy(), RowBuffer(model, 30)
     held.push(buffer)
     buffer[:] = 0
     strip = held.strip(30)
@@ -84,7 +84,7 @@ def test_the_stored_rows_are_the_models_own(tiny_scene: Scene) -> None:
 
 def test_memory_is_that_of_a_push_and_of_a_patch(model: Model, tiny_scene: Scene) -> None:
     for rows in (1, 4, 20):
-        held = HeldRows(model, 30)
+        held = RowBuffer(model, 30)
         for _ in range(50):
             held.push(tiny_scene.cube[:rows])
             held.strip(len(held))

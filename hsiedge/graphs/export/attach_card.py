@@ -13,7 +13,7 @@ from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.one_use import one_use
 from hsiedge.graphs.onnx_io import MAX_IR, name_nodes, read_onnx, write_onnx
-from hsiedge.graphs.passes.minify import slim
+from hsiedge.graphs.passes.minify import minify
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
@@ -21,7 +21,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, Split
 
 
-def adopt(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
+def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
     """Writes a Card into an ONNX file, and a cast before the graph where it takes another dtype than the scene stores.
 
     Preprocessing beyond that cast must be in the graph. Outputs are taken to be the scene's classes, in order of their ids.
@@ -73,7 +73,7 @@ def rewrite(model: Path, output: Path) -> Card:
         OutputError: `output` cannot be written.
     """
     card, graph = require_card(model), read_onnx(model)
-    write_onnx(output, one_use(graph if card.quantization is None else slim(graph)), card)
+    write_onnx(output, one_use(graph if card.quantization is None else minify(graph)), card)
     return card
 
 

@@ -26,7 +26,7 @@ _PATCHES = 64
 _WRAPPED = ("state_dict", "model_state_dict", "model", "net")
 
 
-def export_factory(source: str, weights: Path | None, bands: int, patch: int, classes: int, output: Path) -> Check:
+def export_module(source: str, weights: Path | None, bands: int, patch: int, classes: int, output: Path) -> Check:
     """Writes the net that a factory makes as ONNX, float32 `(N, bands, p, p)` to `(N, classes)`, without a Card.
 
     Args:

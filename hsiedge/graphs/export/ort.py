@@ -17,7 +17,7 @@ from hsiedge import files
 from hsiedge.card import Card, Step, now
 from hsiedge.device import int8
 from hsiedge.errors import ModelError
-from hsiedge.graphs.artifact import Candidate, OrtCandidate, compared
+from hsiedge.graphs.artifact import Artifact, OrtArtifact, compared
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch
@@ -48,12 +48,12 @@ def ort_file(model: str | Path, scene: Scene, output: str | Path) -> Card:
     source = load(path)
     source.check_fits(scene)
     check_patch(source.known.patch, scene.shape)
-    candidate, card = in_ort_format(Candidate(read_onnx(path)), source.known, scene, files.digest(path))
+    candidate, card = in_ort_format(Artifact(read_onnx(path)), source.known, scene, files.digest(path))
     candidate.write(Path(output), card)
     return card
 
 
-def in_ort_format(candidate: Candidate, card: Card, scene: Scene, parent: str | None = None) -> tuple[OrtCandidate, Card]:
+def in_ort_format(candidate: Artifact, card: Card, scene: Scene, parent: str | None = None) -> tuple[OrtArtifact, Card]:
     """What writes an ONNX candidate in ORT format, and the Card for it, once both forms gave the same.
 
     Args:
@@ -65,7 +65,7 @@ def in_ort_format(candidate: Candidate, card: Card, scene: Scene, parent: str | 
             their range.
     """
     exact = int8.overflows_here() and _is_wide(card)
-    made = OrtCandidate(candidate.graph, candidate.affine, candidate.versions, exact)
+    made = OrtArtifact(candidate.graph, candidate.affine, candidate.versions, exact)
     step = Step("ort", now(), {"exact_int8": True} if exact else {}, parent, {"onnxruntime": onnxruntime.__version__})
     told = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hsiedge.graphs.query import Links, sizes_of
 
 
-def flat_rows(model: Any) -> Any:
+def channels_last_flatten(model: Any) -> Any:
     """Spares integer graphs the transpose before their linear layers.
 
     Requires: a QDQ graph; sizes of maps `(n, channels, height, width)` are known.

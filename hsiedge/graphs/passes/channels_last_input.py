@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 
-def rows_input(model: Any) -> Any:
+def channels_last_input(model: Any) -> Any:
     """Takes `(1, height, width, bands)` in the place of `(1, bands, height, width)`.
 
     Requires: a scene graph: one input of rank 4, its first size 1, its height and width free. Any other is returned as it is.

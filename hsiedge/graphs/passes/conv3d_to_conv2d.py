@@ -22,7 +22,7 @@ _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y,
 _DEEP, _ORDERED = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]  # (N, channels, depth, y, x) to (N, depth, y, x, channels), and back
 
 
-def lower3d(model: Any) -> Any:
+def conv3d_to_conv2d(model: Any) -> Any:
     """Rewrites each Conv over three axes, or over one.
 
     Requires: a patch graph `(N, bands, p, p)`, whose other sizes are known; the spectral axis is the first of the three.

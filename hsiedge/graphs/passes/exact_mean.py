@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def exact_average(model: Any) -> Any:
+def exact_mean(model: Any) -> Any:
     """Averages integers, and scales afterwards.
 
     Sums of scaled integers are rounded, in an order that differs between processors: where two classes have the same sum, now

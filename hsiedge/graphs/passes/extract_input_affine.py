@@ -16,11 +16,11 @@ import numpy as np
 from hsiedge.card import Affine
 
 
-def integer_input(model: Any) -> tuple[Any, Affine | None]:
+def extract_input_affine(model: Any) -> tuple[Any, Affine | None]:
     """Takes the affine out of a graph.
 
     Requires: a QDQ graph that begins input -> (Cast) -> Sub -> Mul -> QuantizeLinear, each with one consumer, with one offset
-    and scale a band, and one scale for the whole tensor (`integer_moves` has gone before).
+    and scale a band, and one scale for the whole tensor (`hoist_quantize` has gone before).
     Does: removes those nodes, and gives the input the dtype of QuantizeLinear's output.
     Ensures: the new graph, on integers made by the affine, does what the old one does on counts, but for values that lie
     within rounding error of a half. A graph that begins otherwise, or takes single pixels, is returned as it is, without an
@@ -33,11 +33,11 @@ def integer_input(model: Any) -> tuple[Any, Affine | None]:
         return model, None
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     step, zero_point = (values[name] for name in front[-1].input[1:3])
-    affine = Affine(*front_values(model, front[:-1]), zero_point.dtype.name, int(zero_point), shortest(step[()]))
+    affine = Affine(*preprocessing_values(model, front[:-1]), zero_point.dtype.name, int(zero_point), shortest(step[()]))
     return _without(model, front, zero_point.dtype), affine
 
 
-def front_values(model: Any, front: list[Any]) -> tuple[list[float], list[float]]:
+def preprocessing_values(model: Any, front: list[Any]) -> tuple[list[float], list[float]]:
     """Offset and scale of each band, of the nodes that `affine_front` found."""
     from onnx import numpy_helper
 

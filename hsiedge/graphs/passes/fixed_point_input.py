@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Affine
-from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
+from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values
 from hsiedge.graphs.passes.standardize_input import takes_input
 from hsiedge.graphs.preprocessing.match import Front, find_front
 from hsiedge.graphs.preprocessing.rewrite import written
@@ -21,7 +21,7 @@ from hsiedge.runtimes.input_affine import FRACTION, WholeSteps, factors, middle
 _COARSEST = 2  # fractions of an integer that a count makes, at least: below, steps might be half as fine
 
 
-def whole_steps(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
+def fixed_point_input(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
     """The graph with an affine near its own that 16-bit integers compute; the first layer's weights undo the difference.
 
     Requires: a float graph that begins input -> (Cast) -> Sub -> Mul -> first layer, which does not pad and takes bands as
@@ -29,7 +29,7 @@ def whole_steps(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
     Does: makes each band's scale, in steps of the input's range, a whole number of 256ths: the nearest, but none with which
     the band's own spectra are clipped; shifts its offset by half a count at most. Of zero points, for each of which there
     are other such numbers, takes the one with which scales change least.
-    Ensures: outputs are the same but for the rounding of sums, and `WholeSteps.of` takes the affine that `integer_input`
+    Ensures: outputs are the same but for the rounding of sums, and `WholeSteps.of` takes the affine that `extract_input_affine`
     will find. A graph that begins otherwise, or whose bands hold too many counts for 16 bits, is returned as it is.
 
     Args:
@@ -42,7 +42,7 @@ def whole_steps(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
     if old is None or front is None or not _fits(model, front) or spectra.dtype not in (np.uint16, np.int16):
         return model
     low, high = (float(np.ravel(limit)[0]) for limit in ranges[old[-1].output[0]].range_value)
-    offset, scale = (np.array(entry) for entry in front_values(model, old))
+    offset, scale = (np.array(entry) for entry in preprocessing_values(model, old))
     affine = _near(offset, scale, min(low, 0.0), max(high, 0.0), spectra)
     if affine is None:
         return model

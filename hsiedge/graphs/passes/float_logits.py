@@ -8,7 +8,7 @@ from typing import Any
 _MOVES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def float_output(model: Any) -> Any:
+def float_logits(model: Any) -> Any:
     """Takes the last QuantizeLinear and DequantizeLinear away.
 
     Requires: a graph with one output.

@@ -10,7 +10,7 @@ from typing import Any
 _MOVES = ("Concat", "Flatten", "Gather", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def integer_moves(model: Any) -> Any:
+def hoist_quantize(model: Any) -> Any:
     """Quantizes before values are moved, not after.
 
     Requires: a QDQ graph with one scale for each tensor of activations.

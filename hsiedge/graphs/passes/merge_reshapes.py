@@ -14,7 +14,7 @@ from hsiedge.graphs.query import put, sizes_of
 _RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
-def one_reshape(model: Any) -> Any:
+def merge_reshapes(model: Any) -> Any:
     """Joins moves that leave the order of values alone.
 
     Requires: nothing.

@@ -19,7 +19,7 @@ _PLAIN = ("FLOAT", "FLOAT16", "INT8", "UINT8", "INT16", "UINT16", "INT32", "INT6
 _LETTERS = string.ascii_letters + "_"
 
 
-def slim(model: Any) -> Any:
+def minify(model: Any) -> Any:
     """Leaves out what no runtime reads, and writes short what only has to be told apart.
 
     Requires: a graph without inner graphs, functions and sparse initializers; any other is returned as it is.

@@ -12,13 +12,13 @@ from hsiedge.graphs import query
 from hsiedge.graphs.query import Links
 
 
-def phases(model: Any) -> Any:
+def polyphase_pool(model: Any) -> Any:
     """Computes the places of each pooling window side by side, in channels (a polyphase form), and pools over those.
 
     What a kernel sees is laid out for a matrix product once a window, not once a place; and the product gets as many times
     wider. It pays where kernels see one channel: a spectrum.
 
-    Requires: a QDQ graph whose convolutions of lines are 2-D (`lower3d`).
+    Requires: a QDQ graph whose convolutions of lines are 2-D (`conv3d_to_conv2d`).
     Does: where a Conv of one channel slides along a row, one place at a time, and its integers are taken by a MaxPool alone
     that slides by its own length, no longer than the kernel, neither padded: repeats the weights, each time one place further.
     Ensures: integers are the same.

@@ -9,7 +9,7 @@ from typing import Any
 _RISING = ("Relu", "Sigmoid", "Softplus", "Tanh")
 
 
-def pool_first(model: Any) -> Any:
+def pool_before_activation(model: Any) -> Any:
     """Takes maxima before activations that rise.
 
     Integer graphs gain twice: the maximum is taken of the bytes that a convolution gives, and fewer values go through float.

@@ -1,7 +1,7 @@
 """Pass: a graph that begins with counts, or with anything linear, begins with its bands standardized, one by one.
 
-`integer_input` takes that affine into the Card, where each band gets the whole range of the integers. A graph that takes raw
-counts, or counts / 10000, would give one step to all of them: on Indian Pines 38 counts, and 13 of 200 bands vary by less.
+`extract_input_affine` takes that affine into the Card, where each band gets the whole range of the integers. A graph that takes
+raw counts, or counts / 10000, would give one step to all of them: on Indian Pines 38 counts, and 13 of 200 bands vary by less.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hsiedge.graphs.preprocessing.rewrite import written
 from hsiedge.scenes.preprocess import fit_affine
 
 
-def standardized_input(model: Any, spectra: NDArray[Any]) -> Any:
+def standardize_input(model: Any, spectra: NDArray[Any]) -> Any:
     """The graph as input -> (Cast) -> Sub -> Mul -> first layer, with an offset and a scale a band.
 
     Requires: a float graph. One that begins so already is returned as it is, and so is one with a step that is not linear

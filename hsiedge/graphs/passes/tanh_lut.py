@@ -28,7 +28,7 @@ def fix_tanh(model: Any, ranges: Any) -> None:
     ranges.data.update({name: TensorData(**limits) for name in found if name in ranges.data})
 
 
-def tanh_table(model: Any) -> Any:
+def tanh_lut(model: Any) -> Any:
     """Has onnxruntime look tanh up (its QLinearSigmoid), in the place of three passes through float.
 
     tanh(x) = 2 sigmoid(2 x) - 1, so that with its range fixed both have the same integers, which stand for other numbers.

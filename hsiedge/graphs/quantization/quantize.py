@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from hsiedge import files, metrics
 from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError
-from hsiedge.graphs.artifact import Candidate, OrtCandidate, TfliteCandidate
+from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.channels_last_flatten import flat_rows
-from hsiedge.graphs.passes.channels_last_input import rows_input
-from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
-from hsiedge.graphs.passes.exact_mean import exact_average
-from hsiedge.graphs.passes.extract_input_affine import integer_input
-from hsiedge.graphs.passes.fixed_point_input import whole_steps
-from hsiedge.graphs.passes.float_logits import float_output
-from hsiedge.graphs.passes.hoist_quantize import integer_moves
-from hsiedge.graphs.passes.merge_reshapes import one_reshape
-from hsiedge.graphs.passes.minify import slim
-from hsiedge.graphs.passes.polyphase_pool import phases
-from hsiedge.graphs.passes.pool_before_activation import pool_first
-from hsiedge.graphs.passes.standardize_input import standardized_input
-from hsiedge.graphs.passes.tanh_lut import tanh_table
+from hsiedge.graphs.passes.channels_last_flatten import channels_last_flatten
+from hsiedge.graphs.passes.channels_last_input import channels_last_input
+from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d
+from hsiedge.graphs.passes.exact_mean import exact_mean
+from hsiedge.graphs.passes.extract_input_affine import extract_input_affine
+from hsiedge.graphs.passes.fixed_point_input import fixed_point_input
+from hsiedge.graphs.passes.float_logits import float_logits
+from hsiedge.graphs.passes.hoist_quantize import hoist_quantize
+from hsiedge.graphs.passes.merge_reshapes import merge_reshapes
+from hsiedge.graphs.passes.minify import minify
+from hsiedge.graphs.passes.polyphase_pool import polyphase_pool
+from hsiedge.graphs.passes.pool_before_activation import pool_before_activation
+from hsiedge.graphs.passes.standardize_input import standardize_input
+from hsiedge.graphs.passes.tanh_lut import tanh_lut
 from hsiedge.graphs.quantization.calibration import (
     CALIBRATION_PATCHES,
     LAYERS,
@@ -135,7 +135,7 @@ def quantize(
         raise OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
-    to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteCandidate, OrtCandidate))
+    to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteArtifact, OrtArtifact))
     plan = tflite_plan(recipe, explain) if to_tflite else RECIPES[recipe]
     if tile is not None and not to_tflite:
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
@@ -145,7 +145,7 @@ def quantize(
     floats: list[str] = []
     snr: dict[str, float] = {}
     if to_tflite or plan.weights == "float16":
-        candidate = _tflite(source, plan, tile, progress) if to_tflite else Candidate(slim(to_float16(source.graph)))
+        candidate = _tflite(source, plan, tile, progress) if to_tflite else Artifact(minify(to_float16(source.graph)))
         judgement = judge(source, candidate)
     else:
         give_ranges(source, plan, progress)
@@ -187,7 +187,7 @@ def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
     return replace(RECIPES[recipe], activations="int8")
 
 
-def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Candidate:
+def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Artifact:
     try:
         from hsiedge.graphs.tflite import convert, lower
     except ImportError as error:
@@ -203,7 +203,7 @@ def give_ranges(source: FloatModel, plan: Recipe, progress: Progress = silent, e
     """Calibrates, and lets the affine make whole steps of the range that it was found to need. See `calibrate`."""
     source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything)
     if not plan.symmetric_activations:
-        source.graph = whole_steps(source.graph, source.ranges, spectra(source.scene, source.pixels.calibration))
+        source.graph = fixed_point_input(source.graph, source.ranges, spectra(source.scene, source.pixels.calibration))
 
 
 def layers(graph: Any) -> list[str]:
@@ -211,17 +211,17 @@ def layers(graph: Any) -> list[str]:
     return [node.name for node in graph.graph.node if node.op_type in LAYERS]
 
 
-def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Candidate:
+def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Artifact:
     """The graph with the `chosen` layers, and what stands between them, in QDQ form; it takes integers where it can."""
     return finished(qdq_graph(source, plan, chosen))
 
 
-def finished(graph: Any) -> Candidate:
+def finished(graph: Any) -> Artifact:
     """A QDQ graph as it is deployed: float logits, integers wherever values are only moved or averaged last, integer input."""
-    for step in (float_output, integer_moves, exact_average, tanh_table, phases, flat_rows):
+    for step in (float_logits, hoist_quantize, exact_mean, tanh_lut, polyphase_pool, channels_last_flatten):
         graph = step(graph)
-    made, affine = integer_input(graph)
-    return Candidate(slim(made if affine is None else rows_input(made)), affine)
+    made, affine = extract_input_affine(graph)
+    return Artifact(minify(made if affine is None else channels_last_input(made)), affine)
 
 
 def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
@@ -253,9 +253,9 @@ def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
     return quantizer.model.model
 
 
-def judge(source: FloatModel, candidate: Candidate) -> Judgement:
+def judge(source: FloatModel, candidate: Artifact) -> Judgement:
     """Labels of a candidate beside the float model's, on the judging pixels."""
-    ours = run_candidate(candidate, source, source.pixels.judging).argmax(1)
+    ours = run_artifact(candidate, source, source.pixels.judging).argmax(1)
     theirs = source.logits.argmax(1)
     agreement = 100 * float((ours == theirs).mean())
     if source.pixels.truth is None:
@@ -272,7 +272,7 @@ def layer_snr(source: FloatModel, plan: Recipe) -> dict[str, float]:
     signal = source.logits - source.logits.mean(0)
     result = {}
     for name in layers(source.graph):
-        noise = run_candidate(integer_graph(source, plan, [name]), source, source.pixels.judging) - source.logits
+        noise = run_artifact(integer_graph(source, plan, [name]), source, source.pixels.judging) - source.logits
         power = float((noise.astype(np.float64) ** 2).mean())
         result[name] = 10 * float(np.log10(float((signal.astype(np.float64) ** 2).mean()) / max(power, 1e-30)))
     return result
@@ -301,7 +301,7 @@ def to_float16(graph: Any) -> Any:
     return halved
 
 
-def _search(source: FloatModel, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Candidate, list[str], Judgement]:
+def _search(source: FloatModel, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Artifact, list[str], Judgement]:
     """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
     chosen = layers(source.graph)
     if not chosen:
@@ -336,8 +336,8 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = standardized_input(name_nodes(read_onnx(path)), spectra(scene, pixels.calibration))
-    for step in (pool_first, lower3d, one_reshape):
+    graph = standardize_input(name_nodes(read_onnx(path)), spectra(scene, pixels.calibration))
+    for step in (pool_before_activation, conv3d_to_conv2d, merge_reshapes):
         graph = step(graph)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
@@ -346,7 +346,7 @@ def _card(
     source: FloatModel,
     recipe: str,
     plan: Recipe,
-    candidate: Candidate,
+    candidate: Artifact,
     judgement: Judgement,
     floats: list[str],
     snr: dict[str, float],
@@ -384,7 +384,7 @@ def _card(
     )
 
 
-def run_candidate(candidate: Candidate, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+def run_artifact(candidate: Artifact, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
     """A candidate's logits `(n, classes)` at flat `pixels`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"candidate{candidate.suffix}"

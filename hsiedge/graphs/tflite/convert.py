@@ -13,10 +13,10 @@ import numpy as np
 from hsiedge import files
 from hsiedge.card import Affine, Card, Step, now
 from hsiedge.errors import ModelError, OptionError
-from hsiedge.graphs.artifact import TfliteCandidate, compared
+from hsiedge.graphs.artifact import TfliteArtifact, compared
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.conv3d_to_conv2d import lower3d
-from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values, shortest
+from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d
+from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values, shortest
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
 from hsiedge.runtimes import load
 from hsiedge.runtimes.litert import LitertSession
@@ -57,7 +57,7 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
     tile = checked_tile(card, scene, tile)
-    made = float_graph(lower3d(graph) if card.kind == "patch" else graph, card, tile, "float32")
+    made = float_graph(conv3d_to_conv2d(graph) if card.kind == "patch" else graph, card, tile, "float32")
     options = {} if tile is None else {"tile": list(tile)}
     step = Step("tflite", now(), options, files.digest(path), made.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
@@ -83,7 +83,7 @@ def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
     return tile or default_tile(scene)
 
 
-def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> TfliteCandidate:
+def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> TfliteArtifact:
     """The TFLite graph of a float ONNX graph without 3-D convolutions; it takes counts as float32.
 
     Args:
@@ -91,7 +91,7 @@ def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> Tf
     """
     if precision == "float16":
         graph = _offset_in_halves(graph)
-    return TfliteCandidate(
+    return TfliteArtifact(
         converted(lowered(graph, _start(graph.graph.input[0].name, card, tile), None), precision), None, versions()
     )
 
@@ -116,17 +116,17 @@ def _offset_in_halves(graph: Any) -> Any:
     return made
 
 
-def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteCandidate:
+def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
     """The same as integers all through, in and out, with the affine that makes its input of counts."""
     front = affine_front(graph)
     name = front[-1].output[0] if front else graph.graph.input[0].name
     data = converted(lowered(graph, _start(name, card, tile), ranges), "int8")
-    offset, scale = front_values(graph, front) if front else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
+    offset, scale = preprocessing_values(graph, front) if front else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "integer.tflite"
         file.write_bytes(data)
         step, zero_point = LitertSession(file, 1).scales[0]
-    return TfliteCandidate(data, Affine(offset, scale, "int8", zero_point, shortest(np.float32(step))), versions())
+    return TfliteArtifact(data, Affine(offset, scale, "int8", zero_point, shortest(np.float32(step))), versions())
 
 
 def _start(name: str, card: Card, tile: Tile | None) -> Start:

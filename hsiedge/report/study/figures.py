@@ -264,7 +264,7 @@ def control_of(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
     return after[0] if after and after[0].control and not entry.control else None
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the Pareto front of (cost, gain), cheapest first: nothing costs no more and gains as much or more."""
     best, kept = float("-inf"), []
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):

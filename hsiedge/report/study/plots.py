@@ -22,7 +22,7 @@ from hsiedge.report.plots import (
     x_ticks,
     y_ticks,
 )
-from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, front, level_place
+from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, level_place, pareto_front
 from hsiedge.report.study.tables import short_level, spread_words
 
 _AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}
@@ -33,7 +33,7 @@ class Tradeoff:
     """Accuracy against one cost, and the entries of its Pareto front in words, cheapest first."""
 
     plot: Plot
-    front: list[str]
+    pareto_front: list[str]
 
 
 def tradeoffs(group: Group) -> list[Tradeoff]:
@@ -52,7 +52,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
     across = x_scale("log", [entry.figures[name].mean for entry in entries])
     up = _accuracy(group, entries)
     able = [entry for entry in entries if not entry.simulated]
-    best = [able[i] for i in front([(entry.figures[name].mean, entry.figures["oa"].mean) for entry in able])]
+    best = [able[i] for i in pareto_front([(entry.figures[name].mean, entry.figures["oa"].mean) for entry in able])]
     places = {id(entry): (across.at(entry.figures[name].mean), up.at(entry.figures["oa"].mean)) for entry in entries}
     marks = []
     for entry in sorted(entries, key=lambda entry: entry in best):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from hsiedge.benchmark.warnings import Doubt
+from hsiedge.benchmark.warnings import MeasurementWarning
 from hsiedge.report.study.figures import Entry
 
 SIGN = "!"
@@ -34,5 +34,5 @@ def doubt_lines(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def _kind(line: str) -> str:
-    doubt = Doubt.of(line)
+    doubt = MeasurementWarning.of(line)
     return doubt.words if doubt else "other reasons"

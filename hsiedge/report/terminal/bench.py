@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.benchmark.results import Choice, Comparison, Profile, Report, Result, Sustained
+from hsiedge.benchmark.results import Comparison, Profile, Recommendation, Report, Result, Sustained
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.runtimes import ENGINES
 
@@ -161,7 +161,7 @@ def _exactness_lines(report: Report, names: dict[str, str]) -> list[Text]:
     return [Text(why), *(Text(f"  {cost}") for cost in costs)]
 
 
-def _choice_lines(choice: Choice, names: dict[str, str]) -> list[Text]:
+def _choice_lines(choice: Recommendation, names: dict[str, str]) -> list[Text]:
     """Whose labels agree, what is not installed, and the one runtime to take."""
     lines = []
     for entry in choice.agreements:

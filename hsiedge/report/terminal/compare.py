@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.benchmark.across_devices import Difference, Line, Run, SideBySide
+from hsiedge.benchmark.across_devices import DeviceComparison, Difference, Line, Run
 from hsiedge.report.terminal.bench import device_lines, energy, figure, large
 
 UNPAIRED = (
@@ -21,7 +21,7 @@ UNPAIRED = (
 )
 
 
-def compare_tables(found: SideBySide) -> list[RenderableType]:
+def compare_tables(found: DeviceComparison) -> list[RenderableType]:
     """The devices, what differs, a table for each model, and the warnings."""
     parts: list[RenderableType] = []
     for run in found.runs:

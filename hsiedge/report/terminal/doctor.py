@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.doctor import Checkup, Finding, Operators
+from hsiedge.doctor import DoctorReport, Finding, Operators
 from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM
 from hsiedge.doctor.operators import Operator
 from hsiedge.doctor.software import Extra
@@ -19,7 +19,7 @@ from hsiedge.doctor.software import Extra
 _MARKS = {PROBLEM: Text("problem", style="bold red"), NOTE: Text("note", style="yellow"), GOOD: Text("good", style="green")}
 
 
-def doctor_tables(checkup: Checkup) -> list[RenderableType]:
+def doctor_tables(checkup: DoctorReport) -> list[RenderableType]:
     """The findings, the extras, and what it comes to."""
     facts = checkup.device
     machine = facts.board or facts.cpu or facts.machine
@@ -72,7 +72,7 @@ def _extras_table(extras: Sequence[Extra]) -> Table:
     return table
 
 
-def _verdict(checkup: Checkup) -> Text:
+def _verdict(checkup: DoctorReport) -> Text:
     problems = sum(finding.severity == PROBLEM for finding in checkup.findings)
     notes = sum(finding.severity == NOTE for finding in checkup.findings)
     counts = f"{problems} problem{'' if problems == 1 else 's'}, {notes} note{'' if notes == 1 else 's'}"

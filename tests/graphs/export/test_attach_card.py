@@ -14,7 +14,7 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 from hsiedge.errors import CardError, ModelError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
-from hsiedge.graphs.export.attach_card import adopt  # noqa: E402
+from hsiedge.graphs.export.attach_card import attach_card  # noqa: E402
 from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from tests import workstation  # noqa: E402
@@ -37,7 +37,7 @@ def test_without_a_card_it_is_refused(stranger: Path) -> None:
 
 def test_adopted_it_scores_what_it_scored(stranger: Path, tmp_path: Path) -> None:
     scene = workstation.scene()
-    adopt(stranger, scene, 7, workstation.split(), tmp_path / "adopted.onnx")
+    attach_card(stranger, scene, 7, workstation.split(), tmp_path / "adopted.onnx")
     scores = []
     for path in (workstation.float_file("cnn2d"), tmp_path / "adopted.onnx"):
         model = load(path)
@@ -49,7 +49,7 @@ def test_adopted_it_scores_what_it_scored(stranger: Path, tmp_path: Path) -> Non
 
 def test_adopted_it_can_be_quantized(stranger: Path, tmp_path: Path) -> None:
     scene = workstation.scene()
-    adopt(stranger, scene, 7, None, tmp_path / "adopted.onnx")
+    attach_card(stranger, scene, 7, None, tmp_path / "adopted.onnx")
     card = quantize(tmp_path / "adopted.onnx", scene, tmp_path / "int8.onnx", max_drop=5)
     assert card.quantization is not None
     assert card.quantization.oa_int8 is None  # its split is unknown, so no label may judge
@@ -61,29 +61,29 @@ def test_a_graph_that_cannot_hold_the_counts_is_refused(stranger: Path, tmp_path
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     onnx.save(model, tmp_path / "narrow.onnx")
     with pytest.raises(ModelError, match="does not hold"):
-        adopt(tmp_path / "narrow.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
+        attach_card(tmp_path / "narrow.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
 
 
 def test_a_newer_ir_is_lowered(stranger: Path, tmp_path: Path) -> None:
     model = onnx.load(stranger)
     model.ir_version = 12
     onnx.save(model, tmp_path / "newer.onnx")
-    adopt(tmp_path / "newer.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
+    attach_card(tmp_path / "newer.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
     assert onnx.load(tmp_path / "out.onnx").ir_version == 10
 
 
 def test_errors(stranger: Path, tmp_path: Path) -> None:
     scene, out = workstation.scene(), tmp_path / "out.onnx"
     with pytest.raises(ModelError, match="patch 9"):
-        adopt(stranger, scene, 9, None, out)
+        attach_card(stranger, scene, 9, None, out)
     with pytest.raises(ModelError, match=r"bands|gives"):
-        adopt(stranger, dataclasses.replace(scene, cube=scene.cube[:, :, :50]), 7, None, out)
+        attach_card(stranger, dataclasses.replace(scene, cube=scene.cube[:, :, :50]), 7, None, out)
     with pytest.raises(ModelError, match="classes"):
-        adopt(stranger, workstation.corner(), 7, None, out)
+        attach_card(stranger, workstation.corner(), 7, None, out)
     garbage = tmp_path / "garbage.onnx"
     garbage.write_bytes(b"\x00garbage" * 40)
     with pytest.raises(ModelError, match="not an ONNX file"):
-        adopt(garbage, scene, 7, None, out)
+        attach_card(garbage, scene, 7, None, out)
     assert not out.exists()
 
 
@@ -96,4 +96,4 @@ def test_weights_in_other_files_are_not_followed(stranger: Path, tmp_path: Path)
             tensor.external_data.add(key="location", value="../../../../etc/passwd")
     (tmp_path / "split.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match="other files"):
-        adopt(tmp_path / "split.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")
+        attach_card(tmp_path / "split.onnx", workstation.scene(), 7, None, tmp_path / "out.onnx")

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the nets are PyTorch's")
 
 from hsiedge.errors import HsiedgeError, ModelError, OptionError  # noqa: E402
-from hsiedge.graphs.export.module import export_factory  # noqa: E402
+from hsiedge.graphs.export.module import export_module  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 SOURCE = """
@@ -76,7 +76,7 @@ def test_it_is_exported_with_its_weights(source: Path, tmp_path: Path, kind: str
     else:
         stored = {f"module.{key}": value for key, value in weights.items()} if kind == "parallel" else weights
         torch.save({"epoch": 3, "state_dict": stored} if kind == "wrapped" else stored, path)
-    check = export_factory(f"{source}:{name}", path, 7, 5, 4, tmp_path / "out.onnx")
+    check = export_module(f"{source}:{name}", path, 7, 5, 4, tmp_path / "out.onnx")
     assert check.figures["logit_difference"] <= 1e-4
     patches = np.random.default_rng(1).normal(size=(9, 7, 5, 5)).astype(np.float32)
     np.testing.assert_allclose(load(tmp_path / "out.onnx").session.run([patches]), expected(patches, weights), atol=1e-4)
@@ -92,7 +92,7 @@ def test_what_is_refused(source: Path, tmp_path: Path) -> None:
 
     def refused(name: str, said: str, weights: str = "w.pt", error: type[HsiedgeError] = ModelError, sizes=(7, 5, 4)) -> None:
         with pytest.raises(error, match=said):
-            export_factory(name if ".py" in name else f"{source}:{name}", tmp_path / weights, *sizes, tmp_path / "out.onnx")
+            export_module(name if ".py" in name else f"{source}:{name}", tmp_path / weights, *sizes, tmp_path / "out.onnx")
 
     refused("absent", "has no function or class absent")
     refused("VALUE", "has no function or class VALUE")
@@ -109,7 +109,7 @@ def test_what_is_refused(source: Path, tmp_path: Path) -> None:
     refused("Mine", "the patch odd", error=OptionError, sizes=(7, 4, 4))
     (tmp_path / "wide.py").write_text("from my_nets import Mine\ndef net():\n    return Mine(7, 5)\n")
     with pytest.raises(ModelError, match=r"gives \(64, 5\) for 64 patches"):
-        export_factory(f"{tmp_path}/wide.py:net", None, 7, 5, 4, tmp_path / "out.onnx")
+        export_module(f"{tmp_path}/wide.py:net", None, 7, 5, 4, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
 
 

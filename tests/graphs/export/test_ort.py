@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="ORT files are made of ONNX graphs")
 from hsiedge import files  # noqa: E402
 from hsiedge.card import Card  # noqa: E402
 from hsiedge.errors import CardError, CheckError, ModelError, OptionError  # noqa: E402
-from hsiedge.graphs.artifact import Candidate, OrtCandidate, compared  # noqa: E402
+from hsiedge.graphs.artifact import Artifact, OrtArtifact, compared  # noqa: E402
 from hsiedge.graphs.export.ort import ort_file  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx  # noqa: E402
 from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
@@ -59,13 +59,13 @@ def test_it_must_be_the_same_net(
     card = make_card(tiny_scene, 3)
     path, weights = make_model(card)
     graph = read_onnx(path)
-    assert compared(OrtCandidate(graph), card, load(path), tiny_scene, "ort", 1e-5).patches == 512
+    assert compared(OrtArtifact(graph), card, load(path), tiny_scene, "ort", 1e-5).patches == 512
     (tensor,) = graph.graph.initializer
     tensor.CopyFrom(onnx.numpy_helper.from_array(weights * np.float32(1.0001), tensor.name))
     with pytest.raises(CheckError, match=r"the \.ort file is not the net: 0 of 512 labels differ, logits by"):
-        compared(OrtCandidate(graph), card, load(path), tiny_scene, "ort", 1e-5)
+        compared(OrtArtifact(graph), card, load(path), tiny_scene, "ort", 1e-5)
     tensor.CopyFrom(onnx.numpy_helper.from_array(-weights, tensor.name))
-    for kind in (OrtCandidate, Candidate):
+    for kind in (OrtArtifact, Artifact):
         with pytest.raises(CheckError, match=r"is not the net: [1-9]\d* of 512 labels differ"):
             compared(kind(graph), card, load(path), tiny_scene, "ort", 1.0)
 

@@ -15,7 +15,7 @@ import onnxruntime
 
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.passes.clip_outliers import FAR, without_outliers
-from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
+from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.scenes.patches import extract
 from tests import workstation
@@ -58,7 +58,7 @@ def test_only_what_lies_far_outside_is_changed() -> None:
     np.testing.assert_array_equal(run(made, far), run(made, farther))
     limits = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in made.graph.initializer if not tensor.dims}
     low, high = (next(value for name, value in limits.items() if name.endswith(end)) for end in ("_low", "_high"))
-    offset, scale = front_values(graph, affine_front(graph))
+    offset, scale = preprocessing_values(graph, affine_front(graph))
     core = np.percentile((spectra - np.array(offset)) * np.array(scale), [0.1, 99.9])
     np.testing.assert_allclose([low, high], FAR * core, rtol=1e-3)
 

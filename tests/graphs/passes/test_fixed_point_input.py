@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
 from hsiedge.graphs.onnx_io import read_onnx
-from hsiedge.graphs.passes.extract_input_affine import affine_front, front_values
-from hsiedge.graphs.passes.fixed_point_input import whole_steps
+from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values
+from hsiedge.graphs.passes.fixed_point_input import fixed_point_input
 from hsiedge.graphs.quantization import quantize as module
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
@@ -56,14 +56,14 @@ def arrays(model: Any) -> dict[str, np.ndarray[Any, Any]]:
 def test_the_same_logits_and_steps_that_are_no_coarser() -> None:
     model = float_model()
     text, limits = model.SerializeToString(), ranges(model)
-    made = whole_steps(model, limits, spectra())
+    made = fixed_point_input(model, limits, spectra())
     assert model.SerializeToString() == text
     onnx.checker.check_model(made, full_check=True)
     assert [node.op_type for node in made.graph.node] == [node.op_type for node in model.graph.node]
     patches = extract(workstation.scene().cube, np.arange(0, 21025, 131), 13)
     theirs, ours = run(model, patches), run(made, patches)
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
-    before, after = (np.array(front_values(entry, affine_front(entry))) for entry in (model, made))
+    before, after = (np.array(preprocessing_values(entry, affine_front(entry))) for entry in (model, made))
     assert (after[1] != before[1]).mean() > 0.9
     low, high = (float(limit) for limit in limits[affine_front(made)[-1].output[0]].range_value)
     steps = (high - low) / 255
@@ -78,10 +78,10 @@ def test_the_same_logits_and_steps_that_are_no_coarser() -> None:
 
 def test_a_band_that_fills_the_range_gets_coarser_steps_and_loses_nothing() -> None:
     model = float_model()
-    offset, scale = (np.array(entry) for entry in front_values(model, affine_front(model)))
+    offset, scale = (np.array(entry) for entry in preprocessing_values(model, affine_front(model)))
     wide = np.clip(offset + np.array([[LOW], [0], [HIGH]]) / scale + [[-1], [0], [1]], 0, 65535).astype(np.uint16)
-    made = whole_steps(model, ranges(model), wide)
-    after = np.array(front_values(made, affine_front(made)))
+    made = fixed_point_input(model, ranges(model), wide)
+    after = np.array(preprocessing_values(made, affine_front(made)))
     reaching = offset + LOW / scale > 1
     assert reaching.sum() > 20
     assert (after[1] < scale)[reaching].mean() > 0.9  # the others are a whole number of 256ths, nearly
@@ -92,7 +92,7 @@ def test_what_others_share_stays_as_it_is() -> None:
     layer = next(node for node in model.graph.node if node.op_type == "Conv")
     model.graph.node.append(helper.make_node("Identity", [layer.input[1]], ["shared"], name="shared"))
     model.graph.output.append(helper.make_tensor_value_info("shared", onnx.TensorProto.FLOAT, None))
-    made = whole_steps(model, ranges(model), spectra())
+    made = fixed_point_input(model, ranges(model), spectra())
     np.testing.assert_array_equal(arrays(made)[layer.input[1]], arrays(model)[layer.input[1]])
     own = next(node for node in made.graph.node if node.op_type == "Conv").input[1]
     assert not np.array_equal(arrays(made)[own], arrays(model)[layer.input[1]])
@@ -103,7 +103,7 @@ def test_a_layer_without_bias_gets_one() -> None:
     model = float_model()
     layer = next(node for node in model.graph.node if node.op_type == "Conv")
     del layer.input[2:]
-    made = whole_steps(model, ranges(model), spectra())
+    made = fixed_point_input(model, ranges(model), spectra())
     patches = extract(workstation.scene().cube, np.arange(0, 21025, 1310), 13)
     theirs, ours = run(model, patches), run(made, patches)
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
@@ -131,7 +131,7 @@ def test_what_it_is_not_fit_for_is_left_alone(ruin: str) -> None:
         next(entry for entry in model.graph.initializer if entry.name == front[-1].input[1]).CopyFrom(
             numpy_helper.from_array(scale, front[-1].input[1])
         )
-    assert whole_steps(model, limits, given) is model
+    assert fixed_point_input(model, limits, given) is model
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -143,7 +143,7 @@ def test_quantized_models_have_such_an_affine(suffix: str, tmp_path: Any, monkey
     card = quantize(workstation.float_file("cnn2d"), scene, tmp_path / f"after{suffix}", patches=200, max_drop=100)
     affine = load(tmp_path / f"after{suffix}").known.input_affine
     assert WholeSteps.of(affine, scene.cube.dtype) is not None
-    monkeypatch.setattr(module, "whole_steps", lambda model, *_: model)
+    monkeypatch.setattr(module, "fixed_point_input", lambda model, *_: model)
     before = quantize(workstation.float_file("cnn2d"), scene, tmp_path / f"before{suffix}", patches=200, max_drop=100)
     assert WholeSteps.of(load(tmp_path / f"before{suffix}").known.input_affine, scene.cube.dtype) is None
     assert card.quantization.agreement >= before.quantization.agreement - 1

@@ -19,7 +19,7 @@ from hsiedge.graphs.export.attach_card import take_dtype
 from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx
 from hsiedge.graphs.passes.extract_input_affine import affine_front
-from hsiedge.graphs.passes.standardize_input import standardized_input
+from hsiedge.graphs.passes.standardize_input import standardize_input
 from hsiedge.graphs.quantization import quantize as module
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.densify import densify
@@ -112,7 +112,7 @@ def begins_with_bands(model: onnx.ModelProto) -> bool:
 def test_the_same_logits_behind_standardized_bands(stranger: str) -> None:
     model = STRANGERS[stranger]()
     text = model.SerializeToString()
-    made = standardized_input(model, spectra())
+    made = standardize_input(model, spectra())
     assert model.SerializeToString() == text
     onnx.checker.check_model(made, full_check=True)
     assert not begins_with_bands(model)
@@ -133,7 +133,7 @@ def test_what_int8_gains(stranger: str, ruined: float, tmp_path, monkeypatch) ->
     source, card = tmp_path / "stranger.onnx", load(shipped(".onnx")).known
     write_onnx(source, STRANGERS[stranger](), card)
     after = quantize(source, workstation.scene(), tmp_path / "after.onnx", patches=200, max_drop=100)
-    monkeypatch.setattr(module, "standardized_input", lambda model, _: model)
+    monkeypatch.setattr(module, "standardize_input", lambda model, _: model)
     before = quantize(source, workstation.scene(), tmp_path / "before.onnx", patches=200, max_drop=100)
     print(f"{stranger}: {agreement(before):.2f} -> {agreement(after):.2f} %")
     assert agreement(before) < ruined
@@ -154,21 +154,21 @@ def test_the_shipped_model_is_quantized_as_before(tmp_path, monkeypatch) -> None
     for name in ("with", "without"):
         quantize(shipped(".onnx"), workstation.scene(), tmp_path / name)
         graphs.append(onnx.load(tmp_path / name).graph.SerializeToString(deterministic=True))
-        monkeypatch.setattr(module, "standardized_input", lambda model, _: model)
+        monkeypatch.setattr(module, "standardize_input", lambda model, _: model)
     assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_ours_begin_so_already(net: str) -> None:
     model = read_onnx(workstation.float_file(net))
-    assert standardized_input(model, spectra()) is model
+    assert standardize_input(model, spectra()) is model
     whole = densify(model).model
-    assert standardized_input(whole, spectra()) is whole
+    assert standardize_input(whole, spectra()) is whole
 
 
 def test_a_scene_graph_of_a_stranger() -> None:
     whole = densify(counts_as_they_are()).model
-    made = standardized_input(whole, spectra())
+    made = standardize_input(whole, spectra())
     assert begins_with_bands(made)
     strip = workstation.scene().cube[40:60, 30:60].transpose(2, 0, 1)[None]
     theirs, ours = run(whole, strip), run(made, strip)
@@ -206,7 +206,7 @@ def exported_small(before, first) -> onnx.ModelProto:
 )
 def test_where_the_first_layer_leaves_less_freedom(before, first, moved: bool) -> None:
     model = exported_small(before, first)
-    made = standardized_input(model, spectra())
+    made = standardize_input(model, spectra())
     onnx.checker.check_model(made, full_check=True)
     assert begins_with_bands(made)
     theirs, ours = run(model, patches()), run(made, patches())
@@ -223,7 +223,7 @@ def test_a_band_that_does_not_vary_is_still_looked_at() -> None:
     model = counts_as_they_are()
     flat = spectra().copy()
     flat[:, 7] = 1200
-    made = standardized_input(model, flat)
+    made = standardize_input(model, flat)
     theirs, ours = run(model, patches(13)), run(made, patches(13))
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
 
@@ -231,11 +231,11 @@ def test_a_band_that_does_not_vary_is_still_looked_at() -> None:
 @pytest.mark.parametrize("before", [lambda x: (x / 10000).clamp(0.1, 0.6) - 0.3, lambda x: (x + 1).log()])
 def test_what_is_not_linear_is_left_alone(before) -> None:
     model = exported_small(before, lambda: conv(BANDS))
-    assert standardized_input(model, spectra()) is model
+    assert standardize_input(model, spectra()) is model
 
 
 def test_an_input_that_somebody_else_takes_is_left_alone() -> None:
     model = exported_small(lambda x: x / 5000, lambda: conv(BANDS))
     model.graph.node.append(helper.make_node("Shape", [model.graph.input[0].name], ["sizes"]))
     model.graph.output.append(helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, [4]))
-    assert standardized_input(model, spectra()) is model
+    assert standardize_input(model, spectra()) is model

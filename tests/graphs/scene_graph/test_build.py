@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
-from hsiedge.graphs.export.attach_card import adopt
+from hsiedge.graphs.export.attach_card import attach_card
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import build as module
 from hsiedge.graphs.scene_graph.build import scene_graph
@@ -94,7 +94,7 @@ def test_a_strangers_net_with_padding(tmp_path) -> None:
     net = seeded(Padded)
     net.head = type(net.head)(8, len(scene.classes))
     onnx.save(exported(net, BANDS, 7), stranger)
-    adopt(stranger, scene, 7, None, model)
+    attach_card(stranger, scene, 7, None, model)
     with pytest.raises(ModelError, match=r"model.onnx: node .*Conv.*: it pads its patches; --approximate"):
         scene_graph(model, scene, output)
     assert not output.exists()

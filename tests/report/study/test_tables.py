@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hsiedge.errors import StudyError
 from hsiedge.report.study import figures
-from hsiedge.report.study.figures import Entry, front, groups
+from hsiedge.report.study.figures import Entry, groups, pareto_front
 from hsiedge.report.study.tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
 from hsiedge.study.rows import METHODS, Row
 from tests import study_rows
@@ -266,8 +266,8 @@ def test_class_by_class_and_confusion() -> None:
 
 
 def test_pareto_front() -> None:
-    assert front([(1, 1), (2, 3), (2, 4), (3, 4), (4, 5), (0.5, 0)]) == [5, 0, 2, 4]
-    assert front([]) == []
+    assert pareto_front([(1, 1), (2, 3), (2, 4), (3, 4), (4, 5), (0.5, 0)]) == [5, 0, 2, 4]
+    assert pareto_front([]) == []
 
 
 def test_the_chosen_is_the_smallest_within_reach() -> None:
