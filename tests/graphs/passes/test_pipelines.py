@@ -1,0 +1,166 @@
+"""The two pipelines of passes: from stored graphs, ranges and layers they make what they have made, to the bit.
+
+A change of behaviour renews the digests in `tests/graphs/data/digests.json`, in a commit that says why:
+`python -m tests.graphs.passes.test_pipelines`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
+from onnx import helper, numpy_helper  # noqa: E402
+
+from hsiedge.graphs.onnx_io import check_onnx, name_nodes  # noqa: E402
+from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d  # noqa: E402
+from hsiedge.graphs.passes.fixed_point_input import fixed_point_input  # noqa: E402
+from hsiedge.graphs.passes.merge_reshapes import merge_reshapes  # noqa: E402
+from hsiedge.graphs.passes.pool_before_activation import pool_before_activation  # noqa: E402
+from hsiedge.graphs.passes.standardize_input import standardize_input  # noqa: E402
+from hsiedge.graphs.passes.tanh_lut import fix_tanh  # noqa: E402
+from hsiedge.graphs.quantization.quantize import FloatModel, finished, layers, qdq_graph  # noqa: E402
+from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
+
+FOLDER = Path(__file__).parents[1] / "data"
+DIGESTS = FOLDER / "digests.json"
+GRAPHS = ["cnn1d", "cnn2d", "cnn3d", "hybridsn", "dscnn", "dividing", "cnn1d-scene", "cnn2d-scene"]
+_WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
+
+
+class Case(NamedTuple):
+    """A stored graph, and how it is quantized."""
+
+    graph: str
+    recipe: str = "default"
+    float_layers: int = 0  # how many of the last layers stay float
+
+    @property
+    def key(self) -> str:
+        """As it is called in the file of digests."""
+        return f"{self.graph}, {self.recipe}, {self.float_layers} float"
+
+
+CASES = [*map(Case, GRAPHS), Case("cnn2d", "avx2"), Case("cnn1d", "tensorrt"), Case("cnn3d", float_layers=1)]
+
+
+def float_passes(model: Any, spectra: Any) -> Any:
+    """A float graph as it is calibrated."""
+    model = standardize_input(name_nodes(model), spectra)
+    for step in (pool_before_activation, conv3d_to_conv2d, merge_reshapes):
+        model = step(model)
+    return model
+
+
+def stored_ranges(graph: str) -> Any:
+    """onnxruntime's `TensorsData` of a graph after the float passes."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
+    limits = json.loads((FOLDER / "ranges.json").read_text())[graph]
+    entries = {
+        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        for name, (low, high) in limits.items()
+    }
+    return TensorsData(CalibrationMethod.MinMax, entries)
+
+
+def stages(case: Case) -> dict[str, Any]:
+    """What the graph is after each stage, and the affine that was taken out of it."""
+    plan, spectra, ranges = RECIPES[case.recipe], np.load(FOLDER / "spectra.npy"), stored_ranges(case.graph)
+    floats = float_passes(onnx.load(FOLDER / f"{case.graph}.onnx"), spectra)
+    if plan.activations == "uint8":
+        fix_tanh(floats, ranges)
+    calibrated = floats if plan.symmetric_activations else fixed_point_input(floats, ranges, spectra)
+    source = FloatModel(FOLDER, calibrated, None, None, None, None, ranges)  # type: ignore[arg-type]
+    chosen = layers(calibrated)
+    qdq = qdq_graph(source, plan, chosen[: len(chosen) - case.float_layers])
+    artifact = finished(qdq)
+    return {"float": floats, "calibrated": calibrated, "qdq": qdq, "integer": artifact.graph, "affine": artifact.affine}
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of texts and bytes."""
+    text = b"\0".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def values_digest(tensor: Any) -> str:
+    """A hash of a tensor: its values' bytes, their dtype and sizes."""
+    array = numpy_helper.to_array(tensor)
+    return digest(array.dtype.newbyteorder("<").str, array.shape, np.ascontiguousarray(array).tobytes())
+
+
+def attribute_texts(node: Any) -> list[str]:
+    """Names and values of a node's attributes, in order."""
+    pairs = ((entry.name, helper.get_attribute_value(entry)) for entry in node.attribute)
+    return sorted(f"{name}={values_digest(value) if hasattr(value, 'dims') else value}" for name, value in pairs)
+
+
+def graph_digest(model: Any) -> str:
+    """A hash of a graph's structure and values, whatever its values are called and in which order it is written.
+
+    A value is known by how it is made: a node's by its operator, its attributes and its inputs. Names count where somebody
+    relies on them: those of inputs, outputs and nodes with weights. Nodes and tensors count one by one, so that two equal
+    tensors are not the same as one that is shared.
+    """
+    graph = model.graph
+    known = {"": "none"} | {tensor.name: values_digest(tensor) for tensor in graph.initializer}
+    tensors = sorted(known.values())
+    inputs = [entry for entry in graph.input if entry.name not in known]
+    known |= {entry.name: digest(entry.name, entry.type.SerializeToString(deterministic=True)) for entry in inputs}
+    nodes = []
+    for node in graph.node:
+        name = node.name if node.op_type in _WITH_WEIGHTS else ""
+        taken = [known[entry] for entry in node.input]
+        nodes.append(digest(node.domain, node.op_type, name, len(node.output), *attribute_texts(node), *taken))
+        known |= {entry: digest(nodes[-1], place) for place, entry in enumerate(node.output)}
+    outputs = [(entry.name, entry.type.tensor_type.elem_type, known[entry.name]) for entry in graph.output]
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return digest(opset, model.ir_version, *tensors, *sorted(nodes), *outputs, *(known[entry.name] for entry in inputs))
+
+
+def stage_digests(case: Case) -> dict[str, str]:
+    """A digest of each stage."""
+    return {name: digest(stage) if name == "affine" else graph_digest(stage) for name, stage in stages(case).items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.key for case in CASES])
+def test_the_pipelines_make_what_they_made(case: Case) -> None:
+    assert stage_digests(case) == json.loads(DIGESTS.read_text())[case.key]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_what_they_make_is_valid(graph: str) -> None:
+    made = stages(Case(graph))
+    for name in ("float", "calibrated", "qdq", "integer"):
+        check_onnx(made[name])
+
+
+def test_the_digest_sees_values_and_structure_and_no_order() -> None:
+    model = onnx.load(FOLDER / "cnn2d.onnx")
+    before = graph_digest(model)
+    tensors = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(reversed(tensors))
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = "another_name"
+    assert graph_digest(model) == before
+    changed = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    changed.flat[0] += 1
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(changed, model.graph.initializer[0].name))
+    assert graph_digest(model) != before
+
+
+def renew(cases: Iterable[Case]) -> None:
+    """Writes the digests of today."""
+    DIGESTS.write_text(json.dumps({case.key: stage_digests(case) for case in cases}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    renew(CASES)
