@@ -36,7 +36,7 @@ def recommend(groups: Sequence[Sequence[Sample]]) -> Recommendation:
     candidates = [(sample, group) for group in groups for sample in group if sample.model.name in agreeing]
     told = Recommendation(
         [entry for entry in agreements if entry.model != entry.reference],
-        {name: engine.extra for name, engine in ENGINES.items() if not engine.installed},
+        {name: engine.extra for name, engine in ENGINES.items() if engine.extra and not engine.installed},
     )
     if not candidates:
         return told

@@ -83,7 +83,7 @@ def _run_by(runtime: str | None) -> tuple[str, ...]:
     from hsiedge.runtimes import ENGINES, SUFFIXES, check_engine
 
     check_engine(runtime)
-    return SUFFIXES if runtime is None else ENGINES[runtime].suffixes
+    return SUFFIXES if runtime is None else ENGINES.find(runtime).suffixes
 
 
 def _shipped_for(runtime: str | None) -> str:

@@ -299,8 +299,8 @@ def _wheels(folder: Path | None) -> list[Path]:
 def _extras(models: Sequence[Path], words: Sequence[str]) -> list[str]:
     """Of hsiedge, that bring the engine which is asked for, or else those that run the files."""
     asked = next((after for word, after in pairwise(words) if word == "--runtime"), None)
-    engines = [ENGINES[asked]] if asked in ENGINES else []
+    engines = [ENGINES[asked]] if asked is not None and asked in ENGINES else []
     engines += [
-        next((engine for engine in ENGINES.values() if path.suffix in engine.suffixes), ENGINES["ort"]) for path in models
+        next((engine for _, engine in ENGINES.items() if path.suffix in engine.suffixes), ENGINES["ort"]) for path in models
     ]
     return sorted({engine.extra for engine in engines if engine.extra})

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import types
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.device import int8
 from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
+from hsiedge.registry import Registry, instance_of
 from hsiedge.runtimes.model import Model, Session, TensorSpec
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
@@ -24,10 +27,13 @@ class Engine:
     Attributes:
         title: its own name.
         suffixes: of the files that it runs.
-        home: the module with its `open_session(path, threads)`, known by name: PyTorch's lies above this one, beside the nets.
+        home: the module with its `open_session(path, threads)`, a `Session`, and for files of no format of ours
+            `read_metadata(path)`, their texts by name; `__name__` in a user's own file. Known by name, for PyTorch's lies above
+            this one, beside the nets.
         needs: what it imports of its package.
         extra: of hsiedge, which brings the package; "" where it always is there.
-        exact_mode: whether 8-bit sums overflow in it on some processors unless it takes more time; `fast_int8` does without.
+        exact_mode: whether 8-bit sums overflow in it on some processors unless it takes more time; `open_session` then takes
+            `fast_int8`, to do without.
     """
 
     title: str
@@ -43,12 +49,17 @@ class Engine:
         return importlib.util.find_spec(self.needs.partition(".")[0]) is not None
 
 
-ENGINES = {
-    "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
-    "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
-    "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
-    "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train"),
-}
+ENGINES: Registry[Engine] = Registry(
+    "hsiedge.runtimes",
+    "runtime",
+    {
+        "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
+        "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
+        "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
+        "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train"),
+    },
+    instance_of(Engine),
+)
 """Inference engines by what `--runtime` calls them; a file is run by the first that takes it, unless another is asked for."""
 SUFFIXES = (*ENGINES["ort"].suffixes, *ENGINES["litert"].suffixes)
 """Of the files that are run unasked: a checkpoint is only by --runtime torch, lest a board imports torch."""
@@ -82,7 +93,8 @@ def load(
     Args:
         path: ONNX, ORT or TFLite; a checkpoint for the engine "torch", in which it is a patch graph.
         threads: intra-operator threads; 0 leaves the choice to the engine.
-        runtime: one of `ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
+        runtime: one of `ENGINES`, or FILE.py:NAME of a file of your own with an `Engine`; None for onnxruntime, or LiteRT where
+            the file is TFLite.
         provider: of onnxruntime, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU. A node that none
             of them takes is an error, and no other takes it unsaid.
         fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
@@ -97,9 +109,10 @@ def load(
     """
     path = Path(path)
     name = engine_of(path, runtime, provider)
-    if fast_int8 and not ENGINES[name].exact_mode:
-        raise OptionError(f"--fast-int8: {ENGINES[name].title} has no exact mode to do without")
-    import_engine(path, name)
+    engine = ENGINES[name]
+    if fast_int8 and not engine.exact_mode:
+        raise OptionError(f"--fast-int8: {engine.title} has no exact mode to do without")
+    home = import_engine(path, name)
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
 
@@ -107,8 +120,8 @@ def load(
         model = Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider, fast_int8)
         _check_ort_file(model)
         return model
-    options = {"fast_int8": fast_int8} if ENGINES[name].exact_mode else {}
-    opened: Session = importlib.import_module(ENGINES[name].home).open_session(path, threads, **options)
+    options = {"fast_int8": fast_int8} if engine.exact_mode else {}
+    opened: Session = home.open_session(path, threads, **options)
     card = read_card(path)
     if card is not None and card.kind == "checkpoint":
         card = replace(card, kind="patch")
@@ -135,14 +148,21 @@ def _was_made_exact(card: Card) -> bool:
     return any(step.step == "ort" and step.options.get("exact_int8") is True for step in card.lineage)
 
 
-def import_engine(path: Path, runtime: str | None = None) -> None:
-    """Imports the engine that runs a file, so that what comes after is the model's. Raises MissingExtraError."""
+def import_engine(path: Path, runtime: str | None = None) -> types.ModuleType:
+    """Imports the engine that runs a file, so that what comes after is the model's; the module with its `open_session`.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+        OptionError: another package's engine that cannot be imported.
+    """
     name = engine_of(path, runtime)
     engine = ENGINES[name]
     try:
         importlib.import_module(engine.needs)
-        importlib.import_module(engine.home)
+        return importlib.import_module(engine.home)
     except ImportError as error:
+        if not engine.extra:
+            raise OptionError(f"--runtime {name}: {engine.title} cannot be imported ({error})") from error
         raise MissingExtraError(f"running {path.name} in {engine.title}", engine.extra) from error
 
 
@@ -157,7 +177,7 @@ def engine_of(path: Path, runtime: str | None = None, provider: str | None = Non
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if runtime is not None:
-        return runtime
+        return ENGINES.name_of(runtime)
     _check_suffix(path)
     return next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
 
@@ -167,9 +187,9 @@ def check_engine(runtime: str | None, path: Path | None = None, provider: str | 
 
     A `provider` is onnxruntime's own; any other engine for it is an error, too.
     """
-    if runtime is not None and runtime not in ENGINES:
+    if runtime is not None and ".py:" not in runtime and runtime not in ENGINES:
         raise OptionError(f"--runtime {runtime}: choose {', '.join(ENGINES)}")
-    engine = ENGINES[runtime or "ort"]
+    engine = ENGINES["ort"] if runtime is None else ENGINES.find(runtime)
     if path is not None and runtime is not None and path.suffix not in engine.suffixes:
         raise OptionError(f"--runtime {runtime} runs {' and '.join(engine.suffixes)} files, not {path}")
     if provider is not None and (runtime not in (None, "ort") or (path is not None and path.suffix not in engine.suffixes)):
@@ -194,10 +214,15 @@ def read_card(path: str | Path) -> Card | None:
         text = read_tflite_file(path)
     else:
         _check_suffix(path)
-        from hsiedge.runtimes.ort import read_metadata
-
-        text = read_metadata(path).get(KEY)
+        name = next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
+        home = import_engine(path, name)
+        text = home.read_metadata(path).get(KEY) if hasattr(home, "read_metadata") else None
     return _card(text, path)
+
+
+def _theirs() -> Iterator[Engine]:
+    """Engines that are not ours: what they run is run unasked, as long as none of ours takes it."""
+    return (engine for name, engine in ENGINES.items() if ENGINES.origin(name) is not None)
 
 
 def _card(text: str | None, path: Path) -> Card | None:
@@ -238,7 +263,7 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
 def _check_suffix(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in SUFFIXES and not any(path.suffix in engine.suffixes for engine in _theirs()):
         scene = "; it may be a packed scene: give it with --scene" if path.suffix == ".npz" else ""
         kept = "; a checkpoint is exported first (hsiedge export), or run with --runtime torch"
         hint = kept if path.suffix in ENGINES["torch"].suffixes else scene

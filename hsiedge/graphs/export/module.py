@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
 import tempfile
-import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from hsiedge.card import Check
 from hsiedge.errors import CheckError, ModelError, OptionError
 from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
+from hsiedge.registry import run_file
 from hsiedge.runtimes.ort import OrtSession
 
 _PATCHES = 64
@@ -64,12 +62,10 @@ def export_module(source: str, weights: Path | None, bands: int, patch: int, cla
 def _made(source: str, sizes: Mapping[str, int]) -> nn.Module:
     place, _, name = source.rpartition(":")
     path = Path(place)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
     try:
-        factory = getattr(_imported(path), name, None)
-    except Exception as error:  # whatever the user's file raises
-        raise ModelError(f"{path}: cannot be run ({type(error).__name__}: {_first_line(error)})") from error
+        factory = getattr(run_file(path)[0], name, None)
+    except OptionError as error:
+        raise ModelError(str(error)) from error
     if not callable(factory):
         raise ModelError(f"{path}: has no function or class {name}")
     try:
@@ -78,20 +74,6 @@ def _made(source: str, sizes: Mapping[str, int]) -> nn.Module:
         raise ModelError(f"{source}: fails ({type(error).__name__}: {_first_line(error)})") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{source}: gives {type(module).__name__}, an nn.Module was expected")
-    return module
-
-
-def _imported(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    sys.path.insert(0, str(path.parent))  # its neighbours, as when it is run
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
     return module
 
 

@@ -1,0 +1,1 @@
+"""A package that adds its own nets, formats, runtimes and recipes to hsiedge, by entry points."""
