@@ -1,9 +1,14 @@
-# `make demo` and `make test` are the whole set-up.
+# `make demo` and `make test` are the whole set-up. `make check` is for between two edits, `make test-all` what CI runs.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contracts models clean
+# Slow tests take over two seconds; those of the other lanes need an emulator, buildah, an SSH server or Chromium.
+ELSEWHERE := board or container or sshd or browser
+# As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
+PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
+
+.PHONY: check demo test test-all lint types contracts models clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -14,8 +19,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/hsiedge demo --output demo
 
+check: lint types contracts
+	$(PYTEST) -m 'not (slow or $(ELSEWHERE))' $(TESTS)
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) -m 'not ($(ELSEWHERE))' $(TESTS)
+
+test-all: $(VENV)/installed
+	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,6 +13,10 @@ import pytest
 
 from hsiedge.card import KEY, Card, ClassFacts, SceneFacts
 from hsiedge.scenes.scene import Scene, open_scene
+from tests.once import session_folder
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: before torch or a BLAS counts them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 try:
     from hypothesis import settings
@@ -24,6 +28,25 @@ else:
 
 IDS = (1, 10, 11, 14)  # with gaps, as in Salinas-A
 BANDS = 5
+
+
+_LANES = {"building": "container", "server": "sshd", "tab": "browser"}
+"""The marker of a test that takes one of these fixtures."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main() -> Iterator[None]:
+    with session_folder():
+        return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "arm" in item.path.relative_to(Path(__file__).parent).parts:
+            item.add_marker("board")
+        for fixture, lane in _LANES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(lane)
 
 
 @pytest.fixture(autouse=True, scope="session")

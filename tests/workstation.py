@@ -1,10 +1,9 @@
-"""Small trained models on real pixels, made once for all tests that need one. Importing it needs torch."""
+"""Small trained models on real pixels, each made once a session by the worker that needs it first. Importing it needs torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from torch import nn
 from hsiedge import files
 from hsiedge.graphs.export.checkpoint import export, to_onnx
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import Split, draw
-from hsiedge.training.checkpoint import Checkpoint, save_checkpoint
+from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
+from tests.once import made_once
 
 SMALL = {
     "cnn1d": {"widths": (8, 32)},
@@ -27,7 +28,6 @@ SMALL = {
     "dscnn": {"widths": (20, 32, 32, 32)},
 }
 PATCH = {"cnn1d": 1, "cnn2d": 7, "cnn3d": 5, "hybridsn": 9, "dscnn": 13}
-_FOLDER = tempfile.TemporaryDirectory(prefix="hsiedge-tests-")
 
 
 @functools.cache
@@ -50,37 +50,46 @@ def split() -> Split:
     return draw("random", scene(), 0)
 
 
-@functools.cache
-def checkpoint(net: str, epochs: int = 6) -> Checkpoint:
-    """A small net of each kind, trained for some seconds."""
+def trained(net: str, epochs: int = 6) -> Checkpoint:
+    """A small net of each kind, trained for some seconds, here and now."""
     return train(scene(), split(), net, PATCH[net], FitSettings(epochs=epochs), **SMALL[net])
 
 
 @functools.cache
-def folder() -> Path:
-    """Where the files lie that are shared by tests; nobody writes into them."""
-    return Path(_FOLDER.name)
+def checkpoint(net: str) -> Checkpoint:
+    """The net of `checkpoint_file`, which no test may change."""
+    return load_checkpoint(checkpoint_file(net))
 
 
 @functools.cache
 def checkpoint_file(net: str) -> Path:
-    path = folder() / f"{net}.safetensors"
-    save_checkpoint(path, checkpoint(net))
-    return path
+    """A small net of each kind, trained for some seconds. Nobody writes into this file, or into those made of it."""
+    return made_once(f"{net}.safetensors", lambda path: save_checkpoint(path, trained(net)))
 
 
 @functools.cache
 def float_file(net: str) -> Path:
-    path = folder() / f"{net}.onnx"
-    export(checkpoint(net), scene(), path, files.digest(checkpoint_file(net)))
-    return path
+    """Its float patch graph."""
+    parent = files.digest(checkpoint_file(net))
+    return made_once(f"{net}.onnx", lambda path: export(checkpoint(net), scene(), path, parent))
 
 
 @functools.cache
 def integer_file(net: str, recipe: str = "default") -> Path:
-    path = folder() / f"{net}-{recipe}.onnx"
-    quantize(float_file(net), scene(), path, recipe, max_drop=5)
-    return path
+    """Its patch graph, quantized."""
+    return made_once(f"{net}-{recipe}.onnx", lambda path: quantize(float_file(net), scene(), path, recipe, max_drop=5))
+
+
+@functools.cache
+def scene_file(net: str) -> Path:
+    """Its float scene graph."""
+    return made_once(f"{net}-scene.onnx", lambda path: scene_graph(float_file(net), scene(), path))
+
+
+@functools.cache
+def integer_scene_file(net: str) -> Path:
+    """Its scene graph, quantized."""
+    return made_once(f"{net}-int8-scene.onnx", lambda path: quantize(scene_file(net), scene(), path, max_drop=5))
 
 
 def exported(module: nn.Module, bands: int, patch: int) -> Any:

@@ -19,7 +19,7 @@ from hsiedge.runtimes import read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
 from tests.cli.conftest import Hsiedge, Run  # noqa: E402
-from tests.graphs.test_one_use import shared_by, sharing  # noqa: E402
+from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
 from tests.x86_without_vnni import told  # noqa: E402
 
 OVERFLOW = "8-bit sums may overflow on this CPU: labels may differ from those of others"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from hsiedge.graphs.one_use import one_use  # noqa: E402
 from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
-
-
-def sharing(model: Any) -> Any:
-    """The graph as hsiedge 0.1.0 wrote it: equal 8-bit tensors are one."""
-    made, first, same = copy.deepcopy(model), {}, {}
-    for tensor in list(made.graph.initializer):
-        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-        if tensor.data_type == TensorProto.INT8 and key in first:
-            same[tensor.name] = first[key]
-            made.graph.initializer.remove(tensor)
-        first.setdefault(key, tensor.name)
-    for node in made.graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = same.get(name, name)
-    assert same
-    return made
-
-
-def shared_by(model: Any) -> list[str]:
-    """Names of 8-bit initializers that more than one input of a node takes."""
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    return [entry.name for entry in model.graph.initializer if entry.data_type == TensorProto.INT8 and uses[entry.name] > 1]
+from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
 
 
 def inner_graphs() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import signal
 import subprocess
@@ -29,7 +28,8 @@ from hsiedge.scenes.io.rows import open_rows
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.dask_cluster import STRANGER, cluster
-from tests.mapping.test_stream import STORED, envi
+from tests.mapping.cubes import STORED, envi
+from tests.once import made_once
 
 MEMORY = 64 << 20
 ROWS = 20  # of a strip, in these tests
@@ -63,8 +63,7 @@ def low(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "_BLOCK_PIXELS", 2 * ROWS * 60)
 
 
-@functools.cache
-def model_file(kind: str, folder: Path) -> Path:
+def model_file(kind: str) -> Path:
     """The shipped net, as patch graph, and made a scene graph."""
     patches = shipped(".onnx")
     if kind == "patch":
@@ -73,13 +72,12 @@ def model_file(kind: str, folder: Path) -> Path:
     from hsiedge.graphs.scene_graph.build import scene_graph
     from hsiedge.scenes.scene import open_scene
 
-    scene_graph(patches, open_scene("indian_pines"), folder / "scene.onnx")
-    return folder / "scene.onnx"
+    return made_once("shipped-scene.onnx", lambda path: scene_graph(patches, open_scene("indian_pines"), path))
 
 
 @pytest.fixture(params=["patch", "scene"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load(model_file(request.param, tmp_path_factory.getbasetemp()), 1)
+def model(request: pytest.FixtureRequest) -> Model:
+    return load(model_file(request.param), 1)
 
 
 def in_one_piece(model: Model, path: Path, asked: ClassifyOptions) -> tuple[list[Strip], ClassificationStats]:

@@ -25,7 +25,7 @@ from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
-from tests.graphs.test_one_use import sharing  # noqa: E402
+from tests.graphs.shared_weights import sharing  # noqa: E402
 
 PIXELS = np.arange(0, 21025, 211)
 

@@ -36,7 +36,7 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Server
+    site: Server
 
     def do_GET(self) -> None:
         name = self.path.rsplit("/", 1)[1]
@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def site() -> Iterator[Server]:
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -80,15 +80,15 @@ def encode(key: str, array: np.ndarray, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def offered(server: Server, kind: str = "npz") -> CatalogEntry:
+def offered(site: Server, kind: str = "npz") -> CatalogEntry:
     """Indian Pines in the small, on the server; as on the official site, only the cube's checksum is known."""
     real, (cube, labels) = CATALOG["indian_pines"], arrays()
-    address = f"http://127.0.0.1:{server.server_port}"
+    address = f"http://127.0.0.1:{site.server_port}"
     remote = []
     for file, array in ((real.cube, cube), (real.labels, labels)):
         name = f"{file.name[:-4]}.{kind}"
-        server.files[name] = encode(file.key, array, kind)
-        sha256 = hashlib.sha256(server.files[name]).hexdigest() if file is real.cube else None
+        site.files[name] = encode(file.key, array, kind)
+        sha256 = hashlib.sha256(site.files[name]).hexdigest() if file is real.cube else None
         remote.append(RemoteFile(name, file.key, f"{address}/{name}", sha256))
     return dataclasses.replace(real, cube=remote[0], labels=remote[1], shape=SHAPE, decoded_sha256=None, labels_sha256=None)
 
@@ -100,66 +100,66 @@ def fails(error: type[HsiedgeError], match: str, entry: CatalogEntry, folder: Pa
 
 
 @pytest.mark.parametrize("kind", ["mat", "npz"])
-def test_arrives_whole_with_progress(server: Server, tmp_path: Path, kind: str) -> None:
-    entry, ticks = offered(server, kind), []
+def test_arrives_whole_with_progress(site: Server, tmp_path: Path, kind: str) -> None:
+    entry, ticks = offered(site, kind), []
     paths = fetch(entry, tmp_path / "new" / "folder", ticks.append)
-    assert [path.read_bytes() for path in paths] == [server.files[file.name] for file in (entry.cube, entry.labels)]
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(server.files)
+    assert [path.read_bytes() for path in paths] == [site.files[file.name] for file in (entry.cube, entry.labels)]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted(site.files)
     assert ticks[-1] == 1.0
     assert len([tick for tick in ticks if 0 < tick < 0.97]) > 10
     assert all(0 <= tick <= 1 for tick in ticks)
 
 
-def test_progress_never_falls_back(server: Server, tmp_path: Path) -> None:
+def test_progress_never_falls_back(site: Server, tmp_path: Path) -> None:
     ticks: list[float] = []
-    fetch(offered(server), tmp_path, ticks.append)
+    fetch(offered(site), tmp_path, ticks.append)
     assert ticks == sorted(ticks)
 
 
-def test_a_second_time_downloads_nothing(server: Server, tmp_path: Path) -> None:
-    entry, ticks = offered(server), []
+def test_a_second_time_downloads_nothing(site: Server, tmp_path: Path) -> None:
+    entry, ticks = offered(site), []
     fetch(entry, tmp_path)
-    assert server.asked == [entry.cube.name, entry.labels.name]
+    assert site.asked == [entry.cube.name, entry.labels.name]
     fetch(entry, tmp_path, ticks.append)
-    assert len(server.asked) == 2
+    assert len(site.asked) == 2
     assert ticks[-1] == 1.0
 
 
-def test_a_damaged_copy_is_replaced(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
+def test_a_damaged_copy_is_replaced(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
     fetch(entry, tmp_path)
     (tmp_path / entry.cube.name).write_bytes(b"damaged")
     fetch(entry, tmp_path)
-    assert (tmp_path / entry.cube.name).read_bytes() == server.files[entry.cube.name]
+    assert (tmp_path / entry.cube.name).read_bytes() == site.files[entry.cube.name]
 
 
-def test_wrong_checksum(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
-    server.files[entry.cube.name] += b"more"
+def test_wrong_checksum(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
+    site.files[entry.cube.name] += b"more"
     fails(DownloadError, "not the official Indian_pines_corrected.npz, and was thrown away", entry, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("which", ["cube", "labels"])
-def test_connection_lost_halfway(server: Server, tmp_path: Path, which: str) -> None:
-    entry = offered(server)
+def test_connection_lost_halfway(site: Server, tmp_path: Path, which: str) -> None:
+    entry = offered(site)
     if which == "labels":
         fetch(entry, tmp_path)
         (tmp_path / entry.labels.name).unlink()
-    server.promised = 1000
+    site.promised = 1000
     fails(DownloadError, "cannot be downloaded", entry, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ([entry.cube.name] if which == "labels" else [])
 
 
-def test_not_found(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
-    del server.files[entry.cube.name]
+def test_not_found(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
+    del site.files[entry.cube.name]
     fails(DownloadError, "cannot be downloaded .HTTP 404", entry, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nobody_listens(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
+def test_nobody_listens(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -168,26 +168,26 @@ def test_nobody_listens(server: Server, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_login_page_in_place_of_the_labels_does_not_stay(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
-    right, server.files[entry.labels.name] = server.files[entry.labels.name], b"<html>please log in</html>" * 9
+def test_a_login_page_in_place_of_the_labels_does_not_stay(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
+    right, site.files[entry.labels.name] = site.files[entry.labels.name], b"<html>please log in</html>" * 9
     fails(SceneError, "Indian_pines_gt", entry, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [entry.cube.name]
-    server.files[entry.labels.name] = right
+    site.files[entry.labels.name] = right
     fetch(entry, tmp_path)
 
 
-def test_labels_that_somebody_put_there_stay(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
+def test_labels_that_somebody_put_there_stay(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
     (tmp_path / entry.labels.name).write_bytes(b"my own, and wrong")
     fails(SceneError, "Indian_pines_gt", entry, tmp_path)
     assert (tmp_path / entry.labels.name).read_bytes() == b"my own, and wrong"
 
 
-def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
-    entry = offered(server)
+def test_a_folder_that_cannot_be_written(site: Server, tmp_path: Path) -> None:
+    entry = offered(site)
     (tmp_path / "file").write_text("in its place")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         fails(OutputError, "cannot write to .*--data-dir", entry, folder)
     assert (tmp_path / "file").read_text() == "in its place"
-    assert server.asked == []
+    assert site.asked == []

@@ -21,7 +21,7 @@ from tests import workstation  # noqa: E402
 
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_round_trip(net: str, tmp_path: Path) -> None:
-    made = workstation.checkpoint(net, 1)
+    made = workstation.trained(net, 1)
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, made)
     read = load_checkpoint(path)
@@ -55,7 +55,7 @@ def test_without_a_card(tmp_path: Path) -> None:
 
 def test_weights_of_another_net(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    card = workstation.checkpoint("cnn1d", 1).card
+    card = workstation.checkpoint("cnn1d").card
     save_file({"a": torch.zeros(3)}, path, {KEY: card.to_json()})
     with pytest.raises(ModelError, match="not those of the cnn1d"):
         load_checkpoint(path)
@@ -64,7 +64,7 @@ def test_weights_of_another_net(tmp_path: Path) -> None:
 def test_a_card_with_absurd_widths_takes_no_memory(tmp_path: Path) -> None:
     """2 ** 46 weights: only a net that is never given memory gets as far as the comparison."""
     path = tmp_path / "a.safetensors"
-    card = workstation.checkpoint("cnn2d", 1).card
+    card = workstation.checkpoint("cnn2d").card
     absurd = NetFacts("cnn2d", {"widths": [1 << 20, 1 << 23]}, 1, 1)
     state = load_file(workstation.checkpoint_file("cnn2d"))
     save_file(state, path, {KEY: dataclasses.replace(card, net=absurd).to_json()})
@@ -74,7 +74,7 @@ def test_a_card_with_absurd_widths_takes_no_memory(tmp_path: Path) -> None:
 
 def test_an_exported_model_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    card = dataclasses.replace(workstation.checkpoint("cnn1d", 1).card, kind="patch")
+    card = dataclasses.replace(workstation.checkpoint("cnn1d").card, kind="patch")
     save_file({"a": torch.zeros(3)}, path, {KEY: card.to_json()})
     with pytest.raises(ModelError, match="not of a checkpoint"):
         load_checkpoint(path)

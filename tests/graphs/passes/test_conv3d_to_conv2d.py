@@ -16,7 +16,7 @@ from hsiedge import nets
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d, raised
 from tests import workstation
-from tests.graphs.scene_graph.test_densify import BANDS, CLASSES, Pooled3d, SpectrumLast, exported, run, seeded
+from tests.graphs.strangers import BANDS, CLASSES, Pooled3d, SpectrumLast, exported, run, seeded
 
 
 class Lines(nn.Module):

@@ -26,7 +26,7 @@ from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import TRAIN
 from hsiedge.shipped import shipped
 from tests import workstation
-from tests.graphs.scene_graph.test_densify import run
+from tests.graphs.strangers import run
 
 LOW, HIGH = -8.0, 9.0
 BANDS = 200

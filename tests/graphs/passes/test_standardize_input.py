@@ -29,8 +29,7 @@ from hsiedge.scenes.preprocess import fit_affine
 from hsiedge.scenes.splits import TRAIN
 from hsiedge.shipped import shipped
 from tests import workstation
-from tests.graphs.preprocessing.test_fold import conv
-from tests.graphs.scene_graph.test_densify import exported, run, seeded
+from tests.graphs.strangers import conv, exported, run, seeded
 
 BANDS, PATCH = 200, 7
 AXES = Tensor(np.random.default_rng(1).normal(size=(BANDS, 90)))

@@ -21,7 +21,7 @@ from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.scenes.patches import extract, surrounded
 from hsiedge.shipped import shipped
 from tests import workstation
-from tests.graphs.scene_graph.test_densify import exported, run, seeded
+from tests.graphs.strangers import conv, exported, run, seeded
 
 BANDS, CLASSES, PATCH = 24, 5, 7
 LIMIT = 1e-5  # of the logits' range
@@ -60,10 +60,6 @@ def clipped(x: Tensor) -> Tensor:
 
 def centre(x: Tensor) -> Tensor:
     return divided(x)[:, :, 3, 3].unsqueeze(1)
-
-
-def conv(inputs: int = BANDS, size: int = 3, **more) -> nn.Module:
-    return nn.Conv2d(inputs, 8 * more.get("groups", 1), size, **more)
 
 
 LAST = ["Conv", "Transpose", "Reshape", "Gemm"]

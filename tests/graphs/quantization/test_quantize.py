@@ -257,9 +257,9 @@ def _without_classifier(graph: Any) -> Any:
     return graph
 
 
-def test_it_repeats() -> None:
+def test_it_repeats(tmp_path: Path) -> None:
     """Same file but for the times in the Card."""
-    paths = [workstation.folder() / f"again-{turn}.onnx" for turn in (0, 1)]
+    paths = [tmp_path / f"again-{turn}.onnx" for turn in (0, 1)]
     for path in paths:
         quantize(workstation.float_file("cnn1d"), workstation.scene(), path, max_drop=5)
     ours, theirs = (onnx.load(path) for path in paths)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,28 +14,13 @@ from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs.export.attach_card import attach_card
-from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import build as module
 from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import Model, load
 from tests import workstation
-from tests.graphs.scene_graph.test_densify import BANDS, Padded, exported, seeded
+from tests.graphs.strangers import BANDS, Padded, exported, seeded
 
-NETS = ("cnn1d", "cnn2d", "dscnn", "cnn3d", "hybridsn")
-
-
-@functools.cache
-def scene_file(net: str) -> Path:
-    path = workstation.folder() / f"{net}-scene.onnx"
-    scene_graph(workstation.float_file(net), workstation.scene(), path)
-    return path
-
-
-@functools.cache
-def integer_scene_file(net: str) -> Path:
-    path = workstation.folder() / f"{net}-int8-scene.onnx"
-    quantize(scene_file(net), workstation.scene(), path, max_drop=5)
-    return path
+NETS = tuple(workstation.SMALL)
 
 
 def labels(model: Model) -> np.ndarray:
@@ -47,7 +30,7 @@ def labels(model: Model) -> np.ndarray:
 
 @pytest.mark.parametrize("net", NETS)
 def test_labels_are_those_of_patch_by_patch(net) -> None:
-    model, patches = load(scene_file(net)), load(workstation.float_file(net))
+    model, patches = load(workstation.scene_file(net)), load(workstation.float_file(net))
     np.testing.assert_array_equal(labels(model), labels(patches))
     card, check = model.known, model.known.checks[-1]
     assert (card.kind, card.patch, check.step) == ("scene", workstation.PATCH[net], "scene-graph")
@@ -62,15 +45,15 @@ def test_labels_are_those_of_patch_by_patch(net) -> None:
 
 @pytest.mark.parametrize("net", NETS)
 def test_quantized_it_is_as_good_as_the_quantized_patch_graph(net) -> None:
-    model = load(integer_scene_file(net))
+    model = load(workstation.integer_scene_file(net))
     made = model.known.quantization
     assert made.float_layers == []
     assert (model.known.input_affine.dtype, model.session.inputs[0].dtype) == ("uint8", np.uint8)
     beside = load(workstation.integer_file(net)).known.quantization
     assert made.oa_int8 >= beside.oa_int8 - 1.5
-    floats, patches = labels(load(scene_file(net))), load(workstation.integer_file(net))
+    floats, patches = labels(load(workstation.scene_file(net))), load(workstation.integer_file(net))
     assert (labels(model) == floats).mean() >= (labels(patches) == floats).mean() - 0.02
-    graph = onnx.load(integer_scene_file(net)).graph
+    graph = onnx.load(workstation.integer_scene_file(net)).graph
     arrays = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
     assert not [array.shape for array in arrays if array.dtype == np.float32 and array.size > 600]  # weights are integers
     moves = [node for node in graph.node if node.op_type in ("Slice", "Concat", "Pad", "Transpose", "Reshape")]
@@ -81,7 +64,7 @@ def test_quantized_it_is_as_good_as_the_quantized_patch_graph(net) -> None:
 
 @pytest.mark.parametrize("net", ["cnn2d", "cnn3d"])
 def test_a_strip_as_tall_as_the_scene_or_one_row_gives_the_same(net) -> None:
-    model, corner = load(integer_scene_file(net)), workstation.corner(20)
+    model, corner = load(workstation.integer_scene_file(net)), workstation.corner(20)
     stored = model.prepare(corner.cube)
     whole, halo = model.strip(stored), model.known.patch - 1
     rows = [model.strip(stored[row : row + halo + 1]) for row in range(20 - halo)]
@@ -106,7 +89,7 @@ def test_a_strangers_net_with_padding(tmp_path) -> None:
 
 
 def test_what_is_no_float_patch_graph(tmp_path) -> None:
-    for path in (workstation.integer_file("cnn2d"), scene_file("cnn2d")):
+    for path in (workstation.integer_file("cnn2d"), workstation.scene_file("cnn2d")):
         with pytest.raises(ModelError, match="a scene graph is made of a float patch graph"):
             scene_graph(path, workstation.scene(), tmp_path / "out.onnx")
     narrow = dataclasses.replace(workstation.scene(), cube=workstation.scene().cube[:, :, :100])

@@ -24,18 +24,17 @@ from hsiedge.graphs.tflite.lower import Start, converted, lowered
 from hsiedge.runtimes import load
 from hsiedge.runtimes.litert import LitertSession
 from tests import workstation
-from tests.graphs.scene_graph import test_densify as strangers
-from tests.graphs.scene_graph.test_build import NETS, scene_file
+from tests.graphs import strangers
 
 EVERYWHERE = np.arange(0, 145 * 145, 5)
 
 
 def file_of(net: str, kind: str) -> Path:
-    return workstation.float_file(net) if kind == "patch" else scene_file(net)
+    return workstation.float_file(net) if kind == "patch" else workstation.scene_file(net)
 
 
 @pytest.mark.parametrize("kind", ["patch", "scene"])
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_float_files_give_the_same_labels(net: str, kind: str, tmp_path: Path) -> None:
     source, path = load(file_of(net, kind)), tmp_path / "a.tflite"
     card = tflite(source.path, workstation.scene(), path)
@@ -53,7 +52,7 @@ def test_float_files_give_the_same_labels(net: str, kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["patch", "scene"])
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_integer_files_are_integer_all_through(net: str, kind: str, tmp_path: Path) -> None:
     source, path = load(file_of(net, kind)), tmp_path / "a-int8.tflite"
     card = quantize(source.path, workstation.scene(), path, max_drop=5)
@@ -88,18 +87,18 @@ def test_halves_of_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tile", [(1, 1), (7, 33), (200, 160)])
 def test_a_tile_of_any_size_gives_the_same_labels(tile: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "a.tflite"
-    tflite(scene_file("cnn2d"), workstation.scene(), path, tile)
+    tflite(workstation.scene_file("cnn2d"), workstation.scene(), path, tile)
     made, corner = load(path), workstation.corner(20)
     assert made.tile == tile
     np.testing.assert_array_equal(
-        made.predict(corner, np.arange(400)), load(scene_file("cnn2d")).predict(corner, np.arange(400))
+        made.predict(corner, np.arange(400)), load(workstation.scene_file("cnn2d")).predict(corner, np.arange(400))
     )
 
 
 def test_what_is_made_twice_is_the_same(tmp_path: Path) -> None:
     paths = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
     for path in paths:
-        quantize(scene_file("dscnn"), workstation.scene(), path, max_drop=5)
+        quantize(workstation.scene_file("dscnn"), workstation.scene(), path, max_drop=5)
     graphs = [path.read_bytes()[: path.read_bytes().rindex(b"PK\x03\x04")] for path in paths]
     assert graphs[0] == graphs[1]
 
@@ -241,7 +240,7 @@ def test_wrong_options(tmp_path: Path) -> None:
     for act, error, words in (
         (lambda: tflite(patch, scene, path, (3, 3)), OptionError, "this is a patch graph"),
         (lambda: tflite(integer, scene, path), ModelError, "takes a float graph"),
-        (lambda: tflite(scene_file("cnn2d"), scene, path, (0, 3)), OptionError, "at least one pixel"),
+        (lambda: tflite(workstation.scene_file("cnn2d"), scene, path, (0, 3)), OptionError, "at least one pixel"),
         (lambda: quantize(patch, scene, path, "avx2"), OptionError, "--recipe avx2 is for onnxruntime"),
         (lambda: quantize(patch, scene, path, explain=True), OptionError, "--explain tells of single layers"),
         (lambda: quantize(patch, scene, tmp_path / "a.onnx", tile=(3, 3)), OptionError, "TFLite scene graphs only"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +22,8 @@ from hsiedge.report.study import plots
 from hsiedge.report.study.figures import groups
 from hsiedge.report.study.page import chapter, render_study
 from hsiedge.study.rows import Row
-from tests import browser, study_rows
-
-needs_chromium = pytest.mark.skipif(
-    browser.CHROMIUM is None, reason="a page is tested in Chromium; on Debian: apt-get install chromium fonts-dejavu-core"
-)
+from tests import study_rows
+from tests.browser import Page
 
 # Of each plot in view: its marks, those that have an extent, those within the drawing, and how wide a letter is on screen.
 DRAWN = """[...document.querySelectorAll('section:not([hidden]) figure > svg')].map((svg) => {
@@ -70,16 +66,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def tab() -> Iterator[browser.Page]:
-    with browser.browser() as page:
-        yield page
-
-
-@needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_point_is_drawn(tab: browser.Page, file: Path, width: int, dark: bool) -> None:
+def test_every_point_is_drawn(tab: Page, file: Path, width: int, dark: bool) -> None:
     tab.errors.clear()
     tab.open(file, width, dark=dark)
     shown = tab.run(DRAWN)
@@ -101,10 +90,9 @@ STUDENTS = ["cnn2d:32,32,32,32,32", "cnn2d:16,16,16,16,16", "dscnn@13:16,28,28,2
 STUDENTS += ["dscnn:8,16,32,64,128,256,512", "cnn2d:8"]
 
 
-@needs_chromium
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_names_of_students_stand_apart(tab: browser.Page, tmp_path: Path, width: int, count: int) -> None:
+def test_names_of_students_stand_apart(tab: Page, tmp_path: Path, width: int, count: int) -> None:
     made = [row for row in study_rows.study() if row.cell.method != "distill"]
     for place, level in enumerate(STUDENTS[:count]):
         made.append(study_rows.row(study_rows.cell("distill", level), study_rows.form("int8", 4 + place, 400 + place, 0.04)))
@@ -124,8 +112,7 @@ def test_a_student_is_named_as_long_as_there_is_room() -> None:
     assert plots._lines("4", 12) == ("4",)
 
 
-@needs_chromium
-def test_why_a_latency_is_doubted_is_folded_away(tab: browser.Page, file: Path) -> None:
+def test_why_a_latency_is_doubted_is_folded_away(tab: Page, file: Path) -> None:
     tab.open(file, 390)
     found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .doubts');
       const list = box.querySelector('ul'), folded = list.checkVisibility({contentVisibilityAuto: true});
@@ -138,9 +125,8 @@ def test_why_a_latency_is_doubted_is_folded_away(tab: browser.Page, file: Path) 
     assert "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)." in shown
 
 
-@needs_chromium
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_row_of_the_table_keeps_its_name_in_view(tab: browser.Page, file: Path, width: int) -> None:
+def test_a_row_of_the_table_keeps_its_name_in_view(tab: Page, file: Path, width: int) -> None:
     tab.open(file, width)
     places = tab.run("""(() => { const table = document.querySelector('section:not([hidden]) .figures');
       const box = table.parentElement;
@@ -152,8 +138,7 @@ def test_a_row_of_the_table_keeps_its_name_in_view(tab: browser.Page, file: Path
     assert (places[2] > 0) == (width == 390)
 
 
-@needs_chromium
-def test_light_and_dark_differ_and_both_can_be_read(tab: browser.Page, file: Path) -> None:
+def test_light_and_dark_differ_and_both_can_be_read(tab: Page, file: Path) -> None:
     found = {}
     for dark in (False, True):
         tab.open(file, 1280, dark=dark)
@@ -168,8 +153,7 @@ def test_light_and_dark_differ_and_both_can_be_read(tab: browser.Page, file: Pat
     assert not set(found[False]) & set(found[True])
 
 
-@needs_chromium
-def test_scenes_and_splits_are_switched(tab: browser.Page, file: Path) -> None:
+def test_scenes_and_splits_are_switched(tab: Page, file: Path) -> None:
     tab.open(file, 1280)
     assert tab.run(IN_VIEW) == ["Salinas-A, random split"]
     tab.run("document.querySelectorAll('nav a')[1].click()")
@@ -180,8 +164,7 @@ def test_scenes_and_splits_are_switched(tab: browser.Page, file: Path) -> None:
         assert plot["drawn"] == plot["points"] > 0
 
 
-@needs_chromium
-def test_a_finger_reads_a_mark(tab: browser.Page, file: Path) -> None:
+def test_a_finger_reads_a_mark(tab: Page, file: Path) -> None:
     tab.open(file, 390)
     said = tab.run("""(() => { const svg = document.querySelector('figure > svg'), mark = svg.querySelector('.mark.m-distill');
       const box = mark.getBoundingClientRect();
@@ -191,8 +174,7 @@ def test_a_finger_reads_a_mark(tab: browser.Page, file: Path) -> None:
     assert re.fullmatch(r"cnn2d, distillation dscnn:20,32, (float32|int8): OA 94.00 ± 2.00 %, \d+ B.*", said[0])
 
 
-@needs_chromium
-def test_the_browser_tells_of_errors(tab: browser.Page, tmp_path: Path) -> None:
+def test_the_browser_tells_of_errors(tab: Page, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text("<script>nothing()</script><img src='https://nowhere.invalid/a.png'>")
     tab.errors.clear()
