@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from hsiedge.runtimes import Model, load
 from hsiedge.scenes.patches import check_patch, surrounded
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.synthetic import draw_rows
+
+if TYPE_CHECKING:
+    import onnx
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
 _ROWS, _SIDE = 4, 12  # of the strip of a real scene, and of the square of random counts, that both graphs are run on
@@ -74,7 +77,7 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
     return card
 
 
-def _compared(graph: Any, card: Card, patches: Model, scene: Scene, approximate: bool) -> Check:
+def _compared(graph: onnx.ModelProto, card: Card, patches: Model, scene: Scene, approximate: bool) -> Check:
     """Both graphs on a strip of the scene, from edge to edge, and on a square of random counts.
 
     Raises:

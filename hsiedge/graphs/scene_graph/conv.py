@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from hsiedge.graphs.operator_view import Array, Kernel, UnfitError
 from hsiedge.graphs.scene_graph.deferred import mean_taken, settled
-from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, X, Y, count, fused, kept
-from hsiedge.graphs.scene_graph.node import Kernel, Moves, Node, kernels
+from hsiedge.graphs.scene_graph.layout import AttributeValue, Builder, Factor, Layout, X, Y, count, fused, kept
+from hsiedge.graphs.scene_graph.node import Node, Sliding
 
 
 @dataclass(frozen=True)
 class Filters:
     """Weights `(outputs, inputs / group, ...)`, and a bias `(outputs,)` or None."""
 
-    weight: NDArray[Any]
-    bias: NDArray[Any] | None
+    weight: Array
+    bias: Array | None
     group: int = 1
 
     @property
     def outputs(self) -> int:
+        """The number of channels that they give."""
         return len(self.weight)
 
     def ordered(self, logical: Sequence[Factor], stored: Sequence[Factor]) -> Filters:
-        """For inputs that are stored in another order than the logical one; with groups they never are."""
+        """The filters for inputs that are stored in another order than the logical one; with groups they never are."""
         if self.group > 1 or tuple(logical) == tuple(stored):
             return self
         split = self.weight.reshape(self.outputs, *(factor.size for factor in logical), *self.weight.shape[2:])
@@ -36,155 +36,152 @@ class Filters:
         rest = range(1 + len(logical), split.ndim)
         return self.with_weight(split.transpose(0, *order, *rest).reshape(self.weight.shape))
 
-    def with_weight(self, weight: NDArray[Any]) -> Filters:
-        """The same with weights in another shape or order."""
+    def with_weight(self, weight: Array) -> Filters:
+        """The filters with weights in another shape or order."""
         return replace(self, weight=np.ascontiguousarray(weight))
 
 
 def conv(node: Node) -> list[Layout]:
-    """Unpadded along the windows, and dilated by the strides before it; along the spectrum as it stands."""
-    filters = Filters(node.required(1), node.constant(2), int(node.attributes.get("group", 1)))
-    layout = node.layout()
+    """A convolution: unpadded along the windows, and dilated by the strides before it; along the spectrum as it stands."""
+    filters = Filters(node.required(1), node.constant(2), node.integer("group"))
+    layout = node.computed()
     if layout.windows([0, 1]):
         raise UnfitError("it takes places of a patch as channels")
-    slides = kernels(node, filters.weight.shape[2:], layout.shape[2:])
-    pointwise = all(slide.stays for slide in slides) and filters.group == 1
+    kernels = node.kernels(filters.weight.shape[2:], layout.shape[2:])
+    pointwise = all(kernel.stays for kernel in kernels) and filters.group == 1
     layout = _ready(node, layout, pointwise and _narrows(layout, filters.outputs))
-    along = {2 + axis: slide for axis, slide in enumerate(slides)}
+    along = dict(enumerate(kernels, 2))
     spectral = [axis for axis in along if layout.statics([axis])]
     if len(spectral) > 1 or (spectral and layout.statics([0])):
         raise UnfitError("it slides along more than one axis beside y and x")
-    moves = Moves.of(node, layout, along)
+    sliding = Sliding.of(node, layout, along)
     if not spectral:
-        return [_conv_maps(node, layout, moves, filters)]
+        return [_conv_maps(node, layout, sliding, filters)]
     (axis,) = spectral
-    slide = along[axis]
+    kernel = along[axis]
     filters = filters.with_weight(np.moveaxis(filters.weight, axis, 2))  # (outputs, inputs, spectral, ...)
-    if slide.positions(layout.shape[axis]) == 1 and slide.size == layout.shape[axis] and not layout.rows and filters.group == 1:
-        return [_conv_full(node, layout, moves, filters, axis)]
+    if (
+        kernel.positions(layout.shape[axis]) == 1
+        and kernel.size == layout.shape[axis]
+        and not layout.rows
+        and filters.group == 1
+    ):
+        return [_conv_full(node, layout, sliding, filters, axis)]
     layout = fused(node.build, layout, axis)
-    if moves.y.stays and moves.x.stays:
-        return [_conv_rows(node, layout, moves, filters, axis, slide)]
-    return [_conv_unfolded(node, layout, moves, filters, axis, slide)]
+    if sliding.stays:
+        return [_conv_rows(node, layout, sliding, filters, axis, kernel)]
+    return [_conv_unfolded(node, layout, sliding, filters, axis, kernel)]
 
 
 def _ready(node: Node, layout: Layout, before_mean: bool) -> Layout:
-    """With nothing put off, but for a mean before which a linear layer may come."""
+    """The input with nothing put off, but for a mean before which a linear layer may come."""
     if layout.mean is not None and not before_mean:
         layout = mean_taken(node.build, layout)
     return layout if layout.gate is None else settled(node, layout)
 
 
 def _narrows(layout: Layout, outputs: int) -> bool:
-    """Whether a linear layer leaves fewer channels than it takes: then its outputs are pooled, not its inputs."""
+    """Tells a linear layer that leaves fewer channels than it takes: its outputs are pooled then, not its inputs."""
     return outputs < count((*layout.depth, *layout.channels))
 
 
-def _conv_maps(node: Node, layout: Layout, moves: Moves, filters: Filters) -> Layout:
+def _conv_maps(node: Node, layout: Layout, sliding: Sliding, filters: Filters) -> Layout:
     """A convolution along the windows alone."""
     logical = layout.statics([1])
     layout = node.build.arranged(layout, layout.statics([0]), logical, ordered=filters.group > 1)
     filters = filters.ordered(logical, layout.channels)
-    value = _convolved(node, layout, filters.with_weight(moves.weights(filters.weight)), moves)
+    value = _convolved(node, layout, filters.with_weight(sliding.weights(filters.weight)), sliding)
     outputs = Factor(filters.outputs)
-    made = replace(layout, value=value, channels=kept(outputs)).moved(*moves.windows(layout))
-    return made.with_axis(1, outputs)
+    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return outcome.with_axis(1, outputs)
 
 
-def _conv_full(node: Node, layout: Layout, moves: Moves, filters: Filters, axis: int) -> Layout:
+def _conv_full(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int) -> Layout:
     """A convolution that takes in the whole spectral axis at once."""
     logical = layout.statics([1, axis])
     layout = node.build.arranged(layout, [], logical)
     merged = filters.weight.reshape(filters.outputs, -1, *filters.weight.shape[3:])
     filters = filters.with_weight(merged).ordered(logical, layout.channels)
-    value = _convolved(node, layout, filters.with_weight(moves.weights(filters.weight)), moves)
+    value = _convolved(node, layout, filters.with_weight(sliding.weights(filters.weight)), sliding)
     outputs = Factor(filters.outputs)
-    made = replace(layout, value=value, channels=kept(outputs)).moved(*moves.windows(layout))
-    return made.with_axis(1, outputs).with_axis(axis)
+    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return outcome.with_axis(1, outputs).with_axis(axis)
 
 
-def _conv_rows(node: Node, layout: Layout, moves: Moves, filters: Filters, axis: int, slide: Kernel) -> Layout:
+def _conv_rows(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int, kernel: Kernel) -> Layout:
     """A convolution along the spectrum alone."""
     logical = layout.statics([1])
     layout = node.build.arranged(layout, layout.statics([axis]), logical, ordered=filters.group > 1, rows=True)
     weight = filters.ordered(logical, layout.channels).weight.reshape(*filters.weight.shape[:3])[:, :, None, :]
-    outputs, depth = Factor(filters.outputs), Factor(slide.positions(layout.shape[axis]))
+    outputs, depth = Factor(filters.outputs), Factor(kernel.positions(layout.shape[axis]))
     node.build.macs += weight.size * depth.size
     groups = {"group": filters.group} if filters.group > 1 else {}
-    value = node.build.op("Conv", [layout.value, weight, filters.bias], node.name, **along_rows(slide), **groups)
-    made = replace(layout, value=value, depth=kept(depth), channels=kept(outputs)).moved(*moves.windows(layout))
-    return made.with_axis(1, outputs).with_axis(axis, depth)
+    value = node.build.op("Conv", [layout.value, weight, filters.bias], node.name, **along_rows(kernel), **groups)
+    outcome = replace(layout, value=value, depth=kept(depth), channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return outcome.with_axis(1, outputs).with_axis(axis, depth)
 
 
-def _conv_unfolded(node: Node, layout: Layout, moves: Moves, filters: Filters, axis: int, slide: Kernel) -> Layout:
+def _conv_unfolded(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int, kernel: Kernel) -> Layout:
     """A 3-D convolution as a 2-D one: what it sees along the spectrum lies side by side in the channels."""
     logical = layout.statics([1])
     layout = node.build.arranged(layout, layout.statics([axis]), logical, ordered=filters.group > 1)
-    depth = Factor(slide.positions(layout.shape[axis]))
-    value = unfolded(node.build, layout.value, slide, depth.size)
+    depth = Factor(kernel.positions(layout.shape[axis]))
+    value = unfolded(node.build, layout.value, kernel, depth.size)
     weight = filters.ordered(logical, layout.channels).weight
     if filters.group == 1:  # the slices lie behind one another, each with all channels
         weight = weight.swapaxes(1, 2)
     else:
-        order = np.arange(slide.size * count(logical)).reshape(slide.size, -1).T.ravel()
+        order = np.arange(kernel.size * count(logical)).reshape(kernel.size, -1).T.ravel()
         value = node.build.op("Gather", [value, order], axis=1)
-    weight = moves.weights(weight.reshape(filters.outputs, -1, *weight.shape[3:]))
+    weight = sliding.weights(weight.reshape(filters.outputs, -1, *weight.shape[3:]))
     maps = replace(layout, value=value, depth=kept(depth))
     outputs = Factor(filters.outputs)
-    value = _convolved(node, maps, filters.with_weight(weight), moves)
-    made = replace(maps, value=value, channels=kept(outputs)).moved(*moves.windows(layout))
-    return made.with_axis(1, outputs).with_axis(axis, depth)
+    value = _convolved(node, maps, filters.with_weight(weight), sliding)
+    outcome = replace(maps, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return outcome.with_axis(1, outputs).with_axis(axis, depth)
 
 
-def unfolded(build: Builder, value: ir.Value, slide: Kernel, positions: int) -> ir.Value:
+def unfolded(build: Builder, value: ir.Value, kernel: Kernel, positions: int) -> ir.Value:
     """Maps whose channels are those of all the depths that a kernel sees, kernel-major."""
-    if slide.head or slide.tail:
-        pads = np.array([slide.head, 0, 0, 0, slide.tail, 0, 0, 0])
+    if kernel.head or kernel.tail:
+        pads = np.array([kernel.head, 0, 0, 0, kernel.tail, 0, 0, 0])
         value = build.op("Pad", [value, pads])
-    if slide.size == 1 and slide.stride == 1:
+    if kernel.size == 1 and kernel.stride == 1:
         return value
     pieces = []
-    for place in range(slide.size):
-        start = place * slide.dilation
-        end = start + (positions - 1) * slide.stride + 1
-        limits = [np.array([number]) for number in (start, end, 0, slide.stride)]
+    for place in range(kernel.size):
+        start = place * kernel.dilation
+        end = start + (positions - 1) * kernel.stride + 1
+        limits = [np.array([number]) for number in (start, end, 0, kernel.stride)]
         pieces.append(build.op("Slice", [value, *limits]))
     return pieces[0] if len(pieces) == 1 else build.op("Concat", pieces, axis=1)
 
 
-def _convolved(node: Node, layout: Layout, filters: Filters, moves: Moves) -> ir.Value:
+def _convolved(node: Node, layout: Layout, filters: Filters, sliding: Sliding) -> ir.Value:
     """Filters `(outputs, inputs, y, x)` over maps."""
-    attributes: dict[str, Any] = {"kernel_shape": list(filters.weight.shape[2:])}
-    if moves.dilations(layout) != [1, 1]:
-        attributes["dilations"] = moves.dilations(layout)
+    attributes: dict[str, AttributeValue] = {"kernel_shape": list(filters.weight.shape[2:])}
+    if sliding.dilations(layout) != [1, 1]:
+        attributes["dilations"] = sliding.dilations(layout)
     if filters.group > 1:
         attributes["group"] = filters.group
     node.build.macs += filters.weight.size * count(layout.depth)
     return node.build.op("Conv", [layout.value, filters.weight, filters.bias], node.name, **attributes)
 
 
-def along_rows(slide: Kernel) -> dict[str, Any]:
+def along_rows(kernel: Kernel) -> dict[str, AttributeValue]:
     """Attributes of a convolution or pool along the last axis of rows."""
-    found: dict[str, Any] = {"kernel_shape": [1, slide.size], "strides": [1, slide.stride]}
-    if slide.dilation > 1:
-        found["dilations"] = [1, slide.dilation]
-    if slide.head or slide.tail:
-        found["pads"] = [0, slide.head, 0, slide.tail]
-    return found
+    attributes: dict[str, AttributeValue] = {"kernel_shape": [1, kernel.size], "strides": [1, kernel.stride]}
+    if kernel.dilation > 1:
+        attributes["dilations"] = [1, kernel.dilation]
+    if kernel.head or kernel.tail:
+        attributes["pads"] = [0, kernel.head, 0, kernel.tail]
+    return attributes
 
 
 def gemm(node: Node) -> list[Layout]:
     """A linear layer on a flattened map is a convolution as large as the map."""
-    weight, bias = node.required(1), node.constant(2)
-    if node.attributes.get("transA", 0):
-        raise UnfitError("it multiplies a transposed input")
-    if weight.ndim != 2:
-        raise UnfitError("it multiplies with more than one matrix")
-    weight = weight if node.attributes.get("transB", 0) else weight.T  # (outputs, inputs)
-    weight = weight * np.asarray(node.attributes.get("alpha", 1.0), weight.dtype)
-    if bias is not None:
-        bias = np.broadcast_to(bias * np.asarray(node.attributes.get("beta", 1.0), bias.dtype), (1, len(weight)))[0]
-    layout = node.layout()
+    weight, bias = node.linear(np.float32)
+    layout = node.computed()
     last = len(layout.axes) - 1
     layout = _ready(node, layout, _narrows(layout, len(weight)) and not layout.statics(range(last)))
     return [_contracted(node, layout, Filters(weight, bias), last)]
@@ -200,11 +197,11 @@ def _contracted(node: Node, layout: Layout, filters: Filters, last: int) -> Layo
     order = [1 + factors.index(factor) for factor in (*layout.channels, *(w for w in (Y, X) if w in windows))]
     sizes = [layout.size(factor) if factor in windows else 1 for factor in (Y, X)]
     shaped = split.transpose(0, *order).reshape(filters.outputs, count(statics), *sizes)
-    moves = Moves(Kernel(sizes[0]), Kernel(sizes[1]))
+    sliding = Sliding(Kernel(sizes[0]), Kernel(sizes[1]))
     outputs = Factor(filters.outputs)
-    value = _convolved(node, layout, filters.with_weight(shaped), moves)
-    made = replace(layout, value=value, channels=kept(outputs)).moved(*moves.windows(layout))
-    return made.with_axis(last, outputs)
+    value = _convolved(node, layout, filters.with_weight(shaped), sliding)
+    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return outcome.with_axis(last, outputs)
 
 
 def _contracted_rows(node: Node, layout: Layout, filters: Filters, last: int) -> Layout:

@@ -1,4 +1,4 @@
-"""What is put off: the mean over a window, before which a linear layer may come, and gates, which commute with it."""
+"""Deferred operations: the mean over a window, before which a linear layer may come, and gates, which commute with it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, X, Y, count
-from hsiedge.graphs.scene_graph.node import Kernel, Moves, Node
+from hsiedge.graphs.operator_view import Kernel, UnfitError
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, Window, X, Y, count
+from hsiedge.graphs.scene_graph.node import Node, Sliding
 
 
 def settled(node: Node, layout: Layout) -> Layout:
-    """The same, with nothing left to be done to it: means taken, gates applied."""
+    """The value with nothing left to be done to it: means taken, gates applied."""
     if layout.mean is not None:
         layout = mean_taken(node.build, layout)
     if layout.gate is None:
         return layout
     node.allow("what stands before it weighs a whole patch by what all of it shows, as squeeze-and-excitation does")
     gate = settled(node, layout.gate)
-    plain = replace(layout, gate=None)
-    return joined(node.build, "Mul", plain, replace(gate, y=_centred(gate.y, plain.y), x=_centred(gate.x, plain.x)))
+    gate = gate.with_windows(_centred(gate.y, layout.y), _centred(gate.x, layout.x))
+    return joined(node.build, "Mul", replace(layout, gate=None), gate)
 
 
 def _centred(gate: Window, window: Window) -> Window:
@@ -30,6 +31,7 @@ def _centred(gate: Window, window: Window) -> Window:
 
 
 def mean_taken(build: Builder, layout: Layout) -> Layout:
+    """The value whose mean was put off, pooled."""
     assert layout.mean is not None
     y, x = layout.mean
     pooled = averaged(build, replace(layout, mean=None, y=y, x=x), Kernel(y.size), Kernel(x.size))
@@ -38,19 +40,19 @@ def mean_taken(build: Builder, layout: Layout) -> Layout:
 
 def averaged(build: Builder, layout: Layout, y: Kernel, x: Kernel) -> Layout:
     """Means over windows. Dilated ones are convolutions, which more runtimes have in older opsets."""
-    windows = Moves(y, x).windows(layout)
-    if y.stays and x.stays:
-        return layout.moved(*windows)
-    layout = build.maps(layout)
-    dilations = [y.dilation * layout.y.step, x.dilation * layout.x.step]
-    dilated = any(step > 1 and kernel.size > 1 for step, kernel in zip(dilations, (y, x)))
-    if not dilated:
+    sliding = Sliding(y, x)
+    windows = sliding.windows(layout)
+    if sliding.stays:
+        return layout.with_windows(*windows)
+    layout = build.as_maps(layout)
+    if sliding.dilations(layout) == [1, 1]:
         value = build.op("AveragePool", [layout.value], kernel_shape=[y.size, x.size])
     else:
         channels = count(layout.channels)
+        dilations = [y.dilation * layout.y.step, x.dilation * layout.x.step]
         weights = np.full((channels, 1, y.size, x.size), 1 / (y.size * x.size), np.float32)
         value = build.op("Conv", [layout.value, weights], kernel_shape=[y.size, x.size], dilations=dilations, group=channels)
-    return replace(layout, value=value).moved(*windows)
+    return replace(layout, value=value).with_windows(*windows)
 
 
 def joined(build: Builder, kind: str, one: Layout, two: Layout) -> Layout:
@@ -75,7 +77,7 @@ def joined(build: Builder, kind: str, one: Layout, two: Layout) -> Layout:
 
 
 def renamed(layout: Layout, other: Layout) -> Layout:
-    """With the other's factors, axis by axis, where sizes are equal: they were made by different nodes."""
+    """The layout with another's factors, axis by axis, where sizes are equal: they were made by different nodes."""
     names: dict[Factor, Factor] = {}
     for axis, (ours, theirs) in enumerate(zip(layout.axes, other.axes)):
         if not ours or not theirs:
@@ -93,4 +95,5 @@ def renamed(layout: Layout, other: Layout) -> Layout:
 
 
 def all_windows(layout: Layout) -> set[Factor]:
+    """Y and X, where the value has more than one of their positions."""
     return layout.windows(range(len(layout.axes)))

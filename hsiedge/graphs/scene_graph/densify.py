@@ -7,17 +7,17 @@ ONNX, for any net of which each value, at position i of a patch, is the value of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import query
-from hsiedge.graphs.normalize import constants, normalized, shapes
+from hsiedge.graphs.normalize import normalized
+from hsiedge.graphs.operator_view import constant_of, operands_of
 from hsiedge.graphs.scene_graph.deferred import settled
-from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, X, Y
-from hsiedge.graphs.scene_graph.node import Entry, Node
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, Window, X, Y
+from hsiedge.graphs.scene_graph.node import Node
 from hsiedge.graphs.scene_graph.rules import RULES
 
 OPSET, IR_VERSION = 18, 10
@@ -34,13 +34,13 @@ class SceneGraph:
         approximations: what is not done as in the patch graph, one line a node; where there are none, labels are the same.
     """
 
-    model: Any
+    model: onnx.ModelProto
     patch: int
     macs_per_pixel: int
     approximations: list[str]
 
 
-def densify(model: Any, approximate: bool = False) -> SceneGraph:
+def densify(model: onnx.ModelProto, approximate: bool = False) -> SceneGraph:
     """Makes the scene graph of a patch graph.
 
     Requires: `(N, bands, p, p) -> (N, classes)`, p odd, of operators in ONNX's own domain, without branches or loops.
@@ -56,78 +56,59 @@ def densify(model: Any, approximate: bool = False) -> SceneGraph:
     Raises:
         ModelError: a node for which there is no equivalent; it is named, with the reason.
     """
-    graph = normalized(model)
+    graph = ir.from_proto(normalized(model)).graph
     walk = _Walk(graph, approximate, 0)
     if walk.lacking:
         walk = _Walk(graph, approximate, walk.lacking)
-    return walk.made
+    return walk.scene_graph
 
 
 class _Walk:
     """One walk over a normal graph; `margin` pixels more than a patch has are read on each side."""
 
-    def __init__(self, graph: Any, approximate: bool, margin: int) -> None:
+    def __init__(self, graph: ir.Graph, approximate: bool, margin: int) -> None:
         self._graph, self._approximate = graph, approximate
-        self._shapes = shapes(graph)
-        self._values: dict[str, Entry] = dict(constants(graph))
+        self._layouts: dict[ir.Value, Layout] = {}
         self._build = Builder()
         self._approximations: list[str] = []
-        taken = next(entry for entry in graph.graph.input if entry.name not in self._values)
-        self._patch = self._start(taken, margin)
-        for node in graph.graph.node:
+        self._patch = self._start(next(value for value in graph.inputs if constant_of(value) is None), margin)
+        for node in graph:
             if node.op_type != "Constant":
                 self._step(node)
         logits = self._logits()
         self.lacking = max(0, *(max(-window.start, window.start - window.extra) for window in (logits.y, logits.x)))
         if not self.lacking:
-            self.made = SceneGraph(self._model(logits), self._patch, self._build.macs, self._approximations)
+            self.scene_graph = SceneGraph(self._model(logits), self._patch, self._build.macs, self._approximations)
 
-    def _start(self, taken: Any, margin: int) -> int:
-        _, bands, height, width = self._shapes[taken.name]
+    def _start(self, value: ir.Value, margin: int) -> int:
+        """Lays the patch graph's input out; returns the receptive field."""
+        assert value.shape is not None
+        _, bands, height, width = value.shape.numpy()
         if height != width or height % 2 == 0:
             raise ModelError(f"takes patches of {height} x {width}; a scene graph is made of square ones with a centre")
-        self._input = ir.Value(
-            name=taken.name,
-            type=ir.TensorType(ir.DataType(taken.type.tensor_type.elem_type)),
-            shape=ir.Shape([1, bands, "rows", "columns"]),
-        )
+        self._input = ir.Value(name=value.name, type=value.type, shape=ir.Shape([1, bands, "rows", "columns"]))
         band, patch = Factor(bands), height + 2 * margin
         window = Window(height, 1, margin, patch - 1)
-        self._values[taken.name] = Layout(self._input, ((), (band,), (Y,), (X,)), (), (band,), window, window)
+        self._layouts[value] = Layout(self._input, ((), (band,), (Y,), (X,)), (), (band,), window, window)
         return patch
 
-    def _step(self, proto: Any) -> None:
-
-        node = Node(
-            build=self._build,
-            kind=proto.op_type,
-            name=proto.name or proto.output[0],
-            inputs=[self._values[name] if name else None for name in proto.input],
-            attributes=query.attributes(proto),
-            shape=self._shapes.get(proto.output[0], ()),
-            outputs=len(proto.output),
-            approximate=self._approximate,
-        )
-        if node.kind not in RULES:
-            raise ModelError(f"node {node.name} ({node.kind}): no scene graph is known for this operator")
-        try:
-            made = RULES[node.kind](node)
-        except UnfitError as error:
-            raise ModelError(f"node {node.name} ({node.kind}): {error}") from error
+    def _step(self, proto: ir.Node) -> None:
+        node = Node(proto, operands_of(proto, self._layouts), self._build, self._approximate)
+        self._layouts |= dict(zip(proto.outputs, RULES.apply(node)))
         self._approximations += node.approximations
-        self._values |= dict(zip(proto.output, made))
 
     def _logits(self) -> Layout:
         """The output, in maps of its own order."""
-        output = self._graph.graph.output[0]
-        found = self._values[output.name]
-        if not isinstance(found, Layout) or len(found.axes) < 2 or found.windows(range(len(found.axes))):
-            raise ModelError(f"gives {self._shapes.get(output.name)} for one patch; a scene graph is made of (N, classes)")
-        node = Node(self._build, "Identity", "output", [found], {}, (), 1, self._approximate, self._approximations)
-        plain = settled(node, found)
-        return self._build.arranged(plain, [], plain.statics(range(len(plain.axes))), ordered=True)
+        output = self._graph.outputs[0]
+        layout = self._layouts.get(output)
+        if layout is None or len(layout.axes) < 2 or layout.windows(range(len(layout.axes))):
+            shape = None if output.shape is None else tuple(output.shape)
+            raise ModelError(f"gives {shape} for one patch; a scene graph is made of (N, classes)")
+        end = Node(ir.node("Identity", [], name="output"), [layout], self._build, self._approximate, self._approximations)
+        layout = settled(end, layout)
+        return self._build.arranged(layout, [], layout.statics(range(len(layout.axes))), ordered=True)
 
-    def _model(self, logits: Layout) -> Any:
+    def _model(self, logits: Layout) -> onnx.ModelProto:
         windows = (logits.y, logits.x)
         cropped = self._build.cropped(logits, *((window.start, window.extra - window.start) for window in windows))
         value = self._build.op("Identity", [cropped.value]) if cropped.value is self._input else cropped.value

@@ -15,15 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-
-class UnfitError(Exception):
-    """A node that has no equivalent in a scene graph, and why; the pass that meets it names the node."""
+from hsiedge.graphs.operator_view import Array, UnfitError
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,8 @@ class Window:
     extra: int = 0
 
 
-Operand = ir.Value | NDArray[Any] | None
+Operand = ir.Value | Array | None
+AttributeValue = int | float | str | Sequence[int]
 Axes = tuple[tuple[Factor, ...], ...]
 
 
@@ -73,11 +71,11 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """In the patch graph."""
+        """The sizes of the axes that the value has in the patch graph."""
         return tuple(prod(self.size(factor) for factor in axis) for axis in self.axes)
 
     def size(self, factor: Factor) -> int:
-        """Of a factor, the windows included."""
+        """The size of a factor, or of the window that Y or X stands for."""
         return self.y.size if factor is Y else self.x.size if factor is X else factor.size
 
     def statics(self, axes: Iterable[int]) -> tuple[Factor, ...]:
@@ -89,25 +87,25 @@ class Layout:
         return {factor for axis in axes for factor in self.axes[axis] if factor in (Y, X) and self.size(factor) > 1}
 
     def window(self, factor: Factor) -> Window:
-        """The one that Y or X stands for."""
+        """The window that Y or X stands for."""
         return self.y if factor is Y else self.x
 
-    def sighted(self, factor: Factor, window: Window) -> Layout:
-        """With another window in the place of Y's or X's."""
+    def with_window(self, factor: Factor, window: Window) -> Layout:
+        """The layout with another window in the place of Y's or X's."""
         return replace(self, y=window) if factor is Y else replace(self, x=window)
 
-    def moved(self, y: Window, x: Window) -> Layout:
-        """With other windows."""
+    def with_windows(self, y: Window, x: Window) -> Layout:
+        """The layout with other windows."""
         return replace(self, y=y, x=x)
 
     def with_axis(self, axis: int, *factors: Factor) -> Layout:
-        """With other factors on one axis; those of size 1 are left out."""
+        """The layout with other factors on one axis; those of size 1 are left out."""
         kept = tuple(factor for factor in factors if self.size(factor) > 1)
         return replace(self, axes=(*self.axes[:axis], kept, *self.axes[axis + 1 :]))
 
 
 def count(factors: Iterable[Factor]) -> int:
-    """How many values factors tell apart."""
+    """The number of values that factors tell apart."""
     return prod(factor.size for factor in factors)
 
 
@@ -119,36 +117,44 @@ class Builder:
         self.initializers: list[ir.Value] = []
         self.macs = 0  # a pixel, once per output pixel of the scene
 
-    def op(self, kind: str, inputs: Sequence[Operand], name: str = "", **attributes: Any) -> ir.Value:
-        """The output of a new node; arrays become initializers, what is None is left out."""
+    def op(
+        self,
+        kind: str,
+        inputs: Sequence[Operand],
+        name: str = "",
+        copied: Iterable[ir.Attr] = (),
+        /,
+        **attributes: AttributeValue,
+    ) -> ir.Value:
+        """The output of a new node; arrays become initializers, what is None is left out, `copied` attributes are added."""
         values = [self.constant(entry) if isinstance(entry, np.ndarray) else entry for entry in inputs]
         while values and values[-1] is None:
             values.pop()
-        node = ir.Node("", kind, values, ir.convenience.convert_attributes(attributes), name=name or None)
+        node = ir.Node("", kind, values, [*copied, *ir.convenience.convert_attributes(attributes)], name=name or None)
         self.nodes.append(node)
         node.outputs[0].name = f"v{len(self.nodes)}"
         return node.outputs[0]
 
-    def constant(self, array: NDArray[Any]) -> ir.Value:
-        """An initializer."""
+    def constant(self, array: Array) -> ir.Value:
+        """A new initializer."""
         name = f"c{len(self.initializers)}"
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        tensor = ir.tensor(np.asarray(array, order="C"), name=name)
         value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.initializers.append(value)
         return value
 
     def reshaped(self, value: ir.Value, depth: int, channels: int) -> ir.Value:
-        """Maps in other parts of the first two dimensions: no value moves."""
+        """Maps whose first two dimensions are divided otherwise: no value moves."""
         return self.op("Reshape", [value, np.array([depth, channels, 0, 0])])
 
-    def maps(self, layout: Layout) -> Layout:
-        """The same as maps."""
+    def as_maps(self, layout: Layout) -> Layout:
+        """The value in maps, whether it lies in rows or not."""
         if not layout.rows:
             return layout
         return replace(layout, value=self.op("Transpose", [layout.value], perm=[3, 1, 0, 2]), rows=False)
 
     def as_rows(self, layout: Layout) -> Layout:
-        """The same as rows."""
+        """The value in rows, whether it lies in maps or not."""
         if layout.rows:
             return layout
         return replace(layout, value=self.op("Transpose", [layout.value], perm=[2, 1, 3, 0]), rows=True)
@@ -156,11 +162,11 @@ class Builder:
     def arranged(
         self, layout: Layout, depth: Sequence[Factor], channels: Sequence[Factor], ordered: bool = False, rows: bool = False
     ) -> Layout:
-        """The same with these factors in depth and those in the channels, the latter in any order unless `ordered`."""
+        """The value with these factors in depth and those in the channels, the latter in any order unless `ordered`."""
         in_rows = layout.rows and rows and tuple(depth) == layout.depth and set(channels) == set(layout.channels)
         if in_rows and (not ordered or tuple(channels) == layout.channels):
             return layout
-        layout = self.maps(layout)
+        layout = self.as_maps(layout)
         stored = (*layout.depth, *layout.channels)
         if not ordered:
             channels = [factor for factor in stored if factor in channels]
@@ -177,15 +183,15 @@ class Builder:
                 value = self.reshaped(value, *sizes)
         elif sizes != (count(layout.depth), count(layout.channels)):
             value = self.reshaped(value, *sizes)
-        made = replace(layout, value=value, depth=tuple(depth), channels=tuple(channels))
-        return self.as_rows(made) if rows else made
+        layout = replace(layout, value=value, depth=tuple(depth), channels=tuple(channels))
+        return self.as_rows(layout) if rows else layout
 
     def like(self, layout: Layout, other: Layout) -> Layout:
-        """Arranged as another of the same factors is."""
+        """The value, arranged as another of the same factors is."""
         return self.arranged(layout, other.depth, other.channels, ordered=True, rows=other.rows)
 
     def cropped(self, layout: Layout, y: tuple[int, int], x: tuple[int, int]) -> Layout:
-        """Without so many positions at the start and the end of each axis."""
+        """The value without so many positions at the start and the end of each axis."""
         if not any((*y, *x)):
             return layout
         axes = np.array([0, 2] if layout.rows else [2, 3])
@@ -195,10 +201,10 @@ class Builder:
             replace(window, start=window.start - cut[0], extra=window.extra - sum(cut))
             for window, cut in ((layout.y, y), (layout.x, x))
         ]
-        return replace(layout, value=value).moved(*windows)
+        return replace(layout, value=value).with_windows(*windows)
 
     def together(self, layouts: Sequence[Layout]) -> list[Layout]:
-        """Cropped to what all of them cover, so that the same pixel lies at the same place."""
+        """The values, cropped to what all of them cover, so that each pixel lies at one place."""
         cuts: list[list[tuple[int, int]]] = [[] for _ in layouts]
         for axis in ("y", "x"):
             windows: list[Window] = [getattr(layout, axis) for layout in layouts]
@@ -211,13 +217,13 @@ class Builder:
 
 
 def places(stored: Sequence[Factor], wanted: Sequence[Factor]) -> NDArray[np.int64]:
-    """Where, in `stored` order, each value of `wanted` order lies."""
+    """The place in `stored` order of each value of `wanted` order."""
     indices = np.arange(count(stored)).reshape([factor.size for factor in stored])
     return indices.transpose([stored.index(factor) for factor in wanted]).ravel()
 
 
 def regrouped(layout: Layout, shape: Sequence[int]) -> Layout:
-    """With the axes of a Reshape to `shape`; static factors are split where that is needed.
+    """The layout with the axes of a Reshape to `shape`; static factors are split where that is needed.
 
     Raises:
         UnfitError: a window would be split, or an axis that does not divide.
@@ -250,7 +256,7 @@ def regrouped(layout: Layout, shape: Sequence[int]) -> Layout:
 
 
 def fused(build: Builder, layout: Layout, axis: int) -> Layout:
-    """With the static factors of one axis as a single one."""
+    """The value with the static factors of one axis as a single one."""
     factors = layout.statics([axis])
     if len(factors) == 1:
         return layout
@@ -261,4 +267,5 @@ def fused(build: Builder, layout: Layout, axis: int) -> Layout:
 
 
 def kept(*factors: Factor) -> tuple[Factor, ...]:
+    """The factors that tell values apart."""
     return tuple(factor for factor in factors if factor.size > 1)

@@ -7,29 +7,29 @@ from dataclasses import replace
 
 import numpy as np
 
+from hsiedge.graphs.operator_view import Array, UnfitError
 from hsiedge.graphs.scene_graph.deferred import renamed, settled
-from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, UnfitError, Window, Y, fused, kept, regrouped
+from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, Window, Y, fused, kept, regrouped
 from hsiedge.graphs.scene_graph.node import Node
 
 
 def reshape(node: Node) -> list[Layout]:
-    """Axes are merged, split, added and taken away: nothing moves."""
-    return [regrouped(node.layout(), node.shape)]
+    """A reshape: axes are merged, split, added and taken away, and nothing moves."""
+    return [regrouped(node.computed(), node.shape)]
 
 
 def transpose(node: Node) -> list[Layout]:
-    """Axes are swapped: nothing moves."""
-    layout = node.layout()
-    order = node.attributes.get("perm", list(range(len(layout.axes)))[::-1])
-    return [replace(layout, axes=tuple(layout.axes[axis] for axis in order))]
+    """A transpose: axes are swapped, and nothing moves."""
+    layout = node.computed()
+    return [replace(layout, axes=tuple(layout.axes[axis] for axis in node.permutation(len(layout.axes))))]
 
 
 def concat(node: Node) -> list[Layout]:
-    """Along channels or spectrum."""
-    if any(not isinstance(entry, Layout) for entry in node.inputs):
+    """Values joined along channels or spectrum."""
+    if any(not isinstance(operand, Layout) for operand in node.operands):
         raise UnfitError("it puts constants beside what is computed")
-    layouts = [settled(node, node.layout(place)) for place in range(len(node.inputs))]
-    axis = node.axis(0, len(layouts[0].axes))
+    layouts = [settled(node, node.computed(place)) for place in range(len(node.operands))]
+    axis = node.axis(len(layouts[0].axes))
     if any(layout.windows([axis]) for layout in layouts):
         raise UnfitError("it puts patches beside one another")
     first = layouts[0]
@@ -43,27 +43,27 @@ def concat(node: Node) -> list[Layout]:
 
 def slices(node: Node) -> list[Layout]:
     """A cut out of a window costs nothing; one out of channels or spectrum is cut."""
-    layout = settled(node, node.layout())
-    starts, ends = node.required(1, "starts"), node.required(2, "ends")
-    axes = node.constant(3, "axes")
-    steps = node.constant(4, "steps")
-    for place in range(starts.size):
-        axis = int(axes[place]) % len(layout.axes) if axes is not None else place
-        step = int(steps[place]) if steps is not None else 1
-        chosen = range(layout.shape[axis])[slice(int(starts[place]), int(ends[place]), step)]
-        layout = picked(node.build, layout, axis, chosen)
+    layout = settled(node, node.computed())
+    for axis, part in node.slices(len(layout.axes)).items():
+        layout = picked(node.build, layout, axis, range(layout.shape[axis])[part])
     return [layout]
 
 
 def gather(node: Node) -> list[Layout]:
     """One position of an axis, or some."""
-    layout = settled(node, node.layout())
-    axis = node.axis(0, len(layout.axes))
+    layout = settled(node, node.computed())
+    return [_gathered(node, layout, node.axis(len(layout.axes)), node.required(1))]
+
+
+def gather_nd(node: Node) -> list[Layout]:
+    """Some positions of the first axis."""
     indices = node.required(1)
-    if node.kind == "GatherND" and indices.shape[-1:] == (1,) and not node.attributes.get("batch_dims", 0):
-        indices = indices[..., 0]  # of the first axis alone: the same as Gather
-    elif node.kind == "GatherND":
+    if indices.shape[-1:] != (1,) or node.integer("batch_dims"):
         raise UnfitError("it gathers along several axes at once")
+    return [_gathered(node, settled(node, node.computed()), 0, indices[..., 0])]
+
+
+def _gathered(node: Node, layout: Layout, axis: int, indices: Array) -> Layout:
     if indices.ndim > 1:
         raise UnfitError("it gathers with more than one axis of places")
     size = layout.shape[axis]
@@ -71,17 +71,16 @@ def gather(node: Node) -> list[Layout]:
     layout = picked(node.build, layout, axis, chosen)
     if indices.ndim == 0:
         layout = replace(layout, axes=layout.axes[:axis] + layout.axes[axis + 1 :])
-    return [layout]
+    return layout
 
 
 def split(node: Node) -> list[Layout]:
     """Slices that lie behind one another."""
-    layout = settled(node, node.layout())
-    axis = node.axis(0, len(layout.axes))
-    given = node.constant(1, "split")
+    layout = settled(node, node.computed())
+    axis, count = node.axis(len(layout.axes)), len(node.node.outputs)
     size = layout.shape[axis]
-    each = -(-size // node.outputs)
-    sizes = [int(entry) for entry in given] if given is not None else [min(each, size - each * i) for i in range(node.outputs)]
+    each = -(-size // count)
+    sizes = node.integers("split", 1) or [min(each, size - each * place) for place in range(count)]
     ends = np.cumsum(sizes)
     return [picked(node.build, layout, axis, range(end - size, end)) for end, size in zip(ends, sizes)]
 
@@ -113,7 +112,7 @@ def _picked_window(build: Builder, layout: Layout, axis: int, chosen: Sequence[i
     window = layout.window(factor)
     stride = int(strides.pop()) if strides else 1
     start = window.start + chosen[0] * window.step
-    layout = layout.sighted(factor, Window(len(chosen), window.step * stride, start, window.extra))
+    layout = layout.with_window(factor, Window(len(chosen), window.step * stride, start, window.extra))
     if len(chosen) > 1:
         return layout
     cut = (max(start, 0), max(window.extra - start, 0))  # nobody will look at the rest
@@ -121,15 +120,9 @@ def _picked_window(build: Builder, layout: Layout, axis: int, chosen: Sequence[i
 
 
 def pad(node: Node) -> list[Layout]:
-    """Zeros along the spectrum; along windows only as an approximation."""
-    layout = settled(node, node.layout())
-    pads, axes = node.required(1, "pads").astype(int), node.constant(3)
-    places = [int(axis) % len(layout.axes) for axis in axes] if axes is not None else list(range(len(layout.axes)))
-    value = node.constant(2)
-    if node.attributes.get("mode", b"constant") not in (b"constant", "constant") or (value is not None and value.any()):
-        raise UnfitError("it pads with other than zeros")
-    for place, axis in enumerate(places):
-        head, tail = int(pads[place]), int(pads[len(places) + place])
+    """Zeros around the spectrum; around patches only as an approximation."""
+    layout = settled(node, node.computed())
+    for axis, (head, tail) in enumerate(node.pads(len(layout.axes))):
         if not head and not tail:
             continue
         if layout.windows([axis]):
@@ -137,7 +130,7 @@ def pad(node: Node) -> list[Layout]:
             (factor,) = layout.windows([axis])
             window = layout.window(factor)
             wider = Window(window.size + head + tail, window.step, window.start - head * window.step, window.extra)
-            layout = layout.sighted(factor, wider)
+            layout = layout.with_window(factor, wider)
             continue
         layout = fused(node.build, layout, axis)
         inside = layout.statics([axis])
