@@ -6,40 +6,77 @@ The public API is imported on first use, so that `import hsiedge` (and `hsiedge 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # onnxruntime's wheels from 1.29 on send usage data home unless told not to before their import. A user's own setting wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # who uses the library decides what is shown
 
 if TYPE_CHECKING:
+    from hsiedge import errors
+    from hsiedge.api.checkpoint import Checkpoint, train
+    from hsiedge.api.functions import classify, evaluate, quantize
+    from hsiedge.api.label_map import LabelMap
+    from hsiedge.api.model import Model, load
+    from hsiedge.api.scene import open_scene
+    from hsiedge.benchmark.results import Report
     from hsiedge.benchmark.runner import bench
     from hsiedge.card import Card
-    from hsiedge.evaluation import evaluate
-    from hsiedge.graphs.quantization.quantize import quantize
-    from hsiedge.mapping import LineClassifier, classify
-    from hsiedge.runtimes import load
+    from hsiedge.evaluation import Evaluation
+    from hsiedge.graphs.quantization.recipes import Recipe
+    from hsiedge.mapping import LineClassifier
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
 _HOMES = {
     "Card": "hsiedge.card",
+    "Checkpoint": "hsiedge.api.checkpoint",
+    "Evaluation": "hsiedge.evaluation",
+    "LabelMap": "hsiedge.api.label_map",
     "LineClassifier": "hsiedge.mapping",
+    "Model": "hsiedge.api.model",
+    "Recipe": "hsiedge.graphs.quantization.recipes",
+    "Report": "hsiedge.benchmark.results",
     "Scene": "hsiedge.scenes.scene",
     "Split": "hsiedge.scenes.splits",
     "bench": "hsiedge.benchmark.runner",
-    "classify": "hsiedge.mapping",
-    "evaluate": "hsiedge.evaluation",
-    "load": "hsiedge.runtimes",
-    "quantize": "hsiedge.graphs.quantization.quantize",
+    "classify": "hsiedge.api.functions",
+    "evaluate": "hsiedge.api.functions",
+    "load": "hsiedge.api.model",
+    "open_scene": "hsiedge.api.scene",
+    "quantize": "hsiedge.api.functions",
+    "train": "hsiedge.api.checkpoint",
 }
 
-__all__ = ["Card", "LineClassifier", "Scene", "Split", "bench", "classify", "evaluate", "load", "quantize"]
+__all__ = [
+    "Card",
+    "Checkpoint",
+    "Evaluation",
+    "LabelMap",
+    "LineClassifier",
+    "Model",
+    "Recipe",
+    "Report",
+    "Scene",
+    "Split",
+    "bench",
+    "classify",
+    "errors",
+    "evaluate",
+    "load",
+    "open_scene",
+    "quantize",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("hsiedge.errors")
     if name not in _HOMES:
         raise AttributeError(f"module 'hsiedge' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

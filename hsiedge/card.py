@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from hsiedge import card_packing
+from hsiedge import card_packing, notebook
 from hsiedge.decoding import build
 from hsiedge.errors import CardError
 
@@ -194,6 +194,31 @@ class Card:
     quantization: Quantization | None = None
     accuracy: list[AccuracyFacts] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def __repr__(self) -> str:
+        net = f", {self.net.name}" if self.net is not None else ""
+        size = f"{self.scene.bands} bands, {len(self.classes)} classes, patch {self.patch}"
+        return f"Card({self.kind} of {self.scene.name}{net}: {size}, {self.precision})"
+
+    def _repr_html_(self) -> str:
+        return notebook.facts_html(self.summary(), f"Card of a {self.kind}")
+
+    def summary(self) -> dict[str, object]:
+        """The main facts by name, in words, as a notebook shows them."""
+        facts: dict[str, object] = {
+            "scene": f"{self.scene.name}, {self.scene.bands} bands of {self.scene.dtype}",
+            "classes": ", ".join(f"{entry.id} {entry.name}" for entry in self.classes),
+            "patch": f"{self.patch} x {self.patch}",
+            "precision": self.precision,
+            "steps": ", ".join(step.step for step in self.lineage),
+        }
+        if self.net is not None:
+            facts["net"] = f"{self.net.name}, {self.net.parameters:,} parameters, {self.net.macs_per_pixel:,} MACs a pixel"
+        if self.split is not None:
+            facts["split"] = f"{self.split.kind}, seed {self.split.seed}, {self.split.train} training pixels"
+        for entry in self.accuracy:
+            facts[f"accuracy, {entry.part}"] = f"OA {entry.oa:.2f} %, AA {entry.aa:.2f} % of {entry.n} pixels"
+        return facts
 
     @property
     def radius(self) -> int:

@@ -1,10 +1,57 @@
-"""The one tree of errors. A message says what is wrong, where, and what to do; the command line prints it and exits 2."""
+"""The one tree of errors: each says what is wrong, where, and what mends it.
+
+A message names parameters as the Python API does. The command line prints it in one line, with its own flags in their place,
+and exits 2.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Spell = Callable[[str, object], str]
+"""Writes a parameter, by its name in Python, and its value; "" where only the parameter is meant."""
+
+
+def spell(option: str, value: object = "") -> str:
+    """A parameter as Python writes it: "threads=4", or "threads" alone."""
+    return option if value == "" else f"{option}={value}"
+
 
 class HsiedgeError(Exception):
-    """What a user can cause and can mend. Anything else that is raised is a bug of ours."""
+    """Base of all that a user can cause and can mend; anything else that is raised is a bug of ours.
+
+    Attributes:
+        reason: what is wrong, without the parameter at fault.
+        option: the parameter at fault, by its name in Python; None where none is.
+        value: what it was; None where its name says all.
+        use: parameters that mend it, each with the value to give it ("" for any), in order.
+        run: the command that mends it, as words of `hsiedge ...`; a pair is an option of the command and its value.
+    """
+
+    def __init__(
+        self,
+        reason: str = "",
+        *,
+        option: str | None = None,
+        value: object = None,
+        use: Mapping[str, object] | None = None,
+        run: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.option, self.value = reason, option, value
+        self.use, self.run = dict(use or {}), run
+
+    def __str__(self) -> str:
+        return self.text(spell)
+
+    def text(self, spell: Spell) -> str:
+        """The whole message in one line, its parameters written by `spell`."""
+        parameter = "" if self.option is None else spell(self.option, "" if self.value is None else self.value) + ": "
+        mended = " and ".join(spell(option, value) for option, value in self.use.items())
+        command = " ".join(spell(*word) if isinstance(word, tuple) else str(word) for word in self.run)
+        remedies = [f"use {mended}"] * bool(mended) + [f"hsiedge {command}"] * bool(command)
+        return "; ".join([parameter + self.reason, *remedies])
 
 
 class SceneError(HsiedgeError):
@@ -56,8 +103,16 @@ class DownloadError(HsiedgeError):
 
 
 class MissingExtraError(HsiedgeError):
-    """A package that the command needs and the installation lacks."""
+    """A package that the command needs and the installation lacks.
+
+    Attributes:
+        what: the work that needs it.
+        extra: the extra of hsiedge that brings it.
+    """
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs a package that is not installed: pip install 'hsiedge[{extra}]'")
-        self.extra = extra
+        self.what, self.extra = what, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.extra)

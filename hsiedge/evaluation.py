@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge import notebook
 from hsiedge.card import Card, SplitFacts
 from hsiedge.errors import ModelError
 from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
@@ -34,6 +35,38 @@ class Evaluation:
     split: SplitFacts | None
     classes: dict[int, str]
     accuracy: Accuracy
+
+    @property
+    def oa(self) -> float:
+        """Overall accuracy, percent."""
+        return self.accuracy.oa
+
+    @property
+    def aa(self) -> float:
+        """Average accuracy: the mean of the classes' producer's accuracies, percent."""
+        return self.accuracy.aa
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa, times 100."""
+        return self.accuracy.kappa
+
+    @property
+    def n(self) -> int:
+        """Pixels counted."""
+        return self.accuracy.n
+
+    def __repr__(self) -> str:
+        where = f"test pixels of {self.scene}" if self.split is not None else f"labelled pixels of {self.scene}"
+        return f"Evaluation(OA {self.oa:.2f} %, AA {self.aa:.2f} %, kappa {self.kappa:.2f} of {self.n} {where})"
+
+    def _repr_html_(self) -> str:
+        per_class = zip(self.classes.items(), self.accuracy.per_class)
+        rows = [
+            {"id": label, "class": title, "producer's %": entry.pa, "user's %": entry.ua, "F1 %": entry.f1, "pixels": entry.n}
+            for (label, title), entry in per_class
+        ]
+        return notebook.table_html(rows, repr(self))
 
     def to_json(self, model: str) -> dict[str, Any]:
         """The documented JSON, schema 1; figures in percent, None where there was nothing to count."""

@@ -7,11 +7,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hsiedge import notebook
 from hsiedge.decoding import build, printable, texts
 from hsiedge.device.facts import DeviceFacts
-from hsiedge.errors import ResultError
+from hsiedge.errors import MissingExtraError, ResultError
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = 1
 MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, each operator of each told, takes a tenth of it
@@ -213,6 +217,38 @@ class Report:
     choice: Recommendation | None = None
     exactness: list[Comparison] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def __repr__(self) -> str:
+        models = dict.fromkeys(entry.model for entry in self.results)
+        return f"Report({', '.join(models)}: {len(self.results)} results)"
+
+    def _repr_html_(self) -> str:
+        columns = ("model", "precision", "batch", "p50 ms", "pixels_per_s", "memory_mib", "energy_mj", "warnings")
+        rows = [{name: row[name] for name in columns} for row in self.rows()]
+        return notebook.table_html(rows)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A plain row for each result: its fields, the latency's as "p50 ms" and so on, warnings as one text."""
+        rows = []
+        for entry in self.results:
+            row = dataclasses.asdict(entry)
+            spread = row.pop("latency_ms")
+            runs = spread.pop("runs")
+            row |= {f"{name} ms": value for name, value in spread.items()} | {"runs": runs}
+            rows.append(row | {"input_shape": tuple(entry.input_shape), "warnings": "; ".join(entry.warnings)})
+        return rows
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A pandas DataFrame with a row for each model and batch, its columns those of `rows`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("a table as a DataFrame", "frame") from error
+        return pandas.DataFrame(self.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, `schema` first; floats shortened to 6 significant digits, NaN as None."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hsiedge.arguments import PathLike, paths_of
 from hsiedge.benchmark.measure import ModelFile, Plan, Sample, measure_group, model_files
 from hsiedge.benchmark.operators import profile
 from hsiedge.benchmark.paired import compared, paired_comparisons
@@ -31,7 +32,7 @@ RUNS, SECONDS = 20, 2.0
 
 
 def bench(
-    models: Sequence[str | Path],
+    models: PathLike | Sequence[PathLike],
     *,
     runtime: str | None = None,
     provider: str | None = None,
@@ -51,7 +52,8 @@ def bench(
     Each model and batch gets a fresh process; the models of a batch are interleaved and compared.
 
     Args:
-        models: ONNX, ORT or TFLite files, with or without a Card; checkpoints where the runtime is "torch" or "all".
+        models: an ONNX, ORT or TFLite file or an opened Model, with or without a Card, or several; checkpoints where the
+            runtime is "torch" or "all".
         runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and
             takes it: then labels are compared, and one is recommended.
         provider: onnxruntime's, as in `hsiedge.load`; fast_int8: likewise.
@@ -72,6 +74,7 @@ def bench(
         ModelError: a file that is no model, does not run, or is not what its Card says.
         CardError: a Card that cannot be read.
     """
+    models = paths_of(models, "models")
     _check(models, batches, threads, runs, seconds, duration, shapes)
     _check_runtime(models, runtime, provider, ops, fast_int8)
     batches = list(dict.fromkeys(batches))
@@ -136,7 +139,7 @@ def _sustained(
 
 
 def _check(
-    models: Sequence[str | Path],
+    models: Sequence[Path],
     batches: Sequence[int],
     threads: int | None,
     runs: int,
@@ -159,14 +162,14 @@ def _check(
         parse_shape(text)
 
 
-def _check_runtime(models: Sequence[str | Path], runtime: str | None, provider: str | None, ops: bool, fast_int8: bool) -> None:
+def _check_runtime(models: Sequence[Path], runtime: str | None, provider: str | None, ops: bool, fast_int8: bool) -> None:
     if runtime == ALL:
         if provider is not None or fast_int8:
             asked = f"--provider {provider}" if provider is not None else "--fast-int8"
             raise OptionError(f"{asked}: --runtime all takes each runtime as it is")
         return
     for path in models:
-        check_engine(runtime, Path(path), provider)
+        check_engine(runtime, path, provider)
     if ops and runtime not in (None, "ort"):
         raise OptionError(f"--ops: only onnxruntime profiles by operator, not {runtime}")
 

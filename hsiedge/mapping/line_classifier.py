@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
-from hsiedge.runtimes import Model
+from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.patches import check_patch
 
@@ -20,7 +21,7 @@ class LineClassifier:
     it, rows that come together are labelled faster.
 
     Args:
-        model: an opened model with a Card.
+        model: a model with a Card, or its file.
         width: pixels a row.
 
     Raises:
@@ -28,7 +29,8 @@ class LineClassifier:
         SceneError: its patch is wider than a row.
     """
 
-    def __init__(self, model: Model, width: int) -> None:
+    def __init__(self, model: Model | PathLike, width: int) -> None:
+        model = model if isinstance(model, Model) else load(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width

@@ -63,6 +63,15 @@ class Model:
     provider: str | None = None
     fast_int8: bool = False
 
+    def __fspath__(self) -> str:
+        """The file, so that a model can stand wherever a path can."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        card = self.card
+        what = f"{card.kind} graph of {card.scene.name}, {card.precision}" if card is not None else "no Card"
+        return f"{type(self).__name__}({str(self.path)!r}, {what}, in {self.session.runtime})"
+
     @property
     def known(self) -> Card:
         """The Card. Raises CardError where there is none."""

@@ -12,15 +12,18 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.errors import SceneError
+from hsiedge.errors import OptionError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
 from hsiedge.scenes.io import arrays
+
+if TYPE_CHECKING:
+    from hsiedge.scenes.splits import Split
 
 _MAX_FACTS = 1 << 20  # of a pack; those of a 400-band scene take some 10 kB
 
@@ -32,9 +35,9 @@ class SceneWarning(UserWarning):
     """A scene that can be used, but not believed in every respect."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """A cube with its labels.
+    """A cube with its labels. Scenes of the same content are equal, wherever they were read from (`digest`).
 
     Attributes:
         name: catalog name, or the stem of the cube's file.
@@ -87,6 +90,63 @@ class Scene:
         return sha.hexdigest()
 
     @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides labels and accuracy: cube, nodata, label map, classes and lists of pixels."""
+        sha = hashlib.sha256(f"{self.sha256} {self.nodata} {sorted(self.classes.items())}".encode())
+        sha.update(b"unlabelled" if self.labels is None else labels_digest(self.labels).encode())
+        sha.update(b"no lists" if self.parts is None else np.ascontiguousarray(self.parts).tobytes())
+        return sha.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Scene) and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        classes = f"{len(self.classes)} classes" if self.labels is not None else "no labels"
+        return f"Scene({self.name!r}, {height} x {width} pixels, {self.bands} bands of {self.cube.dtype}, {classes})"
+
+    def _repr_html_(self) -> str:
+        from hsiedge.scenes.thumbnail import scene_html
+
+        return scene_html(self)
+
+    def split(
+        self,
+        kind: str = "random",
+        *,
+        train: float = 0.1,
+        seed: int = 0,
+        guard: int = 6,
+        train_mask: str | Path | NDArray[Any] | None = None,
+        test_mask: str | Path | NDArray[Any] | None = None,
+    ) -> Split:
+        """Draws which labelled pixels train, validate and test; every machine draws the same.
+
+        Args:
+            kind: "random"; "blocks", whose test pixels lie farther than `guard` from all others; "lists", a mosaic's own;
+                "masks", a published split, given as two maps.
+            train: share of each class's pixels that trains; half as many validate, the rest test.
+            guard: pixels, for "blocks".
+            train_mask, test_mask: maps `(height, width)`, or their files, nonzero where a pixel trains or tests. They make
+                the split one of kind "masks".
+
+        Raises:
+            OptionError: no such kind, a share outside 0..1, a scene without lists, or one mask without the other.
+            SplitError: the labels cannot be divided so.
+            SceneError: the scene has no labels, or a mask cannot be read.
+        """
+        from hsiedge.scenes import splits  # splits are drawn on scenes: that file imports this one
+
+        if train_mask is not None or test_mask is not None or kind == "masks":
+            if train_mask is None or test_mask is None:
+                raise OptionError("a published split takes both masks", use={"train_mask": "", "test_mask": ""})
+            return splits.masks_split(self, _mask(train_mask), _mask(test_mask), seed)
+        return splits.draw(kind, self, seed, train, guard)
+
+    @cached_property
     def empty(self) -> NDArray[np.bool_]:
         """`(height, width)`: pixels that are nodata in all bands."""
         if self.nodata is None:
@@ -102,6 +162,10 @@ class Scene:
     @property
     def titles(self) -> list[str]:
         return list(self.classes.values())
+
+
+def _mask(mask: str | Path | NDArray[Any]) -> NDArray[Any]:
+    return mask if isinstance(mask, np.ndarray) else arrays.read(Path(mask), ndim=2).array
 
 
 def build_scene(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge import notebook
 from hsiedge.card import SplitFacts
 from hsiedge.errors import OptionError, SplitError
 from hsiedge.scenes.scene import Scene
@@ -83,6 +84,20 @@ class Split:
             test=int(counts[TEST]),
             dropped=list(self.dropped),
             digest=self.digest,
+        )
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        guard = f", guard {self.guard}" if self.guard is not None else ""
+        parts = f"{facts.train} train, {facts.validation} validate, {facts.test} test"
+        return f"Split({self.kind!r}, seed {self.seed}{guard}: {parts})"
+
+    def _repr_html_(self) -> str:
+        facts = self.facts
+        return notebook.facts_html(
+            {"seed": self.seed, "fraction": self.fraction, "guard": self.guard, "train": facts.train}
+            | {"validation": facts.validation, "test": facts.test, "classes left out": ", ".join(map(str, self.dropped))},
+            f"{self.kind} split",
         )
 
     def check_radius(self, radius: int) -> None:

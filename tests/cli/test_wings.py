@@ -80,7 +80,7 @@ def test_quantizing_imports_no_torch(tmp_path: Path) -> None:
 
 def test_public_api() -> None:
     names = ["Card", "LineClassifier", "Scene", "Split", "bench", "classify", "evaluate", "load", "quantize"]
-    assert sorted(hsiedge.__all__) == names
+    assert set(names) <= set(hsiedge.__all__)  # those of 0.1.0; tests/api pins all of them
     for name in set(names) - {"quantize"}:
         assert callable(getattr(hsiedge, name))
     with pytest.raises(AttributeError):

@@ -1,0 +1,309 @@
+"""Checkpoint: a trained net with its Card, and what can be made of it; and `train`, which makes one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsiedge import files, runtimes
+from hsiedge.api.model import Model
+from hsiedge.api.resolve import SceneLike, check_split, scene_for, scene_of
+from hsiedge.arguments import PathLike, path_of
+from hsiedge.card import Card
+from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+if TYPE_CHECKING:
+    from hsiedge.training.checkpoint import Checkpoint as Trained
+    from hsiedge.training.classifier import Classifier
+    from hsiedge.training.fit import FitSettings
+
+
+class Checkpoint:
+    """Trained net with its Card. `train` makes one, `Checkpoint.open` reads one; torch is imported when weights are needed.
+
+    Methods take the checkpoint's own scene and split, unless given them: those that it was made on in this program; of a file
+    that was opened, the Card's scene from the catalog, and the Card's split drawn again.
+
+    Attributes:
+        card: what the file says of itself.
+        path: the file, once it is saved; it then stands wherever a path can.
+    """
+
+    def __init__(
+        self, card: Card, *, path: Path | None = None, trained: Trained | None = None, own: tuple[Scene, Split] | None = None
+    ) -> None:
+        self.card, self.path = card, path
+        self._trained, self._own = trained, own
+
+    @classmethod
+    def open(cls, path: PathLike) -> Checkpoint:
+        """Reads the Card of a safetensors file; its weights are read when they are needed.
+
+        Raises:
+            ModelError: not a checkpoint.
+            CardError: no Card, or one that cannot be read.
+        """
+        place = path_of(path, "path")
+        card = runtimes.require_card(place)
+        if card.kind != "checkpoint":
+            raise ModelError(f"{place}: its Card is that of a {card.kind} model, not of a checkpoint")
+        return cls(card, path=place)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The net with its per-band affine, a torch Module in evaluation mode. Raises ModelError, MissingExtraError."""
+        return self._loaded().classifier
+
+    def save(self, path: PathLike) -> Checkpoint:
+        """Writes weights and Card as .safetensors, whole or not at all; gives the checkpoint back.
+
+        Raises:
+            OptionError: another suffix.
+            OutputError: it cannot be written.
+        """
+        place = path_of(path, "path")
+        if place.suffix != ".safetensors":
+            raise OptionError("a checkpoint is written as .safetensors", option="path", value=str(place))
+        trained = self._loaded()
+        from hsiedge.training.checkpoint import save_checkpoint
+
+        save_checkpoint(place, trained)
+        self.path = place
+        return self
+
+    def export(self, path: PathLike, *, scene: SceneLike | None = None) -> Model:
+        """Writes it as ONNX from the sensor's counts to logits, verified against PyTorch on real patches.
+
+        Raises:
+            ModelError: the scene is not the checkpoint's.
+            CheckError: labels differ, or logits by more than 1e-4 of their range.
+            MissingExtraError: torch is not installed.
+            OutputError: `path` cannot be written.
+        """
+        trained, place = self._loaded(), path_of(path, "path")
+        from hsiedge.graphs.export.checkpoint import export
+
+        scene = scene_for(self.card, scene, self._own[0] if self._own else None)
+        export(trained, scene, place, self._digest())
+        return Model.of(runtimes.load(place), scene)
+
+    def prune(
+        self,
+        *,
+        method: str = "structured",
+        ratio: float = 0.5,
+        criterion: str | None = None,
+        scope: str | None = None,
+        epochs: int = 20,
+        scene: SceneLike | None = None,
+        split: Split | None = None,
+        progress: Progress = silent,
+    ) -> Checkpoint:
+        """Takes channels or weights away, and trains on.
+
+        Args:
+            method: "structured": whole channels; "magnitude": single weights, which end as 0.
+            ratio: share that goes, between 0 and 1.
+            criterion: what a channel is worth: "l1" (where left out), "l2", "taylor" or "batchnorm"; structured only.
+            scope: whether the share is of the net, "global", or of each layer, "layer"; left out, "layer" for structured and
+                "global" for magnitude.
+            epochs: passes over the training pixels afterwards.
+
+        Raises:
+            OptionError: an unknown method, criterion or scope, or a ratio outside 0..1.
+            CheckError: the cut net is not the net with the cut channels set to 0.
+            ModelError: a scene or split that is not the checkpoint's.
+        """
+        if method not in ("structured", "magnitude"):
+            raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
+        if method == "magnitude" and criterion is not None:
+            raise OptionError("goes with structured pruning; magnitude prunes by the weights' sizes alone", option="criterion")
+        trained = self._loaded()
+        own = self._scene_and_split(scene, split)
+        from hsiedge.compression.prune import prune_magnitude, prune_structured
+        from hsiedge.training.finetune import TUNING
+
+        settings = replace(TUNING, epochs=epochs)
+        if method == "magnitude":
+            pruned = prune_magnitude(trained, *own, ratio, scope or "global", settings, self._digest(), progress)
+        else:
+            pruned = prune_structured(
+                trained, *own, ratio, criterion or "l1", scope or "layer", settings, self._digest(), progress
+            )
+        return Checkpoint(pruned.card, trained=pruned, own=own)
+
+    def distill(
+        self,
+        student: str = "dscnn",
+        *,
+        method: str = "logits",
+        patch: int | None = None,
+        temperature: float = 4.0,
+        weight: float = 0.2,
+        unlabelled: bool = False,
+        epochs: int = 120,
+        scene: SceneLike | None = None,
+        split: Split | None = None,
+        progress: Progress = silent,
+        **options: Any,
+    ) -> Checkpoint:
+        """Trains a student on the labels and on what this net makes of the same patches.
+
+        Args:
+            student: net of the student; `options` are its own, as `widths=(20, 32, 32)`.
+            method: what it learns from: the teacher's "logits", "features" or "attention".
+            patch: its patch, odd; left out, the teacher's.
+            temperature: by which logits are softened.
+            weight: share of the teacher's part in the loss.
+            unlabelled: learn from pixels without a label, too; the Card says transductive.
+            epochs: passes over the training pixels.
+
+        Raises:
+            OptionError: an unknown method or net, a weight outside 0..1, or maps that cannot be compared.
+            ModelError: a scene or split that is not the teacher's.
+        """
+        trained = self._loaded()
+        own = self._scene_and_split(scene, split)
+        from hsiedge.compression.distill import distill
+        from hsiedge.training.fit import FitSettings
+
+        taught = distill(
+            trained,
+            *own,
+            student,
+            method,
+            patch,
+            temperature,
+            weight,
+            unlabelled,
+            FitSettings(epochs=epochs),
+            self._digest(),
+            progress,
+            **options,
+        )
+        return Checkpoint(taught.card, trained=taught, own=own)
+
+    def qat(
+        self,
+        path: PathLike,
+        *,
+        bits: int = 8,
+        epochs: int = 20,
+        checkpoint: PathLike | None = None,
+        scene: SceneLike | None = None,
+        split: Split | None = None,
+        progress: Progress = silent,
+    ) -> Model:
+        """Trains on in the arithmetic of the quantized graph, beside a control in float; writes the ONNX that was simulated.
+
+        The Card's last step holds the control's OA: as many steps in float, then quantized (`control_oa`).
+
+        Args:
+            path: .onnx to write.
+            bits: of the weights: 8; or 6, 4, 3, 2, which are simulated.
+            epochs: passes over the training pixels, for each of the two.
+            checkpoint: .safetensors to write the float weights to, which lie on the grid of the integers.
+
+        Raises:
+            OptionError: other bits.
+            ModelError: a scene or split that is not the checkpoint's, or an operator that is not known.
+            CheckError: onnxruntime gives other labels than were simulated.
+        """
+        trained, place = self._loaded(), path_of(path, "path")
+        kept = None if checkpoint is None else path_of(checkpoint, "checkpoint")
+        scene, split = own = self._scene_and_split(scene, split)
+        files.check_writable(place)
+        from hsiedge.compression.qat import SETTINGS, qat
+
+        result = qat(trained, *own, bits, replace(SETTINGS, epochs=epochs), self._digest(), progress)
+        files.write_bytes(place, result.model)
+        if kept is not None:
+            Checkpoint(result.checkpoint.card, trained=result.checkpoint).save(kept)
+        return Model.of(runtimes.load(place), scene)
+
+    def __fspath__(self) -> str:
+        if self.path is None:
+            raise ModelError("this checkpoint is not saved yet, and a file is needed: checkpoint.save(path)")
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        where = "not saved" if self.path is None else repr(str(self.path))
+        net = self.card.net.name if self.card.net is not None else "net"
+        oa = f", OA {self.card.accuracy[0].oa:.2f} % of {self.card.accuracy[0].part} pixels" if self.card.accuracy else ""
+        return f"Checkpoint({where}, {net} of {self.card.scene.name}{oa})"
+
+    def _repr_html_(self) -> str:
+        return self.card._repr_html_()
+
+    def _loaded(self) -> Trained:
+        """The weights. Raises MissingExtraError where torch is not installed."""
+        if self._trained is None:
+            assert self.path is not None
+            try:
+                from hsiedge.training.checkpoint import load_checkpoint
+            except ImportError as error:
+                raise MissingExtraError("reading weights", "train") from error
+            self._trained = load_checkpoint(self.path)
+        return self._trained
+
+    def _digest(self) -> str | None:
+        return None if self.path is None else files.digest(self.path)
+
+    def _scene_and_split(self, scene: SceneLike | None, split: Split | None) -> tuple[Scene, Split]:
+        if scene is None and split is None and self._own is not None:
+            return self._own
+        opened = scene_for(self.card, scene, self._own[0] if self._own else None)
+        if split is not None:
+            check_split(split)
+            return opened, split
+        from hsiedge.training.dataset import own_split
+
+        return opened, own_split(self.card, opened)
+
+
+def train(
+    scene: SceneLike,
+    split: Split | str = "random",
+    *,
+    net: str = "cnn2d",
+    patch: int | None = None,
+    epochs: int | None = None,
+    settings: FitSettings | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> Checkpoint:
+    """Trains a net on the training pixels of a split; validation pixels are read once, at the end, and test pixels never.
+
+    Args:
+        scene: Scene, name of the catalog, or path.
+        split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists").
+        net: a net's name.
+        patch: side of the patch, odd; left out, the net's own.
+        epochs: passes over the training pixels; left out, those of `settings`.
+        settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
+        progress: called with the share done, 0 to 1.
+        options: the net's own, as `widths=(64, 64, 64)`.
+
+    Raises:
+        OptionError: net, patch or options that do not go together, or an argument of another type.
+        SceneError: no such scene, or a patch wider than it.
+        SplitError: labels that cannot be divided so, or a net that sees farther than the split's guard.
+        MissingExtraError: torch is not installed.
+    """
+    opened = scene_of(scene)
+    drawn = opened.split(split) if isinstance(split, str) else split
+    check_split(drawn)
+    try:
+        from hsiedge.training import train as training
+        from hsiedge.training.fit import FitSettings
+    except ImportError as error:
+        raise MissingExtraError("training", "train") from error
+    settings = settings or FitSettings()
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    trained = training.train(opened, drawn, net, patch, settings, progress, **options)
+    return Checkpoint(trained.card, trained=trained, own=(opened, drawn))

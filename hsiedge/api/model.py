@@ -1,0 +1,259 @@
+"""Model: a model file, opened by a runtime, with what can be done with it; and `load`, which opens one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from hsiedge import evaluation, notebook, runtimes
+from hsiedge.api.label_map import LabelMap, classified
+from hsiedge.api.resolve import SceneLike, check_split, recipe_name, scene_for
+from hsiedge.arguments import PathLike, path_of
+from hsiedge.errors import MissingExtraError
+from hsiedge.evaluation import Evaluation
+from hsiedge.mapping.stream import MEMORY
+from hsiedge.progress import Progress, silent
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits import Split
+
+if TYPE_CHECKING:
+    from hsiedge.benchmark.results import Report
+    from hsiedge.graphs.quantization.recipes import Recipe
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Model(runtimes.Model):
+    """Model file, opened and ready: its Card, its labels, and what can be made of it. `load` opens one.
+
+    Methods that make another file write it once it has passed its check, and give it opened. A model stands wherever a path
+    can.
+
+    Attributes:
+        own_scene: the scene that it was made on, where that happened in this program; methods take it unless given another.
+            None of a file that was opened: then the Card's scene is looked for in the catalog.
+    """
+
+    own_scene: Scene | None = field(default=None)
+
+    @classmethod
+    def of(cls, opened: runtimes.Model, own_scene: Scene | None = None) -> Model:
+        """The model that a runtime has opened."""
+        return cls(opened.path, opened.session, opened.card, opened.runtime, opened.provider, opened.fast_int8, own_scene)
+
+    def to_scene_graph(
+        self, path: PathLike | None = None, *, scene: SceneLike | None = None, approximate: bool = False
+    ) -> Model:
+        """Makes one graph for whole scenes of a float patch graph, checked against it.
+
+        Args:
+            path: .onnx to write; left out, NAME-scene.onnx beside this one.
+            scene: on which both are compared; no label is looked at.
+            approximate: let a net that looks at the border of its patches see what lies around them instead.
+
+        Raises:
+            ModelError: not a float patch graph, or one with a node that has no equivalent, which is named.
+            CheckError: labels differ, or logits by more than 1e-4 of their range.
+            MissingExtraError: onnx-ir is not installed.
+            OutputError: `path` cannot be written.
+        """
+        from hsiedge.graphs.scene_graph.build import scene_graph
+
+        output = self._output(path, "-scene")
+        scene = scene_for(self.known, scene, self.own_scene)
+        scene_graph(self.path, scene, output, approximate)
+        return self._made(output, scene)
+
+    def quantize(
+        self,
+        scene: SceneLike | None = None,
+        path: PathLike | None = None,
+        *,
+        recipe: str | Recipe = "default",
+        patches: int = 1000,
+        max_drop: float = 0.5,
+        seed: int = 0,
+        explain: bool = False,
+        masks: Split | None = None,
+        tile: tuple[int, int] | None = None,
+        progress: Progress = silent,
+    ) -> Model:
+        """Quantizes a float model on real patches, once validation pixels have judged it.
+
+        Args:
+            scene: that calibrates and judges; on another than the model's own, labels are not looked at.
+            path: .onnx, .ort (onnxruntime's own format) or .tflite to write; left out, NAME-int8.onnx beside this one.
+            recipe: name of a recipe, or a Recipe.
+            patches: how many calibrate, at most.
+            max_drop: points of OA that may be lost; layers go back to float until it holds.
+            seed: random draws.
+            explain: put each layer's signal-to-noise ratio into the Card.
+            masks: the split, for a model whose split came from mask files.
+            tile: pixels `(height, width)` that a TFLite scene graph labels at a time.
+            progress: called with the share done, 0 to 1.
+
+        Raises:
+            OptionError: an unknown recipe, no patches, a negative drop; a tile for any other graph.
+            ModelError: quantized already, or it does not fit the scene.
+            SplitError: the scene's labels are not those of the model's split.
+            CheckError: too much would be lost; nothing was written.
+            MissingExtraError: onnx (or TensorFlow, for .tflite) is not installed.
+        """
+        output = self._output(path, "-int8")
+        scene = scene_for(self.known, scene, self.own_scene)
+        quantize = _quantize()
+        quantize(
+            self.path, scene, output, recipe_name(recipe), patches, max_drop, seed, explain, masks, tile, progress=progress
+        )
+        return self._made(output, scene)
+
+    def to_tflite(
+        self, path: PathLike | None = None, *, scene: SceneLike | None = None, tile: tuple[int, int] | None = None
+    ) -> Model:
+        """Converts a float ONNX model to a float32 TFLite file for LiteRT, checked against it.
+
+        Args:
+            path: .tflite to write; left out, NAME.tflite beside this one.
+            tile: pixels `(height, width)` that a scene graph labels at a time; left out, rows as wide as the scene.
+
+        Raises:
+            ModelError: no float graph, or an operator that is not converted.
+            CheckError: labels differ, or logits by more than 1e-4 of their range.
+            MissingExtraError: TensorFlow is not installed.
+        """
+        try:
+            from hsiedge.graphs.tflite.convert import tflite
+        except ImportError as error:
+            raise MissingExtraError("making TFLite files", "tflite") from error
+        output = self._output(path, "", ".tflite")
+        scene = scene_for(self.known, scene, self.own_scene)
+        tflite(self.path, scene, output, tile)
+        return self._made(output, scene)
+
+    def to_ort(self, path: PathLike | None = None, *, scene: SceneLike | None = None) -> Model:
+        """Writes an ONNX model in onnxruntime's own format, checked against it.
+
+        Args:
+            path: .ort to write; left out, NAME.ort beside this one.
+
+        Raises:
+            ModelError: no ONNX file, or onnxruntime does not convert it.
+            CheckError: labels or logits differ.
+        """
+        from hsiedge.graphs.export.ort import ort_file
+
+        output = self._output(path, "", ".ort")
+        scene = scene_for(self.known, scene, self.own_scene)
+        ort_file(self.path, scene, output)
+        return self._made(output, scene)
+
+    def evaluate(
+        self, scene: SceneLike | None = None, *, masks: Split | None = None, progress: Progress = silent
+    ) -> Evaluation:
+        """Counts its hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels.
+
+        Args:
+            masks: the split, for a model whose split came from mask files.
+
+        Raises:
+            ModelError: the scene does not fit the model.
+            SplitError: the scene's labels are not those of the model's split.
+            SceneError: the scene has no labels, or is not found.
+        """
+        scene = scene_for(self.known, scene, self.own_scene)
+        if masks is not None:
+            check_split(masks)
+        self.check_fits(scene)
+        split = evaluation.split_for(self.known, scene, masks)
+        return evaluation.evaluate(lambda where, pixels: self.predict(where, pixels, progress), scene, split)
+
+    def classify(
+        self,
+        cube: SceneLike | NDArray[Any],
+        *,
+        reject: float = 0.0,
+        probabilities: bool = False,
+        memory: int = MEMORY,
+        cube_key: str | None = None,
+        progress: Progress = silent,
+    ) -> LabelMap:
+        """Labels every pixel of a cube, strip by strip; pixels without data get 0.
+
+        Args:
+            cube: file that can be read by rows (ENVI, GeoTIFF, NetCDF-4, HDF5, .npy), Scene, name of the catalog, or array
+                `(height, width, bands)` in the stored dtype.
+            reject: pixels whose likeliest class is less likely than this get 0.
+            probabilities: keep those of each class, too.
+            memory: bytes that strips may take, more or less; the map itself comes on top.
+            cube_key: variable in a .mat, .npz or HDF5 file with more than one cube.
+
+        Raises:
+            ModelError: the cube's bands, units or dtype do not fit the model.
+            SceneError: no cube, or one that cannot be read.
+            OptionError: a probability that is none, too little memory, or an argument of another type.
+        """
+        return classified(self, cube, reject, probabilities, memory, cube_key, progress)
+
+    def bench(self, **options: Any) -> Report:
+        """Measures it on this machine, in the runtime that opened it; options are those of `hsiedge.bench`."""
+        from hsiedge.benchmark.runner import bench
+
+        opened: dict[str, Any] = {"runtime": self.runtime, "provider": self.provider, "fast_int8": self.fast_int8}
+        return bench([self.path], **{**opened, **options})
+
+    def _repr_html_(self) -> str:
+        facts = self.card.summary() if self.card is not None else {"Card": "none"}
+        facts |= {"runtime": self.session.runtime, "bytes": f"{self.path.stat().st_size:,}" if self.path.is_file() else "gone"}
+        return notebook.facts_html(facts, str(self.path))
+
+    def _output(self, path: PathLike | None, mark: str, suffix: str = ".onnx") -> Path:
+        return self.path.with_name(f"{self.path.stem}{mark}{suffix}") if path is None else path_of(path, "path")
+
+    def _made(self, path: Path, scene: Scene) -> Model:
+        return Model.of(runtimes.load(path), scene)
+
+
+def _quantize() -> Any:
+    try:
+        from hsiedge.graphs.quantization.quantize import quantize
+    except ImportError as error:
+        raise MissingExtraError("quantizing", "quantize") from error
+    return quantize
+
+
+def model_of(value: PathLike | runtimes.Model, option: str = "model") -> Model:
+    """The model that an argument names, opened. Raises OptionError for another type, and as `load`."""
+    if isinstance(value, Model):
+        return value
+    if isinstance(value, runtimes.Model):
+        return Model.of(value)
+    return Model.of(runtimes.load(path_of(value, option)))
+
+
+def load(
+    path: PathLike,
+    *,
+    threads: int = 0,
+    runtime: str | None = None,
+    provider: str | None = None,
+    fast_int8: bool = False,
+) -> Model:
+    """Opens a model file in an inference engine, and reads its Card.
+
+    Args:
+        path: ONNX, ORT or TFLite; a checkpoint where the runtime is "torch".
+        threads: intra-operator threads; 0 leaves the choice to the engine.
+        runtime: one of `hsiedge.runtimes.ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
+        provider: onnxruntime's, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU.
+        fast_int8: where 8-bit sums overflow on this processor, do without the exact mode: faster, and labels may differ.
+
+    Raises:
+        ModelError: not a model file, or the engine does not load it.
+        CardError: it carries a Card that cannot be read.
+        OptionError: no such engine, or not for this file; a provider that is missing or leaves nodes to the CPU; an argument
+            of another type.
+        MissingExtraError: the engine is not installed.
+    """
+    return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8))

@@ -1,0 +1,40 @@
+"""Scenes by name or file: `open_scene`."""
+
+from __future__ import annotations
+
+import os
+
+from hsiedge.api.resolve import SceneLike
+from hsiedge.arguments import PathLike, path_of, wrong_type
+from hsiedge.scenes import scene as scenes
+from hsiedge.scenes.scene import Scene
+
+
+def open_scene(
+    source: SceneLike,
+    *,
+    labels: PathLike | None = None,
+    data_dir: PathLike | None = None,
+    cube_key: str | None = None,
+    labels_key: str | None = None,
+) -> Scene:
+    """Opens a scene: by its name in the catalog, from a file, or from a folder of GeoTIFF tiles.
+
+    Args:
+        source: name or alias in the catalog; .mat, .npy, .npz, ENVI or GeoTIFF; what `hsiedge scenes pack` wrote. A Scene is
+            given back as it is.
+        labels: file or folder of the label map, 0 = unlabelled; for a cube of your own.
+        data_dir: where scenes of the catalog are looked for first. Nothing is downloaded: `hsiedge scenes fetch` does that.
+        cube_key, labels_key: variables in a .mat or .npz.
+
+    Raises:
+        SceneError: not found, not readable, or not believable.
+        OptionError: an argument of another type.
+    """
+    if isinstance(source, Scene):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        raise wrong_type("source", source, "a name of the catalog, a path, or a Scene")
+    label_path = None if labels is None else path_of(labels, "labels")
+    folder = None if data_dir is None else path_of(data_dir, "data_dir")
+    return scenes.open_scene(os.fspath(source), label_path, folder, cube_key, labels_key)
