@@ -76,7 +76,7 @@ def test_every_layer_runs_in_integers(net: str, tmp_path: Path) -> None:
 def test_weights_are_int8_by_channel_and_bands_are_scaled_first() -> None:
     path = workstation.integer_file("cnn2d")
     affine = load(path).known.input_affine
-    spectral, scales, _ = layer_values(path, "spectral")
+    spectral, scales = layer_values(path, "spectral")
     assert spectral.dtype == np.int8
     assert scales.shape == (spectral.shape[0],)
     assert affine is not None
