@@ -1,26 +1,26 @@
-"""Convolutions, products and means: what has weights or windows."""
+"""Convolutions, products and means: operators with weights or windows."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from hsiedge.graphs.operator_view import Array, Kernel, UnfitError
 from hsiedge.graphs.tflite.node import Node
 from hsiedge.graphs.tflite.shape_ops import padded
-from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError
+from hsiedge.graphs.tflite.tensor_view import Size, TensorView
 
 _MAPS = (0, 2, 3, 1)  # (N, channels, y, x) as (N, y, x, channels)
 _VOLUMES = (0, 2, 3, 4, 1)
 _SMALLEST = 1e-12  # of a range: one of weights that are all 0
+Operation = Callable[..., tf.Tensor]
 
 
-def rounded(weight: NDArray[Any], integer: bool) -> Any:
+def rounded(weight: Array, integer: bool) -> tf.Tensor:
     """Weights with output channels last; as an integer graph will have them: 8 bits, symmetric, a scale a channel."""
     values = np.ascontiguousarray(weight, np.float32)
     if not integer:
@@ -29,168 +29,137 @@ def rounded(weight: NDArray[Any], integer: bool) -> Any:
     return tf.quantization.fake_quant_with_min_max_vars_per_channel(values, -limit, limit, num_bits=8, narrow_range=True)
 
 
-def conv(node: Node) -> Held:
-    """Convolutions along one, two or three axes. One along one axis is a 2-D one on maps of one row."""
-    value, weight, bias = node.held(), node.constant(1), node.optional(2)
-    axes = weight.ndim - 2
-    padded = _padded(node, value, axes)
-    strides, dilations = node.ints("strides", [1] * axes), node.ints("dilations", [1] * axes)
-    if axes == 1:
-        padded = padded.reshaped([*padded.sizes[:2], Size(1), padded.sizes[2]])
-        weight, strides, dilations = weight[:, :, None], [1, *strides], [1, *dilations]
-    groups = int(node.attributes.get("group", 1))
-    if axes == 3:
-        if groups > 1 or node.integer:
+def conv(node: Node) -> TensorView:
+    """A convolution along one, two or three axes. One along one axis is a 2-D one on maps of one row."""
+    value, weight, bias = node.computed(), node.required(1), node.constant(2)
+    kernels = node.kernels(weight.shape[2:], [size.count for size in value.sizes[2:]])
+    groups = node.integer("group")
+    value = padded(value, [(0, 0), (0, 0), *((kernel.head, kernel.tail) for kernel in kernels)])
+    if len(kernels) == 3:
+        if groups > 1 or node.quantized:
             raise UnfitError("a 3-D convolution in groups, or in an integer graph; TFLite has none")
-        made = tf.nn.conv3d(
-            padded.arranged(_VOLUMES).tensor,
-            weight.transpose(2, 3, 4, 1, 0),
-            [1, *strides, 1],
-            "VALID",
-            dilations=[1, *dilations, 1],
-        )
-        return _maps(made if bias is None else tf.nn.bias_add(made, bias), padded.sizes[0], _VOLUMES)
-    made = convolved(padded, weight, bias, strides, dilations, groups, node.integer)
-    return made if axes == 2 else made.reshaped([*made.sizes[:2], made.sizes[3]])
+        return _convolved_3d(value, weight, bias, kernels)
+    if len(kernels) == 2:
+        return convolved(value, weight, bias, kernels, groups, node.quantized)
+    return _without_row(convolved(_with_row(value), weight[:, :, None], bias, [Kernel(1), *kernels], groups, node.quantized))
 
 
 def convolved(
-    value: Held,
-    weight: NDArray[Any],
-    bias: NDArray[Any] | None,
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    groups: int,
-    integer: bool,
-) -> Held:
+    value: TensorView, weight: Array, bias: Array | None, kernels: Sequence[Kernel], groups: int, integer: bool
+) -> TensorView:
     """A 2-D convolution without padding, `weight` in ONNX's order `(outputs, inputs / groups, y, x)`."""
-    maps = value.arranged(_MAPS).tensor
-    channels = value.sizes[1].count
+    maps, channels = value.arranged(_MAPS).tensor, value.sizes[1].count
+    strides, dilations = [kernel.stride for kernel in kernels], [kernel.dilation for kernel in kernels]
     if groups > 1 and groups == channels:
         outputs, _, rows, columns = weight.shape
         kernel = rounded(weight[:, 0].transpose(1, 2, 0), integer)
         kernel = tf.reshape(kernel, [rows, columns, channels, outputs // channels])
-        made = tf.nn.depthwise_conv2d(maps, kernel, [1, *strides, 1], "VALID", dilations=list(dilations))
+        tensor = tf.nn.depthwise_conv2d(maps, kernel, [1, *strides, 1], "VALID", dilations=dilations)
     else:
-        made = tf.nn.conv2d(
-            maps, rounded(weight.transpose(2, 3, 1, 0), integer), list(strides), "VALID", dilations=list(dilations)
-        )
-    return _maps(made if bias is None else tf.nn.bias_add(made, bias.astype(np.float32)), value.sizes[0], _MAPS)
+        tensor = tf.nn.conv2d(maps, rounded(weight.transpose(2, 3, 1, 0), integer), strides, "VALID", dilations=dilations)
+    return _view(tensor if bias is None else tf.nn.bias_add(tensor, bias.astype(np.float32)), value.sizes[0], _MAPS)
 
 
-def _maps(tensor: Any, batch: Size, order: tuple[int, ...]) -> Held:
+def _convolved_3d(value: TensorView, weight: Array, bias: Array | None, kernels: Sequence[Kernel]) -> TensorView:
+    tensor = tf.nn.conv3d(
+        value.arranged(_VOLUMES).tensor,
+        weight.transpose(2, 3, 4, 1, 0),
+        [1, *(kernel.stride for kernel in kernels), 1],
+        "VALID",
+        dilations=[1, *(kernel.dilation for kernel in kernels), 1],
+    )
+    return _view(tensor if bias is None else tf.nn.bias_add(tensor, bias), value.sizes[0], _VOLUMES)
+
+
+def _view(tensor: tf.Tensor, batch: Size, order: tuple[int, ...]) -> TensorView:
     sizes = [batch if axis == 0 else Size(int(tensor.shape[order.index(axis)])) for axis in range(len(order))]
-    return Held(tensor, order, tuple(sizes))
+    return TensorView(tensor, order, tuple(sizes))
 
 
-def _padded(node: Node, value: Held, axes: int) -> Held:
-    if node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise UnfitError("pads by auto_pad")
-    pads = node.ints("pads", [0] * (2 * axes))
-    return padded(value, [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:])])
+def _with_row(value: TensorView) -> TensorView:
+    """A value `(N, channels, x)` as maps of one row."""
+    return value.reshaped([*value.sizes[:2], Size(1), value.sizes[2]])
 
 
-def linear(node: Node) -> Held:
+def _without_row(value: TensorView) -> TensorView:
+    """Maps of one row as `(N, channels, x)`."""
+    return value.reshaped([*value.sizes[:2], value.sizes[3]])
+
+
+def linear(node: Node) -> TensorView:
     """Gemm and MatMul, as 1x1 convolutions: their weights have a scale a channel then."""
-    value, weight, attributes = node.held(), node.constant(1), node.attributes
-    if weight.ndim != 2 or attributes.get("transA", 0) or not 2 <= value.rank <= 4:
+    value, (weight, bias) = node.computed(), node.linear(np.float32)
+    if not 2 <= value.rank <= 4:
         raise UnfitError("a product of other than (N, ..., inputs) with a matrix of weights")
-    outputs_first = weight if attributes.get("transB", 0) else weight.T
-    scaled = (outputs_first * np.float32(attributes.get("alpha", 1.0)))[:, :, None, None]
-    bias = node.optional(2)
-    shift = None if bias is None else np.broadcast_to(np.ravel(bias * np.float32(attributes.get("beta", 1.0))), len(scaled))
     batch, *between, inputs = value.sizes
-    points = value.reshaped([batch, *([Size(1)] * (4 - value.rank)), *between, inputs]).relabelled((0, 3, 1, 2))
-    made = convolved(points, scaled, shift, (1, 1), (1, 1), 1, node.integer).relabelled((0, 2, 3, 1))
-    return made.reshaped([batch, *between, Size(len(scaled))])
+    points = value.reshaped([batch, *([Size(1)] * (4 - value.rank)), *between, inputs]).transposed((0, 3, 1, 2))
+    product = convolved(points, weight[:, :, None, None], bias, [Kernel(1), Kernel(1)], 1, node.quantized)
+    return product.transposed((0, 2, 3, 1)).reshaped([batch, *between, Size(len(weight))])
 
 
-def max_pool(node: Node) -> Held:
+def max_pool(node: Node) -> TensorView:
     """The largest of a window. TFLite's own is not dilated: of those the largest of shifted maps is taken."""
-    value, kernel, strides, dilations = _window(node)
-    maps = value.arranged(_MAPS).tensor
-    if set(dilations) == {1}:
-        made = tf.nn.max_pool2d(maps, kernel, strides, "VALID")
+    value, kernels = _window(node)
+    maps, strides = value.arranged(_MAPS).tensor, [kernel.stride for kernel in kernels]
+    if all(kernel.dilation == 1 for kernel in kernels):
+        tensor = tf.nn.max_pool2d(maps, [kernel.size for kernel in kernels], strides, "VALID")
     else:
-        rows, columns = (
-            int(maps.shape[axis]) - dilation * (size - 1) for axis, dilation, size in zip((1, 2), dilations, kernel)
-        )
-        shifted = [
-            maps[:, y * dilations[0] :, x * dilations[1] :][:, : rows : strides[0], : columns : strides[1]]
-            for y, x in itertools.product(range(kernel[0]), range(kernel[1]))
-        ]
-        made = shifted[0]
+        rows, columns = (int(maps.shape[axis]) - kernel.reach for axis, kernel in enumerate(kernels, 1))
+        starts = itertools.product(*(range(0, kernel.reach + 1, kernel.dilation) for kernel in kernels))
+        shifted = [maps[:, y:, x:][:, : rows : strides[0], : columns : strides[1]] for y, x in starts]
+        tensor = shifted[0]
         for other in shifted[1:]:
-            made = tf.maximum(made, other)
-    return _spatial(node, _maps(made, value.sizes[0], _MAPS))
+            tensor = tf.maximum(tensor, other)
+    return _like_input(node, _view(tensor, value.sizes[0], _MAPS))
 
 
-def average_pool(node: Node) -> Held:
+def average_pool(node: Node) -> TensorView:
     """The mean of a window."""
-    value, kernel, strides, dilations = _window(node)
-    return _spatial(node, averaged(value, kernel, strides, dilations, node.integer))
+    value, kernels = _window(node)
+    return _like_input(node, averaged(value, kernels, node.quantized))
 
 
-def averaged(value: Held, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], integer: bool) -> Held:
+def averaged(value: TensorView, kernels: Sequence[Kernel], integer: bool) -> TensorView:
     """Means over windows. TFLite's integer means have the scale of what they are taken of; a convolution has its own."""
-    if not integer and set(dilations) == {1}:
-        return _maps(
-            tf.nn.avg_pool2d(value.arranged(_MAPS).tensor, list(kernel), list(strides), "VALID"), value.sizes[0], _MAPS
-        )
+    sizes = [kernel.size for kernel in kernels]
+    if not integer and all(kernel.dilation == 1 for kernel in kernels):
+        strides = [kernel.stride for kernel in kernels]
+        return _view(tf.nn.avg_pool2d(value.arranged(_MAPS).tensor, sizes, strides, "VALID"), value.sizes[0], _MAPS)
     channels = value.sizes[1].count
-    weight = np.full((channels, 1, *kernel), 1 / math.prod(kernel), np.float32)
-    return convolved(value, weight, None, strides, dilations, channels, integer)
+    weight = np.full((channels, 1, *sizes), 1 / math.prod(sizes), np.float32)
+    return convolved(value, weight, None, kernels, channels, integer)
 
 
-def _window(node: Node) -> tuple[Held, list[int], list[int], list[int]]:
-    """A pool's input with two axes in space, its kernel, strides and dilations."""
-    value, kernel = node.held(), node.ints("kernel_shape", ())
-    strides, dilations = node.ints("strides", [1] * len(kernel)), node.ints("dilations", [1] * len(kernel))
-    if (
-        any(node.ints("pads", ()))
-        or node.attributes.get("ceil_mode", 0)
-        or node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
-    ):
+def _window(node: Node) -> tuple[TensorView, list[Kernel]]:
+    """A pool's input with two axes in space, and its kernel along each."""
+    value = node.computed()
+    kernels = node.kernels(node.integers("kernel_shape") or [], [size.count for size in value.sizes[2:]])
+    if any(kernel.head or kernel.tail or kernel.ceil for kernel in kernels):
         raise UnfitError("a pool over padding")
-    if len(kernel) == 1:
-        value = value.reshaped([*value.sizes[:2], Size(1), value.sizes[2]])
-        kernel, strides, dilations = [1, *kernel], [1, *strides], [1, *dilations]
-    if len(kernel) != 2:
+    if len(kernels) == 1:
+        value, kernels = _with_row(value), [Kernel(1), *kernels]
+    if len(kernels) != 2:
         raise UnfitError("a pool along three axes")
-    return value, kernel, strides, dilations
+    return value, kernels
 
 
-def _spatial(node: Node, made: Held) -> Held:
+def _like_input(node: Node, pooled: TensorView) -> TensorView:
     """A pool's output with as many axes as its input had."""
-    return made if node.held().rank == 4 else made.reshaped([*made.sizes[:2], made.sizes[3]])
+    return pooled if node.computed().rank == 4 else _without_row(pooled)
 
 
-REDUCED: dict[str, Callable[..., Any]] = {
-    "ReduceMax": tf.reduce_max,
-    "ReduceMean": tf.reduce_mean,
-    "ReduceSum": tf.reduce_sum,
-    "GlobalAveragePool": tf.reduce_mean,
-    "GlobalMaxPool": tf.reduce_max,
-}
-
-
-def reduce(node: Node) -> Held:
+def reduce(operation: Operation, node: Node) -> TensorView:
     """One value of all along some axes. Means of maps are windows as large as these."""
-    value = node.held()
-    given = list(range(2, value.rank)) if node.kind.startswith("Global") else node.numbers(1, "axes")
-    if not given:
-        raise UnfitError("reduces along axes that are not named")
-    axes = sorted(axis % value.rank for axis in given)
+    value = node.computed()
+    axes = node.reduced(value.rank)
     if any(value.sizes[axis].batched for axis in axes):
         raise UnfitError("reduces over the patches of a batch")
     sizes = [Size(1) if axis in axes else size for axis, size in enumerate(value.sizes)]
-    if REDUCED[node.kind] is tf.reduce_mean and value.rank == 4 and axes == [2, 3]:
-        made = averaged(value, [size.count for size in value.sizes[2:]], (1, 1), (1, 1), node.integer)
+    if operation is tf.reduce_mean and value.rank == 4 and axes == [2, 3]:
+        reduced = averaged(value, [Kernel(size.count) for size in value.sizes[2:]], node.quantized)
     else:
         places = [value.order.index(axis) for axis in axes]
-        made = Held(REDUCED[node.kind](value.tensor, places, keepdims=True), value.order, tuple(sizes))
-    return (
-        made
-        if node.attributes.get("keepdims", 1)
-        else made.reshaped([size for axis, size in enumerate(sizes) if axis not in axes])
-    )
+        reduced = TensorView(operation(value.tensor, places, keepdims=True), value.order, tuple(sizes))
+    if node.kind.startswith("Global") or node.flag("keepdims"):
+        return reduced
+    return reduced.reshaped([size for axis, size in enumerate(sizes) if axis not in axes])

@@ -6,9 +6,10 @@ import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from hsiedge import files
 from hsiedge.card import Affine, Card, Step, now
@@ -57,12 +58,12 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
     tile = checked_tile(card, scene, tile)
-    made = float_graph(conv3d_to_conv2d(graph) if card.kind == "patch" else graph, card, tile, "float32")
+    artifact = float_graph(conv3d_to_conv2d(graph) if card.kind == "patch" else graph, card, tile, "float32")
     options = {} if tile is None else {"tile": list(tile)}
-    step = Step("tflite", now(), options, files.digest(path), made.versions)
+    step = Step("tflite", now(), options, files.digest(path), artifact.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
-    card = replace(card, checks=[*card.checks, compared(made, card, source, scene, "tflite", LOGIT_LIMIT)])
-    made.write(Path(output), card)
+    card = replace(card, checks=[*card.checks, compared(artifact, card, source, scene, "tflite", LOGIT_LIMIT)])
+    artifact.write(Path(output), card)
     return card
 
 
@@ -83,7 +84,7 @@ def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
     return tile or default_tile(scene)
 
 
-def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> TfliteArtifact:
+def float_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, precision: str) -> TfliteArtifact:
     """The TFLite graph of a float ONNX graph without 3-D convolutions; it takes counts as float32.
 
     Args:
@@ -96,28 +97,28 @@ def float_graph(graph: Any, card: Card, tile: Tile | None, precision: str) -> Tf
     )
 
 
-def _offset_in_halves(graph: Any) -> Any:
+def _offset_in_halves(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The per-band offset as two float16 numbers, one after the other: one has no more than 11 bits, too few for counts."""
-    from onnx import helper, numpy_helper
-
     front = affine_front(graph)
     if front is None:
         return graph
-    made = copy.deepcopy(graph)
-    place = next(place for place, node in enumerate(made.graph.node) if node.output[0] == front[-2].output[0])
-    subtract = made.graph.node[place]
-    (offset,) = (numpy_helper.to_array(tensor) for tensor in made.graph.initializer if tensor.name == subtract.input[1])
+    halved = copy.deepcopy(graph)
+    place = next(place for place, node in enumerate(halved.graph.node) if node.output[0] == front[-2].output[0])
+    subtract = halved.graph.node[place]
+    (offset,) = (numpy_helper.to_array(tensor) for tensor in halved.graph.initializer if tensor.name == subtract.input[1])
     coarse = np.clip(offset, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16).astype(np.float32)
     names = [f"{subtract.input[1]}_{part}" for part in ("coarse", "fine")]
-    made.graph.initializer.extend(numpy_helper.from_array(value, name) for value, name in zip((coarse, offset - coarse), names))
+    halved.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for value, name in zip((coarse, offset - coarse), names)
+    )
     between = f"{subtract.output[0]}_coarse"
-    made.graph.node.insert(place, helper.make_node("Sub", [subtract.input[0], names[0]], [between], name=between))
-    made.graph.node[place + 1].input[0], made.graph.node[place + 1].input[1] = between, names[1]
-    return made
+    halved.graph.node.insert(place, helper.make_node("Sub", [subtract.input[0], names[0]], [between], name=between))
+    halved.graph.node[place + 1].input[0], halved.graph.node[place + 1].input[1] = between, names[1]
+    return halved
 
 
-def integer_graph(graph: Any, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
-    """The same as integers all through, in and out, with the affine that makes its input of counts."""
+def integer_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
+    """The TFLite graph as integers all through, in and out, with the affine that makes its input of counts."""
     front = affine_front(graph)
     name = front[-1].output[0] if front else graph.graph.input[0].name
     data = converted(lowered(graph, _start(name, card, tile), ranges), "int8")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import tensorflow as tf
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import query
-from hsiedge.graphs.normalize import constants
-from hsiedge.graphs.tflite.node import Entry, Node
-from hsiedge.graphs.tflite.rules import MOVES, RULES
-from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError
+from hsiedge.graphs.operator_view import operands_of
+from hsiedge.graphs.tflite.node import Node
+from hsiedge.graphs.tflite.rules import KEEPS_SCALE, RULES
+from hsiedge.graphs.tflite.tensor_view import Size, TensorView
 from hsiedge.runtimes.litert import unsaid
 
+if TYPE_CHECKING:
+    from onnxruntime.quantization.calibrate import TensorsData
+
 Ranges = Mapping[str, tuple[float, float]]
+Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 _ROWS = (0, 2, 3, 1)  # what is taken: (N, y, x, bands)
 # What TFLite's integer kernels give, whatever the values: from -1 and from 0 on, in steps of 1/128 and of 1/256.
 _FIXED = {"Tanh": (-1.0, 127 / 128), "Sigmoid": (0.0, 255 / 256), "Softmax": (0.0, 255 / 256)}
@@ -42,7 +46,7 @@ class Start:
     batched: bool
 
 
-def lowered(model: Any, start: Start, ranges: Ranges | None) -> Any:
+def lowered(model: onnx.ModelProto, start: Start, ranges: Ranges | None) -> Function:
     """A TensorFlow function of rows `(N, height, width, bands)`, float32, that gives the graph's output in ONNX's order.
 
     Requires: a float patch or scene graph (`onnx.ModelProto`) of the operators in `RULES`.
@@ -56,11 +60,12 @@ def lowered(model: Any, start: Start, ranges: Ranges | None) -> Any:
     Raises:
         ModelError: an operator that is not lowered; the node is named, with the reason.
     """
+    graph = ir.from_proto(model).graph
     shape = [None if start.batched else 1, start.height, start.width, start.bands]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="rows")], autograph=False)  # type: ignore[untyped-decorator]
-    def net(rows: Any) -> Any:
-        return _Walk(model, ranges).output(rows, start)
+    def net(rows: tf.Tensor) -> tf.Tensor:
+        return _Walk(graph, ranges).output(rows, start)
 
     return net
 
@@ -68,45 +73,30 @@ def lowered(model: Any, start: Start, ranges: Ranges | None) -> Any:
 class _Walk:
     """One walk over the nodes."""
 
-    def __init__(self, model: Any, ranges: Ranges | None) -> None:
-        self._graph, self._ranges = model.graph, ranges
-        self._values: dict[str, Entry] = dict(constants(model))
-        self._uses = Counter(name for node in self._graph.node for name in node.input)
-        self._takers = {name: node for node in self._graph.node for name in node.input}
+    def __init__(self, graph: ir.Graph, ranges: Ranges | None) -> None:
+        self._graph, self._ranges = graph, ranges
+        self._views: dict[ir.Value, TensorView] = {}
 
-    def output(self, rows: Any, start: Start) -> Any:
+    def output(self, rows: tf.Tensor, start: Start) -> tf.Tensor:
+        """The graph's output for rows of pixels."""
         sizes = (Size(1, start.batched), Size(start.bands), Size(start.height), Size(start.width))
-        self._values[start.name] = Held(self._rounded(rows, start.name), _ROWS, sizes)
-        for node in self._graph.node:
-            computed = [self._values.get(name) for name in node.input if name]
-            if node.op_type != "Constant" and any(isinstance(entry, Held) for entry in computed):
-                self._values[node.output[0]] = self._step(node)
-        found = self._values.get(self._graph.output[0].name)
-        if not isinstance(found, Held):
+        entry = ir.convenience.create_value_mapping(self._graph)[start.name]
+        self._views[entry] = TensorView(self._rounded(rows, start.name), _ROWS, sizes)
+        for node in self._graph:
+            if any(value in self._views for value in node.inputs):
+                self._views[node.outputs[0]] = self._step(node)
+        if self._graph.outputs[0] not in self._views:
             raise ModelError("its output is not computed from its input")
-        return found.plain()
+        return self._views[self._graph.outputs[0]].in_onnx_order()
 
-    def _step(self, proto: Any) -> Held:
+    def _step(self, proto: ir.Node) -> TensorView:
+        view = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None))
+        if proto.op_type in KEEPS_SCALE or _is_activated(proto.outputs[0]):
+            return view
+        return view.of(self._rounded(view.tensor, proto.outputs[0].name or "", proto.op_type))
 
-        where = f"node {proto.name or proto.output[0]} ({proto.op_type})"
-        if proto.op_type not in RULES or proto.domain not in ("", "ai.onnx"):
-            raise ModelError(f"{where}: not among the operators that are converted to TFLite")
-        attributes = query.attributes(proto)
-        inputs = [self._values.get(name) if name else None for name in proto.input]
-        try:
-            made = RULES[proto.op_type](Node(proto.op_type, inputs, attributes, self._ranges is not None))
-        except UnfitError as error:
-            raise ModelError(f"{where}: {error}") from error
-        name = proto.output[0]
-        if proto.op_type in MOVES or self._is_activated(name):
-            return made
-        return made.of(self._rounded(made.tensor, name, proto.op_type))
-
-    def _is_activated(self, name: str) -> bool:
-        """Whether all that is done with a value is to cut off its negative part: both are one operator then."""
-        return self._uses[name] == 1 and name in self._takers and self._takers[name].op_type == "Relu"
-
-    def _rounded(self, tensor: Any, name: str, kind: str = "") -> Any:
+    def _rounded(self, tensor: tf.Tensor, name: str, kind: str = "") -> tf.Tensor:
+        """A tensor, in an integer graph rounded to the steps that it will have there."""
         if self._ranges is None:
             return tensor
         if kind not in _FIXED and name not in self._ranges:
@@ -116,7 +106,12 @@ class _Walk:
         return tf.quantization.fake_quant_with_min_max_args(tensor, low, max(high, low + 1e-6))
 
 
-def converted(function: Any, precision: str) -> bytes:
+def _is_activated(value: ir.Value) -> bool:
+    """Tells a value of which no more is done than to cut off its negative part: both are one operator then."""
+    return [node.op_type for node in value.consumers()] == ["Relu"]
+
+
+def converted(function: Function, precision: str) -> bytes:
     """The TFLite file of a lowered function.
 
     Args:
@@ -137,17 +132,21 @@ def converted(function: Any, precision: str) -> bytes:
         converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
         with unsaid():
-            made: bytes = converter.convert()
+            data: bytes = converter.convert()
     except Exception as error:  # MLIR's diagnostics come as bare exceptions
         raise ModelError(f"TFLite's converter refuses the graph: {str(error).strip().splitlines()[0]}") from error
-    return made
+    return data
 
 
-def spans(data: Any) -> dict[str, tuple[float, float]]:
-    """Ranges as `lowered` takes them, of onnxruntime's `TensorsData`."""
-    return {name: tuple(float(np.ravel(value)[0]) for value in data[name].range_value) for name in data}  # type: ignore[misc]
+def spans(data: TensorsData) -> dict[str, tuple[float, float]]:
+    """Calibrated ranges as `lowered` takes them."""
+    ranges = {}
+    for name in data:
+        low, high = (float(np.ravel(limit)[0]) for limit in data[name].range_value)
+        ranges[name] = (low, high)
+    return ranges
 
 
 def versions() -> dict[str, str]:
-    """What a file is made with."""
+    """The versions of the libraries that a file is made with."""
     return {"tensorflow": str(tf.__version__)}

@@ -1,4 +1,4 @@
-"""What only moves values."""
+"""Operators that move values, or choose among them."""
 
 from __future__ import annotations
 
@@ -8,112 +8,101 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from hsiedge.graphs.operator_view import UnfitError
 from hsiedge.graphs.tflite.node import Node
-from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError, resolved
+from hsiedge.graphs.tflite.tensor_view import Size, TensorView, resolved
 
 
-def identity(node: Node) -> Held:
-    return node.held()
+def identity(node: Node) -> TensorView:
+    """The input itself."""
+    return node.computed()
 
 
-def reshape(node: Node) -> Held:
-    """Reshape and Flatten."""
-    value = node.held()
-    if node.kind == "Flatten":
-        axis = int(node.attributes.get("axis", 1))
-        if axis % value.rank != 1:
-            raise UnfitError("flattens other axes than those behind the batch")
-        return value.reshaped([value.sizes[0], Size(math.prod(size.count for size in value.sizes[1:]))])
-    target = [int(size) for size in np.ravel(node.constant(1))]
-    return value.reshaped(resolved(value.sizes, target, not node.attributes.get("allowzero", 0)))
+def reshape(node: Node) -> TensorView:
+    """A reshape: values stay in their order."""
+    value, target = node.computed(), [int(size) for size in node.required(1).ravel()]
+    return value.reshaped(resolved(value.sizes, target, zero_copies=not node.flag("allowzero")))
 
 
-def squeeze(node: Node) -> Held:
+def flatten(node: Node) -> TensorView:
+    """All axes behind the batch as one."""
+    value = node.computed()
+    if node.axis(value.rank) != 1:
+        raise UnfitError("flattens other axes than those behind the batch")
+    return value.reshaped([value.sizes[0], Size(math.prod(size.count for size in value.sizes[1:]))])
+
+
+def squeeze(node: Node) -> TensorView:
     """Axes of one value, taken away."""
-    value, axes = node.held(), node.numbers(1, "axes")
-    gone = (
-        [axis % value.rank for axis in axes] if axes is not None else [n for n, size in enumerate(value.sizes) if size.trivial]
-    )
-    if not all(value.sizes[axis].trivial for axis in gone):
+    value = node.computed()
+    axes, trivial = node.axes(value.rank), [axis for axis, size in enumerate(value.sizes) if size.trivial]
+    gone = trivial if axes is None else axes
+    if not {*gone} <= {*trivial}:
         raise UnfitError("squeezes an axis of more than one value")
     return value.reshaped([size for axis, size in enumerate(value.sizes) if axis not in gone])
 
 
-def unsqueeze(node: Node) -> Held:
+def unsqueeze(node: Node) -> TensorView:
     """Axes of one value, put between."""
-    value, axes = node.held(), node.numbers(1, "axes") or []
-    rank = value.rank + len(axes)
-    new, sizes = {axis % rank for axis in axes}, iter(value.sizes)
-    return value.reshaped([Size(1) if axis in new else next(sizes) for axis in range(rank)])
+    value, count = node.computed(), len(node.integers("axes", 1) or [])
+    new, sizes = node.axes(value.rank + count) or [], iter(value.sizes)
+    return value.reshaped([Size(1) if axis in new else next(sizes) for axis in range(value.rank + count)])
 
 
-def transpose(node: Node) -> Held:
+def transpose(node: Node) -> TensorView:
     """Another order of axes: nothing is moved until somebody needs it."""
-    value = node.held()
-    return value.relabelled(node.ints("perm", range(value.rank)[::-1]))
+    value = node.computed()
+    return value.transposed(node.permutation(value.rank))
 
 
-def concat(node: Node) -> Held:
-    """Side by side."""
-    values = [node.held(place) for place in range(len(node.inputs))]
+def concat(node: Node) -> TensorView:
+    """Values side by side."""
+    values = [node.computed(place) for place in range(len(node.operands))]
     first = values[0]
-    axis = int(node.attributes["axis"]) % first.rank
+    axis = node.axis(first.rank)
     tensor = tf.concat([value.arranged(first.order).tensor for value in values], first.order.index(axis))
     joined = Size(sum(value.sizes[axis].count for value in values), first.sizes[axis].batched)
-    return Held(tensor, first.order, tuple(joined if place == axis else size for place, size in enumerate(first.sizes)))
+    return TensorView(tensor, first.order, tuple(joined if place == axis else size for place, size in enumerate(first.sizes)))
 
 
-def slices(node: Node) -> Held:
+def slices(node: Node) -> TensorView:
     """A part of some axes, in steps forward."""
-    value = node.held()
-    starts, ends = node.numbers(1, "starts") or [], node.numbers(2, "ends") or []
-    axes = node.numbers(3, "axes") or list(range(len(starts)))
-    steps = node.numbers(4, "steps") or [1] * len(starts)
-    taken, sizes = [slice(None)] * value.rank, list(value.sizes)
-    for start, end, axis, step in zip(starts, ends, (axis % value.rank for axis in axes), steps):
-        whole = range(sizes[axis].count)[start:end:step]
-        if step < 1 or sizes[axis].batched or not len(whole):
+    value = node.computed()
+    parts, sizes = [slice(None)] * value.rank, list(value.sizes)
+    for axis, part in node.slices(value.rank).items():
+        places = range(sizes[axis].count)[part]
+        if places.step < 1 or sizes[axis].batched or not places:
             raise UnfitError("slices the batch, backwards, or to nothing")
-        taken[axis], sizes[axis] = slice(whole.start, whole.stop, step), Size(len(whole))
-    return Held(value.tensor[tuple(taken[axis] for axis in value.order)], value.order, tuple(sizes))
+        parts[axis], sizes[axis] = slice(places.start, places.stop, places.step), Size(len(places))
+    return TensorView(value.tensor[tuple(parts[axis] for axis in value.order)], value.order, tuple(sizes))
 
 
-def gather(node: Node) -> Held:
+def gather(node: Node) -> TensorView:
     """One position of an axis, which goes; or some in a list."""
-    value, places = node.held(), node.constant(1)
-    axis = int(node.attributes.get("axis", 0)) % value.rank
+    value, indices = node.computed(), node.required(1)
+    axis = node.axis(value.rank)
     size = value.sizes[axis]
-    if places.ndim > 1 or size.batched:
+    if indices.ndim > 1 or size.batched:
         raise UnfitError("gathers by other than a number or a list of them")
-    listed = [int(place) % size.count for place in np.ravel(places)]
-    steps = set(np.diff(listed))
-    at = value.order.index(axis)
-    if steps <= {1}:
+    listed = [int(index) % size.count for index in indices.ravel()]
+    if {*np.diff(listed)} <= {1}:
         tensor = value.tensor[tuple(slice(listed[0], listed[-1] + 1) if axis == n else slice(None) for n in value.order)]
     else:
-        tensor = tf.gather(value.tensor, listed, axis=at)
+        tensor = tf.gather(value.tensor, listed, axis=value.order.index(axis))
     sizes = tuple(Size(len(listed)) if place == axis else entry for place, entry in enumerate(value.sizes))
-    made = Held(tensor, value.order, sizes)
-    return made if places.ndim else made.reshaped([entry for place, entry in enumerate(sizes) if place != axis])
+    gathered = TensorView(tensor, value.order, sizes)
+    return gathered if indices.ndim else gathered.reshaped([entry for place, entry in enumerate(sizes) if place != axis])
 
 
-def padded(value: Held, pads: Sequence[tuple[int, int]]) -> Held:
+def padded(value: TensorView, pads: Sequence[tuple[int, int]]) -> TensorView:
+    """A value with so many zeros before and behind each axis."""
     if not any(any(pair) for pair in pads):
         return value
     sizes = [Size(size.count + sum(pair), size.batched) for size, pair in zip(value.sizes, pads)]
-    return Held(tf.pad(value.tensor, [list(pads[axis]) for axis in value.order]), value.order, tuple(sizes))
+    return TensorView(tf.pad(value.tensor, [list(pads[axis]) for axis in value.order]), value.order, tuple(sizes))
 
 
-def pad(node: Node) -> Held:
+def pad(node: Node) -> TensorView:
     """Zeros around."""
-    pads = node.numbers(1, "pads")
-    fill = node.optional(2)
-    if (
-        node.attributes.get("mode", b"constant") != b"constant"
-        or (fill is not None and np.any(fill))
-        or node.optional(3) is not None
-    ):
-        raise UnfitError("pads with other than zeros, or along axes that are named")
-    value = node.held()
-    assert pads is not None
-    return padded(value, list(zip(pads[: value.rank], pads[value.rank :])))
+    value = node.computed()
+    return padded(value, node.pads(value.rank))

@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
-from hsiedge.errors import ModelError
-
-
-class UnfitError(ModelError):
-    """A node that is not lowered. The message says why; the caller names the node."""
+from hsiedge.graphs.operator_view import UnfitError
 
 
 @dataclass(frozen=True)
@@ -24,77 +19,77 @@ class Size:
     batched: bool = False
 
     @property
-    def given(self) -> int:
-        """As TensorFlow is told: -1 where it follows from the batch."""
+    def static(self) -> int:
+        """The count as TensorFlow takes it: -1 where it follows from the batch."""
         return -1 if self.batched else self.count
 
     @property
     def trivial(self) -> bool:
-        """Whether it may stand anywhere."""
+        """Tells an axis of one value, which may stand anywhere."""
         return self.count == 1 and not self.batched
 
 
 @dataclass(frozen=True)
-class Held:
+class TensorView:
     """A TensorFlow tensor in the place of an ONNX value.
 
     Attributes:
         tensor: symbolic.
         order: for each axis of the tensor, which axis of the ONNX value it is.
         sizes: of the ONNX value.
-        affine: whether it is no more than the counts, band by band scaled and shifted.
     """
 
-    tensor: Any
+    tensor: tf.Tensor
     order: tuple[int, ...]
     sizes: tuple[Size, ...]
 
     @property
     def rank(self) -> int:
+        """The number of axes of the ONNX value."""
         return len(self.sizes)
 
-    def of(self, tensor: Any) -> Held:
-        """What was made of it value by value."""
-        return Held(tensor, self.order, self.sizes)
+    def of(self, tensor: tf.Tensor) -> TensorView:
+        """A view of what was computed of this one value by value."""
+        return TensorView(tensor, self.order, self.sizes)
 
-    def arranged(self, order: Sequence[int]) -> Held:
-        """With its axes in the order asked for; nothing is moved where only axes of one value stand elsewhere."""
+    def arranged(self, order: Sequence[int]) -> TensorView:
+        """A view with its axes in this order; nothing is moved where only axes of one value stand elsewhere."""
         order = tuple(order)
         if order == self.order:
             return self
         if [axis for axis in self.order if not self.sizes[axis].trivial] == [
             axis for axis in order if not self.sizes[axis].trivial
         ]:
-            tensor = tf.reshape(self.tensor, [self.sizes[axis].given for axis in order])
+            tensor = tf.reshape(self.tensor, [self.sizes[axis].static for axis in order])
         else:
             tensor = tf.transpose(self.tensor, [self.order.index(axis) for axis in order])
-        return Held(tensor, order, self.sizes)
+        return TensorView(tensor, order, self.sizes)
 
-    def plain(self) -> Any:
+    def in_onnx_order(self) -> tf.Tensor:
         """The tensor with ONNX's own order of axes."""
         return self.arranged(range(self.rank)).tensor
 
-    def relabelled(self, permutation: Sequence[int]) -> Held:
-        """What ONNX's Transpose gives: nothing is moved."""
+    def transposed(self, permutation: Sequence[int]) -> TensorView:
+        """The output of ONNX's Transpose: nothing is moved."""
         place = {axis: number for number, axis in enumerate(permutation)}
-        return Held(self.tensor, tuple(place[axis] for axis in self.order), tuple(self.sizes[axis] for axis in permutation))
+        return TensorView(
+            self.tensor, tuple(place[axis] for axis in self.order), tuple(self.sizes[axis] for axis in permutation)
+        )
 
-    def reshaped(self, sizes: Sequence[Size]) -> Held:
-        """What ONNX's Reshape gives. Axes that are split, or joined and lie side by side, stay where they are."""
+    def reshaped(self, sizes: Sequence[Size]) -> TensorView:
+        """The output of ONNX's Reshape. Axes that are split, or joined and lie side by side, stay where they are."""
         groups = _groups(self.sizes, sizes)
-        source: Held | None = self if all(self._together(before) for before, _ in groups) else None
-        if source is None:
-            source = self.arranged(range(self.rank))
+        source = self if all(self._together(before) for before, _ in groups) else self.arranged(range(self.rank))
         order: list[int] = []
         by_axis = {axis: after for before, after in groups for axis in before}
         for axis in source.order:
             if not self.sizes[axis].trivial:
                 order += [entry for entry in by_axis[axis] if entry not in order]
         order += [entry for entry in range(len(sizes)) if entry not in order]
-        return Held(tf.reshape(source.tensor, [sizes[axis].given for axis in order]), tuple(order), tuple(sizes))
+        return TensorView(tf.reshape(source.tensor, [sizes[axis].static for axis in order]), tuple(order), tuple(sizes))
 
     def _together(self, axes: Sequence[int]) -> bool:
-        """Whether some of ONNX's axes lie side by side and in order in the tensor, axes of one value left aside."""
+        """Tells ONNX's axes that lie side by side and in order in the tensor, axes of one value left aside."""
         wide = [axis for axis in axes if not self.sizes[axis].trivial]
         order = [axis for axis in self.order if not self.sizes[axis].trivial]
         return not wide or order[order.index(wide[0]) :][: len(wide)] == wide
@@ -105,18 +100,18 @@ def resolved(sizes: Sequence[Size], target: Sequence[int], zero_copies: bool = T
 
     The batch goes to the axis that is left, else to the first. Raises UnfitError where the counts do not fit.
     """
-    made = [sizes[place] if size == 0 and zero_copies else Size(int(size)) for place, size in enumerate(target)]
+    reshaped = [sizes[place] if size == 0 and zero_copies else Size(int(size)) for place, size in enumerate(target)]
     total, batched = math.prod(size.count for size in sizes), any(size.batched for size in sizes)
     if -1 in target:
         free = list(target).index(-1)
-        rest = math.prod(size.count for place, size in enumerate(made) if place != free)
-        lacks = batched and not any(size.batched for place, size in enumerate(made) if place != free)
-        made[free] = Size(total // max(1, rest), lacks)
-    elif batched and not any(size.batched for size in made):
-        made[0] = Size(made[0].count, True)
-    if math.prod(size.count for size in made) != total:
+        rest = math.prod(size.count for place, size in enumerate(reshaped) if place != free)
+        lacks = batched and not any(size.batched for place, size in enumerate(reshaped) if place != free)
+        reshaped[free] = Size(total // max(1, rest), lacks)
+    elif batched and not any(size.batched for size in reshaped):
+        reshaped[0] = Size(reshaped[0].count, True)
+    if math.prod(size.count for size in reshaped) != total:
         raise UnfitError(f"reshapes {[size.count for size in sizes]} to {list(target)}")
-    return tuple(made)
+    return tuple(reshaped)
 
 
 def _groups(before: Sequence[Size], after: Sequence[Size]) -> list[tuple[list[int], list[int]]]:

@@ -13,15 +13,16 @@ pytest.importorskip("hypothesis", reason="the cases are drawn by hypothesis")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsiedge.graphs.tflite.tensor_view import Held, Size, UnfitError, resolved
+from hsiedge.graphs.operator_view import UnfitError
+from hsiedge.graphs.tflite.tensor_view import Size, TensorView, resolved
 
 SIZES = st.lists(st.sampled_from([1, 1, 2, 3, 4]), min_size=1, max_size=5)
 
 
-def held(values: np.ndarray, order: tuple[int, ...]) -> Held:
+def view(values: np.ndarray, order: tuple[int, ...]) -> TensorView:
     import tensorflow as tf
 
-    return Held(tf.constant(values.transpose(order)), order, tuple(map(Size, values.shape)))
+    return TensorView(tf.constant(values.transpose(order)), order, tuple(map(Size, values.shape)))
 
 
 def shapes_of(count: int) -> st.SearchStrategy[list[int]]:
@@ -45,14 +46,14 @@ def shapes_of(count: int) -> st.SearchStrategy[list[int]]:
 def test_reshape_and_transpose(data: st.DataObject) -> None:
     shape = data.draw(SIZES)
     values = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
-    ours = held(values, tuple(data.draw(st.permutations(range(len(shape))))))
+    ours = view(values, tuple(data.draw(st.permutations(range(len(shape))))))
     for _ in range(3):
         target = data.draw(shapes_of(values.size))
         ours, values = ours.reshaped([Size(size) for size in target]), values.reshape(target)
-        np.testing.assert_array_equal(ours.plain().numpy(), values)
+        np.testing.assert_array_equal(ours.in_onnx_order().numpy(), values)
         permutation = data.draw(st.permutations(range(values.ndim)))
-        ours, values = ours.relabelled(permutation), values.transpose(permutation)
-        np.testing.assert_array_equal(ours.plain().numpy(), values)
+        ours, values = ours.transposed(permutation), values.transpose(permutation)
+        np.testing.assert_array_equal(ours.in_onnx_order().numpy(), values)
         order = data.draw(st.permutations(range(values.ndim)))
         np.testing.assert_array_equal(ours.arranged(order).tensor.numpy(), values.transpose(order))
     assert [size.count for size in ours.sizes] == list(values.shape)
@@ -60,11 +61,11 @@ def test_reshape_and_transpose(data: st.DataObject) -> None:
 
 def test_nothing_is_moved_that_need_not_be() -> None:
     values = np.arange(2 * 12 * 3 * 5, dtype=np.float32).reshape(2, 12, 3, 5)
-    ours = held(values, (0, 2, 3, 1))
+    ours = view(values, (0, 2, 3, 1))
     split = ours.reshaped([Size(2), Size(4), Size(3), Size(3), Size(5)])
     assert split.order == (0, 3, 4, 1, 2)  # channels stay last
     np.testing.assert_array_equal(split.tensor.numpy().ravel(), ours.tensor.numpy().ravel())
-    np.testing.assert_array_equal(split.plain().numpy(), values.reshape(2, 4, 3, 3, 5))
+    np.testing.assert_array_equal(split.in_onnx_order().numpy(), values.reshape(2, 4, 3, 3, 5))
 
 
 def test_the_batch_goes_with_the_axis_that_carries_it() -> None:

@@ -160,6 +160,10 @@ def small(*nodes, constants: dict[str, np.ndarray] | None = None, name: str = "y
             {"w": (6, 2, 2, 2)},
         ),
         (helper.make_node("Conv", ["x", "w"], ["y"], group=4), {"w": (8, 1, 3, 3)}),
+        (helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER", strides=[2, 1]), {"w": (6, 4, 2, 3)}),
+        (helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_LOWER"), {"w": (6, 4, 2, 2)}),
+        (helper.make_node("Pad", ["x", "a", "", "b"], ["y"]), {"a": [1, 0, 2, 3], "b": [-1, 1]}),
+        (helper.make_node("Clip", ["x", "", "w"], ["y"]), {"w": ()}),
         (helper.make_node("Slice", ["x", "a", "b", "c", "d"], ["y"]), {"a": [-4], "b": [99], "c": [3], "d": [2]}),
         (helper.make_node("Gather", ["x", "a"], ["y"], axis=1), {"a": [3, 0, 0]}),
         (helper.make_node("Softmax", ["x"], ["y"], axis=1), {}),
@@ -177,6 +181,33 @@ def test_operators_of_others(node, constants, tmp_path: Path) -> None:
     }
     model = small(node, constants=values)
     agree(model, model, rng.normal(size=(3, 4, 5, 5)).astype(np.float32), True, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("node", "opset"),
+    [
+        (helper.make_node("Clip", ["x"], ["y"], min=-0.5, max=0.25), 7),
+        (helper.make_node("ReduceMean", ["x"], ["y"], axes=[-1, 1], keepdims=0), 11),
+        (helper.make_node("Slice", ["x"], ["y"], starts=[1], ends=[-1], axes=[2]), 9),
+        (helper.make_node("Unsqueeze", ["x"], ["y"], axes=[-1]), 11),
+        (helper.make_node("Pad", ["x"], ["y"], pads=[0, 0, 1, 0, 0, 2, 0, 1]), 10),
+    ],
+    ids=lambda entry: getattr(entry, "op_type", ""),
+)
+def test_operators_of_older_opsets(node, opset: int, tmp_path: Path) -> None:
+    model = small(node)
+    model.opset_import[0].version = opset
+    agree(model, model, np.random.default_rng(2).normal(size=(3, 4, 5, 5)).astype(np.float32), True, tmp_path)
+
+
+def test_a_scene_graph_with_limits(tmp_path: Path) -> None:
+    """Limits are numbers without axes: ONNX has them so, and TensorFlow takes them so."""
+    tail = [helper.make_node("Conv", ["c", "w"], ["z"]), helper.make_node("Flatten", ["z"], ["y"])]
+    constants = {"low": np.float32(0), "high": np.float32(6), "w": np.ones((3, 4, 5, 5), np.float32)}
+    made = densify(small(helper.make_node("Clip", ["x", "low", "high"], ["c"]), *tail, constants=constants))
+    assert [list(tensor.dims) for tensor in made.model.graph.initializer if not tensor.dims] == [[], []]
+    strip = np.random.default_rng(2).normal(size=(1, 4, 8, 9)).astype(np.float32)
+    agree(made.model, made.model, strip, False, tmp_path)
 
 
 @pytest.mark.parametrize(
