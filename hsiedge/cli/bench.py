@@ -22,16 +22,19 @@ def bench_command(
         typer.Option(
             "--runtime",
             metavar="ort|litert|openvino|torch|all",
-            help="As for eval; all: each that is installed and takes the file, labels compared, and one recommended.",
+            help="Inference engine, as for eval; all: each that is installed and takes the file, labels compared, and one "
+            "recommended.",
         ),
     ] = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
     threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
-    runs: Annotated[int, typer.Option(help="At least so many runs for each model and batch.")] = 20,
-    seconds: Annotated[float, typer.Option(help="At least so many seconds for each model and batch.")] = 2.0,
-    duration: Annotated[str | None, typer.Option(help="Then each model without a pause for so long: 90s, 10m, 1h.")] = None,
+    runs: Annotated[int, typer.Option(help="Runs for each model and batch, at least.")] = 20,
+    seconds: Annotated[float, typer.Option(help="Seconds for each model and batch, at least.")] = 2.0,
+    duration: Annotated[
+        str | None, typer.Option(help="Time for which each model then runs without a pause: 90s, 10m, 1h.")
+    ] = None,
     ops: Annotated[bool, typer.Option("--ops", help="Profile by operator as well.")] = False,
     shape: Annotated[
         list[str], typer.Option(help="Free dimensions of a model without a Card: 1,200,13,13 or NAME=1,200,13,13.")

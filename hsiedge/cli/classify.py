@@ -27,7 +27,9 @@ def classify_command(
     ],
     cubes: Annotated[
         list[Path],
-        typer.Argument(metavar="CUBE...", help="ENVI, GeoTIFF, NetCDF-4 or HDF5, .npy; or .mat, .npz, which are read at once."),
+        typer.Argument(
+            metavar="CUBE...", help="Cubes: ENVI, GeoTIFF, NetCDF-4, HDF5, .npy; or .mat, .npz, which are read at once."
+        ),
     ],
     output: Annotated[
         list[Path] | None,
@@ -39,19 +41,22 @@ def classify_command(
         ),
     ] = None,
     format_: Annotated[
-        list[str] | None, typer.Option("--format", help="Of maps in folders: npy, tif, hdr or png; may be given again.")
+        list[str] | None, typer.Option("--format", help="Format of maps in folders: npy, tif, hdr or png; may be given again.")
     ] = None,
     probabilities: Annotated[
         Path | None,
-        typer.Option(help="Write the probability of each class, too: .tif or .npy, float32; or a folder."),
+        typer.Option(help="File for the probability of each class: .tif or .npy, float32; or a folder."),
     ] = None,
-    reject: Annotated[float, typer.Option(help="Pixels whose likeliest class is less likely than this are 0, unknown.")] = 0.0,
-    memory: Annotated[str, typer.Option(help="What strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
+    reject: Annotated[
+        float, typer.Option(help="Least probability of a pixel's class; where the likeliest has less, it is 0, unknown.")
+    ] = 0.0,
+    memory: Annotated[str, typer.Option(help="Memory that strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     threads: Annotated[
-        int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler: of each block, 0 for one.")
+        int,
+        typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler, those of each block, 0 for one."),
     ] = 0,
     scheduler: Annotated[
         str | None,

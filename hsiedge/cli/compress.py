@@ -18,36 +18,30 @@ if TYPE_CHECKING:
     from hsiedge.training.checkpoint import Checkpoint
 
 
+@options.expanded
 def compress_command(
+    *,
     scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
-    max_size: Annotated[str, typer.Option(help="Of the INT8 file as written, Card included: 16KiB, 20kB, 16384.")] = "16KiB",
+    max_size: Annotated[
+        str, typer.Option(help="Bytes of the INT8 file as written, Card included, at most: 16KiB, 20kB, 16384.")
+    ] = "16KiB",
     max_drop: Annotated[float, typer.Option(help="Points of OA below the teacher's, on validation pixels.")] = 0.5,
     min_oa: Annotated[float | None, typer.Option(help="Least OA on validation pixels, percent.")] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Its checkpoint; left out, that of this scene and split here, else one is trained.")
+        Path | None,
+        typer.Option(help="Checkpoint of the teacher; left out, that of this scene and split here, else one is trained."),
     ] = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    split: Annotated[
-        str, typer.Option(help="random; blocks: test pixels far from training pixels; lists: a mosaic's own.")
-    ] = "random",
-    train_fraction: Annotated[float, typer.Option(help="Of each class; half as much again validates, the rest tests.")] = 0.1,
-    guard: Annotated[int, typer.Option(help="blocks: pixels between test and training pixels.")] = 6,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    scene_options: options.SceneOptions,
+    split_options: options.SplitOptions,
     seed: options.SeedOption = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
     ] = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Searches for the INT8 model that loses least within a budget of bytes; judges on validation pixels."""
     from hsiedge import files
     from hsiedge.cli.names import stem
     from hsiedge.errors import CheckError, MissingExtraError
-    from hsiedge.scenes import splits
 
     try:
         from hsiedge.compression.budget import Budget, compress
@@ -56,11 +50,10 @@ def compress_command(
     budget = Budget(files.parse_size(max_size), max_drop, min_oa)
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
-        opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
-        masks = options.open_masks(opened, train_mask, test_mask, seed)
-        drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
-    source, loaded = _teacher(teacher, opened, drawn)
-    found = compress(loaded, opened, drawn, budget, console.progress, files.digest(source))
+        opened = scene_options.open(scene)
+        split = split_options.draw(opened, seed)
+    source, loaded = _teacher(teacher, opened, split)
+    found = compress(loaded, opened, split, budget, console.progress, files.digest(source))
     console.stdout().print(_table(found))
     nearest = found.nearest
     words = f"{' -> '.join(nearest.path)}: {nearest.size:,} bytes, OA {nearest.oa:.2f} % of validation pixels"

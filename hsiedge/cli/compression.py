@@ -25,26 +25,25 @@ OutputOption = Annotated[
 EpochsOption = Annotated[int, typer.Option(help="Passes over the training pixels afterwards.")]
 
 
+@options.expanded
 def prune_command(
+    *,
     checkpoint: CheckpointArgument = None,
-    method: Annotated[str, typer.Option(help="structured: whole channels. magnitude: single weights.")] = "structured",
+    method: Annotated[
+        str, typer.Option(help="Way of pruning: structured, whole channels; magnitude, single weights.")
+    ] = "structured",
     ratio: Annotated[float, typer.Option(help="Share of the channels, or of the weights, that go.")] = 0.5,
     scope: Annotated[
         str | None,
-        typer.Option(help="Share of the net or of each layer: global or layer; left out, structured counts by layer."),
+        typer.Option(help="Reach of the share: global, the net; layer, each layer; left out, structured counts by layer."),
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(help="structured: what a channel is worth: l1, l2, taylor or batchnorm; left out, l1.")
+        str | None, typer.Option(help="Worth of a channel, structured: l1, l2, taylor or batchnorm; left out, l1.")
     ] = None,
     epochs: EpochsOption = 20,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    scene_options: options.SceneOptions,
+    masks: options.MaskOptions,
     output: OutputOption = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
     from hsiedge import files
@@ -59,8 +58,7 @@ def prune_command(
         raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
     if method == "magnitude" and criterion is not None:
         raise OptionError("--criterion goes with --method structured; magnitude prunes by the weights' sizes alone")
-    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
-    source, loaded, scene, split = _open(checkpoint, given, train_mask, test_mask)
+    source, loaded, scene, split = _open(checkpoint, scene_options, masks)
     _check_output(output)
     settings = replace(TUNING, epochs=epochs)
     with console.progress(f"pruning {ratio:g}, {method}") as tick:
@@ -78,29 +76,28 @@ def prune_command(
     console.say(f"{path}; next: hsiedge export {path}")
 
 
+@options.expanded
 def distill_command(
+    *,
     teacher: Annotated[
         Path | None,
         typer.Argument(help="The teacher's checkpoint; left out, the newest uncompressed one here, else the shipped one."),
     ] = None,
     student: Annotated[str, typer.Option(help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d or hybridsn.")] = "dscnn",
-    widths: Annotated[str | None, typer.Option(help="Its widths, as 20,32,32; left out, the net's own.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Its patch, odd; left out, the teacher's.")] = None,
-    method: Annotated[str, typer.Option(help="What it learns from: the teacher's logits, features or attention.")] = "logits",
-    temperature: Annotated[float, typer.Option(help="logits: by which both are softened.")] = 4.0,
-    weight: Annotated[float, typer.Option(help="Of the teacher's part of the loss; the labels have the rest.")] = 0.2,
+    widths: Annotated[
+        str | None, typer.Option(help="Widths of the student's layers, as 20,32,32; left out, the net's own.")
+    ] = None,
+    patch: Annotated[int | None, typer.Option(help="Side of the student's patch, odd; left out, the teacher's.")] = None,
+    method: Annotated[str, typer.Option(help="Source of the lesson: the teacher's logits, features or attention.")] = "logits",
+    temperature: Annotated[float, typer.Option(help="Temperature that softens the logits of both, with logits.")] = 4.0,
+    weight: Annotated[float, typer.Option(help="Share of the teacher's part in the loss; the labels have the rest.")] = 0.2,
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Learn from pixels without a label too; the Card says transductive.")
     ] = False,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 120,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    scene_options: options.SceneOptions,
+    masks: options.MaskOptions,
     output: OutputOption = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
     from hsiedge import files
@@ -112,8 +109,7 @@ def distill_command(
     except ImportError as error:
         raise MissingExtraError("distilling", "train") from error
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
-    source, loaded, scene, split = _open(teacher or choose.teacher(), given, train_mask, test_mask)
+    source, loaded, scene, split = _open(teacher or choose.teacher(), scene_options, masks)
     _check_output(output)
     with console.progress(f"distilling into {student}") as tick:
         made = distill(
@@ -143,18 +139,15 @@ def distill_command(
     console.say(f"{path}; next: hsiedge export {path}")
 
 
+@options.expanded
 def qat_command(
+    *,
     checkpoint: CheckpointArgument = None,
-    bits: Annotated[int, typer.Option(help="Of the weights: 8; or 6, 4, 3, 2, which are simulated.")] = 8,
+    bits: Annotated[int, typer.Option(help="Bits of the weights: 8; or 6, 4, 3, 2, which are simulated.")] = 8,
     epochs: EpochsOption = 20,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    scene_options: options.SceneOptions,
+    masks: options.MaskOptions,
     output: OutputOption = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Trains on in the arithmetic of the quantized graph; leaves a checkpoint, and the ONNX whose labels were simulated."""
     from hsiedge import files
@@ -165,8 +158,7 @@ def qat_command(
         from hsiedge.compression.qat import SETTINGS, qat
     except ImportError as error:
         raise MissingExtraError("quantization-aware training", "train") from error
-    given = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir)
-    source, loaded, scene, split = _open(checkpoint, given, train_mask, test_mask)
+    source, loaded, scene, split = _open(checkpoint, scene_options, masks)
     _check_output(output)
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
         made = qat(loaded, scene, split, bits, replace(SETTINGS, epochs=epochs), files.digest(source), tick)
@@ -188,7 +180,7 @@ def qat_command(
 
 
 def _open(
-    checkpoint: Path | None, given: options.SceneOptions, train_mask: Path | None, test_mask: Path | None
+    checkpoint: Path | None, scene_options: options.SceneOptions, masks: options.MaskOptions
 ) -> tuple[Path, Checkpoint, Scene, Split]:
     """The checkpoint's path and content, its scene, and its split drawn again."""
     from hsiedge.training.checkpoint import load_checkpoint
@@ -197,9 +189,8 @@ def _open(
     source = checkpoint or choose.checkpoint()
     loaded = load_checkpoint(source)
     with console.waiting("reading, and drawing the split"):
-        scene = given.open_for(loaded.card)
-        masks = options.open_masks(scene, train_mask, test_mask, loaded.card.split.seed if loaded.card.split else 0)
-        return source, loaded, scene, own_split(loaded.card, scene, masks)
+        scene = scene_options.open_for(loaded.card)
+        return source, loaded, scene, own_split(loaded.card, scene, masks.split_for(loaded.card, scene))
 
 
 def _check_output(output: Path | None) -> None:

@@ -12,10 +12,11 @@ from hsiedge.cli import console, options, remote
 
 def doctor_command(
     model: Annotated[
-        Path | None, typer.Argument(help="List the operators and types of this model instead: .onnx, .ort or .tflite.")
+        Path | None, typer.Argument(help="Model whose operators and types are listed instead: .onnx, .ort or .tflite.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Write them as onnxruntime's build takes them (--include_ops_by_config).")
+        Path | None,
+        typer.Option("--config", help="File to write them to, as onnxruntime's build has it (--include_ops_by_config)."),
     ] = None,
     on: options.OnOption = None,
     python: options.PythonOption = remote.PYTHON,

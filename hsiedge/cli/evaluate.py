@@ -10,25 +10,22 @@ import typer
 from hsiedge.cli import choose, console, options
 
 
+@options.expanded
 def eval_command(
+    *,
     model: Annotated[
         Path | None, typer.Argument(help="An ONNX or TFLite model; left out, the newest here, else the shipped INT8 one.")
     ] = None,
     scene: Annotated[
         str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")
     ] = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    scene_options: options.SceneOptions,
+    masks: options.MaskOptions,
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
     from hsiedge.evaluation import evaluate, split_for
@@ -39,11 +36,10 @@ def eval_command(
     check_engine(runtime, model, provider)
     path = model or choose.any_model(runtime)
     loaded = load(path, threads, runtime, provider, fast_int8=fast_int8)
-    opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open_for(loaded.known)
+    opened = scene_options.open_for(loaded.known, scene)
     loaded.check_fits(opened)
     card = loaded.known
-    masks = options.open_masks(opened, train_mask, test_mask, card.split.seed if card.split else 0)
-    split = split_for(card, opened, masks)
+    split = split_for(card, opened, masks.split_for(card, opened))
     if split is None:
         own = card.scene.sha256 == opened.sha256
         why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
 
 
+@options.expanded
 def export_command(
+    *,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -30,23 +32,21 @@ def export_command(
     ] = False,
     approximate: Annotated[
         bool,
-        typer.Option("--approximate", help="With --scene-graph: let a net that pads its patches see what lies around them."),
+        typer.Option("--approximate", help="Let a net that pads its patches see what lies around them (with --scene-graph)."),
     ] = False,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    weights: Annotated[Path | None, typer.Option(help="Of FILE.py:FACTORY: its state_dict, .pt or .safetensors.")] = None,
-    bands: Annotated[int | None, typer.Option(help="Of FILE.py:FACTORY, as its parameter.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Likewise.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Likewise.")] = None,
+    scene_options: options.SceneOptions,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of a net of your own (FILE.py:FACTORY): its state_dict, .pt or .safetensors.")
+    ] = None,
+    bands: Annotated[int | None, typer.Option(help="Bands that a net of your own takes, its factory's parameter.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Side of the patch that it takes, its factory's parameter.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Classes that it tells apart, its factory's parameter.")] = None,
     to: options.ToOption = None,
     tile: options.TileOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .ort, .tflite."),
     ] = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified on real patches.
 
@@ -70,7 +70,7 @@ def export_command(
         raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
     source = Path(model) if model else choose.checkpoint()
     known = require_card(source)
-    scene = options.SceneOptions(None, cube, labels, cube_key, labels_key, data_dir).open_for(known)
+    scene = scene_options.open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
     if size is not None and kind != "tflite":
         raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")

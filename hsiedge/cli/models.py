@@ -27,27 +27,26 @@ def show_command(
         console.stdout().print(card_table(card, file))
 
 
+@options.expanded
 def card_command(
+    *,
     model: Annotated[Path, typer.Argument(help="An ONNX file, as a rule without a Card.")],
     patch: Annotated[
         int | None,
         typer.Option(help="Patch that the graph takes: (N, bands, patch, patch); left out, that of the Card in it."),
     ] = None,
     scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene that it was trained on.")] = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
+    scene_options: options.SceneOptions,
     split: Annotated[
         str | None, typer.Option(help="Split that it was trained on: random or blocks; left out, unknown.")
     ] = None,
-    train_fraction: Annotated[float, typer.Option(help="Of that split.")] = 0.1,
-    guard: Annotated[int, typer.Option(help="Of a blocks split.")] = 6,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    train_fraction: Annotated[float, typer.Option(help="Share of each class that trained in that split.")] = 0.1,
+    guard: Annotated[
+        int, typer.Option(help="Pixels between test and training pixels in that split, if it is one of blocks.")
+    ] = 6,
+    masks: options.MaskOptions,
     seed: options.SeedOption = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order.
 
@@ -57,11 +56,10 @@ def card_command(
     from hsiedge.errors import OptionError
     from hsiedge.graphs.export.attach_card import attach_card, rewrite
     from hsiedge.runtimes import read_card
-    from hsiedge.scenes import splits
 
     path, known = output or model, read_card(model)
-    if known is not None and scene is None and cube is None:
-        if patch not in (None, known.patch) or split is not None or train_mask is not None or test_mask is not None:
+    if known is not None and scene is None and scene_options.cube is None:
+        if patch not in (None, known.patch) or split is not None or masks.named:
             raise OptionError(f"{model} has a Card, and is written anew with it; another Card takes --scene or --cube")
         rewrite(model, path)
         console.say(f"{path}: written anew, its Card as it was; next: hsiedge eval {path}")
@@ -69,9 +67,9 @@ def card_command(
     patch = patch if patch is not None or known is None else known.patch
     if patch is None:
         raise OptionError(f"{model}: say --patch P, of the patches (N, bands, P, P) that it takes")
-    opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
-    drawn = options.open_masks(opened, train_mask, test_mask, seed)
+    opened = scene_options.open(scene)
+    drawn = masks.split(opened, seed)
     if drawn is None and split is not None:
-        drawn = splits.draw(split, opened, seed, train_fraction, guard)
+        drawn = opened.split(split, train=train_fraction, seed=seed, guard=guard)
     card = attach_card(model, opened, patch, drawn, path)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import inspect
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -15,25 +18,20 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
-CubeOption = Annotated[
-    Path | None, typer.Option("--cube", help="Your own cube: .mat, .npy, .npz, ENVI, .tif, or a folder of tiles.")
-]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Its label map or folder of tiles, 0 = unlabelled.")]
-CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
-LabelsKeyOption = Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")]
 DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="Look for scenes here first, then in $HSIEDGE_DATA and the user's cache.")
+    Path | None,
+    typer.Option("--data-dir", help="Folder in which scenes are looked for first, before $HSIEDGE_DATA and the user's cache."),
 ]
-TrainMaskOption = Annotated[Path | None, typer.Option("--train-mask", help="Published split: map of the training pixels.")]
-TestMaskOption = Annotated[Path | None, typer.Option("--test-mask", help="Published split: map of the test pixels.")]
-JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - is stdout.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is drawn at random.")]
+CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
+JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
 ToOption = Annotated[
     str | None,
     typer.Option(
         "--to",
         metavar="onnx|ort|tflite",
-        help="onnx; ort, onnxruntime's own format, which small builds of it read; tflite for LiteRT. Left out, as -o ends.",
+        help="Format of the file: onnx; ort, onnxruntime's own, which small builds of it read; tflite for LiteRT. Left out, as "
+        "-o ends.",
     ),
 ]
 TileOption = Annotated[
@@ -47,7 +45,8 @@ RuntimeOption = Annotated[
     typer.Option(
         "--runtime",
         metavar="ort|litert|openvino|torch",
-        help="onnxruntime, LiteRT, OpenVINO, or PyTorch for a checkpoint; left out, onnxruntime, or LiteRT for .tflite.",
+        help="Inference engine: onnxruntime, LiteRT, OpenVINO, or PyTorch for a checkpoint; left out, onnxruntime, or LiteRT "
+        "for .tflite.",
     ),
 ]
 ProviderOption = Annotated[
@@ -55,41 +54,54 @@ ProviderOption = Annotated[
     typer.Option(
         "--provider",
         metavar="cpu|xnnpack|cuda|tensorrt",
-        help="What runs onnxruntime's nodes, or several with commas; a node that none of them takes is an error.",
+        help="Execution provider of onnxruntime, or several with commas; a node that none of them takes is an error.",
     ),
 ]
 FastInt8Option = Annotated[
     bool,
     typer.Option(
         "--fast-int8",
-        help="On x86 without VNNI, where 8-bit sums overflow, do without the runtime's exact mode: faster; labels may change.",
+        help="Do without the runtime's exact mode on x86 without VNNI, where 8-bit sums overflow: faster; labels may change.",
     ),
 ]
 OnOption = Annotated[
     str | None,
-    typer.Option("--on", metavar="[USER@]HOST[:PORT]", help="Run on that machine instead, over your own ssh and its config."),
+    typer.Option("--on", metavar="[USER@]HOST[:PORT]", help="Machine to run on instead, over your own ssh and its config."),
 ]
-PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help="The interpreter over there (with --on).")]
+PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help="Python interpreter on that machine (with --on).")]
 WheelhouseOption = Annotated[
     Path | None,
-    typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels for a machine without internet (with --on), sent along."),
+    typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels to send along to a machine without internet (with --on)."),
 ]
 _KINDS = ("onnx", "ort", "tflite")
 
 
 @dataclass(frozen=True)
-class SceneOptions:
-    """What the options say of a scene: a name or a cube, and the rest."""
+class FileOptions:
+    """Options of a scene's files beside the cube."""
 
-    scene: str | None
-    cube: Path | None
-    labels: Path | None
-    cube_key: str | None
-    labels_key: str | None
-    data_dir: Path | None
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Label map of the cube, or folder of its tiles; 0 = unlabelled.")
+    ] = None
+    cube_key: CubeKeyOption = None
+    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")] = None
+    data_dir: DataDirOption = None
 
-    def open(self) -> Scene:
-        """The scene that the options name.
+    def open_named(self, name: str) -> Scene:
+        """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
+        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir)
+
+
+@dataclass(frozen=True)
+class SceneOptions(FileOptions):
+    """Options of a scene: a cube of one's own, in the place of a name, and its files."""
+
+    cube: Annotated[
+        Path | None, typer.Option("--cube", help="Cube of your own: .mat, .npy, .npz, ENVI, .tif, or a folder of tiles.")
+    ] = None
+
+    def open(self, name: str | None = None) -> Scene:
+        """The scene that `name` or the options name.
 
         Raises:
             OptionError: neither or both of a name and a cube.
@@ -97,28 +109,109 @@ class SceneOptions:
         from hsiedge.errors import OptionError
         from hsiedge.scenes.scene import open_scene
 
-        if (self.scene is None) == (self.cube is None):
+        if (name is None) == (self.cube is None):
             raise OptionError(
                 "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
             )
         if self.cube is None:
-            return open_named(str(self.scene), self.labels, self.cube_key, self.labels_key, self.data_dir)
+            return self.open_named(str(name))
         path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
         return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key)
 
-    def open_for(self, card: Card) -> Scene:
-        """The scene that the options name; left out, the Card's own, by its name in the catalog. Raises SceneError."""
+    def open_for(self, card: Card, name: str | None = None) -> Scene:
+        """The scene that `name` or the options name; left out, the Card's own, by its name in the catalog.
+
+        Raises:
+            SceneError: the Card's scene is not in the catalog.
+        """
         from hsiedge.errors import SceneError
         from hsiedge.scenes.catalog import CATALOG
 
-        if self.scene is not None or self.cube is not None:
-            return self.open()
-        name = card.scene.name
-        if name not in CATALOG:
+        if name is not None or self.cube is not None:
+            return self.open(name)
+        if card.scene.name not in CATALOG:
             raise SceneError(
-                f"the model was made on {name}, which is not in the catalog; give it again with --cube and --labels"
+                f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"
             )
-        return replace(self, scene=name).open()
+        return self.open(card.scene.name)
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Options of a published split."""
+
+    train_mask: Annotated[
+        Path | None, typer.Option("--train-mask", help="Map of the training pixels of a published split.")
+    ] = None
+    test_mask: Annotated[Path | None, typer.Option("--test-mask", help="Map of the test pixels of a published split.")] = None
+
+    @property
+    def named(self) -> bool:
+        """Whether there is a mask."""
+        return self.train_mask is not None or self.test_mask is not None
+
+    def split(self, scene: Scene, seed: int) -> Split | None:
+        """The split of the two mask files; None where neither is given. Raises OptionError where only one is."""
+        return scene.split(train_mask=self.train_mask, test_mask=self.test_mask, seed=seed) if self.named else None
+
+    def split_for(self, card: Card, scene: Scene) -> Split | None:
+        """The split of the two mask files, with the seed of the split in a Card; None where neither is given."""
+        return self.split(scene, card.split.seed if card.split else 0)
+
+
+@dataclass(frozen=True)
+class SplitOptions(MaskOptions):
+    """Options of a split that is drawn."""
+
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--split", help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own."
+        ),
+    ] = "random"
+    train_fraction: Annotated[
+        float,
+        typer.Option("--train-fraction", help="Share of each class that trains; half as much again validates, the rest tests."),
+    ] = 0.1
+    guard: Annotated[int, typer.Option("--guard", help="Pixels between test and training pixels, in a split of blocks.")] = 6
+
+    def draw(self, scene: Scene, seed: int) -> Split:
+        """The split that the options name."""
+        masks = {"train_mask": self.train_mask, "test_mask": self.test_mask}
+        return scene.split(self.kind, train=self.train_fraction, seed=seed, guard=self.guard, **masks)
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, each parameter that is a group of options in its place taken apart into them.
+
+    A group is a dataclass whose fields are annotated as options; its own fields come before those that it inherits.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        group = parameter.annotation
+        if not is_dataclass(group):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = group
+        hints, own = get_type_hints(group, include_extras=True), vars(group)["__annotations__"]
+        for entry in sorted(fields(group), key=lambda field: field.name not in own):
+            parameters.append(
+                inspect.Parameter(
+                    entry.name, inspect.Parameter.KEYWORD_ONLY, default=entry.default, annotation=hints[entry.name]
+                )
+            )
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{entry.name: values.pop(entry.name) for entry in fields(group)})
+        command(**values)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    return run
 
 
 def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None) -> Scene:
@@ -141,19 +234,6 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
         with console.progress(f"fetching {entry.name}") as tick:
             fetch(entry, folder, tick)
     return open_scene(name, labels, data_dir, cube_key, labels_key)
-
-
-def open_masks(scene: Scene, train_mask: Path | None, test_mask: Path | None, seed: int) -> Split | None:
-    """The split of two mask files; None where neither is given. Raises OptionError where only one is."""
-    from hsiedge.errors import OptionError
-    from hsiedge.scenes.io import arrays
-    from hsiedge.scenes.splits import masks_split
-
-    if train_mask is None and test_mask is None:
-        return None
-    if train_mask is None or test_mask is None:
-        raise OptionError("--train-mask and --test-mask go together")
-    return masks_split(scene, arrays.read(train_mask, ndim=2).array, arrays.read(test_mask, ndim=2).array, seed)
 
 
 def parse_widths(text: str) -> tuple[int, ...]:
@@ -188,10 +268,10 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
 
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    if found is None:
+    sizes = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    if sizes is None:
         raise OptionError(f"--tile {text}: ROWSxCOLUMNS is expected, as 32x145")
-    rows, columns = int(found[1]), int(found[2])
+    rows, columns = int(sizes[1]), int(sizes[2])
     if min(rows, columns) < 1:
         raise OptionError(f"--tile {text}: at least one pixel is labelled at a time")
     return rows, columns

@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from hsiedge.scenes.splits import Split
 
 
+@options.expanded
 def quantize_command(
+    *,
     model: Annotated[Path | None, typer.Argument(help="A float ONNX; left out, the newest here that fits the scene.")] = None,
     calib: Annotated[
         str | None,
-        typer.Option("--calib", "--cube", help="Calibrate on this scene: catalog name or file; left out, the model's own."),
+        typer.Option("--calib", "--cube", help="Scene to calibrate on: catalog name or file; left out, the model's own."),
     ] = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    recipe: Annotated[str, typer.Option(help="default, avx2 (7 bits: x86 without VNNI), tensorrt, or float16.")] = "default",
+    file_options: options.FileOptions,
+    recipe: Annotated[
+        str, typer.Option(help="Recipe: default, avx2 (7 bits: x86 without VNNI), tensorrt, or float16.")
+    ] = "default",
     calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
     max_drop: Annotated[
         float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")
     ] = 0.5,
     explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    masks: options.MaskOptions,
     seed: options.SeedOption = 0,
     to: options.ToOption = None,
     tile: options.TileOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .ort, .tflite.")
     ] = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough.
 
@@ -58,24 +58,24 @@ def quantize_command(
 
     if calib is None:
         source = model or choose.float_model()
-        scene = options.SceneOptions(None, None, labels, cube_key, labels_key, data_dir).open_for(require_card(source))
+        scene = options.SceneOptions(**vars(file_options)).open_for(require_card(source))
     else:
-        scene = options.open_named(calib, labels, cube_key, labels_key, data_dir)
+        scene = file_options.open_named(calib)
         source = model or _float_model_for(scene)
     card = require_card(source)
-    masks = options.open_masks(scene, train_mask, test_mask, card.split.seed if card.split else 0)
+    split = masks.split_for(card, scene)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
     path = output or Path(f"{quantized_stem(source.stem, recipe)}.{kind}")
     files.check_writable(path)
     if path.exists():
         console.say(f"replacing {path}")
     with console.progress("calibrating") as tick:
-        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, masks, size, tick)
+        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, split, size, tick)
     if explain:
         console.stdout().print(layer_table(made))
     _tell(made, source, path)
     if recipe == "default" and kind != "tflite":
-        _propose_seven_bits(made, source, scene, calib_patches, max_drop, seed, masks)
+        _propose_seven_bits(made, source, scene, calib_patches, max_drop, seed, split)
     if kind == "ort":
         console.say(ort_line(made, scene.name))
 

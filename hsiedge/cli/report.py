@@ -20,7 +20,8 @@ _FORMATS = ("terminal", "html", "markdown", "csv", "latex")
 def report_command(
     study: Annotated[Path, typer.Argument(help="The folder that hsiedge study leaves, or its study.sqlite.")],
     kind: Annotated[
-        str, typer.Option("--format", help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; terminal writes the page too.")
+        str,
+        typer.Option("--format", help=f"Format: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; terminal writes a page too."),
     ] = "terminal",
     output: Annotated[
         Path | None,

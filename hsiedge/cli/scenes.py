@@ -25,21 +25,19 @@ def list_command(data_dir: options.DataDirOption = None) -> None:
 
 
 @app.command("show")
+@options.expanded
 def show_command(
+    *,
     name: NameArgument = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
+    scene_options: options.SceneOptions,
     seed: options.SeedOption = 0,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """A scene's facts, its classes, and how many pixels of each the two kinds of split give to each part."""
     from hsiedge.report.terminal.scene import scene_tables
     from hsiedge.scenes.splits import draw_all
 
     with console.waiting("reading, and drawing splits"):
-        scene = options.SceneOptions(name, cube, labels, cube_key, labels_key, data_dir).open()
+        scene = scene_options.open(name)
         tables = scene_tables(scene, draw_all(scene, seed))
     console.stdout().print(*tables, sep="\n")
 
@@ -47,7 +45,9 @@ def show_command(
 @app.command("fetch")
 def fetch_command(
     name: Annotated[str, typer.Argument(help="A scene of the catalog.")],
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where to; left out, the user's cache.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder to download to; left out, the user's cache.")
+    ] = None,
 ) -> None:
     """Downloads a scene from its publisher, checks it, and tells where it lies."""
     from hsiedge.scenes.catalog import lookup
@@ -61,20 +61,18 @@ def fetch_command(
 
 
 @app.command("pack")
+@options.expanded
 def pack_command(
+    *,
     name: NameArgument = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file; left out, NAME.npz.")] = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    data_dir: options.DataDirOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, NAME.npz.")] = None,
+    scene_options: options.SceneOptions,
 ) -> None:
     """Packs cube, labels and facts into one .npz, which a device reads without further packages."""
     from hsiedge.cli.names import safe
     from hsiedge.scenes.scene import pack
 
-    scene = options.SceneOptions(name, cube, labels, cube_key, labels_key, data_dir).open()
+    scene = scene_options.open(name)
     path = output or Path(f"{safe(scene.name)}.npz")
     pack(scene, path)
     console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB; on the device: hsiedge eval MODEL --scene {path}")

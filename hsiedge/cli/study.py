@@ -14,14 +14,15 @@ from hsiedge.cli import console, options
 def study_command(
     config: Annotated[Path, typer.Argument(help="The study: scenes, splits, nets, methods and levels, as TOML.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Its folder; left out, CONFIG without its suffix, here.")
+        Path | None, typer.Option("--output", "-o", help="Folder of the study; left out, CONFIG without its suffix, here.")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT; left out, processes here.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; left out, one a physical core.")] = None,
     measure: Annotated[
-        str, typer.Option(help="Latencies, once all cells are made: yes; no, for later; again, the measured ones too.")
+        str,
+        typer.Option(help="Latencies after all cells are made: yes; no, for later; again, the measured ones too."),
     ] = "yes",
     data_dir: options.DataDirOption = None,
 ) -> None:

@@ -10,34 +10,25 @@ import typer
 from hsiedge.cli import console, options
 
 
+@options.expanded
 def train_command(
+    *,
     scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
-    cube: options.CubeOption = None,
-    labels: options.LabelsOption = None,
-    cube_key: options.CubeKeyOption = None,
-    labels_key: options.LabelsKeyOption = None,
-    net: Annotated[str, typer.Option(help="cnn1d, cnn2d, cnn3d or hybridsn.")] = "cnn2d",
-    patch: Annotated[int | None, typer.Option(help="Patch, odd; left out, the net's own.")] = None,
+    scene_options: options.SceneOptions,
+    net: Annotated[str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d or hybridsn.")] = "cnn2d",
+    patch: Annotated[int | None, typer.Option(help="Side of the patch, odd; left out, the net's own.")] = None,
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
-    split: Annotated[
-        str, typer.Option(help="random; blocks: test pixels far from training pixels; lists: a mosaic's own.")
-    ] = "random",
-    train_fraction: Annotated[float, typer.Option(help="Of each class; half as much again validates, the rest tests.")] = 0.1,
-    guard: Annotated[int, typer.Option(help="blocks: pixels between test and training pixels.")] = 6,
-    train_mask: options.TrainMaskOption = None,
-    test_mask: options.TestMaskOption = None,
+    split_options: options.SplitOptions,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 60,
     seed: options.SeedOption = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")
     ] = None,
-    data_dir: options.DataDirOption = None,
 ) -> None:
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
     from hsiedge import files
     from hsiedge.cli.names import file_stem
     from hsiedge.errors import MissingExtraError
-    from hsiedge.scenes import splits
 
     try:
         from hsiedge.training.checkpoint import save_checkpoint
@@ -47,22 +38,21 @@ def train_command(
         raise MissingExtraError("training", "train") from error
 
     with console.waiting("reading, and drawing the split"):
-        opened = options.SceneOptions(scene, cube, labels, cube_key, labels_key, data_dir).open()
-        masks = options.open_masks(opened, train_mask, test_mask, seed)
-        drawn = masks or splits.draw(split, opened, seed, train_fraction, guard)
-    path = output or Path(f"{file_stem(opened.name, net, drawn)}.safetensors")
+        opened = scene_options.open(scene)
+        split = split_options.draw(opened, seed)
+    path = output or Path(f"{file_stem(opened.name, net, split)}.safetensors")
     files.check_writable(path)
-    facts = drawn.facts
+    facts = split.facts
     console.say(
         f"{opened.name}: {facts.kind} split, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
     )
-    if drawn.dropped:
+    if split.dropped:
         console.say(
-            f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in drawn.dropped)}"
+            f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in split.dropped)}"
         )
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
     with console.progress(f"training {net}") as tick:
-        checkpoint = train(opened, drawn, net, patch, FitSettings(epochs=epochs), tick, **shape)
+        checkpoint = train(opened, split, net, patch, FitSettings(epochs=epochs), tick, **shape)
     save_checkpoint(path, checkpoint)
     made, score = checkpoint.card.net, checkpoint.card.accuracy[0]
     assert made is not None

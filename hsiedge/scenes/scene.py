@@ -142,7 +142,7 @@ class Scene:
 
         if train_mask is not None or test_mask is not None or kind == "masks":
             if train_mask is None or test_mask is None:
-                raise OptionError("a published split takes both masks", use={"train_mask": "", "test_mask": ""})
+                raise OptionError("the two masks of a published split go together", use={"train_mask": "", "test_mask": ""})
             return splits.masks_split(self, _mask(train_mask), _mask(test_mask), seed)
         return splits.draw(kind, self, seed, train, guard)
 

@@ -66,7 +66,7 @@ def test_splits_are_drawn_by_kind(tiny_scene: he.Scene) -> None:
     train, test = (split.parts == part for part in (TRAIN, TEST))
     masked = tiny_scene.split(train_mask=train, test_mask=test, seed=5)
     assert (masked.kind, masked.digest) == ("masks", masks_split(tiny_scene, train, test, 5).digest)
-    with pytest.raises(he.errors.OptionError, match="both masks"):
+    with pytest.raises(he.errors.OptionError, match="go together; use train_mask and test_mask"):
         tiny_scene.split(train_mask=train)
     with pytest.raises(he.errors.OptionError, match="choose random, blocks"):
         tiny_scene.split("stripes")

@@ -1,0 +1,69 @@
+"""Each option's help says what the option is, and stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from hsiedge.cli import options
+from hsiedge.cli.main import app
+
+BANNED = (
+    "of",
+    "with",
+    "what",
+    "the same",
+    "all of them",
+    "likewise",
+    "as",
+    "its",
+    "their",
+    "then",
+    "whether",
+    "how",
+    "by",
+    "which",
+)
+
+
+def parameters(command: Any = None, path: str = "hsiedge") -> Iterator[tuple[str, Any]]:
+    """Every parameter of every command, by the command's words and its own name."""
+    command = command or get_command(app)
+    for name, below in getattr(command, "commands", {}).items():
+        yield from parameters(below, f"{path} {name}")
+    if not hasattr(command, "commands"):
+        for parameter in command.params:
+            yield f"{path} {parameter.opts[0]}", parameter
+
+
+@pytest.mark.parametrize(("name", "parameter"), list(parameters()), ids=[name for name, _ in parameters()])
+def test_each_help_says_what_the_option_is(name: str, parameter: Any) -> None:
+    text = parameter.help
+    assert text
+    assert text.endswith(".")
+    words = text.lower()
+    assert not any(words.startswith((f"{start} ", f"{start},", f"{start}.")) for start in BANNED), text
+    first = words.split()[0].rstrip(",;:.")
+    assert first not in {choice for choice in (parameter.metavar or "").split("|") if choice.islower()}, (
+        text
+    )  # a value is no name
+    assert not text[0].islower() or first == "onnxruntime", text
+
+
+def test_there_are_options_to_look_at() -> None:
+    assert len(list(parameters())) > 150
+
+
+def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
+    seen: list[object] = []
+
+    @options.expanded
+    def scene_command(*, scene_options: options.SceneOptions, seed: options.SeedOption = 3) -> None:
+        seen.extend([scene_options, seed])
+
+    scene_command(cube=Path("a.npy"), labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4)
+    assert seen == [options.SceneOptions(cube=Path("a.npy"), cube_key="k"), 4]
