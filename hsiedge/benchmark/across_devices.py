@@ -65,7 +65,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Difference:
-    """A fact in which the runs differ: by letter, None where it is unknown."""
+    """A fact in which the runs differ, by the letters of the runs; None where it is unknown."""
 
     what: str
     values: dict[str, str | None]
@@ -73,7 +73,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class DeviceComparison:
-    """Runs beside each other. `lines`: by model, batch and shape in the order of the runs, the first of each being the base."""
+    """Runs across devices. `lines`: by model, batch and shape in the order of the runs, the first of each being the base."""
 
     runs: list[Run]
     differences: list[Difference]
@@ -91,7 +91,7 @@ class DeviceComparison:
 
 
 def read_run(name: str, path: Path) -> Run:
-    """A file of `hsiedge bench --json`. Raises ResultError where it is none."""
+    """Reads a file of `hsiedge bench --json`. Raises ResultError where it is none."""
     if not path.is_file():
         raise ResultError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
@@ -129,7 +129,7 @@ def _key(result: Result) -> Any:
 
 
 def _titles(runs: Sequence[Run]) -> dict[str, str]:
-    """sha256 -> how the file is called, in the order in which they turn up."""
+    """Title of each file by its sha256, in the order in which they turn up."""
     names: dict[str, str] = {}
     for run in runs:
         for result in run.report.results:
@@ -139,9 +139,9 @@ def _titles(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _differences(runs: Sequence[Run]) -> list[Difference]:
-    found = [Difference(what, {run.name: tell(run.report.device) for run in runs}) for what, tell in _FACTS.items()]
-    found.append(Difference("threads", {run.name: _threads(run.report) for run in runs}))
-    return [entry for entry in found if len(set(entry.values.values())) > 1]
+    facts = [Difference(what, {run.name: tell(run.report.device) for run in runs}) for what, tell in _FACTS.items()]
+    facts.append(Difference("threads", {run.name: _threads(run.report) for run in runs}))
+    return [entry for entry in facts if len(set(entry.values.values())) > 1]
 
 
 def _threads(report: Report) -> str:

@@ -26,7 +26,7 @@ MIN_ROUNDS, ROUND_SECONDS, WARM_SECONDS = 10, 0.5, 0.3
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of every model.
+    """Settings of a measurement, which hold for every model in it.
 
     Attributes:
         runs, seconds: at least so many, for at least so long, for each model and batch.
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        """The least, more where they would take over half a second: interleaving has to be quicker than the device drifts."""
+        """Number of rounds: more than the least where one would last over half a second, for turns must outpace drift."""
         return max(self.least_rounds, math.ceil(self.seconds / ROUND_SECONDS))
 
 
@@ -70,7 +70,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Sample:
-    """One model at one batch: what its process said when it opened the model, and the milliseconds of each run, by round.
+    """One model at one batch: the worker's description (`opened`), and the milliseconds of each run, by round.
 
     `joules`: of each round, None where the machine cannot tell. `answers`: the worker's, where labels were asked for.
     """
@@ -84,25 +84,25 @@ class Sample:
 
     @property
     def medians(self) -> NDArray[np.float64]:
-        """Of each round, ms."""
+        """Median of each round, ms."""
         return np.array([np.median(entry) for entry in self.rounds])
 
     @property
     def all_ms(self) -> NDArray[np.float64]:
-        """Of every run, in the order of time."""
+        """Milliseconds of every run, in the order of time."""
         return np.concatenate(self.rounds)
 
 
 @dataclass(frozen=True)
 class OtherLoad:
-    """Cores that others kept busy meanwhile, and cores that the host of a virtual machine took away; None where unknown."""
+    """Cores that other programs kept busy meanwhile, and cores that a virtual machine's host took away; None where unknown."""
 
     cores: float | None
     stolen: float | None
 
 
 def model_file(path: str | Path) -> ModelFile:
-    """Raises ModelError where there is no such file. Reading it through leaves it in the page cache, so that loads compare."""
+    """Size and digest of a model file, which is left in the page cache, so that loads compare. Raises ModelError if missing."""
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
@@ -110,7 +110,7 @@ def model_file(path: str | Path) -> ModelFile:
 
 
 def model_files(paths: Sequence[str | Path], runtime: str | None = None, *, fast_int8: bool = False) -> list[ModelFile]:
-    """All of them, in one runtime, told apart by name. Raises ModelError where one is not there."""
+    """Several model files in one runtime, with distinct names. Raises ModelError where one is missing."""
     models = [replace(model_file(path), runtime=runtime, fast_int8=fast_int8) for path in paths]
     names = Counter(model.path.name for model in models)
     seen: Counter[str] = Counter()
@@ -123,15 +123,15 @@ def model_files(paths: Sequence[str | Path], runtime: str | None = None, *, fast
 
 
 def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **options: Any) -> dict[str, Any]:
-    """What the worker says of the model; HsiedgeError as `Worker.ask`."""
+    """Opens a model in a worker and returns the worker's description of it; HsiedgeError as `Worker.ask`."""
     common = {
         "threads": plan.threads,
         "shapes": list(plan.shapes),
         "seed": plan.seed,
         "warm_s": min(WARM_SECONDS, plan.seconds),
     }
-    where = {"runtime": model.runtime, "provider": plan.provider, "fast_int8": model.fast_int8}
-    return worker.ask("open", path=str(model.path), batch=batch, **common, **where, **options)
+    engine = {"runtime": model.runtime, "provider": plan.provider, "fast_int8": model.fast_int8}
+    return worker.ask("open", path=str(model.path), batch=batch, **common, **engine, **options)
 
 
 def wanted(opened: dict[str, Any], batch: int, batches: Sequence[int]) -> bool:
@@ -143,7 +143,7 @@ def wanted(opened: dict[str, Any], batch: int, batches: Sequence[int]) -> bool:
 def measure_group(
     models: Sequence[ModelFile], batch: int, batches: Sequence[int], plan: Plan, progress: Progress
 ) -> list[Sample]:
-    """All models at one batch, interleaved.
+    """Measures all models at one batch, interleaved.
 
     Every process stays alive, so that each model meets the same machine; they take turns in an order shuffled anew in each
     round, so that neither drift nor the neighbour before favours one.
@@ -169,8 +169,8 @@ def measure_group(
             else:
                 worker.close()
         rounds, joules, load = take_turns([worker for _, worker, _ in turns], plan, progress)
-        asked = {"pixels": plan.answered, "seed": plan.seed}
-        answers = [worker.ask("answers", **asked) if plan.answered else None for _, worker, _ in turns]
+        options = {"pixels": plan.answered, "seed": plan.seed}
+        answers = [worker.ask("answers", **options) if plan.answered else None for _, worker, _ in turns]
     return [
         Sample(model, opened, rounds[index], load, joules[index], answers[index])
         for index, (model, _, opened) in enumerate(turns)

@@ -43,7 +43,7 @@ def profile(model: ModelFile, batch: int, batches: Sequence[int], plan: Plan) ->
 
 
 def last_runs(events: Iterable[Event], count: int) -> tuple[float, list[Event]]:
-    """Of the last `count` runs in a profile: their mean, ms, and the events of their nodes. The runs before were warm-up.
+    """Mean of the last `count` runs in a profile, ms, and the events of their nodes. The runs before were warm-up.
 
     An event has `cat` "Session" or "Node", `ts` its start and `dur` its length, microseconds. A node that runs an inner graph
     (If, Loop) holds the time of its inner nodes, which are events as well.

@@ -15,34 +15,35 @@ from hsiedge.runtimes import ENGINES
 ANSWERED = 1024
 """Pixels whose labels are compared, at least, at each batch."""
 TIE, INTEGER_TIE = 1e-4, 1e-2
-"""Of the range of the logits. Runtimes add floats in another order. Integers of eight bits they round in another way between
-layers: a step of them is 1/255 of their range, and two steps and a half may move a logit. All else has to be equal."""
+"""Margins that count as ties, as shares of the range of the logits. Runtimes add floats in another order, and round integers of
+eight bits in another way between layers: a step of these is 1/255 of their range, and two steps and a half may move a logit.
+All else has to be equal."""
 
 
 def in_every_runtime(models: Sequence[ModelFile]) -> list[ModelFile]:
     """Each model once for each installed runtime that takes its file; the one that runs it unasked comes first."""
-    found = []
+    variants = []
     for model in models:
-        takes = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes]
-        here = [name for name in takes if ENGINES[name].installed] or takes[:1]  # where none is, opening it says so
-        found += [replace(model, name=f"{model.name} ({name})", runtime=name) for name in here] or [model]
-    return found
+        engines = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes]
+        installed = [name for name in engines if ENGINES[name].installed] or engines[:1]  # where none is, opening it says so
+        variants += [replace(model, name=f"{model.name} ({name})", runtime=name) for name in installed] or [model]
+    return variants
 
 
 def recommend(groups: Sequence[Sequence[Sample]]) -> Recommendation:
-    """What to take on this device, of samples that were asked for `ANSWERED` labels."""
+    """Recommends a model, runtime and batch for this device, from samples that were asked for `ANSWERED` labels."""
     agreements = _summed([_agreement(sample, group) for group in groups for sample in group if _answered(sample)])
     agreeing = {entry.model for entry in agreements if not entry.differ}
     candidates = [(sample, group) for group in groups for sample in group if sample.model.name in agreeing]
-    told = Recommendation(
+    recommendation = Recommendation(
         [entry for entry in agreements if entry.model != entry.reference],
         {name: engine.extra for name, engine in ENGINES.items() if engine.extra and not engine.installed},
     )
     if not candidates:
-        return told
+        return recommendation
     best, group = max(candidates, key=lambda entry: _pace(entry[0]))
     return replace(
-        told,
+        recommendation,
         model=best.model.name,
         runtime=best.opened["runtime"],
         batch=best.opened["batch"],
@@ -70,16 +71,18 @@ def _agreement(sample: Sample, group: Sequence[Sample]) -> Agreement:
 
 
 def _summed(agreements: Sequence[Agreement]) -> list[Agreement]:
-    """One for each model, over all batches."""
-    found: dict[str, Agreement] = {}
+    """One agreement for each model, summed over all batches."""
+    sums: dict[str, Agreement] = {}
     for entry in agreements:
-        had = found.get(entry.model)
-        found[entry.model] = (
+        known = sums.get(entry.model)
+        sums[entry.model] = (
             entry
-            if had is None
-            else replace(had, pixels=had.pixels + entry.pixels, ties=had.ties + entry.ties, differ=had.differ + entry.differ)
+            if known is None
+            else replace(
+                known, pixels=known.pixels + entry.pixels, ties=known.ties + entry.ties, differ=known.differ + entry.differ
+            )
         )
-    return list(found.values())
+    return list(sums.values())
 
 
 def _answered(sample: Sample) -> bool:

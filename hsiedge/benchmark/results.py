@@ -1,4 +1,4 @@
-"""What one measurement says, and its JSON: schema 1, documented in the README."""
+"""Results of one measurement, and their JSON: schema 1, documented in the README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
 
 SCHEMA = 1
-MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, each operator of each told, takes a tenth of it
+MAX_BYTES = 64 << 20  # of JSON: a run of a hundred models, with each operator of each, takes a tenth of it
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What `--runtime all` comes to.
+    """Recommendation of `--runtime all`: which model to take in which runtime at which batch.
 
     Attributes:
         agreements: of each model with a Card in each runtime beside the one that runs it unasked.
@@ -284,12 +284,12 @@ class Report:
         return report
 
     def renamed(self, rename: Callable[[str], str]) -> Report:
-        """The same with every text in it renamed: names of models stand in many."""
+        """A copy with every text in it renamed: names of models stand in many."""
         report: Report = build(Report, texts(dataclasses.asdict(self), rename))
         return report
 
     def _believable(self) -> None:
-        """Raises ValueError unless its figures can be divided by and shown."""
+        """Raises ValueError unless the figures can be divided by and shown."""
         for entry in self.results:
             spread = entry.latency_ms
             figures = (entry.pixels_per_s, spread.p50, spread.p90, spread.p99)

@@ -25,7 +25,7 @@ from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import check_engine
 
 ALL = "all"
-"""As `runtime`: every one that is installed and takes the file."""
+"""Value of `runtime` for every one that is installed and takes the file."""
 
 BATCHES = (1, 256)
 RUNS, SECONDS = 20, 2.0
@@ -62,7 +62,7 @@ def bench(
         runs: at least so many, for each model and batch.
         seconds: at least so long, likewise.
         duration: seconds for which each model is then run without a pause, at the largest batch; None for not at all.
-            Ctrl-C ends this part early, and the report tells what was measured until then.
+            Ctrl-C ends this part early, and the report holds what was measured until then.
         ops: whether to profile by operator as well; where onnxruntime's exact mode is needed, also what it costs.
         shapes: free dimensions of a model without a Card, "1,200,13,13" or "NAME=1,200,13,13".
         seed: of inputs and order.
@@ -125,17 +125,17 @@ def _sustained(
     models: Sequence[ModelFile], batch: int, seconds: float | None, plan: Plan, stages: _Stages
 ) -> tuple[list[Sustained], bool]:
     """The sustained runs, and whether Ctrl-C ended them early: long runs must not cost what was measured before."""
-    found: list[Sustained] = []
+    entries: list[Sustained] = []
     if seconds is None:
-        return found, False
+        return entries, False
     try:
         for model in models:
-            found.append(sustain(model, batch, seconds, plan, stages.next(stages.sustained)))
-            if found[-1].interrupted:
-                return found, True
+            entries.append(sustain(model, batch, seconds, plan, stages.next(stages.sustained)))
+            if entries[-1].interrupted:
+                return entries, True
     except KeyboardInterrupt:
-        return found, True
-    return found, False
+        return entries, True
+    return entries, False
 
 
 def _check(
@@ -165,8 +165,8 @@ def _check(
 def _check_runtime(models: Sequence[Path], runtime: str | None, provider: str | None, ops: bool, fast_int8: bool) -> None:
     if runtime == ALL:
         if provider is not None or fast_int8:
-            asked = f"--provider {provider}" if provider is not None else "--fast-int8"
-            raise OptionError(f"{asked}: --runtime all takes each runtime as it is")
+            option = f"--provider {provider}" if provider is not None else "--fast-int8"
+            raise OptionError(f"{option}: --runtime all takes each runtime as it is")
         return
     for path in models:
         check_engine(runtime, path, provider)
@@ -186,7 +186,7 @@ class _Stages:
         self._done = self._ahead = 0.0
 
     def next(self, stage: int) -> Progress:
-        """Begins a stage; what it returns takes the share of that stage."""
+        """Begins a stage, and returns the progress of that stage."""
         self._done = self._ahead
         start, weight = self._done, self._weights[stage]
         self._ahead = start + weight
@@ -204,7 +204,7 @@ class _Stages:
 
 
 def _runtime(groups: Sequence[Sequence[Sample]]) -> str | None:
-    """All that were used."""
+    """Names of all runtimes that were used."""
     return ", ".join(dict.fromkeys(str(sample.opened["runtime"]) for group in groups for sample in group)) or None
 
 

@@ -48,7 +48,7 @@ def sustain(model: ModelFile, batch: int, seconds: float, plan: Plan, progress: 
 def _window(
     start: float, reply: dict[str, Any], pixels: int, before: facts.Throttle | None, after: facts.Throttle | None
 ) -> Window:
-    """`reply`: the worker's; `pixels` a run; throttle states at both ends."""
+    """One window of the run, from the worker's reply, the pixels of a run and the throttle states at both ends."""
     return Window(
         start_s=start,
         seconds=reply["seconds"],

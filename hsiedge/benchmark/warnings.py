@@ -1,4 +1,4 @@
-"""When figures are not to be trusted. The limits on spread are pyperf's (`python -m pyperf check`).
+"""Warnings about figures that are not to be trusted. The limits on spread are pyperf's (`python -m pyperf check`).
 
 pyperf judges values that are each the mean of many loops; ours are the means of the rounds. Of single runs of microseconds
 the longest is always far off, and a warning that always comes is not read: their tail has its own limit.
@@ -54,13 +54,13 @@ class MeasurementWarning(Enum):
         self._form = re.compile("".join(parts))
 
     def say(self, **facts: Any) -> str:
-        """The line, with its figures."""
+        """The warning's line, with its figures."""
         return self.line.format(**facts)
 
     @classmethod
     def of(cls, line: str) -> MeasurementWarning | None:
-        """The kind of a line; None of one that was made elsewhere."""
-        return next((doubt for doubt in cls if doubt._form.fullmatch(line)), None)
+        """The kind of a warning line; None for one that was made elsewhere."""
+        return next((kind for kind in cls if kind._form.fullmatch(line)), None)
 
 
 def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
@@ -71,47 +71,47 @@ def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
 def _of_times(sample: Sample) -> list[str]:
     means, runs = np.array([entry.mean() for entry in sample.rounds]), sample.all_ms
     mean, median = float(means.mean()), float(np.median(runs))
-    found = []
+    lines = []
     if deviation(means) >= SPREAD * mean:
-        found.append(MeasurementWarning.UNSTABLE.say(spread=100 * deviation(means) / mean))
+        lines.append(MeasurementWarning.UNSTABLE.say(spread=100 * deviation(means) / mean))
     furthest = float(means[np.abs(means - mean).argmax()])
     if abs(furthest - mean) >= EXTREME * mean:
         side = "above" if furthest > mean else "below"
-        found.append(MeasurementWarning.APART.say(off=100 * abs(furthest - mean) / mean, side=side))
+        lines.append(MeasurementWarning.APART.say(off=100 * abs(furthest - mean) / mean, side=side))
     tail = float(np.percentile(runs, 99)) / median
     if tail >= TAIL:
-        found.append(MeasurementWarning.TAIL.say(times=tail))
+        lines.append(MeasurementWarning.TAIL.say(times=tail))
     change = drift(sample.medians.tolist())
     if abs(change) >= DRIFT:
-        found.append(MeasurementWarning.DRIFT.say(change=abs(change), way="longer" if change > 0 else "less"))
+        lines.append(MeasurementWarning.DRIFT.say(change=abs(change), way="longer" if change > 0 else "less"))
     clock = float(sample.opened["clock_ms"]) / median
     if clock >= CLOCK:
-        found.append(MeasurementWarning.CLOCK.say(share=clock))
+        lines.append(MeasurementWarning.CLOCK.say(share=clock))
     if runs.sum() < 1e3 * SHORT_SECONDS:
-        found.append(MeasurementWarning.BRIEF.say(seconds=runs.sum() / 1e3))
-    return found
+        lines.append(MeasurementWarning.BRIEF.say(seconds=runs.sum() / 1e3))
+    return lines
 
 
 def _of_load(sample: Sample) -> list[str]:
-    found = []
+    lines = []
     if (sample.load.cores or 0) >= OTHER_CORES:
-        found.append(MeasurementWarning.OTHERS.say(cores=sample.load.cores))
+        lines.append(MeasurementWarning.OTHERS.say(cores=sample.load.cores))
     if (sample.load.stolen or 0) >= STOLEN_CORES:
-        found.append(MeasurementWarning.STOLEN.say(cores=sample.load.stolen))
-    return found
+        lines.append(MeasurementWarning.STOLEN.say(cores=sample.load.stolen))
+    return lines
 
 
 def _of_device(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
-    found = []
+    lines = []
     if facts.throttle_reasons:
-        found.append(MeasurementWarning.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
+        lines.append(MeasurementWarning.HELD_BACK.say(why=", ".join(facts.throttle_reasons)))
     if facts.cores_usable is not None and threads > facts.cores_usable:
-        found.append(MeasurementWarning.THREADS.say(threads=threads, cores=facts.cores_usable))
+        lines.append(MeasurementWarning.THREADS.say(threads=threads, cores=facts.cores_usable))
     if sample.opened["overflows"]:
-        found.append(MeasurementWarning.OVERFLOWS.say())
+        lines.append(MeasurementWarning.OVERFLOWS.say())
     if sample.opened["precision"] == "int8" and facts.int8_ready is False and not facts.int8_overflows:
         arm = facts.machine.startswith(("aarch64", "arm"))
-        found.append(MeasurementWarning.INT8.say(what="the dot product" if arm else "VNNI"))
+        lines.append(MeasurementWarning.INT8.say(what="the dot product" if arm else "VNNI"))
     if facts.governor is not None and facts.governor != "performance":
-        found.append(MeasurementWarning.GOVERNOR.say(name=facts.governor))
-    return found
+        lines.append(MeasurementWarning.GOVERNOR.say(name=facts.governor))
+    return lines

@@ -31,7 +31,7 @@ Reply = dict[str, Any]
 Opener = Callable[[dict[str, Any]], Model]
 """Opens the model that an "open" command asks for."""
 Prepare = Callable[[dict[str, Any]], None]
-"""What is done before, and is none of the model's."""
+"""Prepares the process before its memory's baseline is taken."""
 
 
 class Bench:
@@ -63,7 +63,7 @@ class Bench:
         }
 
     def measure(self, command: dict[str, Any]) -> Reply:
-        """At least `runs` runs and `seconds` seconds: the milliseconds of each, and this process's CPU seconds and joules."""
+        """Runs the model at least `runs` times and `seconds` seconds: ms of each, and this process's CPU seconds and joules."""
         # The threads of the model that ran before may still spin, and it left its data in the caches.
         _repeat(self._once, 1, SETTLE_SECONDS)
         gc.collect()
@@ -75,12 +75,12 @@ class Bench:
         return {"ms": [round(value, 6) for value in times], "cpu_s": spent, "joules": joules}
 
     def window(self, command: dict[str, Any]) -> Reply:
-        """`seconds` seconds without a pause: how many runs, in how long, their median, and the joules."""
+        """Runs the model `seconds` seconds without a pause: number of runs, seconds they took, their median, and the joules."""
         times, seconds, joules = self._metered(1, float(command["seconds"]))
         return {"runs": len(times), "seconds": seconds, "p50_ms": float(np.median(times)), "joules": joules}
 
     def answers(self, command: dict[str, Any]) -> Reply:
-        """Labels of at least `pixels` pixels, the same from the same `seed` and batch, and how sure each of them is.
+        """Labels of at least `pixels` pixels, repeatable from `seed` and batch, and how sure each of them is.
 
         `margins`: by how much the highest logit exceeds the next, as a share of the range of all logits. Both are empty for a
         model without a Card.
@@ -96,7 +96,7 @@ class Bench:
         return {"labels": self._model.label_ids(logits, axis=0).tolist(), "margins": margins.tolist()}
 
     def profile(self, command: dict[str, Any]) -> Reply:
-        """The path of onnxruntime's profile, in which the last `runs` runs count, and what these took from rows to labels."""
+        """Ends onnxruntime's profile after `runs` more runs: the profile's path, and what these took from rows to labels."""
         times = _repeat(self._once, int(command["runs"]), 0.0)
         session: Any = self._model.session
         return {"file": str(session.end_profiling()), "runs": len(times), "mean_ms": float(np.mean(times))}
@@ -126,7 +126,7 @@ def clock_cost() -> float:
 
 
 def open_file(command: dict[str, Any]) -> Model:
-    """A model file, in the runtime asked for; with "profile", in one that writes a profile to that prefix."""
+    """Opens a model file in the runtime asked for; with "profile", in one that writes a profile to that prefix."""
     path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
     runtime, provider, fast = command.get("runtime"), command.get("provider"), bool(command.get("fast_int8"))
     model = load(path, threads, runtime, provider, fast_int8=fast)
@@ -143,7 +143,7 @@ def prepare_file(command: dict[str, Any]) -> None:
 
 
 def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Prepare) -> None:
-    """Answers commands until their stream ends. `prepare` imports the runtime of a file, so that it is in the baseline."""
+    """Answers commands until the stream ends. `prepare` imports the runtime of a file, so that it is in the baseline."""
     bench: Bench | None = None
     for line in commands:
         command = json.loads(line)

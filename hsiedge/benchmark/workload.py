@@ -1,8 +1,8 @@
-"""What a model is timed on: seeded inputs, and the work from rows in their stored dtype to label ids.
+"""Workload that a model is timed on: seeded inputs, and the work from rows in their stored dtype to label ids.
 
 A line-scan sensor hands over rows of pixels, band-interleaved by pixel. So an input of a patch graph is a strip
 `(p, N + p - 1, bands)` in the scene's stored dtype, out of which N patches are cut; one of a scene graph is as many rows as it
-labels, and those before them are held, as `classify` holds them. The clock covers the Card's input affine, cutting or what
+labels, and a buffer has those before them, as in `classify`. The clock covers the Card's input affine, cutting or what
 surrounds rows, the session, argmax and the label ids.
 """
 
@@ -46,8 +46,8 @@ class Workload:
         dtype: numpy name of what the clock starts with: the stored dtype, not the graph's where an affine lies between.
         pixels: labelled by one run.
         make: draws an input.
-        run: does the work of one run on an input; gives label ids, or a stranger's first output.
-        logits: what the labels are taken from, `(classes, height, width)` float32; None for a stranger's.
+        run: does the work of one run on an input; gives label ids, or the first output of a model without a Card.
+        logits: what the labels are taken from, `(classes, height, width)` float32; None without a Card.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Workload:
     logits: Callable[[Tensors], NDArray[np.float32]] | None = None
 
     def pool_size(self, one: Tensors) -> int:
-        """How many different inputs to cycle through, so that caches are not flattered: 2 to 8, some 64 MiB at most."""
+        """Number of different inputs to cycle through, so that caches are not flattered: 2 to 8, some 64 MiB at most."""
         return int(np.clip(POOL_BYTES // max(1, sum(tensor.nbytes for tensor in one)), 2, 8))
 
 
@@ -99,14 +99,14 @@ def workload(model: Model, batch: int, shapes: Sequence[ShapeOption] = ()) -> Wo
         return _tensors(model, batch, shapes)
     if len(specs) != 1:
         raise ModelError(f"{model.path}: its Card says one input of kind {model.card.kind}, the graph has {len(specs)}")
-    given = next((entry.sizes for entry in shapes), None)
-    return _patches(model, model.card, batch, given) if model.card.kind == "patch" else _scene(model, model.card, given)
+    sizes = next((entry.sizes for entry in shapes), None)
+    return _patches(model, model.card, batch, sizes) if model.card.kind == "patch" else _scene(model, model.card, sizes)
 
 
-def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None) -> Workload:
+def _patches(model: Model, card: Card, batch: int, sizes: tuple[int, ...] | None) -> Workload:
     patch, bands, spec = card.patch, card.scene.bands, model.session.inputs[0]
     known = (None, patch, patch, bands) if model.takes_rows else (None, bands, patch, patch)
-    shape = _resolve(model, spec, batch, given, known)
+    shape = _resolve(model, spec, batch, sizes, known)
     count = shape[0]
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:
@@ -122,16 +122,16 @@ def _patches(model: Model, card: Card, batch: int, given: tuple[int, ...] | None
     return Workload(card.kind, count, shape, card.scene.dtype, count, make, run, logits)
 
 
-def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
+def _scene(model: Model, card: Card, sizes: tuple[int, ...] | None) -> Workload:
     spec, border = model.session.inputs[0], 2 * card.radius
     side = SCENE_SIDE + border
     wanted: tuple[int | None, ...] = (1, card.scene.bands, None, None)
     if model.takes_rows:
         wanted = (1, None, None, card.scene.bands)
     default = tuple(size or side for size in wanted)
-    if len(spec.shape) == 4 and given is None:
-        given = tuple(size if size is not None else fallback for size, fallback in zip(spec.shape, default))
-    shape = _resolve(model, spec, 1, given, wanted)
+    if len(spec.shape) == 4 and sizes is None:
+        sizes = tuple(size if size is not None else fallback for size, fallback in zip(spec.shape, default))
+    shape = _resolve(model, spec, 1, sizes, wanted)
     rows, columns = shape[1:3] if model.takes_rows else shape[2:]
     if min(rows, columns) <= border:
         raise OptionError(
@@ -142,17 +142,17 @@ def _scene(model: Model, card: Card, given: tuple[int, ...] | None) -> Workload:
 
 
 def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, int]) -> Workload:
-    """Of a scene graph that labels `pixels` (height, width) at a time."""
+    """Workload of a scene graph that labels `pixels` (height, width) at a time."""
     (height, width), radius = pixels, card.radius
-    held = RowBuffer(model, width, above=0)
-    held.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
+    buffer = RowBuffer(model, width, above=0)
+    buffer.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:
         return model.strip(surrounded(model.prepare(tensors[0]), 0, height, radius))
 
     def run(tensors: Tensors) -> NDArray[Any]:
-        held.push(tensors[0])
-        return model.strip_labels(held.strip(height))
+        buffer.push(tensors[0])
+        return model.strip_labels(buffer.strip(height))
 
     def make(rng: np.random.Generator) -> Tensors:
         return (draw_rows(card.scene, (height, width), rng),)
@@ -161,10 +161,10 @@ def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, i
 
 
 def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workload:
-    """A stranger's graph: nothing is known but its inputs, so tensors of their own dtypes go in as they are."""
+    """Workload of a model without a Card: only its inputs are known, so tensors of their own dtypes go in as they are."""
     specs, session = model.session.inputs, model.session
-    given = {specs[0].name if entry.name is None else entry.name: entry.sizes for entry in shapes} if specs else {}
-    resolved = [_resolve(model, spec, batch, given.get(spec.name), (None,) * len(spec.shape)) for spec in specs]
+    sizes = {specs[0].name if entry.name is None else entry.name: entry.sizes for entry in shapes} if specs else {}
+    resolved = [_resolve(model, spec, batch, sizes.get(spec.name), (None,) * len(spec.shape)) for spec in specs]
     first = resolved[0] if resolved else ()
     count = first[0] if first else 1
 
@@ -175,34 +175,34 @@ def _tensors(model: Model, batch: int, shapes: Sequence[ShapeOption]) -> Workloa
 
 
 def _resolve(
-    model: Model, spec: TensorSpec, batch: int, given: tuple[int, ...] | None, known: tuple[int | None, ...]
+    model: Model, spec: TensorSpec, batch: int, option: tuple[int, ...] | None, known: tuple[int | None, ...]
 ) -> tuple[int, ...]:
-    """Every size of an input: the graph's own, else the batch where it leads, else the Card's (`known`), else `--shape`."""
-    where, said = f"{model.path}: input {spec.name}", "x".join("?" if size is None else str(size) for size in spec.shape)
+    """Sizes of an input: the graph's own, else the batch where it leads, else the Card's (`known`), else `--shape`."""
+    title, written = f"{model.path}: input {spec.name}", "x".join("?" if size is None else str(size) for size in spec.shape)
     if len(spec.shape) != len(known) or any(a is not None and b is not None and a != b for a, b in zip(spec.shape, known)):
         wanted = "x".join("N" if size is None else str(size) for size in known)
-        raise ModelError(f"{where} is {said}, its Card says {wanted}")
-    if given is not None and len(given) != len(spec.shape):
-        raise OptionError(f"{where} has {len(spec.shape)} dimensions ({said}), --shape gives {len(given)}")
+        raise ModelError(f"{title} is {written}, its Card says {wanted}")
+    if option is not None and len(option) != len(spec.shape):
+        raise OptionError(f"{title} has {len(spec.shape)} dimensions ({written}), --shape gives {len(option)}")
     sizes: list[int] = []
     for axis, own in enumerate(spec.shape):
         size = own if own is not None else batch if axis == 0 else known[axis]
-        asked = given[axis] if given is not None else None
+        asked = option[axis] if option is not None else None
         if axis == 0 and own is None and asked not in (None, 1, batch):
-            raise OptionError(f"{where}: its first dimension is the batch; say --batch {asked}, and --shape with 1 there")
+            raise OptionError(f"{title}: its first dimension is the batch; say --batch {asked}, and --shape with 1 there")
         if axis > 0 and asked is not None and size is not None and asked != size:
-            raise OptionError(f"{where}: dimension {axis} is {size}, --shape says {asked}")
+            raise OptionError(f"{title}: dimension {axis} is {size}, --shape says {asked}")
         size = size if size is not None else asked
         if size is None:
             raise OptionError(
-                f"{where} is {said}: its free dimension {axis} needs a size; give one with --shape {spec.name}=..."
+                f"{title} is {written}: its free dimension {axis} needs a size; give one with --shape {spec.name}=..."
             )
         sizes.append(size)
     return tuple(sizes)
 
 
 def _draw_tensor(shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Floats from 0 to 1; small integers over their range; 32 and 64 bits wide 0 or 1, for they may be indices."""
+    """A random tensor: floats from 0 to 1; small integers over their range; wider ones 0 or 1, for they may be indices."""
     if dtype.kind == "f":
         return rng.random(shape, np.float32).astype(dtype, copy=False)
     if dtype.kind == "b" or dtype.itemsize > 2:

@@ -1,1 +1,1 @@
-"""The machine that this runs on."""
+"""Facts, energy and memory of the machine that this runs on."""

@@ -1,9 +1,9 @@
 """Energy, where the machine can tell: RAPL counters of x86, the INA3221 of Jetsons, a Pi 5's power chip. Elsewhere absent.
 
-What a meter says is of all that it feeds, idle power and other programs included: of the CPU packages (RAPL), of the whole
-module (Jetson), of the rails behind the power chip (Pi). Counters and the INA3221 are read before and after an interval,
+A meter counts all that it feeds, idle power and other programs included: the CPU packages (RAPL), the whole
+module (Jetson), the rails behind the power chip (Pi). Counters and the INA3221 are read before and after an interval,
 never within it. What takes a tool to read is read once a second, while the work goes on, and of long intervals only: so it
-costs rounds of half a second nothing, and sustained runs tell it (`--duration`).
+costs rounds of half a second nothing, and sustained runs have it (`--duration`).
 
 Every function takes the `root` below which /sys lies, so that another machine's text can be read as well.
 """
@@ -25,13 +25,14 @@ LEAST_SAMPLES = 3
 
 
 class Meter(Protocol):
-    """Tells of the energy of an interval. `source`: by what, for the report."""
+    """A meter of the energy of an interval."""
 
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Name of the meter, for the report."""
 
     def begin(self) -> None:
-        """The interval begins now."""
+        """Begins the interval."""
 
     def end(self, seconds: float) -> float | None:
         """Joules since `begin`, `seconds` ago; None where it cannot be read any more."""
@@ -54,7 +55,7 @@ class Rapl:
 
     @property
     def source(self) -> str:
-        """Of how many packages."""
+        """RAPL, and how many packages it counts."""
         return "RAPL, CPU package" if len(self._zones) == 1 else f"RAPL, {len(self._zones)} CPU packages"
 
     def begin(self) -> None:
@@ -62,7 +63,7 @@ class Rapl:
         self._before = [procfs.number(zone.counter) for zone in self._zones]
 
     def end(self, seconds: float) -> float | None:
-        """Joules; a counter that has started again since has done so once: it takes minutes at any power."""
+        """Joules since `begin`; a counter that has started again has done so once: it takes minutes at any power."""
         total = 0
         for zone, before in zip(self._zones, self._before):
             after = procfs.number(zone.counter)
@@ -80,11 +81,11 @@ class Ina3221:
 
     @property
     def source(self) -> str:
-        """Which rail, and how its power becomes energy."""
+        """The rail, and how its power becomes energy."""
         return f"INA3221, {self._rail.name}, power at the end of each round times its length"
 
     def begin(self) -> None:
-        """Nothing to do: the chip does not count."""
+        """Does nothing: the chip does not count."""
 
     def end(self, seconds: float) -> float | None:
         """Joules at the power of this moment."""
@@ -111,6 +112,7 @@ class Sampled:
 
     @property
     def source(self) -> str:
+        """The meter's name, as it was handed over."""
         return self._source
 
     def begin(self) -> None:
@@ -120,7 +122,7 @@ class Sampled:
         self._thread.start()
 
     def end(self, seconds: float) -> float | None:
-        """Joules; None of an interval too short for three readings, or where one failed."""
+        """Joules since `begin`; None for an interval too short for three readings, or where one failed."""
         self._over.set()
         self._thread.join()
         known = [watts for watts in self._watts if watts is not None]
@@ -158,8 +160,8 @@ def _find_jetson(root: Path) -> Meter | None:
     rails = jetson.rails(root)
     if rails:
         return next((Ina3221(rail) for rail in rails if rail.name in jetson.WHOLE_MODULE), None)
-    said = jetson.rail_watts(root) or {}
-    name = next((name for name in said if name in jetson.WHOLE_MODULE), None)
+    watts = jetson.rail_watts(root) or {}
+    name = next((name for name in watts if name in jetson.WHOLE_MODULE), None)
     if name is None:
         return None
     return Sampled(f"tegrastats, {name}, read once a second", lambda: (jetson.rail_watts(root) or {}).get(name))
@@ -174,5 +176,5 @@ def _find_pi(root: Path) -> Meter | None:
 
 
 def _same_rails(watts: dict[str, float] | None, count: int) -> float | None:
-    """Their sum; None where some were not told this time."""
+    """Sum of the rails' watts; None where some are missing this time."""
     return sum(watts.values()) if watts is not None and len(watts) == count else None

@@ -50,7 +50,7 @@ class DeviceFacts:
     """The device a measurement was taken on.
 
     Attributes:
-        cpu: model name; of an ARM CPU, its cores' names ("Cortex-A76").
+        cpu: model name; on ARM the names of the cores ("Cortex-A76").
         board: what the device tree calls the machine ("Raspberry Pi 5 Model B Rev 1.0"); None on PCs.
         machine: architecture of the kernel: "x86_64", "aarch64".
         instruction_sets: those of `device.int8.X86_SETS` or `ARM_SETS` that the CPU has.
@@ -120,14 +120,14 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class Throttle:
-    """How the CPU has been held back: `now`, `since_boot` (both reasons), and `events`, a count that only rises."""
+    """Throttling of the CPU: reasons `now` and `since_boot`, and `events`, a count that only rises."""
 
     now: frozenset[str]
     since_boot: frozenset[str]
     events: int
 
     def since(self, before: Throttle) -> list[str]:
-        """The reasons that held at either reading, or came up between the two."""
+        """Reasons that held at either reading, or came up between the two."""
         fresh = self.since_boot - before.since_boot
         limits = {"thermal limit"} if self.events > before.events else set()
         return sorted(self.now | before.now | fresh | limits)
@@ -144,12 +144,12 @@ class CpuSeconds:
 def device_facts(
     root: Path = ROOT, runtime: str | None = None, before: Throttle | None = None, machine: str | None = None
 ) -> DeviceFacts:
-    """The facts, now.
+    """Reads the facts about the device as they are now.
 
     Args:
         root: below which /proc, /sys and /etc are looked for.
         runtime: of the models.
-        before: the throttle state when measuring began; None to tell the present state alone.
+        before: the throttle state when measuring began; None for the present state alone.
         machine: the architecture; this machine's by default.
     """
     machine = machine if machine is not None else platform.machine()
@@ -220,9 +220,9 @@ def default_threads(root: Path = ROOT) -> int:
 def cpu_quota(root: Path = ROOT) -> float | None:
     """The tightest CPU limit of the process's cgroups, in cores (v2 cpu.max, v1 cpu.cfs_quota_us); None for none."""
     limits = []
-    for line in _cgroup_files(root, "cpu.max", "cpu", "cpu.cfs_quota_us"):
-        quota, _, period = line[1].partition(" ")
-        period = period or procfs.text(line[0].parent, "cpu.cfs_period_us") or ""
+    for path, text in _cgroup_files(root, "cpu.max", "cpu", "cpu.cfs_quota_us"):
+        quota, _, period = text.partition(" ")
+        period = period or procfs.text(path.parent, "cpu.cfs_period_us") or ""
         if quota.isdigit() and period.isdigit() and int(period):
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
@@ -230,15 +230,15 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
 def temperature_c(root: Path = ROOT) -> float | None:
     """Degrees Celsius of the hottest CPU zone: thermal zones first, hwmon else."""
-    found = []
+    readings = []
     for zone in procfs.paths(root, "sys/class/thermal/thermal_zone*"):
         if re.search(r"cpu|x86_pkg|soc|tj", procfs.text(zone, "type") or "", re.IGNORECASE):
-            found += procfs.texts(zone, "temp")
-    if not found:
+            readings += procfs.texts(zone, "temp")
+    if not readings:
         for chip in procfs.paths(root, "sys/class/hwmon/hwmon*"):
             if procfs.text(chip, "name") in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
-                found += procfs.texts(chip, "temp*_input")
-    values = [int(text) / 1000 for text in found if re.fullmatch(r"-?\d+", text)]
+                readings += procfs.texts(chip, "temp*_input")
+    values = [int(text) / 1000 for text in readings if re.fullmatch(r"-?\d+", text)]
     return max(values, default=None)
 
 
@@ -256,7 +256,7 @@ def frequency_mhz(root: Path = ROOT) -> float | None:
 
 
 def throttle_state(root: Path = ROOT) -> Throttle | None:
-    """What the firmware (Raspberry Pi) or the kernel (x86 thermal_throttle) says; None where neither does."""
+    """Throttling as the firmware (Raspberry Pi) or the kernel (x86 thermal_throttle) says; None where neither does."""
     bits = raspberry_pi.throttle_bits(root)
     if bits is not None:
         return Throttle(*bits, 0)
@@ -265,9 +265,9 @@ def throttle_state(root: Path = ROOT) -> Throttle | None:
 
 
 def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
-    """The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, in clock ticks (proc(5))."""
-    found = re.match(r"cpu +((?:\d+ ?)+)", procfs.text(root, "proc/stat") or "")
-    ticks = [int(text) for text in found[1].split()] if found else []
+    """CPU seconds in the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal (proc(5))."""
+    line = re.match(r"cpu +((?:\d+ ?)+)", procfs.text(root, "proc/stat") or "")
+    ticks = [int(text) for text in line[1].split()] if line else []
     if len(ticks) < 8:
         return None
     rate = os.sysconf("SC_CLK_TCK")
@@ -286,7 +286,7 @@ def _board(root: Path, cpuinfo: str) -> str | None:
 
 
 def _physical_cores(root: Path, cpuinfo: str) -> int | None:
-    """Pairs of package and core: of /proc/cpuinfo on x86, of the topology in /sys elsewhere."""
+    """Number of physical cores: pairs of package and core in /proc/cpuinfo on x86, in the topology of /sys elsewhere."""
     pairs: Iterable[Sequence[str]] = list(zip(procfs.entries(cpuinfo, "physical id"), procfs.entries(cpuinfo, "core id")))
     if not pairs:
         folders = procfs.paths(root, "sys/devices/system/cpu/cpu[0-9]*/topology")
@@ -298,23 +298,23 @@ def _physical_cores(root: Path, cpuinfo: str) -> int | None:
 
 
 def _ram_mib(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", procfs.text(root, "proc/meminfo") or "", re.MULTILINE)
-    return int(found[1]) >> 10 if found else None
+    line = re.search(r"^MemTotal:\s+(\d+) kB", procfs.text(root, "proc/meminfo") or "", re.MULTILINE)
+    return int(line[1]) >> 10 if line else None
 
 
 def _memory_limit_mib(root: Path) -> int | None:
-    """v1 says "no limit" with a number near 2^63, v2 with "max"."""
+    """Memory limit of the cgroups, MiB; None for none, which v1 writes as a number near 2^63 and v2 as "max"."""
     limits = [int(text) for _, text in _cgroup_files(root, "memory.max", "memory", "memory.limit_in_bytes") if text.isdigit()]
     return min((limit >> 20 for limit in limits if limit < 1 << 60), default=None)
 
 
 def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[Path, str]]:
-    """(path, text) of a setting in each cgroup that holds this process, from its own up to the root.
+    """Path and text of a setting in each cgroup that holds this process, from its own up to the root.
 
-    In a container the paths of /proc/self/cgroup may be the host's, and missing here: then only the root is found, which is
+    In a container the paths of /proc/self/cgroup may be the host's, and missing here: then only the root is read, which is
     the container's own group.
     """
-    found = []
+    settings = []
     for line in (procfs.text(root, "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -326,17 +326,17 @@ def _cgroup_files(root: Path, v2: str, controller: str, v1: str) -> list[tuple[P
             continue
         own = top / group.strip().lstrip("/")
         folders = [own, *(parent for parent in own.parents if parent == top or top in parent.parents)]
-        found += [(folder / name, text) for folder in folders if (text := procfs.text(folder, name)) is not None]
-    return found
+        settings += [(folder / name, text) for folder in folders if (text := procfs.text(folder, name)) is not None]
+    return settings
 
 
 def _os_name(root: Path) -> str | None:
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', procfs.text(root, "etc/os-release") or "", re.MULTILINE)
-    return found[1] if found else None
+    line = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', procfs.text(root, "etc/os-release") or "", re.MULTILINE)
+    return line[1] if line else None
 
 
 def _in_container(root: Path) -> bool:
-    """Docker and Podman leave a file; of the others the first process's cgroup tells."""
+    """Whether this is a container: Docker and Podman leave a file, the first process's cgroup names the others."""
     if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
         return True
     return re.search(r"docker|kubepods|containerd|lxc", procfs.text(root, "proc/1/cgroup") or "") is not None
@@ -348,7 +348,7 @@ def _is_virtual(cpuinfo: str) -> bool | None:
 
 
 def _length(span: str) -> int:
-    """Of "3" or "0-3"."""
+    """Number of cores in a span, "3" or "0-3"."""
     first, _, last = span.partition("-")
     return int(last or first) - int(first) + 1
 

@@ -1,4 +1,4 @@
-"""Whether sums of 8-bit products overflow in onnxruntime on a processor: the one place that says so.
+"""Overflow of sums of 8-bit products in onnxruntime, by processor.
 
 x86 without VNNI multiplies bytes with vpmaddubsw, which adds two products of an unsigned and a signed byte in 16 bits, and
 stays at their end where a sum is larger:
@@ -51,7 +51,7 @@ def overflows(machine: str, sets: Sequence[str] | None) -> bool:
 
 @lru_cache(maxsize=1)
 def overflows_here() -> bool:
-    """`overflows` of this machine, read once."""
+    """Whether 8-bit sums overflow on this machine, read once."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What an NVIDIA Jetson alone can tell: its release, its power mode, its clocks and the power of its rails."""
+"""Facts that only an NVIDIA Jetson has: its release, its power mode, its clocks and the power of its rails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RAIL = re.compile(r"\b((?:VDD|VIN|POM|CV|GPU|CPU|SOC|SYS)\w*) (\d+)(?:mW)?/\d+(
 
 @dataclass(frozen=True)
 class PowerMode:
-    """Of nvpmodel: its name ("25W", "MAXN") and number, which is another on each module."""
+    """A power mode of nvpmodel: its name ("25W", "MAXN") and number, which is another on each module."""
 
     name: str
     number: int
@@ -33,15 +33,15 @@ class Rail:
 
     @property
     def watts(self) -> float | None:
-        """Now; None where it cannot be read any more."""
+        """Watts of the rail now; None where it cannot be read any more."""
         voltage, current = procfs.number(self.millivolts), procfs.number(self.milliamperes)
         return None if voltage is None or current is None else voltage * current / 1e6
 
 
 def l4t(root: Path = ROOT) -> str | None:
-    """The release of Jetson Linux, "36.4.3": of the first line of /etc/nv_tegra_release."""
-    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", procfs.text(root, "etc/nv_tegra_release") or "")
-    return f"{found[1]}.{found[2]}" if found else None
+    """The release of Jetson Linux, "36.4.3", from the first line of /etc/nv_tegra_release."""
+    line = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", procfs.text(root, "etc/nv_tegra_release") or "")
+    return f"{line[1]}.{line[2]}" if line else None
 
 
 def power_mode(root: Path = ROOT) -> PowerMode | None:
@@ -49,10 +49,10 @@ def power_mode(root: Path = ROOT) -> PowerMode | None:
     return parse_power_mode(procfs.ask_tool(root, "nvpmodel", "-q") or "")
 
 
-def parse_power_mode(said: str) -> PowerMode | None:
-    """Of what `nvpmodel -q` prints, with `--verbose` or without: the name on one line, the number on the next."""
-    found = re.search(r"NV Power Mode: (\S+)\s*\n(\d+)\s*$", said, re.MULTILINE)
-    return PowerMode(found[1], int(found[2])) if found else None
+def parse_power_mode(output: str) -> PowerMode | None:
+    """Reads what `nvpmodel -q` prints, with `--verbose` or without: the name on one line, the number on the next."""
+    mode = re.search(r"NV Power Mode: (\S+)\s*\n(\d+)\s*$", output, re.MULTILINE)
+    return PowerMode(mode[1], int(mode[2])) if mode else None
 
 
 def clocks_locked(root: Path = ROOT) -> bool | None:
@@ -64,7 +64,7 @@ def clocks_locked(root: Path = ROOT) -> bool | None:
 
 
 def gpu_load(root: Path = ROOT) -> float | None:
-    """Percent that the GPU is busy, now: the kernel says it in thousandths."""
+    """Percent that the GPU is busy now, which the kernel gives in thousandths."""
     for pattern in ("sys/devices/platform/gpu.0/load", "sys/devices/gpu.0/load", "sys/devices/platform/*/*.gpu/load"):
         for path in procfs.paths(root, pattern):
             load = procfs.number(path)
@@ -89,9 +89,9 @@ def _channels(root: Path) -> Iterator[Rail]:
 
 
 def rail_watts(root: Path = ROOT) -> dict[str, float] | None:
-    """Watts of each rail, now: of the kernel's files, else of a line of `tegrastats`; None where neither tells."""
-    found = {rail.name: watts for rail in rails(root) if (watts := rail.watts) is not None}
-    return found or parse_tegrastats(procfs.first_line(root, "tegrastats", "--interval", "100") or "") or None
+    """Watts of each rail now, from the kernel's files, else from a line of `tegrastats`; None where neither has them."""
+    watts_by_rail = {rail.name: watts for rail in rails(root) if (watts := rail.watts) is not None}
+    return watts_by_rail or parse_tegrastats(procfs.first_line(root, "tegrastats", "--interval", "100") or "") or None
 
 
 def parse_tegrastats(line: str) -> dict[str, float]:
@@ -101,5 +101,5 @@ def parse_tegrastats(line: str) -> dict[str, float]:
 
 def power_modes(root: Path = ROOT) -> list[PowerMode]:
     """All modes of this module, in the order of /etc/nvpmodel.conf."""
-    found = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", procfs.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
-    return [PowerMode(name, int(number)) for number, name in found]
+    modes = re.findall(r"^< POWER_MODEL ID=(\d+) NAME=(\S+) >", procfs.text(root, "etc/nvpmodel.conf") or "", re.MULTILINE)
+    return [PowerMode(name, int(number)) for number, name in modes]

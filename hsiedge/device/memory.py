@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Baseline:
-    """Where the counting starts.
+    """Resident memory at which the counting of a peak starts.
 
     Attributes:
         resident: bytes resident when the baseline was taken.
@@ -47,7 +47,7 @@ def peak_mib(baseline: Baseline) -> float:
 
 
 def _reset(proc: Path) -> bool:
-    """Writing "5" to clear_refs sets VmHWM to VmRSS: proc(5), since Linux 4.0. Tells whether it could be written."""
+    """Sets VmHWM to VmRSS by writing "5" to clear_refs: proc(5), since Linux 4.0. False where it cannot be written."""
     try:
         handle = os.open(proc / "clear_refs", os.O_WRONLY)
     except OSError:
@@ -62,13 +62,13 @@ def _reset(proc: Path) -> bool:
 
 def _status(proc: Path, key: str) -> int:
     """Bytes of one line of /proc/PID/status. Raises OSError or LookupError where there is none."""
-    found = re.search(rf"^{key}:\s+(\d+) kB$", (proc / "status").read_text(), re.MULTILINE)
-    if found is None:
+    line = re.search(rf"^{key}:\s+(\d+) kB$", (proc / "status").read_text(), re.MULTILINE)
+    if line is None:
         raise LookupError(key)
-    return int(found[1]) << 10
+    return int(line[1]) << 10
 
 
 def _max_resident() -> int:
-    """getrusage(2) counts kilobytes; on macOS bytes. On Linux it starts, after exec, from the parent's peak: a last resort."""
+    """Bytes of getrusage(2), which counts kilobytes, on macOS bytes. On Linux it starts, after exec, from the parent's peak."""
     value = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return value if sys.platform == "darwin" else value << 10

@@ -1,4 +1,4 @@
-"""What the kernel and the board's own tools say, as text. What cannot be read is None or empty, never guessed.
+"""Text of the kernel and of the board's own tools. What cannot be read is None or empty, never guessed.
 
 Every function takes the `root` below which /proc, /sys and /etc lie, so that another machine's text can be read as well. A
 tool is asked only where `root` is this machine's own.
@@ -28,17 +28,17 @@ def text(root: Path, name: str) -> str | None:
 
 def texts(root: Path, pattern: str) -> list[str]:
     """The texts of all files that fit, in a fixed order, without empty ones."""
-    return [found for path in paths(root, pattern) if (found := text(path.parent, path.name))]
+    return [content for path in paths(root, pattern) if (content := text(path.parent, path.name))]
 
 
 def number(path: Path) -> int | None:
     """A file's whole number, not negative; None where it holds something else."""
-    found = text(path.parent, path.name) or ""
-    return int(found) if found.isdigit() else None
+    digits = text(path.parent, path.name) or ""
+    return int(digits) if digits.isdigit() else None
 
 
 def paths(root: Path, pattern: str) -> list[Path]:
-    """In a fixed order; a folder that cannot be listed holds nothing."""
+    """Paths that fit a pattern, in a fixed order; a folder that cannot be listed holds nothing."""
     try:
         return sorted(root.glob(pattern))
     except OSError:
@@ -51,22 +51,22 @@ def entries(lines: str, key: str) -> list[str]:
 
 
 def find_tool(root: Path, name: str) -> str | None:
-    """Where a tool of this machine lies; None where it has none, or `root` is another machine's."""
+    """Path of a tool of this machine; None where it has none, or `root` is another machine's."""
     if root != ROOT:
         return None
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_FOLDERS]))
 
 
 def ask_tool(root: Path, name: str, *arguments: str) -> str | None:
-    """What a tool prints; None where it is missing, refuses, or takes more than 5 seconds."""
+    """Output of a tool; None where it is missing, refuses, or takes more than 5 seconds."""
     tool = find_tool(root, name)
     if tool is None:
         return None
     try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+        process = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
     except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def first_line(root: Path, name: str, *arguments: str) -> str | None:

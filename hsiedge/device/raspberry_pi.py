@@ -1,4 +1,4 @@
-"""What a Raspberry Pi alone can tell: why its firmware held it back, and what its power chip feeds."""
+"""Facts that only a Raspberry Pi has: why its firmware throttled it, and the power of what its power chip feeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHANNEL = re.compile(r"^\s*(\w+)_([AV]) (?:current|volt)\(\d+\)=(\d+\.\d+)[AV]\
 
 
 def throttle_bits(root: Path = ROOT) -> tuple[frozenset[str], frozenset[str]] | None:
-    """What the firmware says: (now, since boot), of `THROTTLE_BITS`. From the kernel's file, else from `vcgencmd`."""
+    """Throttling (now, since boot) in words of `THROTTLE_BITS`, from the kernel's file, else from `vcgencmd`."""
     words = procfs.texts(root, "sys/devices/platform/soc*/soc*:firmware/get_throttled")
     word = words[0] if words else (procfs.ask_tool(root, "vcgencmd", "get_throttled") or "").removeprefix("throttled=")
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]+", word):
@@ -29,14 +29,14 @@ def pmic_watts(root: Path = ROOT) -> dict[str, float] | None:
     return parse_pmic(procfs.ask_tool(root, "vcgencmd", "pmic_read_adc") or "") or None
 
 
-def parse_pmic(said: str) -> dict[str, float]:
-    """Watts by rail, of what `vcgencmd pmic_read_adc` prints.
+def parse_pmic(output: str) -> dict[str, float]:
+    """Reads watts by rail from what `vcgencmd pmic_read_adc` prints.
 
-    A rail is there where both its current and its voltage are: not the 5 V input (EXT5V) nor the clock's battery (BATT), of
+    A rail is listed where both its current and its voltage are: not the 5 V input (EXT5V) nor the clock's battery (BATT), of
     which the chip knows the voltage alone. USB devices, HATs and whatever else is fed past the chip are not in it.
     """
     amperes: dict[str, float] = {}
     volts: dict[str, float] = {}
-    for rail, unit, value in _CHANNEL.findall(said):
+    for rail, unit, value in _CHANNEL.findall(output):
         (amperes if unit == "A" else volts)[rail] = float(value)
     return {rail: amperes[rail] * volts[rail] for rail in amperes if rail in volts}

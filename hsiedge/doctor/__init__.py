@@ -1,4 +1,4 @@
-"""`hsiedge doctor`: what this device can do, what is missing, what to set. It looks, and changes nothing."""
+"""Examination of a device: what it can do, what is missing, what to set. Nothing is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at a device found, one thing at a time."""
+"""Findings of an examination, one thing at a time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ PROBLEM, NOTE, GOOD = SEVERITIES = ("problem", "note", "good")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
-        topic: of what it is: "CPU", "memory", "onnxruntime".
+        topic: "CPU", "memory", "onnxruntime".
         severity: of `SEVERITIES`: a problem makes answers wrong, figures untrue, or commands fail; a note is worth knowing.
         what: is the case.
         why: it matters; "" where that is plain.

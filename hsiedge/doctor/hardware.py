@@ -1,4 +1,4 @@
-"""What the machine is, and how it is set: processor, clocks, heat, memory, power."""
+"""Findings on the machine and its settings: processor, clocks, heat, memory, power."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PI_MEANS = {
 
 
 def hardware_findings(facts: DeviceFacts, threads: int, throttle: Throttle | None, root: Path = ROOT) -> list[Finding]:
-    """All that concerns the machine. `threads`: that `bench` takes when it is not told; `throttle`: its state, now."""
+    """Findings on the machine. `threads`: the default of `bench`; `throttle`: the CPU's state now."""
     return [
         *_cpu(facts),
         *_cores(facts, threads),
@@ -38,9 +38,9 @@ def hardware_findings(facts: DeviceFacts, threads: int, throttle: Throttle | Non
 
 
 def energy_finding(meter: Meter | None, facts: DeviceFacts, root: Path = ROOT) -> Finding:
-    """Whether energy can be told, and what keeps it from being told."""
+    """Whether energy can be measured, and what stands in the way."""
     if meter is not None:
-        return Finding("energy", GOOD, f"can be told: {meter.source}")
+        return Finding("energy", GOOD, f"can be measured: {meter.source}")
     if procfs.paths(root, "sys/class/powercap/intel-rapl:*"):
         return Finding(
             "energy",
@@ -51,9 +51,9 @@ def energy_finding(meter: Meter | None, facts: DeviceFacts, root: Path = ROOT) -
         )
     if facts.board is not None and re.match(r"Raspberry Pi (5|Compute Module 5)", facts.board):
         tool = procfs.find_tool(root, "vcgencmd")
-        line = "sudo usermod -aG video $USER   # then log in again" if tool else "sudo apt install raspi-utils-core"
+        command = "sudo usermod -aG video $USER   # then log in again" if tool else "sudo apt install raspi-utils-core"
         what = "vcgencmd does not answer" if tool else "vcgencmd is not installed"
-        return Finding("energy", NOTE, f"{what}: the power chip cannot be read", "bench leaves energy out", (line,))
+        return Finding("energy", NOTE, f"{what}: the power chip cannot be read", "bench leaves energy out", (command,))
     return Finding("energy", NOTE, "this machine has no meter that can be read", "bench leaves energy out")
 
 

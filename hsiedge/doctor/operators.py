@@ -48,7 +48,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Operators:
-    """Of one model file.
+    """Operators of one model file, as it is and as it runs.
 
     Attributes:
         as_it_is: of the file.
@@ -80,8 +80,8 @@ def operators_of(model: str | Path) -> Operators:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if path.suffix == ".tflite":
-        found = sorted(_tflite(path), key=lambda entry: (entry.name, entry.version))
-        return Operators(path.name, found, found, "")
+        operators = sorted(_tflite(path), key=lambda entry: (entry.name, entry.version))
+        return Operators(path.name, operators, operators, "")
     if path.suffix not in (".onnx", ".ort"):
         raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
     if path.suffix == ".onnx" and read_onnx_file(path).external:
@@ -114,13 +114,13 @@ def write_config(operators: Operators, path: Path) -> None:
 
 
 def _config(models: list[Path], target: Path) -> str:
-    """What onnxruntime writes of models in ORT format, without its comments, which name temporary files."""
+    """Build configuration that onnxruntime writes for files in ORT format, without its comments, which name temporary files."""
     with _absent("torch"):  # which the package would import where it is installed, for helpers that are not used here
         try:
             from onnxruntime.tools.ort_format_model import create_config_from_models
         except ImportError as error:
-            line = "pip install --force-reinstall onnxruntime, which brings it, or pip install flatbuffers"
-            raise ModelError(f"onnxruntime's tools need the package flatbuffers: {line} ({error})") from error
+            command = "pip install --force-reinstall onnxruntime, which brings it, or pip install flatbuffers"
+            raise ModelError(f"onnxruntime's tools need the package flatbuffers: {command} ({error})") from error
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -128,8 +128,7 @@ def _config(models: list[Path], target: Path) -> str:
             create_config_from_models(models, target, enable_type_reduction=True)
     except Exception as error:  # flatbuffers of a damaged file: index errors and the like
         raise ModelError(f"{models[0]}: not a model in ORT format that can be read ({error})") from error
-    lines = target.read_text().splitlines()
-    return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
+    return "".join(f"{line}\n" for line in target.read_text().splitlines() if not line.startswith("#"))
 
 
 @contextmanager
@@ -150,17 +149,17 @@ def _parsed(config: str) -> list[Operator]:
 
 
 def _line(line: str) -> Iterator[Operator]:
-    """Of `domain;version;Add,Cast{"inputs": {...}},...`; JSON may hold commas."""
+    """Operators of a line `domain;version;Add,Cast{"inputs": {...}},...`; JSON may hold commas."""
     domain, version, rest = line.split(";", 2)
     decoder, at = json.JSONDecoder(), 0
-    while found := _ENTRY.match(rest, at):
-        types, at = decoder.raw_decode(rest, found.end(1)) if found[2] else ({}, found.end())
-        yield Operator(found[1], domain, int(version), types)
+    while entry := _ENTRY.match(rest, at):
+        types, at = decoder.raw_decode(rest, entry.end(1)) if entry[2] else ({}, entry.end())
+        yield Operator(entry[1], domain, int(version), types)
         at += 1  # the comma
 
 
 def _tflite(path: Path) -> Iterator[Operator]:
-    """Of all subgraphs, by the schema that comes with LiteRT."""
+    """Operators of all subgraphs of a TFLite file, by the schema that comes with LiteRT."""
     from hsiedge.runtimes.tflite_file import IDENTIFIER, graph_of
 
     try:
@@ -182,7 +181,7 @@ def _tflite(path: Path) -> Iterator[Operator]:
 
 
 def _tflite_name(code: Any, names: dict[int, str]) -> tuple[str, bool]:
-    """The name, and whether it is a built-in; the older field holds codes up to 127 (TFLite schema, OperatorCode)."""
+    """Name of an operator, and whether it is built in; the older field holds codes up to 127 (TFLite schema, OperatorCode)."""
     number = max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
     if names.get(number) == "CUSTOM":
         return (code.customCode or b"?").decode(errors="replace"), False
@@ -190,18 +189,18 @@ def _tflite_name(code: Any, names: dict[int, str]) -> tuple[str, bool]:
 
 
 def _tflite_types(model: Any, kinds: dict[int, str]) -> dict[int, dict[str, Any]]:
-    """Number of the operator code -> {"inputs": {"0": ["int8"]}, "outputs": {...}}."""
-    found: dict[int, dict[str, dict[str, set[str]]]] = {}
+    """Types by the number of the operator code: {"inputs": {"0": ["int8"]}, "outputs": {...}}."""
+    types: dict[int, dict[str, dict[str, set[str]]]] = {}
     for graph in model.subgraphs:
         for node in graph.operators or ():
-            sides = found.setdefault(int(node.opcodeIndex), {"inputs": {}, "outputs": {}})
+            sides = types.setdefault(int(node.opcodeIndex), {"inputs": {}, "outputs": {}})
             for side, tensors in (("inputs", node.inputs), ("outputs", node.outputs)):
                 for place, tensor in enumerate(tensors if tensors is not None else ()):
                     if tensor >= 0:  # -1 stands for an input that is left out
                         sides[side].setdefault(str(place), set()).add(kinds[int(graph.tensors[tensor].type)].lower())
     return {
         number: {side: {place: sorted(names) for place, names in places.items()} for side, places in sides.items()}
-        for number, sides in found.items()
+        for number, sides in types.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Whether a runtime works here, found out in a process of its own, since a broken one may kill it."""
+"""Test of a runtime in a process of its own, since a broken one may kill it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def probe(runtime: str) -> dict[str, Any]:
 
     Returns:
         "version", "home" (folder), "providers", and "check": "equal", "different", or words on why it was not compared; or
-        "missing" or "broken": what was said when it was imported, or what ended it.
+        "missing" or "broken": the error of its import, or what ended it.
     """
     command = [sys.executable, "-m", "hsiedge.doctor.selftest", runtime]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, env=environment()
         )
     except subprocess.TimeoutExpired:
         return {"broken": f"it did not come back within {SECONDS} seconds"}
-    last = (done.stdout.splitlines() or [""])[-1]
+    last = (process.stdout.splitlines() or [""])[-1]
     try:
-        said: dict[str, Any] = json.loads(last)
+        reply: dict[str, Any] = json.loads(last)
     except ValueError:
-        lines = done.stderr.strip().splitlines()
-        return {"broken": f"its process ended with code {done.returncode}: {lines[-1] if lines else ''}"}
-    return said
+        lines = process.stderr.strip().splitlines()
+        return {"broken": f"its process ended with code {process.returncode}: {lines[-1] if lines else ''}"}
+    return reply

@@ -1,4 +1,4 @@
-"""The whole look at a device, and its JSON."""
+"""The whole examination of a device, and its JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What `hsiedge doctor` found.
+    """Report of `hsiedge doctor` on a device.
 
     Attributes:
         device: the facts that bench stores, too.
-        threads: that bench takes when it is not told.
-        findings: in the order in which they were looked at.
+        threads: the default of bench.
+        findings: in the order in which things were examined.
         extras: of hsiedge, installed or not; empty where it runs from a checkout that is not installed.
         hsiedge: its version.
     """
@@ -59,22 +59,22 @@ class DoctorReport:
 
     @classmethod
     def from_dict(cls, data: Any) -> DoctorReport:
-        """Of what `to_dict` gave, on this machine or another: keys that are not known are left out.
+        """Reads what `to_dict` gave, on this machine or another; keys that are not known are left out.
 
         Raises:
             OptionError: it is not that.
         """
         try:
-            found: DoctorReport = build(cls, texts(data, printable))
-            if found.schema != SCHEMA or any(finding.severity not in SEVERITIES for finding in found.findings):
+            report: DoctorReport = build(cls, texts(data, printable))
+            if report.schema != SCHEMA or any(finding.severity not in SEVERITIES for finding in report.findings):
                 raise ValueError(f"schema {SCHEMA} and severities {', '.join(SEVERITIES)} are known")
-            return found
+            return report
         except (TypeError, ValueError) as error:
             raise OptionError(f"not what hsiedge doctor --json writes ({type(error).__name__}: {error})") from error
 
 
 def examine(progress: Progress = silent) -> DoctorReport:
-    """Looks at this machine; runs each installed runtime once, in a process of its own.
+    """Examines this machine; runs each installed runtime once, in a process of its own.
 
     Args:
         progress: called with the share done, 0 to 1.
@@ -85,11 +85,11 @@ def examine(progress: Progress = silent) -> DoctorReport:
     findings += python_findings()
     for done, runtime in enumerate(RUNTIMES):
         progress((done + 0.1) / len(RUNTIMES))
-        said = probe(runtime)
-        findings += runtime_findings(runtime, said)
+        reply = probe(runtime)
+        findings += runtime_findings(runtime, reply)
         if runtime == "ort":
-            facts = dataclasses.replace(facts, runtime=f"onnxruntime {said['version']}" if "version" in said else None)
+            facts = dataclasses.replace(facts, runtime=f"onnxruntime {reply['version']}" if "version" in reply else None)
             findings += clash_findings(owners_of("onnxruntime"), facts.l4t is not None)
-            findings += telemetry_findings(said.get("version"))
+            findings += telemetry_findings(reply.get("version"))
     progress(1.0)
     return DoctorReport(facts, threads, findings, extras())

@@ -1,4 +1,4 @@
-"""Whether a runtime works: `python -m hsiedge.doctor.selftest ort`, the process that `probe` starts. Answers in JSON.
+"""Self-test of a runtime: `python -m hsiedge.doctor.selftest ort`, the process that `probe` starts. Answers in JSON.
 
 The runtime is imported, and runs a shipped INT8 model on seeded rows. Its labels are those that every processor gives which
 multiplies integers as it should (tests/arm compares such models layer by layer on emulated Cortex-A72 and A76, and on an x86
@@ -26,17 +26,17 @@ ROUNDS = 11
 
 
 def selftest(runtime: str) -> dict[str, Any]:
-    """What `probe.probe` returns, of this process."""
+    """Tests a runtime in this process, and returns what `probe.probe` documents."""
     try:
-        found = _import(runtime)
+        facts = _import(runtime)
     except ModuleNotFoundError as error:
         return {"missing": str(error)}
     except Exception as error:  # whatever a broken installation raises is its description
         return {"broken": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     try:
-        return {**found, "check": _check(runtime), **_exact_mode(runtime)}
+        return {**facts, "check": _check(runtime), **_exact_mode(runtime)}
     except HsiedgeError as error:
-        return {**found, "check": f"the shipped model was not run: {error}"}
+        return {**facts, "check": f"the shipped model was not run: {error}"}
 
 
 def _import(runtime: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _check(runtime: str) -> str:
 
 
 def _exact_mode(runtime: str) -> dict[str, float]:
-    """How many times as long the shipped model takes in onnxruntime's exact mode; {} where the mode is not needed."""
+    """Time of the shipped model in onnxruntime's exact mode over that without it; {} where the mode is not needed."""
     from hsiedge.device import int8
 
     if runtime != "ort" or not int8.overflows_here():
@@ -91,7 +91,7 @@ def _seconds(work: Workload, rows: Tensors) -> float:
 
 
 def digests(runtime: str) -> tuple[str, str]:
-    """Of the shipped model's file, and of its labels on patches of seeded rows."""
+    """Digests of the shipped model's file, and of its labels on patches of seeded rows."""
     import numpy as np
 
     from hsiedge import files

@@ -1,4 +1,4 @@
-"""What is installed: Python and its C library, runtimes, extras, and packages that stand in each other's way."""
+"""Findings on what is installed: Python and its C library, runtimes, extras, and packages in each other's way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PURPOSES = {
     "geo": "GeoTIFF cubes, and maps with coordinates",
     "litert": "TFLite models",
     "openvino": "models on OpenVINO",
-    "quantize": "hsiedge quantize, and Cards for strangers' models; no torch",
+    "quantize": "hsiedge quantize, and Cards for models made elsewhere; no torch",
     "dask": "classify on a cluster",
     "report": "maps with legends, reports",
     "train": "train, prune, distill, qat, export: for a workstation",
@@ -40,25 +40,26 @@ class Extra:
 
     @property
     def complete(self) -> bool:
+        """Whether all its packages are installed."""
         return None not in self.versions.values()
 
 
 def extras() -> list[Extra]:
-    """Those that this version of hsiedge names, in its own metadata; none where it was not installed."""
+    """Extras that this version of hsiedge names in its metadata; none where it was not installed."""
     try:
         required = metadata.requires("hsiedge") or []
     except metadata.PackageNotFoundError:
         return []
     packages: dict[str, list[str]] = {}
     for line in required:
-        found = re.fullmatch(r"""([\w.-]+)(\[[\w, -]+\])?[^;]*; extra == ['"]([\w-]+)['"]""", line)
-        if found is not None and found[1] != "hsiedge" and found[3] in PURPOSES:
-            packages.setdefault(found[3], []).append(found[1])
+        requirement = re.fullmatch(r"""([\w.-]+)(\[[\w, -]+\])?[^;]*; extra == ['"]([\w-]+)['"]""", line)
+        if requirement is not None and requirement[1] != "hsiedge" and requirement[3] in PURPOSES:
+            packages.setdefault(requirement[3], []).append(requirement[1])
     return [Extra(name, PURPOSES[name], {package: version_of(package) for package in packages[name]}) for name in packages]
 
 
 def version_of(package: str) -> str | None:
-    """Of an installed distribution; None where it is not."""
+    """Version of an installed distribution; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -66,7 +67,7 @@ def version_of(package: str) -> str | None:
 
 
 def python_findings(bits: int | None = None, machine: str | None = None, libc: tuple[str, str] | None = None) -> list[Finding]:
-    """Whether wheels fit: a 64-bit Python, and a GNU C library that is new enough.
+    """Findings on whether wheels fit: a 64-bit Python, and a GNU C library that is new enough.
 
     Args:
         bits: of a pointer; machine: of the kernel; libc: its name and version. This machine's where left out.
@@ -79,35 +80,35 @@ def python_findings(bits: int | None = None, machine: str | None = None, libc: t
         why = "onnxruntime and LiteRT have no wheels for it"
         do = ("install the 64-bit system (Raspberry Pi OS, 64-bit), and a virtual environment of its Python",)
         return [Finding("Python", PROBLEM, f"a 32-bit Python{kernel}", why, do, stops=True)]
-    found = [Finding("Python", GOOD, f"{platform.python_version()}, 64-bit, {machine}")]
+    findings = [Finding("Python", GOOD, f"{platform.python_version()}, 64-bit, {machine}")]
     if name == "glibc" and _numbers(version) < OLDEST_GLIBC:
         why = (
             f"wheels of onnxruntime are made for glibc {'.'.join(map(str, OLDEST_GLIBC))} or newer; pip takes old ones, or none"
         )
-        found.append(Finding("C library", NOTE, f"glibc {version}", why, ("upgrade the system",)))
+        findings.append(Finding("C library", NOTE, f"glibc {version}", why, ("upgrade the system",)))
     elif not name and platform.system() == "Linux":
         why = "onnxruntime has no wheels for systems without the GNU C library, such as Alpine"
-        found.append(Finding("C library", PROBLEM, "not glibc", why, ("use a Debian or Ubuntu image",)))
-    return found
+        findings.append(Finding("C library", PROBLEM, "not glibc", why, ("use a Debian or Ubuntu image",)))
+    return findings
 
 
-def runtime_findings(runtime: str, said: Mapping[str, Any]) -> Iterator[Finding]:
-    """Of what `hsiedge.doctor.probe.probe` gave.
+def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding]:
+    """Findings on a runtime, from what `hsiedge.doctor.probe.probe` gave.
 
     Args:
         runtime: "ort" or "litert".
-        said: its answer.
+        reply: what the probe gave.
     """
     title, package = {"ort": ("onnxruntime", "onnxruntime"), "litert": ("LiteRT", "ai-edge-litert")}[runtime]
-    if "missing" in said:
+    if "missing" in reply:
         if runtime == "ort":
             yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)
         return
-    if "broken" in said:
+    if "broken" in reply:
         again = f"pip install --no-deps --force-reinstall {package}"
-        yield Finding(title, PROBLEM, f"does not work: {said['broken']}", "", (again,), stops=runtime == "ort")
+        yield Finding(title, PROBLEM, f"does not work: {reply['broken']}", "", (again,), stops=runtime == "ort")
         return
-    version, check = str(said["version"]), said["check"]
+    version, check = str(reply["version"]), reply["check"]
     if runtime == "ort" and _numbers(version) < OLDEST_ORT:
         why = f"hsiedge needs {'.'.join(map(str, OLDEST_ORT))} or newer: older ones do not load its models"
         yield Finding(title, PROBLEM, version, why, ("pip install --upgrade onnxruntime",), stops=True)
@@ -119,29 +120,29 @@ def runtime_findings(runtime: str, said: Mapping[str, Any]) -> Iterator[Finding]
         yield Finding(title, PROBLEM, f"{version}: the shipped INT8 model gives other labels than it should", why, do)
     else:
         yield Finding(title, NOTE, f"{version}: {check}")
-    if said.get("exact_mode_times") is not None:
-        what = f"needed here: the shipped INT8 model takes {said['exact_mode_times']:.2f} times the time in it"
+    if reply.get("exact_mode_times") is not None:
+        what = f"needed here: the shipped INT8 model takes {reply['exact_mode_times']:.2f} times the time in it"
         why = "without it 8-bit sums overflow on this processor, and labels change; 7-bit weights never overflow"
         yield Finding("exact mode", NOTE, what, why, ("hsiedge quantize --recipe avx2",))
-    if said.get("providers"):
-        yield Finding("providers", GOOD, ", ".join(name.removesuffix("ExecutionProvider") for name in said["providers"]))
+    if reply.get("providers"):
+        yield Finding("providers", GOOD, ", ".join(name.removesuffix("ExecutionProvider") for name in reply["providers"]))
 
 
 def owners_of(package: str) -> dict[str, dict[str, str]]:
-    """Which distributions say that a top-level package is theirs: folder -> name -> version, in the order of sys.path."""
-    found: dict[str, dict[str, str]] = {}
+    """Distributions that own a top-level package: version by name by folder, in the order of sys.path."""
+    owners: dict[str, dict[str, str]] = {}
     for distribution in metadata.distributions():
         declared = (distribution.read_text("top_level.txt") or "").split()
         recorded = (distribution.read_text("RECORD") or "").splitlines()  # `files` leaves out what is not there any more
         if package in (declared or {line.partition("/")[0] for line in recorded}):
             folder = str(Path(str(distribution.locate_file(""))).resolve())
             name = str(distribution.metadata["Name"]).lower().replace("_", "-")
-            found.setdefault(folder, {}).setdefault(name, distribution.version)
-    return found
+            owners.setdefault(folder, {}).setdefault(name, distribution.version)
+    return owners
 
 
 def clash_findings(owners: Mapping[str, Mapping[str, str]], jetson: bool = False) -> Iterator[Finding]:
-    """Builds of onnxruntime that put their files into one folder: whichever came last has overwritten the others.
+    """Findings on builds of onnxruntime in one folder, of which whichever came last has overwritten the others.
 
     Args:
         owners: what `owners_of` gave for "onnxruntime".
@@ -159,19 +160,19 @@ def clash_findings(owners: Mapping[str, Mapping[str, str]], jetson: bool = False
 def _one_over_another(builds: Mapping[str, str], jetson: bool) -> Finding:
     names = sorted(builds)
     kept = next(name for name in names if name != "onnxruntime")
-    line = f"pip install --no-deps {kept}=={builds[kept]}"
+    install = f"pip install --no-deps {kept}=={builds[kept]}"
     if jetson and kept.endswith("-gpu"):
-        line = "pip install --no-deps WHEEL   # the onnxruntime_gpu wheel made for your JetPack"
+        install = "pip install --no-deps WHEEL   # the onnxruntime_gpu wheel made for your JetPack"
     why = (
         "they share one folder, and what was installed last has overwritten parts of the other: providers are missing, or "
         f"versions mixed. {kept} runs on the CPU, too: keep it, or onnxruntime alone"
     )
     what = f"{' and '.join(names)} are installed over one another"
-    return Finding("onnxruntime", PROBLEM, what, why, (f"pip uninstall -y {' '.join(names)}", line))
+    return Finding("onnxruntime", PROBLEM, what, why, (f"pip uninstall -y {' '.join(names)}", install))
 
 
 def telemetry_findings(ort_version: str | None, setting: str | None = None) -> Iterator[Finding]:
-    """Whether onnxruntime sends usage data: wheels from 1.29 on do, unless told not to; `import hsiedge` tells them."""
+    """Finding on usage data: onnxruntime's wheels from 1.29 on send some unless forbidden, as `import hsiedge` does."""
     if ort_version is None or _numbers(ort_version) < TELEMETRY_SINCE:
         return
     setting = setting if setting is not None else os.environ.get("ORT_DISABLE_TELEMETRY", "")
@@ -183,6 +184,6 @@ def telemetry_findings(ort_version: str | None, setting: str | None = None) -> I
 
 
 def _numbers(version: str) -> tuple[int, int]:
-    """(1, 31) of "1.31.1"."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    """Major and minor number of a version: (1, 31) for "1.31.1"."""
+    version_match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(version_match[1]), int(version_match[2])) if version_match else (0, 0)

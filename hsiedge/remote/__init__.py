@@ -1,1 +1,1 @@
-"""Another machine, over the user's own ssh."""
+"""Commands on another machine, over the user's own ssh."""

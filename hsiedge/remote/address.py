@@ -1,4 +1,4 @@
-"""`[user@]host[:port]`, as a person writes it."""
+"""Addresses of machines, `[user@]host[:port]`, as a person writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Address:
-    """Where ssh goes: `host` is a name, an address or an alias of ssh_config; `user` and `port` are None for what that says."""
+    """Address for ssh: `host` is a name, an address or an alias of ssh_config; `user` and `port` are None for what it says."""
 
     host: str
     user: str | None = None
@@ -26,7 +26,7 @@ class Address:
         return f"{self.login(host)}:{self.port}" if self.port is not None else self.login(host)
 
     def login(self, host: str | None = None) -> str:
-        """`user@host`, as ssh takes it."""
+        """Login in the form that ssh takes, `user@host`."""
         host = self.host if host is None else host
         return f"{self.user}@{host}" if self.user is not None else host
 
@@ -38,9 +38,9 @@ def parse_address(text: str) -> Address:
         OptionError: it is none of these.
     """
     user, at, place = text.rpartition("@")
-    found = re.fullmatch(r"\[(?P<inner>[^\[\]]*)\](?::(?P<port>\d{1,5}))?", place)
-    if found is not None:
-        host, port = found["inner"], found["port"]
+    brackets = re.fullmatch(r"\[(?P<inner>[^\[\]]*)\](?::(?P<port>\d{1,5}))?", place)
+    if brackets is not None:
+        host, port = brackets["inner"], brackets["port"]
         fits = bool(_IPV6.fullmatch(host) or _NAME.fullmatch(host))
     elif place.count(":") > 1:
         host, port, fits = place, None, bool(_IPV6.fullmatch(place))

@@ -1,9 +1,9 @@
-"""The far side of `--on`: this file goes over ssh as source, and the other machine's own Python (3.10 or later) runs it.
+"""Agent of `--on`: this file goes over ssh as source, and the other machine's own Python (3.10 or later) runs it.
 
 It takes the standard library alone. Frames come on stdin and go on stdout: a line of JSON with their `kind`, and as many bytes
-as its `bytes` says. First "hello" goes out; then orders come, "look", "make" and "run", each answered by one frame, and before
+as its `bytes` says. First "hello" goes out; then orders come, "find", "make" and "run", each answered by one frame, and before
 them the files that they need. When stdin closes, or is silent for too long, all that was started is killed and what was written
-is removed: the near side was stopped, or the line is gone.
+is removed: the client was stopped, or the connection is gone.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol
 
-PATIENCE = 90  # seconds without a frame, after which the near side is taken to be gone
+PATIENCE = 90  # seconds without a frame, after which the client is taken to be gone
 MAX_LINE = 1 << 16  # bytes of a frame's first line
 MAX_OUTPUT = 64 << 20  # of what a command writes to stdout
 BLOCK = 1 << 20
-MARK = "HSIEDGE_REMOTE"  # variable of all processes that are started here, by which they are found again
+MARK = "HSIEDGE_REMOTE"  # variable of all processes that are started here, which tells them from others
 KEPT = 3  # environments, the ones last used: each takes some 250 MB of a small card
 STALE = 86400.0  # seconds after which an environment half made was left by a machine that lost its power
 WHERE = ("files", "wheels", "own")
@@ -39,11 +39,13 @@ Facts = dict[str, Any]
 
 
 class Reader(Protocol):
-    """What frames are read from."""
+    """A stream that frames are read from."""
 
-    def readline(self, size: int = -1, /) -> bytes: ...
+    def readline(self, size: int = -1, /) -> bytes:
+        """Reads a line, as a binary file does."""
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Reads bytes, as a binary file does."""
 
 
 def write_frame(sink: BinaryIO, kind: str, payload: bytes = b"", **facts: Any) -> None:
@@ -53,12 +55,12 @@ def write_frame(sink: BinaryIO, kind: str, payload: bytes = b"", **facts: Any) -
 
 
 def frame_line(kind: str, size: int, **facts: Any) -> bytes:
-    """The first line of a frame that has `size` bytes behind it."""
+    """First line of a frame that has `size` bytes behind it."""
     return json.dumps({"kind": kind, "bytes": size, **facts}).encode() + b"\n"
 
 
 def read_frame(source: Reader, most: int) -> Facts | None:
-    """The first line of the next frame; None at the end of the stream. Its bytes come next.
+    """Reads the first line of the next frame; None at the end of the stream. The frame's bytes come next.
 
     Args:
         source: the stream.
@@ -79,11 +81,11 @@ def read_frame(source: Reader, most: int) -> Facts | None:
 
 
 class CannotError(Exception):
-    """What cannot be done here, and what to do about it."""
+    """An order that cannot be carried out here, and what to do about it."""
 
 
 class Agent:
-    """What serves the near side on this machine.
+    """Server of a client's orders on this machine.
 
     Args:
         source: where frames come from. sink: where they go.
@@ -100,7 +102,7 @@ class Agent:
             (self._folder / name).mkdir()
 
     def serve(self) -> None:
-        """Says hello, and follows orders until stdin ends."""
+        """Greets the client, and follows orders until stdin ends."""
         try:
             self._follow()
         except Exception:
@@ -114,7 +116,7 @@ class Agent:
         signal.alarm(PATIENCE)
         self._send("hello", python=platform.python_version(), machine=platform.machine(), hsiedge=_installed())
         threading.Thread(target=self._listen, daemon=True).start()
-        orders = {"look": self._look, "make": self._make, "run": self._run}
+        orders = {"find": self._find, "make": self._make, "run": self._run}
         while True:
             order = self._orders.get()
             try:
@@ -133,7 +135,7 @@ class Agent:
             os._exit(0)
 
     def _listen(self) -> None:
-        """Takes files, passes orders on; in a thread of its own, so that the end of stdin is seen whatever is being done."""
+        """Takes files and passes orders on, in a thread of its own, so that the end of stdin is seen whatever is being done."""
         try:
             while True:
                 facts = read_frame(self._source, 1 << 40)
@@ -154,7 +156,7 @@ class Agent:
             self.leave()
 
     def _take(self, facts: Facts) -> None:
-        """Writes a file that comes to the folder it is for."""
+        """Writes a file that comes into the folder that it is for."""
         name, where = str(facts["name"]), str(facts["where"])
         if where not in WHERE or not re.fullmatch(r"\w[\w.+-]*", name):
             raise ValueError(f"{name!r} is no name for a file here")
@@ -169,21 +171,21 @@ class Agent:
                 signal.alarm(PATIENCE)
 
     def _interrupt(self) -> None:
-        """What Ctrl-C does to a command at home."""
+        """Interrupts the command, as Ctrl-C does on the client's machine."""
         child = self._child
         if child is not None:
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGINT)
 
-    def _look(self, order: Facts) -> None:
-        """Whether there is an environment of that name, whole."""
+    def _find(self, order: Facts) -> None:
+        """Answers whether the environment of that name is complete, and where it lies."""
         place = _environment(order["name"])
         if _python(place).exists():
             os.utime(place)
-        self._send("looked", whole=_python(place).exists(), place=str(place))
+        self._send("environment", whole=_python(place).exists(), place=str(place))
 
     def _make(self, order: Facts) -> None:
-        """An environment, made beside its place and moved there when it is whole."""
+        """Makes an environment beside its place, and moves it there when it is complete."""
         place = _environment(order["name"])
         if not _has_ensurepip():
             raise CannotError(
@@ -209,15 +211,15 @@ class Agent:
         self._send("made")
 
     def _do(self, failure: str, *words: str) -> None:
-        """Runs a step of the making. Raises CannotError with its last words, of which pip's own ERROR lines say most."""
-        said: list[str] = []
-        code = self._start(words, said)
+        """Runs a step of the making. Raises CannotError with its last lines, of which pip's own ERROR lines say most."""
+        output: list[str] = []
+        code = self._start(words, output)
         if code:
-            told = [line for line in said if line.startswith("ERROR")] or [line for line in said if line][-1:]
-            raise CannotError(f"{failure}: {' '.join(told)[-1000:] or f'it ended with {code}'}")
+            last_lines = [line for line in output if line.startswith("ERROR")] or [line for line in output if line][-1:]
+            raise CannotError(f"{failure}: {' '.join(last_lines)[-1000:] or f'it ended with {code}'}")
 
     def _run(self, order: Facts) -> None:
-        """A command of hsiedge in the folder of the files; its stdout and exit code go back, its stderr as it comes."""
+        """Runs a command of hsiedge in the folder of the files; its stdout and exit code go back, its stderr as it comes."""
         python = _python(_environment(order["name"])) if order["name"] else Path(sys.executable)
         output = self._folder / "output"
         with output.open("wb") as file:
@@ -234,7 +236,7 @@ class Agent:
 
         Args:
             words: the command.
-            output: the file of its stdout, whose stderr goes to the near side; or the list that takes the lines of both.
+            output: the file of its stdout, while its stderr goes to the client; or the list that takes the lines of both.
             own: whether it is of an environment made here, which is whole: what else is on the path must not stand before it.
         """
         variables = {**os.environ, MARK: str(self._folder), "TMPDIR": str(self._folder / "tmp")}
@@ -274,16 +276,16 @@ class Agent:
         self.leave()
 
     def _kill(self) -> None:
-        """All that was started, and what that started: workers have sessions of their own."""
+        """Kills all that was started, and what that started: workers have sessions of their own."""
         child = self._child
         if child is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
         for _ in range(100):
-            found = list(_marked(f"{MARK}={self._folder}".encode()))
-            if not found:
+            processes = list(_marked(f"{MARK}={self._folder}".encode()))
+            if not processes:
                 return
-            for process in found:
+            for process in processes:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGKILL)
             if child is not None:
@@ -292,7 +294,7 @@ class Agent:
 
 
 def _marked(mark: bytes) -> Iterator[int]:
-    """Processes with that in their environment, by Linux's /proc; none where there is no /proc."""
+    """Processes with `mark` in their environment, by Linux's /proc; none where there is no /proc."""
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark in entry.read_bytes().split(b"\0"):
@@ -300,7 +302,7 @@ def _marked(mark: bytes) -> Iterator[int]:
 
 
 def _installed() -> str | None:
-    """The version of the hsiedge that this interpreter imports; None where there is none, or none that runs."""
+    """Version of the hsiedge that this interpreter imports; None where there is none, or none that runs."""
     try:
         import hsiedge
 
@@ -320,7 +322,7 @@ def _has_ensurepip() -> bool:
 
 
 def _environment(name: str) -> Path:
-    """Where the environment of that name lies, for this Python."""
+    """Folder of the environment of that name, for this Python."""
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise CannotError(f"{name!r} is no name for an environment")
     cache = os.environ.get("XDG_CACHE_HOME", "")
@@ -333,7 +335,7 @@ def _python(place: Path) -> Path:
 
 
 def _tidy(folder: Path) -> None:
-    """Removes all environments but those last used, of which one more is about to come, and those that were never whole."""
+    """Removes environments: all but those last used, leaving room for the next, and those that were never completed."""
     entries = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: -entry.stat().st_mtime)
     whole = [entry for entry in entries if not entry.name.startswith(".")]
     halves = [entry for entry in entries if entry.name.startswith(".making-") and time.time() - entry.stat().st_mtime > STALE]

@@ -1,4 +1,4 @@
-"""The user's own ssh, as a line to a Python on another machine that takes frames (`hsiedge.remote.agent`)."""
+"""Connection over the user's own ssh to an agent on another machine, which takes frames (`hsiedge.remote.agent`)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from hsiedge.errors import RemoteError
 from hsiedge.remote import agent
 from hsiedge.remote.address import Address
 
-# What the interpreter over there is started with: it reads how long the far side's source is, then the source.
+# What the interpreter over there is started with: it reads how long the agent's source is, then the source.
 BOOTSTRAP = (
-    "import sys;sys.path[:]=filter(None,sys.path);print();print('hsiedge-far',*sys.version_info[:2],flush=True);"
-    "r=sys.stdin.buffer;exec(compile(r.read(int(r.readline())),'hsiedge-far','exec'))"
+    "import sys;sys.path[:]=filter(None,sys.path);print();print('hsiedge-agent',*sys.version_info[:2],flush=True);"
+    "r=sys.stdin.buffer;exec(compile(r.read(int(r.readline())),'hsiedge-agent','exec'))"
 )
 # ssh hands its remote command to the login shell there, as one string. This one is constant: which interpreter is meant comes
 # as the first line on stdin. POSIX has `read` take no byte beyond that line.
@@ -45,16 +45,16 @@ OPTIONS = (
 OLDEST = (3, 10)
 BEAT = agent.PATIENCE / 6
 MAX_NOISE = 1 << 16  # bytes of a login shell's greetings
-GRACE = 10.0  # seconds for the far side to remove what it wrote
+GRACE = 10.0  # seconds for the agent to remove what it wrote
 _BLOCK = 1 << 16
 
 
 class Silence(Exception):  # noqa: N818, it is no error where it is waited for
-    """Nothing came within the time that was given."""
+    """Nothing came in time."""
 
 
 class Connection:
-    """A line to a Python over there; use it as a context, at whose end the far side has ended and removed its folder.
+    """A connection to an agent; use it as a context, at whose end the agent has ended and removed its folder.
 
     Args:
         address: where.
@@ -94,12 +94,12 @@ class Connection:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def send(self, kind: str, **facts: Any) -> None:
-        """Sends a frame. Raises RemoteError where the line is gone."""
+        """Sends a frame. Raises RemoteError where the connection is gone."""
         with self._sending, self._sent():
             agent.write_frame(self._stdin, kind, **facts)
 
     def send_file(self, data: BinaryIO, name: str, where: str) -> None:
-        """Sends all bytes of an open file, as a file of that name. Raises RemoteError where the line is gone."""
+        """Sends all bytes of an open file, as a file of that name. Raises RemoteError where the connection is gone."""
         left = data.seek(0, os.SEEK_END)
         data.seek(0)
         with self._sending, self._sent():
@@ -113,14 +113,14 @@ class Connection:
             self._stdin.flush()
 
     def receive(self, most: int, within: float | None = None) -> tuple[agent.Facts, bytes]:
-        """The next frame, with its bytes.
+        """Receives the next frame, with its bytes.
 
         Args:
             most: bytes that it may have.
             within: seconds to wait; None for as long as it takes.
 
         Raises:
-            RemoteError: the line is gone, what came is no frame, or the far side says that it cannot.
+            RemoteError: the connection is gone, what came is no frame, or the agent says that it cannot.
             Silence: nothing came in time.
         """
         self._deadline = None if within is None else time.monotonic() + within
@@ -138,19 +138,19 @@ class Connection:
         return facts, payload
 
     def readline(self, size: int = -1, /) -> bytes:
-        """As of a file; for `far.read_frame`."""
+        """Reads a line, as a binary file does, for `agent.read_frame`."""
         while (end := self._buffer.find(b"\n")) < 0 and not 0 <= size <= len(self._buffer) and self._fill():
             pass
         return self._pop(min(end + 1 if end >= 0 else len(self._buffer), size if size >= 0 else len(self._buffer)))
 
     def read(self, size: int = -1, /) -> bytes:
-        """As of a file; for `far.read_frame`."""
+        """Reads bytes, as a binary file does, for `agent.read_frame`."""
         while len(self._buffer) < size and self._fill():
             pass
         return self._pop(size)
 
     def close(self) -> None:
-        """Ends the line: the far side, whose stdin this closes, ends with it."""
+        """Ends the connection, and with it the agent, whose stdin this closes."""
         self._over.set()
         self._hang_up()
         try:
@@ -170,7 +170,7 @@ class Connection:
         self.close()
 
     def _greet(self) -> None:
-        """Waits for the Python there to say which it is, behind whatever the login shell prints, and gives it the far side."""
+        """Waits for the Python there to say which it is, behind whatever the login shell prints, and gives it the agent."""
         seen = 0
         with self._sending, self._sent():
             self._stdin.write(first_line(self._python))
@@ -178,12 +178,12 @@ class Connection:
         while True:
             line = self.readline(MAX_NOISE)
             seen += len(line)
-            found = re.fullmatch(rb"hsiedge-far (\d{1,3}) (\d{1,3})\s*", line)
-            if found is not None:
+            version_line = re.fullmatch(rb"hsiedge-agent (\d{1,3}) (\d{1,3})\s*", line)
+            if version_line is not None:
                 break
             if not line.endswith(b"\n") or seen > MAX_NOISE:
                 raise self._gone()
-        version = int(found[1]), int(found[2])
+        version = int(version_line[1]), int(version_line[2])
         if version < OLDEST:
             raise RemoteError(
                 f"{self.address}: {self._python} there is Python {version[0]}.{version[1]}, and hsiedge takes "
@@ -202,7 +202,7 @@ class Connection:
             raise self._gone() from error
 
     def _beat(self) -> None:
-        """Tells the far side that this side lives."""
+        """Tells the agent at intervals that this side lives."""
         while not self._over.wait(BEAT):
             try:
                 self.send("beat")
@@ -224,7 +224,7 @@ class Connection:
         return taken
 
     def _hang_up(self) -> None:
-        """Closes the far side's stdin at once: what a slow line has not yet taken is not waited for."""
+        """Closes the agent's stdin at once: what a slow connection has not yet taken is not waited for."""
         with contextlib.suppress(OSError):
             self._stdin.raw.close()
 
@@ -236,41 +236,41 @@ class Connection:
                 self._buffer.clear()
 
     def _gone(self) -> RemoteError:
-        """Why there is no line (any more), by ssh's exit code and last words."""
+        """Error that says why there is no connection (any more), by ssh's exit code and stderr."""
         self._hang_up()
         try:
             code = self._process.wait(GRACE)
         except subprocess.TimeoutExpired:
             code = 0
         self._stderr.seek(0)
-        said = self._stderr.read(1 << 20).decode(errors="replace")
-        return RemoteError(explain(self.address, self._python, code, said))
+        stderr = self._stderr.read(1 << 20).decode(errors="replace")
+        return RemoteError(explain(self.address, self._python, code, stderr))
 
 
 def first_line(python: str) -> bytes:
-    """What COMMAND reads: the interpreter, where a login, which starts in its home, finds it."""
+    """First line that COMMAND reads: the interpreter, where a login, which starts in its home, finds it."""
     path = f"./{python[2:]}" if python.startswith("~/") else python
     return os.fsencode(path) + b"\n"
 
 
-def explain(address: Address, python: str, code: int, said: str) -> str:
-    """One line: what is wrong, and what to do. `code` and `said`: ssh's exit code and stderr."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def explain(address: Address, python: str, code: int, stderr: str) -> str:
+    """Explains in one line what is wrong and what to do, by ssh's exit code and stderr."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = printable(" ".join(lines[-3:]).encode())[-400:]
     login = f"ssh {'-p ' + str(address.port) + ' ' if address.port is not None else ''}{address.login()}"
     if code == 255:
         for pattern, text in _REASONS:
-            if re.search(pattern, said):
+            if re.search(pattern, stderr):
                 return f"{address}: {text.format(login=login, host=address.host)}"
         return f"{address}: the connection was lost{': ' + last if last else ''}"
     if code in (126, 127):
         return f"{address}: no Python at {python!r} there; install python3 there, or name one with --python ({last})"
-    if "SyntaxError" in said:  # of the constant first words: only a Python 2 takes offence
+    if "SyntaxError" in stderr:  # of the constant first words: only a Python 2 takes offence
         return f"{address}: {python} there is no Python 3; name another there with --python"
-    return f"{address}: Python there ended with code {code}: {last or 'it said nothing'}"
+    return f"{address}: Python there ended with code {code}: {last or 'it printed nothing'}"
 
 
-# Of OpenSSH's client: what it says of a failed connection.
+# What OpenSSH's client says of a failed connection, and what we say of it.
 _REASONS = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -293,6 +293,6 @@ _REASONS = (
 
 
 def printable(data: bytes) -> str:
-    """A stranger's words, in one line, with nothing in them that a terminal would obey."""
+    """Another machine's text in one line, with nothing in it that a terminal would obey."""
     text = "".join(character if character.isprintable() else " " for character in data.decode(errors="replace"))
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""hsiedge on another machine, over the user's own ssh: `run_on` any command, `bench_on` a measurement.
+"""Runs hsiedge on another machine, over the user's own ssh: `run_on` any command, `bench_on` a measurement.
 
 Nothing needs to be there but Python and an SSH server, and nothing stays but the environment, in the cache of that user.
 """
@@ -35,7 +35,7 @@ _ERROR = "hsiedge: error: "
 
 @dataclass(frozen=True)
 class Host:
-    """Another machine, and the Python on it.
+    """A machine that ssh reaches, and the Python on it.
 
     Attributes:
         address: of the machine.
@@ -51,7 +51,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command over there came to: its exit code, 130 where Ctrl-C ended it, and what it wrote to stdout.
+    """Outcome of a command on a host: its exit code, 130 where Ctrl-C ended it, and what it wrote to stdout.
 
     `files`: the names over there of the files that were sent, in the order of the command's words.
     """
@@ -62,20 +62,20 @@ class Answer:
 
 
 def bench_on(
-    there: Host,
+    host: Host,
     models: Sequence[Path],
     words: Sequence[str] = (),
     *,
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress = silent,
 ) -> Report:
-    """`hsiedge bench` on another machine: the models are sent, measured there, and told of by their names here.
+    """Runs `hsiedge bench` on another machine: the models are sent, measured there, and reported by their names here.
 
     Args:
-        there: the machine.
+        host: the machine.
         models: model files here.
         words: options of `hsiedge bench`, as on its command line.
-        tell: called with each line that is said meanwhile.
+        tell: called with each line that is printed meanwhile.
         progress: called with the share done, 0 to 1.
 
     Raises:
@@ -85,56 +85,56 @@ def bench_on(
         KeyboardInterrupt: Ctrl-C ended it before there was a result.
     """
     known = model_files(models)
-    said = run_on(there, ["bench", *models, *words, "--json", "-"], _extras(models, words), tell=tell, progress=progress)
-    answer = _uninterrupted(said)
-    report = Report.from_json(answer.output, str(there.address))
+    outcome = run_on(host, ["bench", *models, *words, "--json", "-"], _extras(models, words), tell=tell, progress=progress)
+    answer = _uninterrupted(outcome)
+    report = Report.from_json(answer.output, str(host.address))
     return _at_home(report, dict(zip(answer.files, known)))
 
 
 def tell_on(
-    there: Host,
+    host: Host,
     words: Sequence[str | Path],
     *,
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress = silent,
 ) -> tuple[int, str]:
-    """The exit code of `hsiedge WORDS` on another machine, and its stdout as text that moves no cursor.
+    """Exit code of `hsiedge WORDS` on another machine, and its stdout as text that moves no cursor.
 
     Raises:
         RemoteError: as `run_on`.
         KeyboardInterrupt: Ctrl-C.
     """
-    answer = _uninterrupted(run_on(there, words, tell=tell, progress=progress))
+    answer = _uninterrupted(run_on(host, words, tell=tell, progress=progress))
     lines = answer.output.decode(errors="replace").splitlines()
     return answer.code, "".join(f"{_visible(line)}\n" for line in lines)
 
 
 def ask_on(
-    there: Host,
+    host: Host,
     words: Sequence[str | Path],
     *,
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress = silent,
 ) -> tuple[int, dict[str, Any]]:
-    """The exit code of `hsiedge WORDS --json -` on another machine, and the object that it gives.
+    """Exit code of `hsiedge WORDS --json -` on another machine, and the object that it gives.
 
     Raises:
         RemoteError: as `run_on`.
         ResultError: what it gives is no JSON object.
         KeyboardInterrupt: Ctrl-C.
     """
-    answer = _uninterrupted(run_on(there, [*words, "--json", "-"], tell=tell, progress=progress))
+    answer = _uninterrupted(run_on(host, [*words, "--json", "-"], tell=tell, progress=progress))
     try:
-        found = json.loads(answer.output, parse_constant=_no_number)
+        result = json.loads(answer.output, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ResultError(f"{there.address}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ResultError(f"{there.address}: JSON, but no result of hsiedge")
-    return answer.code, found
+        raise ResultError(f"{host.address}: not JSON ({error})") from error
+    if not isinstance(result, dict):
+        raise ResultError(f"{host.address}: JSON, but no result of hsiedge")
+    return answer.code, result
 
 
 def run_on(
-    there: Host,
+    host: Host,
     words: Sequence[str | Path],
     extras: Sequence[str] = (),
     *,
@@ -146,7 +146,7 @@ def run_on(
     Ctrl-C is passed on, and what the command still has to say is waited for; a second one ends it at once.
 
     Args:
-        there: the machine.
+        host: the machine.
         words: of the command. A Path stands for a file here, which is sent, and for its name over there.
         extras: of hsiedge, that an environment which is made there gets.
         tell: called with each line that the command says to its user.
@@ -154,27 +154,27 @@ def run_on(
 
     Raises:
         OptionError: the wheelhouse has no wheels.
-        RemoteError: the machine cannot be reached, no environment can be made, the command failed, or the line is gone.
+        RemoteError: the machine cannot be reached, no environment can be made, the command failed, or the connection is gone.
         KeyboardInterrupt: a second Ctrl-C, or one before the command ran.
     """
-    wheels = _wheels(there.wheelhouse)
+    wheels = _wheels(host.wheelhouse)
     sent = [(word, _name(index, word)) for index, word in enumerate(words) if isinstance(word, Path)]
-    with Connection(there.address, there.python) as line:
-        name = _environment(line, there, wheels, tuple(extras), tell)
+    with Connection(host.address, host.python) as connection:
+        name = _environment(connection, host, wheels, tuple(extras), tell)
         for path, alias in sent:
             with path.open("rb") as file:
-                line.send_file(file, alias, "files")
-        there_words = [_name(index, word) if isinstance(word, Path) else word for index, word in enumerate(words)]
-        line.send("run", name=name, words=there_words)
-        said: list[str] = []
-        code, output = _follow(line, said, tell, progress)
+                connection.send_file(file, alias, "files")
+        host_words = [_name(index, word) if isinstance(word, Path) else word for index, word in enumerate(words)]
+        connection.send("run", name=name, words=host_words)
+        lines: list[str] = []
+        code, output = _follow(connection, lines, tell, progress)
     if code == REFUSED or (code not in (0, INTERRUPTED) and not output.strip()):
-        raise RemoteError(f"{there.address}: {_last_words(said, code, sent)}")
+        raise RemoteError(f"{host.address}: {_last_words(lines, code, sent)}")
     return Answer(code, output, [alias for _, alias in sent])
 
 
 def _uninterrupted(answer: Answer) -> Answer:
-    """Raises KeyboardInterrupt where Ctrl-C ended a command before it had a result."""
+    """Returns the answer. Raises KeyboardInterrupt where Ctrl-C ended the command before it had a result."""
     if answer.code == INTERRUPTED and not answer.output.strip():
         raise KeyboardInterrupt
     return answer
@@ -189,49 +189,47 @@ def _no_number(name: str) -> None:
 
 
 def _environment(
-    line: Connection, there: Host, wheels: Sequence[Path], extras: tuple[str, ...], tell: Callable[[str], None]
+    connection: Connection, host: Host, wheels: Sequence[Path], extras: tuple[str, ...], tell: Callable[[str], None]
 ) -> str | None:
-    """The environment over there that has this hsiedge, made if need be; None where the interpreter has it by itself."""
-    hello = _expect(line, "hello")
+    """Name of the host's environment that has this hsiedge, made if need be; None where the interpreter has it by itself."""
+    hello = _expect(connection, "hello")
     if hello.get("hsiedge") == hsiedge.__version__:
         return None
     wheel = own_wheel()
     name = environment_name(wheel, extras)
-    line.send("look", name=name)
-    looked = _expect(line, "looked")
-    if looked.get("whole") is True:
+    connection.send("find", name=name)
+    environment = _expect(connection, "environment")
+    if environment.get("whole") is True:
         return name
-    place = printable(str(looked.get("place")).encode())
-    tell(f"{there.address}: making an environment for hsiedge {hsiedge.__version__}, once: {place}")
+    place = printable(str(environment.get("place")).encode())
+    tell(f"{host.address}: making an environment for hsiedge {hsiedge.__version__}, once: {place}")
     for path in wheels:
         with path.open("rb") as file:
-            line.send_file(file, path.name, "wheels")
-    line.send_file(io.BytesIO(wheel), NAME, "own")
-    line.send("make", name=name, extras=sorted(extras), offline=there.wheelhouse is not None)
+            connection.send_file(file, path.name, "wheels")
+    connection.send_file(io.BytesIO(wheel), NAME, "own")
+    connection.send("make", name=name, extras=sorted(extras), offline=host.wheelhouse is not None)
     try:
-        _expect(line, "made")
+        _expect(connection, "made")
     except RemoteError as error:
         python, machine = (printable(str(hello.get(key)).encode()) for key in ("python", "machine"))
-        if there.wheelhouse is not None:
-            hint = (
-                f"{there.wheelhouse} must have wheels for Python {python} on {machine}, of hsiedge's own requirements as well"
-            )
+        if host.wheelhouse is not None:
+            hint = f"{host.wheelhouse} must have wheels for Python {python} on {machine}, of hsiedge's own requirements as well"
         else:
             hint = "without internet there, give wheels with --wheelhouse FOLDER"
         raise RemoteError(f"{error}; {hint}") from error
     return name
 
 
-def _follow(line: Connection, said: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
-    """The exit code and output of the running command, whose lines go to `said`, the last of them, and to `tell`."""
+def _follow(connection: Connection, lines: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
+    """Exit code and output of the running command, whose last lines go to `lines`, and each as it comes to `tell`."""
     within = None
     while True:
         try:
-            facts, payload = line.receive(agent.MAX_OUTPUT, within)
+            facts, payload = connection.receive(agent.MAX_OUTPUT, within)
         except KeyboardInterrupt:
             if within is not None:
                 raise
-            line.send("interrupt")
+            connection.send("interrupt")
             within = PATIENCE
             continue
         except Silence as error:
@@ -239,37 +237,37 @@ def _follow(line: Connection, said: list[str], tell: Callable[[str], None], prog
         if facts["kind"] == "done" and type(facts.get("code")) is int:
             return facts["code"], payload
         if facts["kind"] != "say" or len(payload) > MAX_SAID:
-            raise RemoteError(f"{line.address}: its answer cannot be read (a frame that has no place here)")
+            raise RemoteError(f"{connection.address}: its answer cannot be read (a frame that has no place here)")
         text = printable(payload)
         share = re.fullmatch(rf"{re.escape(PREFIX)}([01]\.\d{{1,6}})", text)
         if share is not None:
             progress(min(1.0, float(share[1])))
             continue
-        said.append(text)
-        del said[:-40]
+        lines.append(text)
+        del lines[:-40]
         if text and not text.startswith((_ERROR, "stopped;")):
             tell(text)
 
 
-def _expect(line: Connection, kind: str) -> agent.Facts:
-    facts, _ = line.receive(MAX_SAID)
+def _expect(connection: Connection, kind: str) -> agent.Facts:
+    facts, _ = connection.receive(MAX_SAID)
     if facts["kind"] != kind:
-        raise RemoteError(f"{line.address}: its answer cannot be read ({printable(facts['kind'].encode())[:80]})")
+        raise RemoteError(f"{connection.address}: its answer cannot be read ({printable(facts['kind'].encode())[:80]})")
     return facts
 
 
-def _last_words(said: Sequence[str], code: int, sent: Sequence[tuple[Path, str]]) -> str:
-    """The command's own error line, with the names that its files have here; or whatever it said last."""
-    errors = [text.removeprefix(_ERROR) for text in said if text.startswith(_ERROR)]
-    text = errors[-1] if errors else f"hsiedge there ended with code {code}: {' '.join(said[-2:])[-400:]}"
+def _last_words(lines: Sequence[str], code: int, sent: Sequence[tuple[Path, str]]) -> str:
+    """The command's own error line, with the names that the files have here; or whatever it printed last."""
+    errors = [text.removeprefix(_ERROR) for text in lines if text.startswith(_ERROR)]
+    text = errors[-1] if errors else f"hsiedge there ended with code {code}: {' '.join(lines[-2:])[-400:]}"
     return _renamed(text, {alias: printable(str(path).encode(errors="replace")) for path, alias in sent})
 
 
 def _at_home(report: Report, models: dict[str, ModelFile]) -> Report:
-    """The report with the names and paths that the models have here. Raises RemoteError where it tells of others."""
-    strangers = [entry.path for entry in report.results if entry.path not in models]
-    if strangers:
-        raise RemoteError(f"the answer tells of {strangers[0][:80]!r}, a model that was not sent")
+    """The report with the names and paths that the models have here. Raises RemoteError where it has others."""
+    unknown = [entry.path for entry in report.results if entry.path not in models]
+    if unknown:
+        raise RemoteError(f"the answer has {unknown[0][:80]!r}, a model that was not sent")
     names = {alias: model.name for alias, model in models.items()}
     paths = [str(models[entry.path].path) for entry in report.results]
     home = report.renamed(lambda text: _renamed(text, names))
@@ -277,29 +275,29 @@ def _at_home(report: Report, models: dict[str, ModelFile]) -> Report:
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
-    """A text of the other machine, in which files are called as here."""
+    """Text of the other machine, in which files are called as here."""
     pattern = "|".join(re.escape(alias) for alias in names)
-    return re.sub(pattern, lambda found: names[found[0]], text) if names else text
+    return re.sub(pattern, lambda alias: names[alias[0]], text) if names else text
 
 
 def _name(index: int, path: Path) -> str:
-    """What a file is called over there: its own name as far as that is plain, and one that no other has."""
+    """Name of a file over there: its own as far as that is plain, and one that no other has."""
     return f"sent-{index}-" + re.sub(r"[^\w.+-]", "_", path.name, flags=re.ASCII)[-200:]
 
 
 def _wheels(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
-    found = sorted(path for path in folder.glob("*.whl") if re.fullmatch(r"\w[\w.+-]*", path.name, flags=re.ASCII))
-    if not found:
+    wheels = sorted(path for path in folder.glob("*.whl") if re.fullmatch(r"\w[\w.+-]*", path.name, flags=re.ASCII))
+    if not wheels:
         raise OptionError(f"--wheelhouse {folder}: no wheels there; fill it with: pip wheel, or pip download --platform")
-    return found
+    return wheels
 
 
 def _extras(models: Sequence[Path], words: Sequence[str]) -> list[str]:
-    """Of hsiedge, that bring the engine which is asked for, or else those that run the files."""
-    asked = next((after for word, after in pairwise(words) if word == "--runtime"), None)
-    engines = [ENGINES[asked]] if asked is not None and asked in ENGINES else []
+    """Extras of hsiedge that bring the engine which is asked for, or else those that run the files."""
+    runtime = next((after for word, after in pairwise(words) if word == "--runtime"), None)
+    engines = [ENGINES[runtime]] if runtime is not None and runtime in ENGINES else []
     engines += [
         next((engine for _, engine in ENGINES.items() if path.suffix in engine.suffixes), ENGINES["ort"]) for path in models
     ]

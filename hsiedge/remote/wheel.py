@@ -1,4 +1,4 @@
-"""The hsiedge that runs here as a wheel, made of its files: from an editable install as from any other."""
+"""Wheel of the hsiedge that runs here, made of its files: from an editable install as from any other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEGIN = (1980, 1, 1, 0, 0, 0)  # of time, in a zip: the same files make the sam
 
 
 def own_wheel() -> bytes:
-    """The wheel's bytes (PyPA, "Binary distribution format"), the same for the same files.
+    """Bytes of the wheel (PyPA, "Binary distribution format"), the same for the same files.
 
     Raises:
         RemoteError: this hsiedge is not installed, so that nobody knows what it needs.
@@ -43,7 +43,7 @@ def own_wheel() -> bytes:
 
 
 def environment_name(wheel: bytes, extras: tuple[str, ...]) -> str:
-    """What the environment over there is called that this wheel makes, with these extras."""
+    """Name of the environment that this wheel makes on a host, with these extras."""
     return "-".join([hsiedge.__version__, hashlib.sha256(wheel).hexdigest()[:12], *sorted(extras)])
 
 
@@ -58,7 +58,7 @@ def _files() -> Iterator[tuple[str, bytes]]:
 
 
 def _metadata() -> str:
-    """Name, version and requirements; those are known of an installed package alone."""
+    """METADATA with name, version and requirements; these are known of an installed package alone."""
     try:
         known = metadata.metadata("hsiedge")
     except metadata.PackageNotFoundError as error:

@@ -37,7 +37,7 @@ class Server:
     log: Path
 
     def marked(self) -> list[int]:
-        """Processes that the far side has started, here."""
+        """Processes that the agent has started, here."""
         found = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):

@@ -276,7 +276,7 @@ def test_a_silent_line_is_a_lost_one(tmp_path: Path, beats: int) -> None:
 
 @contextlib.contextmanager
 def talking(source: str, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The far side on this machine, which has said hello."""
+    """An agent on this machine, which has said hello."""
     command = [sys.executable, "-c", BOOTSTRAP]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
@@ -285,7 +285,7 @@ def talking(source: str, scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.stdin.write(b"%d\n%b" % (len(source.encode()), source.encode()))
         process.stdin.flush()
         assert process.stdout.readline() == b"\n"
-        assert process.stdout.readline().startswith(b"hsiedge-far 3 ")
+        assert process.stdout.readline().startswith(b"hsiedge-agent 3 ")
         facts = agent.read_frame(process.stdout, 0)
         assert facts is not None
         assert facts["kind"] == "hello"
@@ -309,23 +309,23 @@ RESULT = json.dumps({"schema": 1, "device": {}, "results": []})
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ("hsiedge-far 3 9", "is Python 3.9, and hsiedge takes 3.10 or later"),
-        ("hsiedge-far 3 11\nwelcome", "its answer cannot be read (Expecting value"),
-        ('hsiedge-far 3 11\n{"kind": "hello", "bytes": 99999999999}', "a frame of 99999999999 bytes"),
-        ('hsiedge-far 3 11\n{"kind": "hello", "bytes": -1}', "a frame of -1 bytes"),
-        ("hsiedge-far 3 11\n" + "[" * 5000, "its answer cannot be read"),
+        ("hsiedge-agent 3 9", "is Python 3.9, and hsiedge takes 3.10 or later"),
+        ("hsiedge-agent 3 11\nwelcome", "its answer cannot be read (Expecting value"),
+        ('hsiedge-agent 3 11\n{"kind": "hello", "bytes": 99999999999}', "a frame of 99999999999 bytes"),
+        ('hsiedge-agent 3 11\n{"kind": "hello", "bytes": -1}', "a frame of -1 bytes"),
+        ("hsiedge-agent 3 11\n" + "[" * 5000, "its answer cannot be read"),
         (
-            f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "dance", "bytes": 0}',
+            f"hsiedge-agent 3 11\n{HELLO}\n" + '{"kind": "dance", "bytes": 0}',
             "its answer cannot be read (a frame that has no place",
         ),
-        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 4, "code": 0}\nnope', "board: not JSON"),
-        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 2, "code": 0}\n{}', "board: JSON, but no result of"),
+        (f"hsiedge-agent 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 4, "code": 0}\nnope', "board: not JSON"),
+        (f"hsiedge-agent 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 2, "code": 0}\n{}', "board: JSON, but no result of"),
         (
-            f"hsiedge-far 3 11\n{HELLO}\n" + f'{{"kind": "done", "bytes": {len(RESULT)}, "code": 0}}\n{RESULT}',
+            f"hsiedge-agent 3 11\n{HELLO}\n" + f'{{"kind": "done", "bytes": {len(RESULT)}, "code": 0}}\n{RESULT}',
             "board: no result that hsiedge bench wrote",
         ),
-        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 0, "code": 1}\n', "hsiedge there ended with code 1"),
-        (f"hsiedge-far 3 11\n{HELLO}\n" + '{"kind": "cannot", "bytes": 9}\n\x1b[2J\x07 no', "board: [2J no"),
+        (f"hsiedge-agent 3 11\n{HELLO}\n" + '{"kind": "done", "bytes": 0, "code": 1}\n', "hsiedge there ended with code 1"),
+        (f"hsiedge-agent 3 11\n{HELLO}\n" + '{"kind": "cannot", "bytes": 9}\n\x1b[2J\x07 no', "board: [2J no"),
         ("x" * 70000, "Python there ended with code"),
     ],
 )
