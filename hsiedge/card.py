@@ -1,4 +1,4 @@
-"""The Card: what a model file says of itself. Plain data and JSON, nothing else.
+"""The Card, a model file's description of itself: plain data and JSON.
 
 It lies inside the file: as metadata `hsiedge.card` of a safetensors or ONNX file, packed (`hsiedge.card_packing`) or as plain
 JSON. One schema version, read forward: a reader takes the fields it knows and leaves the others be, so a Card written by a
@@ -110,9 +110,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the integers were made, and what it cost on validation pixels (`oa_float`, `oa_int8`, `agreement`, percent).
+    """Quantization of a model, and its cost on validation pixels (`oa_float`, `oa_int8`, `agreement`, percent).
 
-    The OAs are None where the calibration cube had no labels. `float_layers`: layers that were given back to float.
+    The OAs are None where the calibration cube had no labels. `float_layers`: layers that were left in float.
     """
 
     recipe: str
@@ -143,7 +143,7 @@ class AccuracyFacts:
 
 @dataclass(frozen=True)
 class Affine:
-    """What makes integers of stored counts, band by band.
+    """Affine that makes integers of stored counts, band by band.
 
     `floor((x - offset) * (scale / step) + 0.5) + zero_point`, clipped to the dtype. offset and scale are those that the net
     was trained with, or near them, and undone by its weights; step is that of the integers.
@@ -156,7 +156,7 @@ class Affine:
     step: float = 1.0
 
     def check(self, bands: int) -> None:
-        """Raises ValueError unless it makes integers of so many bands."""
+        """Raises ValueError unless the affine makes integers of so many bands."""
         if not len(self.offset) == len(self.scale) == bands:
             raise ValueError(f"an affine of {len(self.offset)} offsets and {len(self.scale)} scales for {bands} bands")
         if self.dtype not in _INTEGERS:
@@ -169,15 +169,15 @@ class Affine:
 
 @dataclass(frozen=True)
 class Card:
-    """What a model file says of itself.
+    """Description of a model file: its scene, classes, making and accuracy.
 
     Attributes:
         kind: "checkpoint" (safetensors), "patch" (a graph `(N, bands, p, p)`) or "scene" (a graph of whole scenes).
         patch: p, odd; the receptive field. `radius` is (p - 1) / 2.
-        created: UTC, ISO 8601; by it "the newest file" is found.
+        created: UTC, ISO 8601; it says which file is the newest.
         preprocess: how counts become what the net sees, in words; it is done inside the graph.
         input_affine: set only where the graph's own input is integer; then the runtime adapter applies it.
-        net: None for a stranger's model.
+        net: None for a model that was made elsewhere.
     """
 
     kind: str
@@ -222,12 +222,12 @@ class Card:
 
     @property
     def radius(self) -> int:
-        """How far, in pixels, the net looks around the pixel that it labels."""
+        """Pixels that the net looks at on each side of the pixel that it labels."""
         return (self.patch - 1) // 2
 
     @property
     def precision(self) -> str:
-        """One of "int8", "float16" and "float32"; or "int4 (simulated)" and the like: 8-bit integers that take few values."""
+        """Precision: "int8", "float16", "float32"; or "int4 (simulated)" and the like, 8-bit integers that take few values."""
         if self.quantization is None:
             return "float32"
         if self.quantization.options.get("simulated") is True:
@@ -235,7 +235,7 @@ class Card:
         return "float16" if self.quantization.recipe == "float16" else "int8"
 
     def to_json(self, indent: int | None = None) -> str:
-        """JSON text; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
+        """JSON text of the Card; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
         separators = (",", ":") if indent is None else None
         return json.dumps(_plain(dataclasses.asdict(self)), indent=indent, separators=separators, allow_nan=False)
 
@@ -245,7 +245,7 @@ class Card:
 
     @classmethod
     def decode(cls, text: str, where: str) -> Card:
-        """Reads what lies in a file: a packed Card, or a plain one. Raises CardError, as `from_json`, to which `where` goes."""
+        """Reads a Card as it lies in a file, packed or plain. Raises CardError, as `from_json`, to which `where` goes."""
         if not text.startswith(card_packing.PREFIX):
             return cls.from_json(text, where)
         try:
@@ -299,7 +299,7 @@ class Card:
 
 
 def now() -> str:
-    """The time, UTC, ISO 8601 with microseconds, so that Cards written one after another keep their order."""
+    """Present time, UTC, ISO 8601 with microseconds, so that Cards written one after another keep their order."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 

@@ -1,4 +1,4 @@
-"""Packing: JSON as a short line of ASCII, for files whose every byte counts.
+"""Packing of JSON into a short line of ASCII, for files whose every byte counts.
 
     z1:  and then, in base 85 (RFC 1924's letters), a raw deflate stream of the JSON and a stream of bits
 
@@ -69,7 +69,7 @@ _DICTIONARY = (
 
 
 def pack(text: str) -> str:
-    """`text`, JSON without spaces, in fewer characters; itself where it would not come back the same."""
+    """Packs `text`, JSON without spaces, into fewer characters; returns it as it is where it would not come back the same."""
     bits: list[str] = []
     short = json.dumps(_shortened(json.loads(text), bits), separators=(",", ":"))
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
@@ -79,7 +79,7 @@ def pack(text: str) -> str:
 
 
 def unpack(text: str) -> str:
-    """What was packed. Memory is that of `MAX_BYTES` and `MAX_NUMBERS` at most, whatever `text` says.
+    """Unpacks what `pack` made. Memory is that of `MAX_BYTES` and `MAX_NUMBERS` at most, whatever `text` says.
 
     Raises:
         ValueError: not packed, not by this format, damaged, or larger than those.
@@ -110,7 +110,7 @@ def _comes_back(packed: str, text: str) -> bool:
 
 
 def _shortened(value: Any, bits: list[str]) -> Any:
-    """`value` with its long lists replaced; their bits are appended in the order in which the JSON will name them."""
+    """Replaces the long lists of `value`; their bits are appended in the order in which the JSON will name them."""
     if isinstance(value, dict):
         return {key: _shortened(entry, bits) for key, entry in value.items()}
     if not isinstance(value, list):
@@ -124,7 +124,7 @@ def _shortened(value: Any, bits: list[str]) -> Any:
 
 
 def _coded(values: list[float]) -> tuple[list[int], str] | None:
-    """([exponent, k, count, first], bits) of a list; None where that would be no shorter, or would not come back the same."""
+    """Codes a list as ([exponent, k, count, first], bits); None where that is no shorter, or would not come back the same."""
     decimals = [Decimal(json.dumps(value)).normalize().as_tuple() for value in values]
     exponents = [int(entry.exponent) for entry in decimals if any(entry.digits)] or [0]
     exponent = min(exponents)

@@ -1,4 +1,4 @@
-"""Joining a Dask cluster that is there already. Logs stay quiet: what fails comes back as a result, or as one line."""
+"""Connection to a running Dask cluster. Logs stay quiet: what fails comes back as a result, or as one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 2.0
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What Dask logs and warns of is not for the user."""
+    """Hides what Dask logs and warns of, which is not for the user."""
     for name in ("distributed", "distributed.client"):  # which Dask's own configuration sets apart
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.diagnostics.nvml": False}), warnings.catch_warnings():
@@ -49,21 +49,22 @@ def joined(scheduler: str, version: Callable[[], str | None], extra: str) -> Ite
     with quiet(), _client(scheduler) as client:
         with suppress(Late):
             client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
-        found = client.run(version, on_error="return")
-        if not found:
+        versions = client.run(version, on_error="return")
+        if not versions:
             raise ClusterError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
         package = f"hsiedge[{extra}]" if extra else "hsiedge"
-        for address, there in found.items():
-            if there != __version__:  # an exception, where a worker has no hsiedge that could be asked
+        for address, installed in versions.items():
+            if installed != __version__:  # an exception, where a worker has no hsiedge that could be asked
+                other = installed if isinstance(installed, str) else "no"
                 raise ClusterError(
-                    f"--scheduler {scheduler}: its worker {address} has {there if isinstance(there, str) else 'no'} {package}, "
+                    f"--scheduler {scheduler}: its worker {address} has {other} {package}, "
                     f"here it is {__version__}; all must have the same: pip install '{package}=={__version__}'"
                 )
         yield client
 
 
 def awaited(client: Any, scheduler: str, task: Any, title: str) -> Any:
-    """The result of a task; where its worker died, once another has done it.
+    """Waits for the result of a task; where its worker died, until another has done it.
 
     Raises:
         ClusterError: no worker is left, the scheduler is gone, or worker after worker died at this task.

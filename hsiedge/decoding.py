@@ -1,4 +1,4 @@
-"""Plain data, as JSON has it, made into dataclasses: a file or another machine may say anything."""
+"""Decoding of plain data, as JSON has it, into dataclasses: a file or another machine may hold anything."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 
 def build(kind: Any, value: Any) -> Any:
-    """`value`, plain JSON, as an instance of the annotated type `kind`: dataclasses, lists, objects, and None where it may be;
-    a list for a tuple of one kind, too.
+    """Builds an instance of the annotated type `kind` from `value`, plain JSON.
 
-    Keys that `kind` does not know are left out; null for a float is NaN.
+    Types are dataclasses, lists, objects, and None where it may be; a list stands for a tuple of one kind, too. Keys that
+    `kind` does not know are left out; null for a float is NaN.
 
     Raises:
         TypeError: it does not fit.
@@ -45,7 +45,7 @@ def build(kind: Any, value: Any) -> Any:
 
 
 def texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Plain data, with each string in it changed."""
+    """Changes each string in plain data."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
@@ -54,5 +54,5 @@ def texts(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def printable(text: str) -> str:
-    """Without a character that could move a terminal's cursor or colour it."""
+    """Replaces characters that could move a terminal's cursor or colour it."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

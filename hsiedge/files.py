@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and known by their digest."""
+"""Files that are written whole or not at all, and known by their digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -57,14 +57,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raises OutputError now rather than after the work whose result `path` is to hold. Leaves nothing behind."""
+    """Raises OutputError where `path` cannot be written, before the work whose result it is to hold. Leaves nothing behind."""
     folder = Path(path).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    given = Path(path)
-    if _is_special(given):
+    target = Path(path)
+    if _is_special(target):
         return
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or given.is_dir():
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or target.is_dir():
         raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place with -o")
 
 
@@ -81,7 +81,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "16KiB", "20kB", "1GiB" or "16384". Raises OptionError."""
+    """Number of bytes that "16KiB", "20kB", "1GiB" or "16384" stand for. Raises OptionError."""
     units = {
         "": 1,
         "B": 1,
@@ -93,14 +93,14 @@ def parse_size(text: str) -> int:
         "MiB": 1 << 20,
         "GiB": 1 << 30,
     }
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMG]?i?B?)", text.strip())
-    if found is None or found[2] not in units or float(found[1]) * units[found[2]] < 1:
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMG]?i?B?)", text.strip())
+    if size is None or size[2] not in units or float(size[1]) * units[size[2]] < 1:
         raise OptionError(f"{text}: not a size; write it as 16KiB, 20kB or 16384")
-    return int(float(found[1]) * units[found[2]])
+    return int(float(size[1]) * units[size[2]])
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is there, and neither a file nor a folder: a pipe or a device, which is written into and not replaced."""
+    """Whether a path is a pipe or a device, which is written into and not replaced."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

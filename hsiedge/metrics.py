@@ -28,7 +28,7 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a confusion matrix says. Percent throughout, kappa too.
+    """Accuracy from a confusion matrix. Percent throughout, kappa too.
 
     Attributes:
         n: pixels counted.
@@ -62,8 +62,8 @@ def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer],
     """
     keep = truth.ravel() != 0
     lookup = {int(label): index for index, label in enumerate(ids)}
-    found = np.unique(np.concatenate([truth.ravel()[keep], predicted.ravel()[keep]]))
-    unknown = [int(label) for label in found if int(label) not in lookup]
+    present = np.unique(np.concatenate([truth.ravel()[keep], predicted.ravel()[keep]]))
+    unknown = [int(label) for label in present if int(label) not in lookup]
     if unknown:
         raise ValueError(f"labels {unknown} are not among the classes {list(ids)}")
     table = np.zeros(max(lookup, default=0) + 1, np.int64)
@@ -74,7 +74,7 @@ def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer],
 
 
 def accuracy(confusion: NDArray[np.int64]) -> Accuracy:
-    """The figures of a confusion matrix (rows truth, columns prediction)."""
+    """Computes the figures of a confusion matrix (rows truth, columns prediction)."""
     total = int(confusion.sum())
     hits, rows, columns = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     per_class = tuple(_class_accuracy(int(h), int(r), int(c)) for h, r, c in zip(hits, rows, columns))
@@ -93,7 +93,7 @@ def accuracy(confusion: NDArray[np.int64]) -> Accuracy:
 
 
 def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, in percent; NaN where there is nothing to count."""
+    """Wilson score interval of a proportion, in percent; NaN where there is nothing to count."""
     if total == 0:
         return (math.nan, math.nan)
     share, spread = hits / total, z * z / total

@@ -1,4 +1,4 @@
-"""Where the shipped models lie: inside an installed package, or beside it in a checkout."""
+"""Shipped models, inside an installed package or beside it in a checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEM = "indian_pines-cnn2d-random-s0"
 
 
 def shipped(suffix: str) -> Path:
-    """A shipped model: ".safetensors", ".onnx", "-int8.onnx", "-int8-scene.onnx", "-int8.tflite" or "-int8-scene.tflite".
+    """Path of a shipped model: ".safetensors", ".onnx", "-int8.onnx", "-int8-scene.onnx", "-int8.tflite", "-int8-scene.tflite".
 
     Raises:
         ModelError: this installation carries none.

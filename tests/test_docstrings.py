@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hsiedge"
 
 # Openings that lean on another sentence, on the thing's name or on its neighbours in the file.
-LEANING = frozenset(
-    """
-    After Along Also And Another As At Before Besides But By Followed For From Given Here How In Into It Its Likewise Made Of On
-    Or Out Over Said Since So Such That Their Them Then There These They This Those Through Thus To Told Under Until What When
-    Where Which While Who Why With Within Without
-    """.split()
+LEANING = re.compile(
+    r"("
+    r"After|Along|Also|And|Another|As|At|Before|Besides|But|By|Followed|For|From|Given|Here|How|In|"
+    r"Into|It|Its|Likewise|Made|Of|On|Or|Out|Over|Said|Since|So|Such|That|Their|Them|Then|There|"
+    r"These|They|This|Those|Through|Thus|To|Told|Under|Until|What|When|Where|Which|While|Who|Why|"
+    r"With|Within|Without"
+    r")\b"
 )
 LEANING_PHRASES = (
     "All of them",
@@ -57,9 +59,8 @@ def fault(docstring: str | None) -> str | None:
     if not docstring:
         return "has no docstring"
     first = docstring.splitlines()[0]
-    word = first.split()[0].rstrip(",:;.")
-    if word in LEANING:
-        return f"begins with {word!r}: {first}"
+    if LEANING.match(first):
+        return f"begins with a word that leans on another sentence: {first}"
     if first.startswith(LEANING_PHRASES):
         return f"begins with another's words: {first}"
     if not any(first.endswith(end) or f"{end} " in first for end in (".", "!", "?", ".`", '."')):

@@ -126,29 +126,29 @@ def _untrained(net: str, scene: Scene, path: Path) -> None:
 
     split = draw("random", scene, 0)
     patch = nets.spec(net).patch
-    lesson = prepare(scene, split, patch)
+    dataset = prepare(scene, split, patch)
     torch.manual_seed(0)
-    module = nets.build(net, scene.bands, len(lesson.titles), patch).eval()
+    module = nets.build(net, scene.bands, len(dataset.titles), patch).eval()
     card = Card(
         kind="checkpoint",
-        scene=scene_facts(scene, lesson.pixels),
-        classes=[ClassFacts(label, title) for label, title in lesson.titles.items()],
+        scene=scene_facts(scene, dataset.pixels),
+        classes=[ClassFacts(label, title) for label, title in dataset.titles.items()],
         patch=patch,
         created=now(),
         net=NetFacts(net, {}, nets.parameter_count(module), macs_per_pixel(module, scene.bands, patch)),
         split=split.facts,
     )
-    export(Checkpoint(Classifier(module, lesson.affine).eval(), card), scene, path)
+    export(Checkpoint(Classifier(module, dataset.affine).eval(), card), scene, path)
 
 
 def _distil(scene: Scene, teacher: Path, path: Path) -> None:
-    from hsiedge.compression.budget import STUDENT, STUDYING
+    from hsiedge.compression.budget import DISTILLING, STUDENT
     from hsiedge.compression.distill import distill
     from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 
     split, parent = draw("random", scene, 0), files.digest(teacher)
     student = distill(
-        load_checkpoint(teacher), scene, split, STUDENT, settings=STUDYING, parent=parent, widths=list(STUDENT_WIDTHS)
+        load_checkpoint(teacher), scene, split, STUDENT, settings=DISTILLING, parent=parent, widths=list(STUDENT_WIDTHS)
     )
     save_checkpoint(path, student)
 

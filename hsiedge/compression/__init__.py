@@ -1,1 +1,1 @@
-"""Compression: a checkpoint in, a smaller checkpoint out, fine-tuned by the same loop that trained it."""
+"""Compression: makes smaller checkpoints of checkpoints, fine-tuned by the loop that trained them."""

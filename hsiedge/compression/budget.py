@@ -1,6 +1,6 @@
-"""Compress: the smallest loss of accuracy that a budget of bytes allows, found on validation pixels.
+"""Search for the smallest loss of accuracy that a budget of bytes allows, judged on validation pixels.
 
-Three roads lead to a smaller file, and each is walked as far as the budget asks: the teacher with channels cut out, a
+Three ways lead to a smaller file, and each is followed as far as the budget asks: the teacher with channels cut out, a
 student distilled at the size that fits, and a larger student distilled, then cut. Each ends in the INT8 file that would be
 deployed, whose size is the file's; where rounding costs the best of them accuracy, quantization-aware training is tried on
 it. Test pixels are never looked at.
@@ -46,11 +46,11 @@ SHAPES = ((64, 112), (48, 80), (40, 64), (32, 56), (28, 48), (24, 40), (20, 34),
 STAGES = 4
 RATIOS = tuple(share / 16 for share in range(1, 16))
 """Shares of channels to cut, from few to many."""
-STUDYING = FitSettings(epochs=120, rate=4e-3)
-MENDING = FitSettings(epochs=30, rate=1e-3)
+DISTILLING = FitSettings(epochs=120, rate=4e-3)
+FINETUNING = FitSettings(epochs=30, rate=1e-3)
 AWARE = SETTINGS
-_LARGER = 2  # sizes of SHAPES: what a student that will be cut is larger by
-_MARGIN = 200  # bytes: a Card tells of more steps than that of a net that was only trained
+_LARGER = 2  # sizes of SHAPES by which a student that will be cut is larger
+_MARGIN = 200  # bytes: the Card has more steps than that of a net that was only trained
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Tried:
     """One way that was tried, and the INT8 file at its end.
 
     Attributes:
-        path: what was done, in order.
+        path: the steps, in order.
         model: the file's content, its Card inside.
         card: of the model.
-        oa: on validation pixels, percent; `loss` the mean cross entropy there, which tells more than so few hits do.
+        oa: on validation pixels, percent; `loss` the mean cross entropy there, which is finer than so few hits are.
     """
 
     path: tuple[str, ...]
@@ -79,7 +79,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the file may take and lose.
+    """Budget of a search: bytes that the file may take, and accuracy that it may lose.
 
     Attributes:
         size: bytes.
@@ -92,13 +92,13 @@ class Budget:
     oa: float | None = None
 
     def floor(self, teacher: float) -> float:
-        """The least OA that will do, percent."""
+        """Least OA that will do, percent."""
         return round(max(teacher - self.drop, self.oa if self.oa is not None else 0.0), 6)
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """What a search came to.
+    """Result of a search.
 
     Attributes:
         teacher: OA of the float teacher on validation pixels, percent.
@@ -114,12 +114,12 @@ class Compressed:
 
     @property
     def met(self) -> bool:
-        """Whether `best` holds in every respect."""
+        """Whether `best` meets the budget in every respect."""
         return self.best is not None and round(self.best.oa, 6) >= self.budget.floor(self.teacher)
 
     @property
     def nearest(self) -> Tried:
-        """`best`, or else the smallest file that was made."""
+        """The best file, or else the smallest that was made."""
         return self.best or min(self.tried, key=lambda entry: entry.size)
 
 
@@ -143,7 +143,7 @@ def compress(
 
 
 class _Search:
-    """The roads, and what has been tried on them."""
+    """A search in progress, and what it has tried."""
 
     def __init__(
         self, teacher: Checkpoint, scene: Scene, split: Split, budget: Budget, watch: Watch, parent: str | None
@@ -155,15 +155,16 @@ class _Search:
         self._sizes: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def run(self) -> Compressed:
+        """Tries the teacher as it is, then each way to a smaller file."""
         self._finish((), self._teacher)
-        if not self._found().met:
+        if not self._result().met:
             self._cut_teacher()
             self._student()
             self._cut_student()
             self._aware()
-        return self._found()
+        return self._result()
 
-    def _found(self) -> Compressed:
+    def _result(self) -> Compressed:
         fits = [entry for entry in self._tried if entry.size <= self._budget.size]
         teacher = _validation(self._teacher.card)
         floor = self._budget.floor(teacher)
@@ -171,20 +172,20 @@ class _Search:
         return Compressed(teacher, self._budget, tuple(self._tried), best)
 
     def _cut_teacher(self) -> None:
-        """The teacher, with as few channels cut as the budget allows."""
+        """Tries the teacher with as few channels cut as the budget allows."""
         ratio = self._least_ratio(self._teacher)
         if ratio is not None:
             self._cut((), self._teacher, ratio, self._parent)
 
     def _student(self) -> None:
-        """The largest student that fits."""
+        """Tries the largest student that fits."""
         shapes = self._shapes()
         place = self._first_that_fits(shapes)
         if place is not None:
             self._distilled(shapes[place])
 
     def _cut_student(self) -> None:
-        """A student some sizes too large, then cut: its best channels, rather than all of fewer."""
+        """Tries a student some sizes too large, then cut: its best channels, rather than all of fewer."""
         shapes = self._shapes()
         place = self._first_that_fits(shapes)
         if not place:  # none fits, or the largest does
@@ -195,13 +196,13 @@ class _Search:
             self._cut(student.path[:-1], student.checkpoint, ratio, None)
 
     def _aware(self) -> None:
-        """Quantization-aware training of the best so far."""
-        best = self._found().best
+        """Tries quantization-aware training of the best so far."""
+        best = self._result().best
         if best is None or not best.path[:-1]:
             return
         with self._watch("quantization-aware training of the best") as tick:
-            made = qat(best.checkpoint, self._scene, self._split, settings=AWARE, progress=tick)
-        self._add((*best.path[:-1], "qat"), best.checkpoint, made.model)
+            trained = qat(best.checkpoint, self._scene, self._split, settings=AWARE, progress=tick)
+        self._add((*best.path[:-1], "qat"), best.checkpoint, trained.model)
 
     def _distilled(self, shape: tuple[int, ...]) -> Tried:
         words = ",".join(map(str, shape))
@@ -211,7 +212,7 @@ class _Search:
                 self._scene,
                 self._split,
                 STUDENT,
-                settings=STUDYING,
+                settings=DISTILLING,
                 parent=self._parent,
                 progress=tick,
                 widths=list(shape),
@@ -220,13 +221,13 @@ class _Search:
 
     def _cut(self, path: tuple[str, ...], checkpoint: Checkpoint, ratio: float, parent: str | None) -> None:
         with self._watch(f"cutting {ratio:g} of the channels") as tick:
-            made = prune_structured(
-                checkpoint, self._scene, self._split, ratio, "taylor", settings=MENDING, parent=parent, progress=tick
+            smaller = prune_structured(
+                checkpoint, self._scene, self._split, ratio, "taylor", settings=FINETUNING, parent=parent, progress=tick
             )
-        self._finish((*path, f"prune {ratio:g}"), made)
+        self._finish((*path, f"prune {ratio:g}"), smaller)
 
     def _finish(self, path: tuple[str, ...], checkpoint: Checkpoint) -> Tried:
-        """Exports and quantizes, and counts validation pixels."""
+        """Exports and quantizes a checkpoint, and judges the file on validation pixels."""
         with self._watch(" then ".join([*path, "quantizing"])), tempfile.TemporaryDirectory() as name:
             return self._add((*path, "quantize"), checkpoint, self._deployed(checkpoint, Path(name)))
 
@@ -243,7 +244,7 @@ class _Search:
         return (folder / "int8.onnx").read_bytes()
 
     def _judge(self, model: bytes) -> tuple[Card, float, float]:
-        """Its Card, and on validation pixels OA in percent and mean cross entropy."""
+        """Card of a model, and on validation pixels its OA in percent and mean cross entropy."""
         with tempfile.TemporaryDirectory() as name:
             file = Path(name) / "model.onnx"
             file.write_bytes(model)
@@ -263,14 +264,14 @@ class _Search:
         return [(first, *[rest] * stages) for first, rest in SHAPES]
 
     def _first_that_fits(self, shapes: list[tuple[int, ...]]) -> int | None:
-        """The place of the largest student that is expected to fit; None where none is."""
+        """Place of the largest student that is expected to fit; None where none is."""
         return _first(shapes, lambda shape: self._expected(STUDENT, shape) <= self._budget.size)
 
     def _least_ratio(self, checkpoint: Checkpoint) -> float | None:
-        """The smallest share of channels to cut that is expected to fit; None where no share does."""
-        made = checkpoint.card.net
-        assert made is not None
-        name, options = made.name, made.options
+        """Smallest share of channels to cut that is expected to fit; None where no share does."""
+        net = checkpoint.card.net
+        assert net is not None
+        name, options = net.name, net.options
 
         def fits(ratio: float) -> bool:
             widths = tuple(max(1, width - int(width * ratio)) for width in checkpoint.classifier.net.widths)
@@ -280,7 +281,7 @@ class _Search:
         return None if place is None else RATIOS[place]
 
     def _expected(self, net: str, widths: tuple[int, ...], options: Mapping[str, Any] | None = None) -> int:
-        """Bytes of the file that a net of such widths will end in: of one that is hardly trained, and a margin."""
+        """Expected bytes of the file that a net of such widths ends in: of one that is hardly trained, and a margin."""
         key = (net, widths)
         if key not in self._sizes:
             shape = {**(options or {}), "widths": list(widths)}
@@ -292,7 +293,7 @@ class _Search:
 
 
 def _first(entries: Sequence[T], fits: Callable[[T], bool]) -> int | None:
-    """The place of the first entry that fits, where all after it do too; None where none does."""
+    """Place of the first entry that fits, where all after it do too; None where none does."""
     place = bisect_left(range(len(entries)), True, key=lambda place: fits(entries[place]))
     return place if place < len(entries) else None
 

@@ -1,4 +1,4 @@
-"""Cutting whole channels out of a net, and out of all that depends on them, with the dependency graph of Torch-Pruning."""
+"""Removal of whole channels from a net, and from all that depends on them, by the dependency graph of Torch-Pruning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class Cut:
-    """A net with fewer channels; of its layers but the last, in sum: how many there were, are, and were to go."""
+    """A net with fewer channels, and sums over its layers but the last: channels before, after, and asked to go."""
 
     net: Net
     before: int
@@ -33,7 +33,7 @@ class Cut:
 
 
 def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str, scope: str) -> Cut:
-    """A copy of `net` without its least important channels.
+    """Copies `net` without its least important channels.
 
     Requires: training `patches` `(n, channels, p, p)`, standardized, and their class indices.
     Ensures: the cut net does what the whole one does with the same channels set to 0, checked on real patches.
@@ -77,12 +77,12 @@ def _asked(widths: Sequence[int], ratio: float, scope: str) -> int:
 
 
 def _share(ratio: float, count: int) -> int:
-    """`ratio` of `count`, rounded."""
+    """Rounded share `ratio` of `count`."""
     return math.floor(ratio * count + 0.5)
 
 
 def _least(worth: Sequence[Tensor], ratio: float, scope: str) -> list[list[int]]:
-    """Of each group of channels those that are worth least: `ratio` of them, or of all; one of each group stays."""
+    """Channels of each group that are worth least: `ratio` of them, or of all; one of each group stays."""
     spare = [torch.argsort(values, stable=True)[:-1] for values in worth]
     if scope == "layer":
         return [entry[: _share(ratio, len(values))].tolist() for entry, values in zip(spare, worth)]
@@ -101,12 +101,12 @@ def _kept_whole(net: Net) -> list[nn.Module]:
 
 
 def _importance(criterion: str) -> Any:
-    found = torch_pruning.importance
+    criteria = torch_pruning.importance
     if criterion == "taylor":
-        return found.GroupTaylorImportance()
+        return criteria.GroupTaylorImportance()
     if criterion == "batchnorm":
-        return found.BNScaleImportance()
-    return found.GroupMagnitudeImportance(p=1 if criterion == "l1" else 2)
+        return criteria.BNScaleImportance()
+    return criteria.GroupMagnitudeImportance(p=1 if criterion == "l1" else 2)
 
 
 def _gradients(net: Net, patches: Tensor, targets: Tensor) -> None:

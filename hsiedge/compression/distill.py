@@ -1,4 +1,4 @@
-"""Knowledge distillation: a small net learns from the labels and from what a trained one makes of the same patches."""
+"""Knowledge distillation: a small net learns from the labels and from a trained net's outputs on the same patches."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ def distill(
         ours = _empty_map(nets.build(student, scene.bands, len(teacher.card.classes), reach, **options), scene.bands, reach)
         theirs = _empty_map(guide.net, scene.bands, guide.patch)
         loss = _between_maps(method, guide, weight, settings.smoothing, ours, theirs)
-    made = train(scene, split, student, patch, settings, progress, loss, **options)
-    said: dict[str, Any] = {
+    trained = train(scene, split, student, patch, settings, progress, loss, **options)
+    facts: dict[str, Any] = {
         "teacher": teacher.card.net.name if teacher.card.net else "net",
         "student": student,
         "method": method,
         "weight": weight,
     }
     if method == "logits":
-        said["temperature"] = temperature
+        facts["temperature"] = temperature
     if extra is not None:
-        said |= {"transductive": True, "unlabelled": len(extra)}
-    step = Step("distill", now(), {**said, **vars(settings)}, parent, versions())
-    return Checkpoint(made.classifier, replace(made.card, lineage=[*teacher.card.lineage, step]))
+        facts |= {"transductive": True, "unlabelled": len(extra)}
+    step = Step("distill", now(), {**facts, **vars(settings)}, parent, versions())
+    return Checkpoint(trained.classifier, replace(trained.card, lineage=[*teacher.card.lineage, step]))
 
 
 def free_pixels(scene: Scene, split: Split, patch: int) -> NDArray[np.intp]:
@@ -110,7 +110,7 @@ def free_pixels(scene: Scene, split: Split, patch: int) -> NDArray[np.intp]:
 
 
 class _Guide:
-    """The teacher, and the scene as it wants to see it."""
+    """The teacher, and the scene standardized as the teacher expects it."""
 
     def __init__(self, teacher: Checkpoint, scene: Scene, split: Split) -> None:
         self.net = teacher.classifier.net.eval()
@@ -118,12 +118,12 @@ class _Guide:
         self._image = training_set_for(teacher, scene, split).image(self.patch)
 
     def features(self, pixels: Tensor, symmetry: int) -> Tensor:
-        """Its feature map `(n, channels, h, w)` around flat `pixels`."""
+        """The teacher's feature map `(n, channels, h, w)` around flat `pixels`."""
         with torch.no_grad():
             return self.net.features(turn(self._image.patches(pixels), symmetry))
 
     def logits(self, pixels: Tensor, symmetry: int) -> Tensor:
-        """`(n, classes)`"""
+        """The teacher's logits `(n, classes)` around flat `pixels`."""
         with torch.no_grad():
             return self.net.head(self.features(pixels, symmetry))
 
@@ -134,7 +134,7 @@ def _empty_map(net: Net, bands: int, patch: int) -> Tensor:
 
 
 def _as_map(features: Tensor) -> Tensor:
-    """`(n, channels, h, w)`: the depths of a 3-D map as channels, what has no place in space as a map of one pixel."""
+    """Feature map `(n, channels, h, w)`: depths of a 3-D map as channels, features without a place as a map of one pixel."""
     return features[:, :, None, None] if features.ndim == 2 else features.flatten(1, -3)
 
 
@@ -149,7 +149,7 @@ def _between_maps(method: str, guide: _Guide, weight: float, smoothing: float, o
 
 
 class _Distillation(nn.Module):
-    """(1 - weight) of the labels' cross entropy, and `weight` of a distance to the teacher."""
+    """Loss: (1 - weight) of the labels' cross entropy, and `weight` of a distance to the teacher."""
 
     def __init__(self, guide: _Guide, weight: float, smoothing: float) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class _Distillation(nn.Module):
 
 
 class _Softened(_Distillation):
-    """Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2."""
+    """Distance of soft outputs: Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", section 2."""
 
     def __init__(
         self, guide: _Guide, weight: float, smoothing: float, temperature: float, extra: NDArray[np.intp] | None, seed: int
@@ -188,7 +188,7 @@ class _Softened(_Distillation):
 
 
 class _Guessed(_Distillation):
-    """Romero et al. 2015, "FitNets: hints for thin deep nets", equation 3, the hint being the last feature map.
+    """Distance of last feature maps: Romero et al. 2015, "FitNets: hints for thin deep nets", equation 3.
 
     Both maps are averaged down to the smaller one's size; the distance is in units of the teacher's own variance.
     """
@@ -203,7 +203,7 @@ class _Guessed(_Distillation):
 
 
 class _Attended(_Distillation):
-    """Zagoruyko and Komodakis 2017, "Paying more attention to attention", equation 2, activation-based, p = 2."""
+    """Distance of attention: Zagoruyko and Komodakis 2017, "Paying more attention to attention", equation 2, with p = 2."""
 
     def distance(self, net: Net, batch: Batch, features: Tensor, logits: Tensor) -> Tensor:
         ours, theirs = _alike(features, self._guide.features(batch.pixels, batch.symmetry))
@@ -211,7 +211,7 @@ class _Attended(_Distillation):
 
 
 def _attention(features: Tensor) -> Tensor:
-    """Energy over space, `(n, h * w)`, of length 1."""
+    """Energy of a feature map over space, `(n, h * w)`, of length 1."""
     return functional.normalize(features.pow(2).mean(1).flatten(1), dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Pruning: single weights by magnitude, or whole channels, then training on."""
+"""Pruning of single weights by magnitude, or of whole channels, with further training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hsiedge.training.fit import FitSettings
 
 SCOPES = ("global", "layer")
 CRITERIA = ("l1", "l2", "taylor", "batchnorm")
-_PRUNING = 0.6  # of the steps; the rest mend what the last cut broke
+_PRUNING = 0.6  # of the steps; the rest make up for what the last cut broke
 _CUTS = 20
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -55,10 +55,10 @@ def prune_magnitude(
     """
     _check(ratio, scope)
     settings = settings or TUNING
-    lesson = training_set_for(checkpoint, scene, split)
+    dataset = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
-    with conditioned(net, lesson.axes), _Masks(net, ratio, scope) as masks:
-        finetune(net, lesson, checkpoint.card.patch, settings, progress, masks.after_step)
+    with conditioned(net, dataset.axes), _Masks(net, ratio, scope) as masks:
+        finetune(net, dataset, checkpoint.card.patch, settings, progress, masks.after_step)
         masks.cut(ratio)
     zeros, total = count_zeros(net)
     options = {"method": "magnitude", "ratio": ratio, "scope": scope, "zeros": zeros, "weights": total, **vars(settings)}
@@ -97,15 +97,15 @@ def prune_structured(
     settings = settings or TUNING
     card = checkpoint.card
     assert card.net is not None
-    lesson = training_set_for(checkpoint, scene, split)
-    patches = lesson.image(card.patch).patches(torch.from_numpy(lesson.pixels))
-    targets = torch.from_numpy(lesson.targets)
+    dataset = training_set_for(checkpoint, scene, split)
+    patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels))
+    targets = torch.from_numpy(dataset.targets)
     cut = channels.cut(checkpoint.classifier.net, patches, targets, ratio, criterion, scope)
     shape = {**card.net.options, "widths": list(cut.net.widths)}
     net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **shape)
     net.load_state_dict(cut.net.state_dict())
-    with conditioned(net, lesson.axes):
-        finetune(net, lesson, card.patch, settings, progress)
+    with conditioned(net, dataset.axes):
+        finetune(net, dataset, card.patch, settings, progress)
     options = {
         "method": "structured",
         "ratio": ratio,
@@ -126,7 +126,7 @@ def count_zeros(net: Net) -> tuple[int, int]:
 
 
 class _Mask(nn.Module):
-    """A parametrization: weights times 0 or 1."""
+    """Parametrization of weights: times 0 or 1."""
 
     mask: Tensor
 
@@ -139,7 +139,7 @@ class _Mask(nn.Module):
 
 
 class _Masks:
-    """The masks that a net wears inside the block; after it, its weights are plain again, and what was masked is 0."""
+    """Masks that are active on a net inside the block; after it, weights are plain again, and what was masked is 0."""
 
     def __init__(self, net: Net, ratio: float, scope: str) -> None:
         self._layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, _LAYERS)]

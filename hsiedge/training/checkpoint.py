@@ -33,7 +33,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Builds the net that the Card names and gives it the file's weights.
+    """Builds the net that a checkpoint's Card names, and gives it the file's weights.
 
     The net is first built without memory (device "meta"), so that a Card with absurd widths costs nothing.
 

@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         self.register_buffer("scale", torch.from_numpy(affine.scale).reshape(-1, 1, 1))
 
     def forward(self, counts: Tensor) -> Tensor:
-        """Logits `(N, classes)` of counts `(N, bands, p, p)` in any numeric dtype."""
+        """Computes logits `(N, classes)` from counts `(N, bands, p, p)` in any numeric dtype."""
         logits: Tensor = self.net((counts.to(torch.float32) - self.offset) * self.scale)
         return logits
 

@@ -5,8 +5,8 @@ Let A `(k, bands)` be the principal axes of the training pixels, axis i times ei
 layer is a 1x1 convolution W over bands is trained as W = V A; afterwards V A is written out, which is exact. power 0 would
 be plain PCA, 0.5 whitening; in between, at 0.25, both extremes are beaten on Indian Pines (benchmarks/accuracy.py).
 
-A net that is trained from nothing (`condition`) is given A x in the place of x, which is quicker. One that is trained on
-(`conditioned`) keeps taking bands, for its weights on bands may wear more than V A: masks, or few bits.
+A net that is trained from nothing (`condition`) takes A x in the place of x, which is quicker. One that is trained on
+(`conditioned`) keeps taking bands, for its weights on bands may have further parametrizations: masks, or few bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EXACT = 1e-3  # of the largest weight
 
 
 def principal(spectra: NDArray[np.float32]) -> Tensor:
-    """The axes A, float32 `(k, bands)`, of standardized training `spectra` `(n, bands)`."""
+    """Axes A, float32 `(k, bands)`, of standardized training `spectra` `(n, bands)`."""
     return torch.from_numpy(principal_axes(spectra, COMPONENTS, POWER))
 
 
@@ -42,7 +42,7 @@ def condition(net: nn.Module, axes: Tensor) -> bool:
 
 
 def release(net: nn.Module, axes: Tensor) -> None:
-    """Writes the axes into `net.spectral`, which takes bands again. Undoes `condition`, exactly."""
+    """Writes the axes into `net.spectral`, which takes bands again: undoes `condition`, exactly."""
     layer = net.spectral
     assert isinstance(layer, nn.Conv2d)
     folded = nn.Conv2d(axes.shape[1], layer.out_channels, 1, bias=layer.bias is not None)
@@ -75,29 +75,29 @@ class Conditioned(nn.Module):
             return bool((self(self.right_inverse(weight)) - weight).abs().max() <= _EXACT * weight.abs().max())
 
     def forward(self, coordinates: Tensor) -> Tensor:
-        """W of V."""
+        """Weights W = V A from the trained V."""
         return (coordinates @ self.axes)[:, :, None, None]
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """V of W."""
+        """Trained V from weights W."""
         return (weight[:, :, 0, 0].double() @ self.inverse.double()).float()
 
 
 @contextmanager
 def conditioned(net: nn.Module, axes: Tensor) -> Iterator[None]:
-    """Inside the block `net.spectral`, where it is a 1x1 convolution over bands, is trained as V A; afterwards W is plain.
+    """Trains `net.spectral`, where it is a 1x1 convolution over bands, as V A inside the block; afterwards W is plain.
 
     Weights that do not lie in the axes' span, for some were set to 0 or rounded, stay as they are and are trained as W.
     """
     layer = getattr(net, "spectral", None)
     weight = getattr(layer, "weight", None)
-    behind = Conditioned(axes)
-    if not (isinstance(layer, nn.Module) and isinstance(weight, Tensor) and behind.spans(weight)):
+    parametrization = Conditioned(axes)
+    if not (isinstance(layer, nn.Module) and isinstance(weight, Tensor) and parametrization.spans(weight)):
         yield
         return
-    parametrize.register_parametrization(layer, "weight", behind)
+    parametrize.register_parametrization(layer, "weight", parametrization)
     try:
         yield
     finally:
-        if parametrize.is_parametrized(layer, "weight"):  # not if it wore masks too: they go together
+        if parametrize.is_parametrized(layer, "weight"):  # not if it had masks too: they go together
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -1,4 +1,4 @@
-"""What a scene, a split and a set of classes give to training. Nothing but training pixels is looked at."""
+"""Training sets, made of a scene, a split and a set of classes. Nothing but training pixels is looked at."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from hsiedge.training.fit import PatchImage
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a net is fitted to.
+    """Training pixels of a scene, their classes, and what standardizes them.
 
     Attributes:
-        titles: label id -> name of the classes that the split keeps; a class's index is its place.
+        titles: name by label id of the classes that the split keeps; a class's index is its place.
         pixels: flat indices of the training pixels; `targets` their class indices.
-        affine: what standardizes the scene.
+        affine: standardizes the scene.
         axes: scaled principal axes `(k, bands)` of the standardized training pixels (`conditioning`).
     """
 
@@ -41,13 +41,13 @@ class TrainingSet:
     axes: Tensor
 
     def image(self, patch: int, projected: bool = False) -> PatchImage:
-        """The standardized scene; `projected` on the principal axes."""
+        """The standardized scene as an image to cut patches from; `projected` on the principal axes."""
         standardized = self.affine(np.asarray(self.scene.cube))
         return PatchImage(standardized @ self.axes.numpy().T if projected else standardized, patch)
 
 
 def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None) -> TrainingSet:
-    """What there is to learn on a split.
+    """Makes the training set of a split.
 
     Args:
         affine: that of a net which has one already; left out, it is fitted to the training pixels.
@@ -69,7 +69,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
 
 
 def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:
-    """The split that a checkpoint was trained on, drawn again: what continues its training must keep to it.
+    """Draws the split again that a checkpoint was trained on, to which further training must keep.
 
     Raises:
         ModelError: not the checkpoint's scene, or a Card without a split.

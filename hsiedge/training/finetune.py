@@ -1,4 +1,4 @@
-"""Training on: a trained net is fitted further, with what it has come to wear (masks, fewer channels)."""
+"""Fine-tuning: a trained net is fitted further, with its active parametrizations (masks) or fewer channels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TUNING = FitSettings(epochs=20, rate=1e-3)
 
 
 def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> TrainingSet:
-    """What a checkpoint is trained on with: its own scene, split and affine.
+    """Training set for further training of a checkpoint: its own scene, split and affine.
 
     Raises:
         ModelError: another cube or another split than the checkpoint's; test pixels would be trained on.
@@ -44,32 +44,32 @@ def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Trai
 
 
 def affine_of(classifier: Classifier) -> BandAffine:
-    """The per-band affine inside a classifier."""
+    """Per-band affine inside a classifier."""
     return BandAffine(classifier.offset.ravel().numpy(), classifier.scale.ravel().numpy())
 
 
 def finetune(
     net: nn.Module,
-    lesson: TrainingSet,
+    dataset: TrainingSet,
     patch: int,
     settings: FitSettings,
     progress: Progress = silent,
     after_step: AfterStep | None = None,
 ) -> None:
-    """Fits a trained net further, in place, as it is: inside `conditioned`, and with what else it may wear."""
+    """Fits a trained net further, in place, with its active parametrizations, such as those of `conditioned`."""
     checked(settings)
-    torch.manual_seed(lesson.split.seed)  # of dropout
-    fit(net, lesson.image(patch), lesson.pixels, lesson.targets, settings, lesson.split.seed, progress, None, after_step)
+    torch.manual_seed(dataset.split.seed)  # of dropout
+    fit(net, dataset.image(patch), dataset.pixels, dataset.targets, settings, dataset.split.seed, progress, None, after_step)
 
 
 def finetuned(
     checkpoint: Checkpoint, scene: Scene, split: Split, settings: FitSettings = TUNING, progress: Progress = silent
 ) -> Checkpoint:
-    """The checkpoint after further training, and nothing else: what any compression with fine-tuning is to be held against."""
-    lesson = training_set_for(checkpoint, scene, split)
+    """A checkpoint after further training alone: the control of every compression with fine-tuning."""
+    dataset = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
-    with conditioned(net, lesson.axes):
-        finetune(net, lesson, checkpoint.card.patch, settings, progress)
+    with conditioned(net, dataset.axes):
+        finetune(net, dataset, checkpoint.card.patch, settings, progress)
     return derived(checkpoint, net, scene, split, "tune", vars(settings), None)
 
 
@@ -83,7 +83,7 @@ def derived(
     parent: str | None,
     **shape: Any,
 ) -> Checkpoint:
-    """A checkpoint with a net that was made of another's.
+    """Makes a checkpoint with a net that was made of another checkpoint's.
 
     Args:
         options: of the step, for the lineage; parent: sha256 of the file that it started from.
@@ -95,5 +95,5 @@ def derived(
     facts = NetFacts(card.net.name, {**card.net.options, **shape}, nets.parameter_count(net), macs_per_pixel(net, bands, patch))
     lineage = [*card.lineage, Step(step, now(), dict(options), parent, versions())]
     classifier = Classifier(net, affine_of(checkpoint.classifier)).eval()
-    made = replace(card, created=now(), net=facts, lineage=lineage, checks=[], accuracy=[])
-    return validated(Checkpoint(classifier, made), scene, split)
+    new_card = replace(card, created=now(), net=facts, lineage=lineage, checks=[], accuracy=[])
+    return validated(Checkpoint(classifier, new_card), scene, split)

@@ -17,13 +17,13 @@ from hsiedge.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """Batch of patches that one step learns from.
 
     Attributes:
         patches: float32 `(n, channels, p, p)`, turned by `symmetry` (see `turn`).
         targets: class indices `(n,)`.
         pixels: flat pixel indices `(n,)` that the patches lie around.
-        image: what they were cut from.
+        image: the scene that they were cut from.
     """
 
     patches: Tensor
@@ -34,9 +34,9 @@ class Batch:
 
 
 Loss = Callable[[Any, Batch], Tensor]
-"""Of the net that is fitted, and a batch: what is to be made small, a scalar.
+"""Loss of the net that is fitted on a batch, a scalar.
 
-One that is a Module itself has its own parameters fitted along.
+A loss that is a Module itself has its own parameters fitted along.
 """
 
 AfterStep = Callable[[float], None]
@@ -45,7 +45,7 @@ AfterStep = Callable[[float], None]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a net is fitted: AdamW (Loshchilov and Hutter 2019) under a one-cycle rate (Smith and Topin 2019).
+    """Settings of the fit: AdamW (Loshchilov and Hutter 2019) under a one-cycle rate (Smith and Topin 2019).
 
     Attributes:
         epochs: passes over the training pixels, in number of steps.
@@ -80,7 +80,7 @@ class PatchImage:
         self._windows = channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
 
     def patches(self, pixels: Tensor) -> Tensor:
-        """float32 `(n, channels, p, p)` around flat pixel indices `(n,)`."""
+        """Patches, float32 `(n, channels, p, p)`, around flat pixel indices `(n,)`."""
         return self._windows[:, pixels // self._width, pixels % self._width].transpose(0, 1)
 
 
@@ -97,14 +97,14 @@ def fit(
 ) -> None:
     """Fits `net` in place, to `targets` (class indices) at flat `pixels`; leaves it in evaluation mode.
 
-    The loss is the cross entropy with smoothed labels where no other is given.
+    The loss is by default the cross entropy with smoothed labels.
 
     Patches are flipped and rotated at random (one of the square's eight symmetries a step). On one machine, with one
     number of threads, a run repeats to the bit.
     """
     generator = torch.Generator().manual_seed(seed)
-    where, what = torch.from_numpy(pixels), torch.from_numpy(targets)
-    weights = torch.bincount(what).double()[what] ** -settings.balance
+    at, classes = torch.from_numpy(pixels), torch.from_numpy(targets)
+    weights = torch.bincount(classes).double()[classes] ** -settings.balance
     steps = max(2, settings.epochs * len(pixels) // settings.batch)
     loss = loss or cross_entropy(settings)
     parameters = [*net.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else ())]
@@ -115,9 +115,9 @@ def fit(
         for step in range(steps):
             chosen = torch.multinomial(weights, settings.batch, replacement=True, generator=generator)
             symmetry = int(torch.randint(8, (), generator=generator))
-            patches = turn(image.patches(where[chosen]), symmetry)
+            patches = turn(image.patches(at[chosen]), symmetry)
             optimizer.zero_grad()
-            loss(net, Batch(patches, what[chosen], where[chosen], symmetry, image)).backward()
+            loss(net, Batch(patches, classes[chosen], at[chosen], symmetry, image)).backward()
             optimizer.step()
             schedule.step()
             if after_step is not None:
@@ -127,7 +127,7 @@ def fit(
 
 
 def cross_entropy(settings: FitSettings) -> Loss:
-    """The loss of training: cross entropy with labels smoothed by `settings.smoothing`."""
+    """Loss of training: cross entropy with labels smoothed by `settings.smoothing`."""
     entropy = nn.CrossEntropyLoss(label_smoothing=settings.smoothing)
 
     def loss(net: nn.Module, batch: Batch) -> Tensor:
@@ -138,14 +138,14 @@ def cross_entropy(settings: FitSettings) -> Loss:
 
 
 def turn(patches: Tensor, symmetry: int) -> Tensor:
-    """`patches` `(..., p, p)` under one of the eight symmetries of the square, 0 to 7."""
+    """Turns `patches` `(..., p, p)` by one of the eight symmetries of the square, 0 to 7."""
     rotated = torch.rot90(patches, symmetry % 4, (-2, -1))
     return rotated.flip(-1) if symmetry >= 4 else rotated
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Only algorithms that repeat to the bit, inside the block."""
+    """Restricts PyTorch to algorithms that repeat to the bit, inside the block."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:

@@ -1,4 +1,4 @@
-"""PyTorch behind the runtimes' protocol: a checkpoint as it is, without an export.
+"""PyTorch as a runtime: a checkpoint as it is, without an export.
 
 It lies here, for it takes the nets; `hsiedge.runtimes` knows it by name, and imports it when it is asked for.
 """

@@ -1,4 +1,4 @@
-"""From a scene and a split to a checkpoint."""
+"""Training: makes a checkpoint of a scene and a split."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def train(
     """
     settings = checked(settings or FitSettings())
     patch = nets.spec(net).patch if patch is None else patch
-    lesson = prepare(scene, split, patch)
+    dataset = prepare(scene, split, patch)
     torch.manual_seed(split.seed)
-    module = nets.build(net, scene.bands, len(lesson.titles), patch, **options)
-    behind = condition(module, lesson.axes)
-    image = lesson.image(patch, projected=behind)
-    fit(module, image, lesson.pixels, lesson.targets, settings, split.seed, progress, loss)
-    if behind:
-        release(module, lesson.axes)
-    classifier = Classifier(module, lesson.affine).eval()
+    module = nets.build(net, scene.bands, len(dataset.titles), patch, **options)
+    projected = condition(module, dataset.axes)
+    image = dataset.image(patch, projected=projected)
+    fit(module, image, dataset.pixels, dataset.targets, settings, split.seed, progress, loss)
+    if projected:
+        release(module, dataset.axes)
+    classifier = Classifier(module, dataset.affine).eval()
     card = Card(
         kind="checkpoint",
-        scene=scene_facts(scene, lesson.pixels),
-        classes=[ClassFacts(label, title) for label, title in lesson.titles.items()],
+        scene=scene_facts(scene, dataset.pixels),
+        classes=[ClassFacts(label, title) for label, title in dataset.titles.items()],
         patch=patch,
         created=now(),
         preprocess="per-band affine fitted on training pixels, inside the graph",
@@ -76,7 +76,7 @@ def train(
 
 
 def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
-    """What a Card keeps of a scene; percentiles are of the spectra at flat `pixels`."""
+    """Facts of a scene that a Card keeps; percentiles are of the spectra at flat `pixels`."""
     return SceneFacts(
         name=scene.name,
         sha256=scene.sha256,
@@ -90,19 +90,19 @@ def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
 
 
 def versions() -> dict[str, str]:
-    """Of what made a checkpoint."""
+    """Versions of the packages that made a checkpoint."""
     return {"hsiedge": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
 
 
 def checked(settings: FitSettings) -> FitSettings:
-    """The settings. Raises OptionError where they make no sense."""
+    """Returns the settings. Raises OptionError where they make no sense."""
     if settings.epochs < 1 or settings.batch < 2 or settings.rate <= 0:
         raise OptionError(f"epochs {settings.epochs}, batch {settings.batch}, rate {settings.rate}: too small")
     return settings
 
 
 def validated(checkpoint: Checkpoint, scene: Scene, split: Split) -> Checkpoint:
-    """The checkpoint, its Card telling of its accuracy on validation pixels."""
+    """The checkpoint with its accuracy on validation pixels in the Card."""
     card, classifier = checkpoint.card, checkpoint.classifier
     pixels = split.pixels(VALIDATION)
     ids = np.array([entry.id for entry in card.classes])

@@ -44,8 +44,8 @@ def teacher() -> Checkpoint:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch) -> None:
     """The same roads, walked in seconds."""
-    monkeypatch.setattr(module, "STUDYING", FitSettings(epochs=2))
-    monkeypatch.setattr(module, "MENDING", FitSettings(epochs=1))
+    monkeypatch.setattr(module, "DISTILLING", FitSettings(epochs=2))
+    monkeypatch.setattr(module, "FINETUNING", FitSettings(epochs=1))
     monkeypatch.setattr(module, "AWARE", FitSettings(epochs=1, rate=5e-4))
 
 

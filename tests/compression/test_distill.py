@@ -44,7 +44,7 @@ def test_the_whole_weight_on_logits_makes_the_student_answer_as_the_teacher_does
     close = distill(teacher, scene, split, "cnn2d", temperature=2.0, weight=1.0, settings=settings, widths=(24, 24, 24))
     apart = train(scene, split, "cnn2d", 7, FitSettings(epochs=6, smoothing=0.4), widths=(24, 24, 24))
     pixels = split.pixels(1)[::4]
-    patches = module.lesson_for(teacher, scene, split).image(7).patches(torch.from_numpy(pixels))
+    patches = module.training_set_for(teacher, scene, split).image(7).patches(torch.from_numpy(pixels))
     with torch.no_grad():
         wanted = teacher.classifier.net(patches).softmax(1)
         distances = [float((wanted - entry.classifier.net.eval()(patches).softmax(1)).abs().mean()) for entry in (close, apart)]

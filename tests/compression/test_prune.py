@@ -47,9 +47,9 @@ def test_half_the_channels_go_and_the_checkpoint_reopens(net, tmp_path) -> None:
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_criteria_choose_channels(criterion, scope) -> None:
     checkpoint = workstation.checkpoint("cnn2d")
-    lesson = training_set_for(checkpoint, workstation.scene(), workstation.split())
-    patches = lesson.image(checkpoint.card.patch).patches(torch.from_numpy(lesson.pixels[:200]))
-    targets = torch.from_numpy(lesson.targets[:200])
+    dataset = training_set_for(checkpoint, workstation.scene(), workstation.split())
+    patches = dataset.image(checkpoint.card.patch).patches(torch.from_numpy(dataset.pixels[:200]))
+    targets = torch.from_numpy(dataset.targets[:200])
     cut = channels.cut(checkpoint.classifier.net, patches, targets, 0.5, criterion, scope)
     assert (cut.before, cut.after, cut.asked) == (72, 36, 36)
     assert scope == "global" or set(cut.net.widths) == {12}
@@ -134,9 +134,9 @@ def test_what_was_pruned_is_not_undone_by_training_on() -> None:
     arguments = (workstation.scene(), workstation.split())
     pruned = prune_magnitude(workstation.checkpoint("cnn2d"), *arguments, 0.9, settings=BRIEF)
     before = pruned.classifier.net.spectral.weight.detach()
-    lesson = training_set_for(pruned, *arguments)
+    dataset = training_set_for(pruned, *arguments)
     net = copy.deepcopy(pruned.classifier.net)
-    with conditioned(net, lesson.axes):
+    with conditioned(net, dataset.axes):
         assert torch.equal(net.spectral.weight, before)
     again = prune_magnitude(pruned, *arguments, 0.95, settings=BRIEF)
     assert count_zeros(again.classifier.net)[0] > count_zeros(pruned.classifier.net)[0]
@@ -145,7 +145,7 @@ def test_what_was_pruned_is_not_undone_by_training_on() -> None:
 
 def test_a_fresh_net_is_trained_on_behind_the_axes() -> None:
     checkpoint = workstation.checkpoint("cnn2d")
-    lesson = training_set_for(checkpoint, workstation.scene(), workstation.split())
+    dataset = training_set_for(checkpoint, workstation.scene(), workstation.split())
     net = copy.deepcopy(checkpoint.classifier.net)
-    with conditioned(net, lesson.axes):
-        assert net.spectral.parametrizations.weight.original.shape == (24, len(lesson.axes))
+    with conditioned(net, dataset.axes):
+        assert net.spectral.parametrizations.weight.original.shape == (24, len(dataset.axes))

@@ -54,8 +54,8 @@ def test_onnxruntime_gives_the_labels_that_were_simulated(net) -> None:
 def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
     affine, scene = made("cnn2d").card.input_affine, workstation.scene()
     counts = extract(scene.cube, workstation.split().pixels(VALIDATION)[:50], 13)
-    lesson = training_set_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
-    steps = module._deployed_input(Artifact(None, affine), lesson, counts) / np.float32(affine.step)
+    dataset = training_set_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
+    steps = module._deployed_input(Artifact(None, affine), dataset, counts) / np.float32(affine.step)
     np.testing.assert_array_equal(np.rint(steps), InputAffine(affine)(counts).astype(int) - affine.zero_point)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
 
