@@ -45,7 +45,7 @@ from pathlib import Path
 from hsiedge import files
 from hsiedge.report.study.figures import Entry, Group, control_of, groups
 from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
-from hsiedge.report.study.warnings import doubt_words
+from hsiedge.report.study.warnings import warning_words
 from hsiedge.study.rows import Row
 from hsiedge.study.store import Store
 
@@ -269,7 +269,7 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "hours": lambda choice: _form("hours", sum(row.seconds for row in choice.rows) / 3600),
     "scenes": lambda choice: ", ".join(dict.fromkeys(group.scene for group, _ in choice.entries)),
     "nets": lambda choice: ", ".join(sorted({row.cell.net for row in choice.rows})),
-    "doubts": lambda choice: doubt_words([entry for _, entry in choice.entries]),
+    "doubts": lambda choice: warning_words([entry for _, entry in choice.entries]),
     "seeds": lambda choice: ", ".join(map(str, sorted({row.cell.seed for row in choice.rows}))),
     "device": lambda choice: " and ".join(sorted({row.device for row in choice.rows if row.device})),
     "train": _counts("train"),

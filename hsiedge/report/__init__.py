@@ -1,1 +1,1 @@
-"""Report: what results are shown with."""
+"""Reports: tables, plots and pages that show results."""

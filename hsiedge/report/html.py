@@ -1,4 +1,4 @@
-"""report.html: one page, self-contained, that opens offline."""
+"""The page report.html, self-contained, that opens offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hsiedge.report.terminal.model import Shown, split_words
 
 
 def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: bytes, picture_title: str) -> str:
-    """The page.
+    """Renders report.html.
 
     Args:
         models: float first.

@@ -1,4 +1,4 @@
-"""Maps as pictures: the ground truth beside what a model says, with a legend of class names."""
+"""Maps as pictures: the ground truth beside a model's labels, with a legend of class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hsiedge.mapping.picture import STYLE, legend
 def comparison_png(
     truth: NDArray[np.uint16], predicted: NDArray[np.uint16], classes: dict[int, str], titles: tuple[str, str]
 ) -> bytes:
-    """PNG: two label maps `(height, width)` side by side under `titles`, classes named below."""
+    """PNG of two label maps `(height, width)` side by side under `titles`, with the classes named below."""
     with matplotlib.rc_context(STYLE):
         height, width = truth.shape
         rows = -(-(len(classes) + 1) // 4)

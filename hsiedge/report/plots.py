@@ -1,4 +1,4 @@
-"""The geometry of plots: scales, ticks and marks in pixels, drawn as SVG by templates/plot.svg.
+"""Geometry of plots: scales, ticks and marks in pixels, drawn as SVG by templates/plot.svg.
 
 The SVG is made by hand rather than by a plotting library because it takes its colours and its type from the page: one
 drawing serves light and dark, each mark is an element of its own with its words in it, and a page of a hundred plots
@@ -28,7 +28,7 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Scale:
-    """Values to pixels: `low` at `start`, `high` at `stop`.
+    """Scale from values to pixels: `low` at `start`, `high` at `stop`.
 
     Kinds: "linear", "log", and "stretched" for percentages, logarithmic in what is missing to 100: between 99 and 99.9 lies
     as much room as between 90 and 99. `gap` is the least that may be missing, and stands for nothing missing at all.
@@ -42,7 +42,7 @@ class Scale:
     gap: float = 0.01
 
     def at(self, value: float) -> float:
-        """The pixel of a value."""
+        """Pixel of a value."""
         low, high = self._bent(self.low), self._bent(self.high)
         value = min(value, 100 - self.gap) if self.kind == "stretched" else value
         share = (self._bent(value) - low) / (high - low) if high > low else 0.5
@@ -75,7 +75,7 @@ class Scale:
         return self._round()
 
     def _round(self) -> list[float]:
-        """Multiples of a power of ten, of its half, its quarter and its tenth."""
+        """Round values: multiples of a power of ten, of its half, its quarter and its tenth."""
         steps = (self.high - self.low) or 1.0
         unit = 10.0 ** math.floor(math.log10(steps))
         return [round(place * unit * part, 10) for part in (1, 0.5, 0.25, 0.1) for place in _places(self, unit * part)]
@@ -87,7 +87,7 @@ def _places(scale: Scale, unit: float) -> range:
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis, and what is written there, a line each."""
+    """A tick of an axis: its place, and the lines that are written there."""
 
     at: float
     text: tuple[str, ...]
@@ -95,7 +95,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Mark:
-    """One drawn point: where it is, its whisker from `top` to `bottom` where it has one, its outline, and its words.
+    """A drawn point: its place, its whisker from `top` to `bottom` where it has one, its outline, and its words.
 
     `kind` decides its colour (a method), `fill` "full", "ring" or "pale"; `pareto_front` puts an outline around it.
     """
@@ -122,7 +122,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Plot:
-    """One drawing. `title` stands above it; `told` says in words what it shows, for who cannot see it and for everybody."""
+    """One drawing. `title` stands above it; `description` says what it shows, for who cannot see it and for everybody."""
 
     title: str
     x_title: str
@@ -130,7 +130,7 @@ class Plot:
     y_ticks: list[Tick]
     marks: list[Mark] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
-    told: str = ""
+    description: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -152,7 +152,7 @@ def x_scale(kind: str, values: Sequence[float]) -> Scale:
 
 
 def accuracy_scale(values: Sequence[float], pixels: int) -> Scale:
-    """The y axis of accuracies in percent, of which `pixels` were tested: none is nearer to 100 than half a pixel."""
+    """Scale of accuracies in percent on the y axis, of `pixels` tested: none is nearer to 100 than half a pixel."""
     gap = 50 / max(1, pixels)
     missing = [max(gap, 100 - value) for value in values]
     low, high = max(missing) * 1.12, min(missing) / 1.12
@@ -178,12 +178,12 @@ def amount(value: float, unit: str = "") -> str:
 
 
 def polyline(marks: Sequence[tuple[float, float]]) -> str:
-    """Points as SVG writes them."""
+    """Polyline of points, as SVG writes it."""
     return " ".join(f"{x:g},{y:g}" for x, y in marks)
 
 
 def stairs(marks: Sequence[tuple[float, float]], right: float) -> str:
-    """A Pareto front: from mark to mark in right angles, and on to the right edge."""
+    """Polyline of a Pareto front: from mark to mark in right angles, and on to the right edge."""
     points: list[tuple[float, float]] = []
     for x, y in marks:
         points += [(x, points[-1][1])] if points else []

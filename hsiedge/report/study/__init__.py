@@ -1,1 +1,1 @@
-"""A study's results: its figures, tables, plots and page."""
+"""Results of a study: figures, tables, plots and page."""

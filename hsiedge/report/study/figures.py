@@ -1,4 +1,4 @@
-"""The figures of a study: its rows gathered over their seeds. Arithmetic alone, nothing is shown here.
+"""Figures of a study: rows gathered over their seeds. Arithmetic alone, nothing is shown here.
 
 Rows are read, never made, so the nouns of `hsiedge.study`, the layer above, are named for the type checker only.
 """
@@ -53,15 +53,17 @@ class Spread:
 
     @property
     def n(self) -> int:
+        """Number of seeds."""
         return len(self.values)
 
     @property
     def mean(self) -> float:
+        """Mean over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation; None of a single seed, which tells of no spread."""
+        """Sample standard deviation; None for a single seed, which has no spread."""
         return statistics.stdev(self.values) if self.n > 1 else None
 
 
@@ -80,7 +82,7 @@ class Entry:
             its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
             measured is not there.
         untimed: why it has no latency, "" where it has one, or was just not measured.
-        doubts: of each latency that is not to be trusted, by the name of its figure: why, as bench said it of a seed's run.
+        warnings: of each latency that is not to be trusted, by the name of its figure: bench's warnings on the seeds' runs.
     """
 
     net: str
@@ -94,10 +96,11 @@ class Entry:
     parents: tuple[Form, ...]
     figures: dict[str, Spread]
     untimed: str = ""
-    doubts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """Seeds of the rows, in their order."""
         return tuple(row.cell.seed for row in self.rows)
 
     @property
@@ -107,28 +110,28 @@ class Entry:
 
     @property
     def integer(self) -> bool:
-        """Whether its weights are integers, of however many bits."""
+        """Whether the weights are integers, of however many bits."""
         return self.precision.startswith("int")
 
     @property
-    def told(self) -> list[str]:
-        """What deserves saying of its making, a sentence each: not the counts that are as they were asked for."""
-        said: dict[str, list[str]] = defaultdict(list)
+    def remarks(self) -> list[str]:
+        """Remarks on the making, a sentence each, without counts that are as they were asked for."""
+        seeds_of: dict[str, list[str]] = defaultdict(list)
         for row in self.rows:
             for text in row.told.split("; "):
-                said[text].append(str(row.cell.seed))
-        return [f"{text} (seed {', '.join(seeds)})" for text, seeds in said.items() if text and not _PLAIN.match(text)]
+                seeds_of[text].append(str(row.cell.seed))
+        return [f"{text} (seed {', '.join(seeds)})" for text, seeds in seeds_of.items() if text and not _PLAIN.match(text)]
 
     @property
     def how(self) -> str:
-        """Method and level in words: "structured pruning 0.5", "QAT 4 bits"."""
+        """Description of method and level: "structured pruning 0.5", "QAT 4 bits"."""
         level = f" {self.level} bits" if self.method == "qat" else f" {self.level}" if self.level else ""
         variant = f" ({self.variant})" if self.variant else ""
         return f"{METHODS.get(self.method, self.method)}{level}{variant}{', its control' if self.control else ''}"
 
     @property
     def title(self) -> str:
-        """In words: "cnn2d, structured pruning 0.5, int8"."""
+        """Description of net, method, level and precision: "cnn2d, structured pruning 0.5, int8"."""
         return f"{self.net}, {self.how}, {self.precision}"
 
     def losses(self, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -144,7 +147,7 @@ class Entry:
         return np.where(counts > 0, np.nansum(lost, 0) / np.maximum(counts, 1), np.nan)
 
     def confusion(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """Counts over label ids, summed over seeds; rows the truth."""
+        """Confusion matrix over label ids, summed over seeds; rows the truth."""
         total = np.zeros((len(ids), len(ids)), np.int64)
         for row, form in zip(self.rows, self.forms):
             places = [list(ids).index(label) for label in row.classes]
@@ -154,7 +157,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Group:
-    """What was measured on one scene with one kind of split: all its entries share their test pixels, seed by seed.
+    """Entries of one scene with one kind of split, which share their test pixels, seed by seed.
 
     Attributes:
         fraction, guard: of the split; 0 where it knows none.
@@ -170,36 +173,38 @@ class Group:
 
     @property
     def rows(self) -> list[Row]:
-        """Every row once."""
+        """Rows of all entries, each once."""
         return list({row.cell.key: row for entry in self.entries for row in entry.rows}.values())
 
     @property
     def seeds(self) -> list[int]:
+        """Seeds of all rows, ascending."""
         return sorted({row.cell.seed for row in self.rows})
 
     @property
     def devices(self) -> list[str]:
-        """Where latencies were measured."""
+        """Devices on which latencies were measured."""
         return sorted({row.device for row in self.rows if row.device})
 
     @property
     def classes(self) -> dict[int, str]:
-        """Label id -> name, of all classes that a seed tests: where a split drops some, seeds may differ."""
+        """Name by label id, of all classes that a seed tests: where a split drops some, seeds may differ."""
         return dict(sorted({label: name for row in self.rows for label, name in row.classes.items()}.items()))
 
     @property
     def title(self) -> str:
+        """Title of scene and split."""
         return f"{scene_title(self.scene)}, {self.split} split"
 
     @property
     def slug(self) -> str:
-        """For anchors: letters, digits and dashes."""
+        """Name for anchors, of letters, digits and dashes."""
         words = f"{self.scene}-{self.split}-{self.fraction:g}-{self.guard}"
         return "".join(letter if letter.isalnum() else "-" for letter in words)
 
     @property
     def nets(self) -> list[str]:
-        """The net with the most entries first: the one that was studied in full."""
+        """Nets, the one with the most entries first: it was studied in full."""
         names = sorted({entry.net for entry in self.entries})
         return sorted(names, key=lambda net: -sum(entry.net == net for entry in self.entries))
 
@@ -210,25 +215,25 @@ class Group:
         return train, validation, test
 
     def words(self) -> str:
-        """The split in words: "random split, 10 % of each class trains"."""
+        """Description of the split: "random split, 10 % of each class trains"."""
         share = f", {100 * self.fraction:g} % of each class trains" if self.fraction else ""
         guard = f", test pixels more than {self.guard} pixels from all others" if self.guard else ""
         return f"{self.split} split{share}{guard}"
 
     def measured(self) -> list[Entry]:
-        """All entries but controls."""
+        """Entries without controls."""
         return [entry for entry in self.entries if not entry.control]
 
     def parent(self, net: str | None = None) -> Entry | None:
-        """The uncompressed net in float; of the net that was studied in full where none is named."""
+        """Entry of the uncompressed net in float; of the net that was studied in full where none is named."""
         wanted = net or self.nets[0]
-        found = [entry for entry in self.entries if entry.net == wanted and entry.method == "none"]
-        return found[0] if found and not found[0].integer else None
+        uncompressed = [entry for entry in self.entries if entry.net == wanted and entry.method == "none"]
+        return uncompressed[0] if uncompressed and not uncompressed[0].integer else None
 
     def chosen(self, within: float) -> Entry | None:
         """The smallest compressed file that loses at most `within` points of OA to the parent's float net.
 
-        Of the net that was studied in full; simulated ones save nothing and do not count. Where none is so good, the
+        Only the net that was studied in full counts; simulated files save nothing and do not. Where none is so good, the
         most accurate.
         """
         net = self.nets[0]
@@ -240,25 +245,25 @@ class Group:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """The rows by scene and split, the scene with most of them first.
+    """Groups the rows by scene and split, the scene with most of them first.
 
     Raises:
         StudyError: there are none.
     """
     if not rows:
         raise StudyError("the study has no finished cell yet; hsiedge study CONFIG.toml goes on where it stopped")
-    found = _by(rows, lambda row: (Path(row.cell.scene).name, row.cell.split, row.cell.fraction, row.cell.guard))
-    weight = {scene: sum(Path(row.cell.scene).name == scene for row in rows) for scene, *_ in found}
+    rows_by_key = _by(rows, lambda row: (Path(row.cell.scene).name, row.cell.split, row.cell.fraction, row.cell.guard))
+    weight = {scene: sum(Path(row.cell.scene).name == scene for row in rows) for scene, *_ in rows_by_key}
 
     def place(key: tuple[str, str, float, int]) -> tuple[Any, ...]:
         scene, split, *rest = key
         return (-weight[scene], scene, SPLITS.index(split) if split in SPLITS else len(SPLITS), *rest)
 
-    return [_group(key, found[key]) for key in sorted(found, key=place)]
+    return [_group(key, rows_by_key[key]) for key in sorted(rows_by_key, key=place)]
 
 
 def control_of(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
-    """The control that stands right behind an entry, where it has one."""
+    """Control that stands right behind an entry, where it has one."""
     place = next(place for place, other in enumerate(entries) if other is entry)
     after = entries[place + 1 : place + 2]
     return after[0] if after and after[0].control and not entry.control else None
@@ -275,7 +280,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def scene_title(name: str) -> str:
-    """The catalog's title of a scene, else its name with spaces."""
+    """Title of a scene in the catalog, else its name with spaces."""
     from hsiedge.scenes.catalog import CATALOG
 
     return CATALOG[name].title if name in CATALOG else name.replace("_", " ")
@@ -285,8 +290,8 @@ def _group(key: tuple[str, str, float, int], rows: Sequence[Row]) -> Group:
     parents = {row.cell.key: row for row in rows if row.cell.method == "none"}
     batches = sorted({timing.batch for row in rows for form in row.forms for timing in form.timings})
     entries = []
-    for same in _by(rows, lambda row: _seedless(row.cell)).values():
-        ordered = tuple(sorted(same, key=lambda row: row.cell.seed))
+    for cells in _by(rows, lambda row: _seedless(row.cell)).values():
+        ordered = tuple(sorted(cells, key=lambda row: row.cell.seed))
         names = _names(ordered[0].cell, [row.cell for row in rows])
         for precision in dict.fromkeys(form.precision for row in ordered for form in row.forms):
             entries += _entries(names, precision, ordered, parents, batches)
@@ -296,26 +301,26 @@ def _group(key: tuple[str, str, float, int], rows: Sequence[Row]) -> Group:
 def _entries(
     names: tuple[str, str], precision: str, rows: Sequence[Row], parents: dict[str, Row], batches: Sequence[int]
 ) -> list[Entry]:
-    """An entry, and after it its control where it has one."""
+    """Makes an entry, and after it its control where it has one."""
     pairs = [(row, form) for row in rows for form in row.forms if form.precision == precision]
-    made, forms = tuple(row for row, _ in pairs), tuple(form for _, form in pairs)
-    before = [_float(parents.get(row.cell.parent.key)) for row in made]
+    entry_rows, forms = tuple(row for row, _ in pairs), tuple(form for _, form in pairs)
+    before = [_float(parents.get(row.cell.parent.key)) for row in entry_rows]
     known = tuple(form for form in before if form is not None)
     known = known if len(known) == len(forms) else ()
-    cell = made[0].cell
+    cell = entry_rows[0].cell
     net, variant = names
-    figures = _figures(made, forms, known, batches)
+    figures = _figures(entry_rows, forms, known, batches)
     entry = Entry(
-        net, cell.method, cell.level, variant, precision, False, made, forms, known, figures,
-        made[0].untimed(forms[0]), _doubts(forms, figures, batches),
+        net, cell.method, cell.level, variant, precision, False, entry_rows, forms, known, figures,
+        entry_rows[0].untimed(forms[0]), _warnings(forms, figures, batches),
     )  # fmt: skip
-    controls = [row.control for row in made]
+    controls = [row.control for row in entry_rows]
     if any(control is None for control in controls):
         return [entry]
     scores = {name: Spread(tuple(c[place] for c in controls if c)) for place, name in enumerate(_SCORES)}
     if known:
         scores["drop"] = _paired(known, scores["oa"].values)
-    return [entry, Entry(net, cell.method, cell.level, variant, precision, True, made, (), (), scores)]
+    return [entry, Entry(net, cell.method, cell.level, variant, precision, True, entry_rows, (), (), scores)]
 
 
 def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form], batches: Sequence[int]) -> dict[str, Spread]:
@@ -344,10 +349,10 @@ def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]
     return figures
 
 
-def _doubts(forms: Sequence[Form], figures: dict[str, Spread], batches: Sequence[int]) -> dict[str, tuple[str, ...]]:
-    """Of the latencies that there are; each reason once, however many seeds have it."""
-    found = {f"ms{batch}": [text for f in forms if (t := _timing(f, batch)) for text in t.warnings] for batch in batches}
-    return {name: tuple(sorted(set(lines))) for name, lines in found.items() if lines and name in figures}
+def _warnings(forms: Sequence[Form], figures: dict[str, Spread], batches: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Warnings on the latencies, by the figure's name; each once, however many seeds have it."""
+    lines_of = {f"ms{batch}": [text for f in forms if (t := _timing(f, batch)) for text in t.warnings] for batch in batches}
+    return {name: tuple(sorted(set(lines))) for name, lines in lines_of.items() if lines and name in figures}
 
 
 def _paired(parents: Sequence[Form], oa: Sequence[float]) -> Spread:
@@ -371,7 +376,7 @@ def _seedless(cell: Cell) -> str:
 
 
 def _names(cell: Cell, peers: Sequence[Cell]) -> tuple[str, str]:
-    """The net's name, and what else tells the method from others of its kind: only what differs among the peers."""
+    """Name of the net, and what else tells the method from others of its kind: only what differs among the peers."""
 
     def net(one: Cell) -> dict[str, Any]:
         return {"patch": one.patch, "epochs": one.epochs, **one.net_options}
@@ -391,7 +396,7 @@ def _differing(own: dict[str, Any], peers: Sequence[dict[str, Any]]) -> str:
 
 
 def _place(entry: Entry) -> tuple[Any, ...]:
-    """Net, method, level (ratios up, bits and sizes of students down), float before integers; a control after its own."""
+    """Sort key: net, method, level (ratios up, bits and students' sizes down), float before integers, control after its own."""
     methods = list(METHODS)
     method = methods.index(entry.method) if entry.method in methods else len(methods)
     precision = _PRECISIONS.index(entry.precision) if entry.precision in _PRECISIONS else len(_PRECISIONS)
@@ -399,7 +404,7 @@ def _place(entry: Entry) -> tuple[Any, ...]:
 
 
 def level_place(entry: Entry) -> tuple[float, str]:
-    """Where an entry's level stands among those of its method."""
+    """Sort key of an entry's level among those of its method."""
     if entry.method == "distill":
         return (-statistics.fmean(row.parameters for row in entry.rows), entry.level)
     try:
@@ -410,7 +415,7 @@ def level_place(entry: Entry) -> tuple[float, str]:
 
 
 def _by(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, list[_T]]:
-    found: dict[_K, list[_T]] = defaultdict(list)
+    lists: dict[_K, list[_T]] = defaultdict(list)
     for item in items:
-        found[key(item)].append(item)
-    return dict(found)
+        lists[key(item)].append(item)
+    return dict(lists)

@@ -1,4 +1,4 @@
-"""A study's page: report.html, self-contained, that opens offline, in light and dark, on a phone too."""
+"""Page of a study: report.html, self-contained, that opens offline, in light and dark, on a phone too."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hsiedge.report.plots import Plot, amount
 from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, groups, scene_title
 from hsiedge.report.study.plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
 from hsiedge.report.study.tables import Sheet, figure_words, sheet, spread_words
-from hsiedge.report.study.warnings import doubt_lines
+from hsiedge.report.study.warnings import warning_lines
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
 
 WITHIN = 0.5
-"""Points of OA that the compressed net which the page looks at closely may lose."""
+"""Points of OA that the compressed net may lose which the page shows in detail."""
 
 Parts = Callable[[str], "NDArray[np.uint8] | None"]
 """By a split's digest, uint8 `(height, width)`: 3 where a pixel is tested; None of an unknown split."""
@@ -38,7 +38,7 @@ _HEAT_FULL = 10.0  # points of producer's accuracy at which a cell has its full 
 
 @dataclass(frozen=True)
 class Heat:
-    """Which classes pay, for one net: `cells[row][class]` is the change in points, NaN where unknown."""
+    """Losses of one net by class: `cells[row][class]` is the change in points, NaN where unknown."""
 
     net: str
     rows: list[str]
@@ -67,7 +67,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Fact:
-    """One of the figures at the head: what it is of, the figure, and the rest in a line."""
+    """A figure at the head of the page: its title, the figure, and the rest in a line."""
 
     head: str
     figure: str
@@ -77,7 +77,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Chapter:
-    """All that the page shows of one scene and split."""
+    """Contents of the page for one scene and split."""
 
     group: Group
     facts: list[Fact]
@@ -92,11 +92,11 @@ class Chapter:
     legend: list[tuple[str, str]]
     changed: str
     sheet: Sheet
-    doubts: list[tuple[str, str]]
+    warnings: list[tuple[str, str]]
 
 
 def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Sequence[str] = ()) -> str:
-    """The page.
+    """Renders the page.
 
     Args:
         rows: of a study's store.
@@ -115,10 +115,10 @@ def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Seque
         lstrip_blocks=True,
     )
     environment.filters["signed"] = _signed
-    found = groups(rows)
+    study_groups = groups(rows)
     return environment.get_template("study.html").render(
-        chapters=[chapter(group, parts) for group in found],
-        scenes=list(dict.fromkeys(scene_title(group.scene) for group in found)),
+        chapters=[chapter(group, parts) for group in study_groups],
+        scenes=list(dict.fromkeys(scene_title(group.scene) for group in study_groups)),
         cells=len(rows),
         nets=sorted({row.cell.net for row in rows}),
         seeds=sorted({row.cell.seed for row in rows}),
@@ -132,7 +132,7 @@ def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Seque
 
 
 def chapter(group: Group, parts: Parts) -> Chapter:
-    """What the page shows of a scene and split."""
+    """Gathers the page's contents for a scene and split."""
     before, after = group.parent(), group.chosen(WITHIN)
     pair = [entry for entry in (before, after) if entry is not None]
     pictures, changed = _pictures(group, pair, parts)
@@ -151,19 +151,19 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
         sheet=sheet(group, group.entries, _columns(group)),
-        doubts=doubt_lines(group.entries),
+        warnings=warning_lines(group.entries),
     )
 
 
 def _columns(group: Group) -> list[str]:
-    """The figures of the table, in units that keep it narrow."""
+    """Figures of the table, in units that keep it narrow."""
     energy = ["energy"] if any("energy" in entry.figures for entry in group.entries) else []
     timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
     return ["oa", "drop", "aa", "kappa", "parameters_k", "nonzeros_k", "macs_m", "kb", "gzip_kb", *timed, *energy]
 
 
 def _facts(group: Group) -> list[Fact]:
-    """The figures at the head: the net itself, as INT8, and what is smallest and fastest at little loss."""
+    """Figures at the head: the net itself, as INT8, and what is smallest and fastest at little loss."""
     parent = group.parent()
     if parent is None:
         return []
@@ -191,7 +191,7 @@ def _fact(group: Group, head: str, entry: Entry) -> Fact:
 
 
 def _heat(group: Group, net: str) -> Heat | None:
-    """A net's compressed forms, the integer one of each level, against its float net; None where nothing can be compared."""
+    """Compressed forms of a net, the integer one of each level, against its float net; None where nothing can be compared."""
     parent, ids = group.parent(net), list(group.classes)
     last = {(e.method, e.level, e.variant): e for e in group.measured() if e.net == net and e.parents and e != parent}
     if parent is None or not last:
@@ -220,16 +220,16 @@ def _matrix(entry: Entry, group: Group) -> Matrix:
 
 
 def _pictures(group: Group, pair: Sequence[Entry], parts: Parts) -> tuple[list[Picture], str]:
-    """The maps of the first seed that both have, before and after, and what changed; none where the pixels are unknown."""
+    """Maps of the first seed that both have, before and after, and what changed; none where the pixels are unknown."""
     if len(pair) < 2:
         return [], ""
     shared = sorted(set(pair[0].seeds) & set(pair[1].seeds))
     rows = [entry.rows[entry.seeds.index(shared[0])] for entry in pair] if shared else []
-    where = parts(rows[0].split_digest) if rows else None
-    if where is None or rows[0].split_digest != rows[1].split_digest:
+    parts_map = parts(rows[0].split_digest) if rows else None
+    if parts_map is None or rows[0].split_digest != rows[1].split_digest:
         return [], ""
-    labels = [_on_map(entry.forms[entry.seeds.index(shared[0])].predicted, where) for entry in pair]
-    tested, differ = where == _TEST, labels[0] != labels[1]
+    labels = [_on_map(entry.forms[entry.seeds.index(shared[0])].predicted, parts_map) for entry in pair]
+    tested, differ = parts_map == _TEST, labels[0] != labels[1]
     titles = [f"before: {pair[0].how}, {pair[0].precision}", f"after: {pair[1].how}, {pair[1].precision}"]
     shown = [
         *(_picture(title, image, tested, tested, group.classes) for title, image in zip(titles, labels)),
@@ -239,16 +239,16 @@ def _pictures(group: Group, pair: Sequence[Entry], parts: Parts) -> tuple[list[P
     return shown, f"Seed {shared[0]}: {differ.sum():,} of {tested.sum():,} test pixels ({share:.2f} %) changed their class."
 
 
-def _on_map(predicted: NDArray[np.uint16], where: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    labels = np.zeros(where.shape, np.uint16)
-    labels[where == _TEST] = predicted
+def _on_map(predicted: NDArray[np.uint16], parts_map: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    labels = np.zeros(parts_map.shape, np.uint16)
+    labels[parts_map == _TEST] = predicted
     return labels
 
 
 def _picture(
     title: str, labels: NDArray[np.uint16], tested: NDArray[np.bool_], shown: NDArray[np.bool_], classes: dict[int, str]
 ) -> Picture:
-    """What is shown in its class's colour, other test pixels faint, all else transparent, so that the page shines through."""
+    """Picture of the `shown` pixels in their class's colour, other test pixels faint, all else transparent."""
     painted = np.zeros((*labels.shape, 4), np.uint8)
     painted[tested] = (128, 128, 128, 56)
     painted[shown, :3] = palette.paint(labels, classes)[shown]

@@ -1,4 +1,4 @@
-"""The plots of a study's page: accuracy against each cost, and by the level of each method. Geometry and words alone."""
+"""Plots of a study's page: accuracy against each cost, and by the level of each method. Geometry and words alone."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Tradeoff:
 
 
 def tradeoffs(group: Group) -> list[Tradeoff]:
-    """A plot for each cost that was measured."""
+    """Plots accuracy against each cost that was measured."""
     costs = [("bytes", "size of the file", "B"), ("gzip", "size of the file, gzip", "B"), ("macs", "MACs a pixel", "")]
     costs += [(f"ms{batch}", f"latency at batch {batch}", "ms") for batch in group.batches]
     costs += [("memory", "peak memory", "MiB")] if group.batches else []
-    made = [_tradeoff(group, name, title, unit) for name, title, unit in costs]
-    return [tradeoff for tradeoff in made if tradeoff]
+    plots = [_tradeoff(group, name, title, unit) for name, title, unit in costs]
+    return [tradeoff for tradeoff in plots if tradeoff]
 
 
 def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None:
@@ -65,7 +65,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
         x_ticks(across),
         y_ticks(up),
         marks,
-        told=f"Overall accuracy of {len(entries)} forms against {title}; {len(best)} lie on the Pareto front.",
+        description=f"Overall accuracy of {len(entries)} forms against {title}; {len(best)} lie on the Pareto front.",
     )
     plot.paths.append(Path(stairs([places[id(entry)] for entry in best], plot.right), "front", "front"))
     words = [f"{entry.title}: {scored(group, entry)}, {_cost(entry, name, unit)}" for entry in best]
@@ -73,7 +73,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
 
 
 def levels(group: Group) -> list[Plot]:
-    """Accuracy against ratio, student or bits, a plot for each method."""
+    """Plots accuracy against ratio, student or bits, for each method."""
     entries = [entry for entry in group.entries if entry.method != "none"]
     parents = [parent for net in group.nets if (parent := group.parent(net))]
     methods = [method for method in METHODS if any(entry.method == method for entry in entries)]
@@ -91,8 +91,10 @@ def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) 
         if not e.control
     ]
     marks += [mark for e in entries if not e.control for mark in _control_marks(group, e, across(e), up)]
-    told = f"Overall accuracy of {METHODS[method]} by {axis}, between {_range(entries)} %."
-    plot = Plot(METHODS[method].capitalize() if method != "qat" else "QAT", axis, ticks, y_ticks(up), marks, told=told)
+    description = f"Overall accuracy of {METHODS[method]} by {axis}, between {_range(entries)} %."
+    plot = Plot(
+        METHODS[method].capitalize() if method != "qat" else "QAT", axis, ticks, y_ticks(up), marks, description=description
+    )
     for parent in parents:
         level = up.at(parent.figures["oa"].mean)
         plot.paths.append(Path(polyline([(plot.left, level), (plot.right, level)]), "none", "level"))
@@ -104,7 +106,7 @@ def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) 
 
 
 def _level_axis(entries: list[Entry]) -> tuple[Callable[[Entry], float], list[Tick]]:
-    """Where each entry's level lies: ratios by their value, all else in equal steps."""
+    """Places of the entries' levels on the x axis, and its ticks: ratios by their value, all else in equal steps."""
     levels = list(dict.fromkeys(entry.level for entry in sorted(entries, key=level_place)))
     if entries[0].method in ("magnitude", "structured") and all(_is_number(level) for level in levels):
         ratios = Scale("linear", 0, 1, 46, 370)
@@ -116,18 +118,18 @@ def _level_axis(entries: list[Entry]) -> tuple[Callable[[Entry], float], list[Ti
 
 
 def _lines(level: str, room: int) -> tuple[str, ...]:
-    """A level as a tick writes it: a student's net above its widths, cut to the room that there is."""
+    """Lines of a level's tick: a student's net above its widths, cut to the room that there is."""
     parts = short_level(level).split(" ", 1)
     return tuple(part if len(part) <= room else f"{part[: max(1, room - 1)]}…" for part in parts)
 
 
 def _series(entries: list[Entry]) -> list[list[Entry]]:
-    """Entries that one line joins: same net, variant and kind of precision, by level."""
-    found: dict[tuple[str, str, bool, bool], list[Entry]] = {}
+    """Entries that one line joins, of the same net, variant and kind of precision, by level."""
+    lists: dict[tuple[str, str, bool, bool], list[Entry]] = {}
     for entry in sorted(entries, key=level_place):
         key = (entry.net, entry.variant, entry.integer, entry.control)
-        found.setdefault(key, []).append(entry)
-    return list(found.values())
+        lists.setdefault(key, []).append(entry)
+    return list(lists.values())
 
 
 def _mark(group: Group, entry: Entry, x: float, y: float, up: Scale, cost: str, best: bool) -> Mark:
@@ -140,7 +142,7 @@ def _mark(group: Group, entry: Entry, x: float, y: float, up: Scale, cost: str, 
 
 
 def _control_marks(group: Group, entry: Entry, x: float, up: Scale) -> list[Mark]:
-    """The control of a QAT entry as a short bar in the same place: its file is of the same make."""
+    """Mark of a QAT entry's control, a short bar in the same place: its file is of the same make."""
     control = control_of(entry, group.entries)
     if control is None:
         return []
@@ -156,12 +158,12 @@ def _accuracy(group: Group, entries: Sequence[Entry]) -> Scale:
 
 
 def kind_of(method: str) -> str:
-    """The method as the page's colours are named."""
+    """Kind of mark of a method, after which the page names its colour."""
     return method if method in METHODS else "other"
 
 
 def shape_of(group: Group, net: str) -> str:
-    """The outline of a net's marks."""
+    """Outline of a net's marks."""
     return SHAPES[sorted(group.nets).index(net) % len(SHAPES)]
 
 
@@ -170,16 +172,16 @@ def _percent(entry: Entry) -> str:
 
 
 def scored(group: Group, entry: Entry) -> str:
-    """OA, and beside it that of the control where there is one."""
+    """OA of an entry in words, and beside it that of the control where there is one."""
     control = control_of(entry, group.entries)
     return _percent(entry) + (f" (its control {_percent(control)})" if control else "")
 
 
 def _cost(entry: Entry, name: str, unit: str) -> str:
-    """A cost in words, with what must be said along with it."""
+    """Cost of an entry in words, with what must be said along with it."""
     stored = " (8-bit storage)" if entry.simulated and name in ("bytes", "gzip") else ""
-    doubt = " (the timing is not to be trusted yet)" if name in entry.doubts else ""
-    return amount(entry.figures[name].mean, unit) + stored + doubt
+    warning = " (the timing is not to be trusted yet)" if name in entry.warnings else ""
+    return amount(entry.figures[name].mean, unit) + stored + warning
 
 
 def _range(entries: Sequence[Entry]) -> str:

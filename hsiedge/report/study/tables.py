@@ -1,4 +1,4 @@
-"""A study's tables: for the terminal, as Markdown, CSV and LaTeX."""
+"""Tables of a study: for the terminal, as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.report.study.figures import METHODS, Entry, Group, Spread, control_of, groups
-from hsiedge.report.study.warnings import SIGN, doubt_words
+from hsiedge.report.study.warnings import SIGN, warning_words
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
 
 ABSENT = "-"
-"""What was not measured, or would say nothing."""
+"""Cell of what was not measured, or would say nothing."""
 
 UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
     f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
@@ -41,7 +41,7 @@ _HEADS = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table as text: of one scene and split.
+    """A table as text, of one scene and split.
 
     Attributes:
         name: for anchors and labels.
@@ -60,12 +60,12 @@ class Sheet:
 
 
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
-    """A table for each scene and split. Raises StudyError where there is no row."""
+    """Makes a table for each scene and split. Raises StudyError where there is no row."""
     return [sheet(group, group.entries) for group in groups(rows)]
 
 
 def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -> Sheet:
-    """The table of some of a group's entries.
+    """Makes the table of some of a group's entries.
 
     Args:
         figures: by name, as `Entry.figures` and `UNITS` have them, a column each; then entries are named in few columns:
@@ -103,36 +103,36 @@ def _batch_head(group: Group, name: str) -> str:
 
 
 def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms",)) -> list[str]:
-    """What must be said of some figures of some of a group's entries."""
+    """Notes on some figures of some of a group's entries."""
     group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
     timed = any(name.startswith(("ms", "memory", "energy")) for name in figures)
     train, validation, test = group.parts()
-    told = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
-    told[0] = told[0][0].upper() + told[0][1:]
+    lines = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
+    lines[0] = lines[0][0].upper() + lines[0][1:]
     if group.split == "random":
-        told.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
+        lines.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
     if timed and group.batches:
-        where = " and ".join(group.devices) or "a device that was not noted"
-        told.append(
-            f"Latency: median of one run in ms, on {where}, one file at a time; peak memory at batch {group.batches[-1]}."
+        devices = " and ".join(group.devices) or "a device that was not noted"
+        lines.append(
+            f"Latency: median of one run in ms, on {devices}, one file at a time; peak memory at batch {group.batches[-1]}."
         )
     elif timed:
-        told.append("Latencies have not been measured.")
+        lines.append("Latencies have not been measured.")
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
-    told += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
+    lines += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
     if any(entry.control for entry in entries):
-        told.append(
+        lines.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
             "Only what lies above its control is a gain of QAT."
         )
     if any(entry.simulated for entry in entries):
-        told.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
-    told += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.told)
-    return [*told, doubts] if timed and (doubts := doubt_words(entries)) else told
+        lines.append("* Simulated: the weights take the values of so few bits, the file stores them with 8 bits each.")
+    lines += dict.fromkeys(f"{e.net}, {e.how}: {text}." for e in entries if not e.control for text in e.remarks)
+    return [*lines, warning] if timed and (warning := warning_words(entries)) else lines
 
 
 def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
-    """For the terminal: accuracy and costs of each scene and split, in two tables that fit 100 columns."""
+    """Tables for the terminal: accuracy and costs of each scene and split, in two tables that fit 100 columns."""
     shown: list[RenderableType] = []
     for group in groups(rows):
         shown.append(Text(f"\n{group.title}", style="bold"))
@@ -143,42 +143,42 @@ def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
 
 
 def markdown(tables: Sequence[Sheet]) -> str:
-    """Markdown, each table under a heading and above its notes."""
+    """Markdown of tables, each under a heading and above its notes."""
     parts = (f"### {table.title}\n\n{markdown_table(table)}\n\n{markdown_notes(table.notes)}" for table in tables)
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(table: Sheet) -> str:
-    """The bare table, numbers to the right."""
+    """Markdown of a bare table, numbers to the right."""
     ruler = ["---"] * table.texts + ["---:"] * (len(table.head) - table.texts)
     rows = [table.head, ruler, *([_markdown(text) for text in cells] for cells in table.cells)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def markdown_notes(told: Sequence[str]) -> str:
-    """Notes, as a list."""
-    return "\n".join(f"- {_markdown(note)}" for note in told)
+def markdown_notes(notes: Sequence[str]) -> str:
+    """Markdown of notes, as a list."""
+    return "\n".join(f"- {_markdown(note)}" for note in notes)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """CSV: a line an entry, mean and standard deviation in full precision, a QAT entry's control on the same line."""
-    found = groups(rows)
-    names = list(dict.fromkeys(name for group in found for entry in group.measured() for name in entry.figures))
-    names = [name for name in names if any(name in entry.figures for group in found for entry in group.measured())]
+    """CSV of a study: a line an entry, mean and standard deviation in full precision, a QAT control on its entry's line."""
+    study_groups = groups(rows)
+    names = list(dict.fromkeys(name for group in study_groups for entry in group.measured() for name in entry.figures))
+    names = [name for name in names if any(name in entry.figures for group in study_groups for entry in group.measured())]
     figures = [f"{name}_{part}" for name in names for part in ("mean", "std")]
     controls = [f"control_{name}_{part}" for name in _SCORES for part in ("mean", "std")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*_CSV, *figures, *controls, "untimed", "warnings", "told", "device"])
-    for group in found:
+    for group in study_groups:
         for entry in group.measured():
             control = control_of(entry, group.entries)
             values = [entry.figures.get(name) for name in names]
             values += [control.figures.get(name) if control else None for name in _SCORES]
-            said = dict.fromkeys(row.told for row in entry.rows if row.told)
-            doubts = [f"batch {name[2:]}: {line}" for name, lines in entry.doubts.items() for line in lines]
-            told = [entry.untimed, "; ".join(doubts), " | ".join(said), "; ".join(group.devices)]
-            writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *told])
+            remarks = dict.fromkeys(row.told for row in entry.rows if row.told)
+            warnings = [f"batch {name[2:]}: {line}" for name, lines in entry.warnings.items() for line in lines]
+            rest = [entry.untimed, "; ".join(warnings), " | ".join(remarks), "; ".join(group.devices)]
+            writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *rest])
     return out.getvalue()
 
 
@@ -205,7 +205,7 @@ _CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
 
 
 def _label(entry: Entry) -> dict[str, str]:
-    """What names an entry, by the head of its column."""
+    """Labels of an entry, by the head of their column."""
     method = METHODS.get(entry.method, entry.method)
     level = f"{entry.level} bits" if entry.method == "qat" else entry.level
     variant = f" ({entry.variant})" if entry.variant else ""
@@ -220,7 +220,7 @@ def _short_label(entry: Entry) -> dict[str, str]:
 
 
 def short_level(level: str) -> str:
-    """A level in few letters: of a student its net and widths, "dscnn 16,28x4" for one layer of 16 and four of 28."""
+    """Short name of a level: a student's net and widths, "dscnn 16,28x4" for one layer of 16 and four of 28."""
     net, _, widths = level.partition(":")
     runs = [(width, len(list(same))) for width, same in groupby(widths.split(","))]
     return f"{net} {','.join(width if count == 1 else f'{width}x{count}' for width, count in runs)}".strip()
@@ -235,7 +235,7 @@ def figure_words(entry: Entry, name: str) -> str:
     if name in (*_SCORES, "drop"):
         return spread_words(spread, "{:.2f}")
     if name.startswith("ms"):
-        return spread_words(spread, f"{{:.{_decimals(spread.mean)}f}}") + (SIGN if name in entry.doubts else "")
+        return spread_words(spread, f"{{:.{_decimals(spread.mean)}f}}") + (SIGN if name in entry.warnings else "")
     if name == "memory":
         return f"{spread.mean:.1f}"
     if name == "energy" or unit != 1:
@@ -246,12 +246,12 @@ def figure_words(entry: Entry, name: str) -> str:
 
 
 def _decimals(value: float) -> int:
-    """As many as make three digits that count, at most three."""
+    """Number of decimals that make three significant digits, at most three."""
     return min(3, max(0, 2 - math.floor(math.log10(value)))) if value > 0 else 3
 
 
 def spread_words(spread: Spread, form: str) -> str:
-    """Mean ± standard deviation; the value alone of one seed."""
+    """Text "mean ± standard deviation"; the value alone for one seed."""
     return form.format(spread.mean) + (f" ± {form.format(spread.std)}" if spread.std is not None else "")
 
 
@@ -271,12 +271,12 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
 
 
 def _parts(values: Sequence[Spread | None]) -> list[str]:
-    """Mean and standard deviation of each, digits enough to read the same number back; empty where there is none."""
-    found: list[str] = []
+    """Mean and standard deviation of each value, with digits enough to read the same number back; empty where there is none."""
+    cells: list[str] = []
     for value in values:
-        found.append(repr(value.mean) if value else "")
-        found.append(repr(value.std) if value and value.std is not None else "")
-    return found
+        cells.append(repr(value.mean) if value else "")
+        cells.append(repr(value.std) if value and value.std is not None else "")
+    return cells
 
 
 def _accuracy_table(group: Group) -> Table:
@@ -309,7 +309,7 @@ def _terminal_table(*figures: str) -> Table:
 
 
 def _sections(entries: Sequence[Entry], table: Table) -> Iterator[Entry]:
-    """The entries; before the first of each net, a line with its name."""
+    """Yields the entries; adds a line with the net's name before the first of each net."""
     last = None
     for entry in entries:
         if entry.net != last:
@@ -319,7 +319,7 @@ def _sections(entries: Sequence[Entry], table: Table) -> Iterator[Entry]:
 
 
 def _short(entry: Entry) -> str:
-    """Method and level as the terminal has room for them."""
+    """Short name of method and level, for which the terminal has room."""
     if entry.control:
         return "its control"
     method = {"none": "uncompressed", "qat": "QAT"}.get(entry.method, entry.method)
@@ -332,7 +332,7 @@ def _precision(entry: Entry) -> str:
 
 
 def _compact(entry: Entry, name: str) -> str:
-    """A cost in few signs: 162k, 4.20M, 0.101±0.001."""
+    """Short text of a cost: 162k, 4.20M, 0.101±0.001."""
     spread = entry.figures.get(name)
     if spread is None:
         return ABSENT
@@ -344,7 +344,7 @@ def _compact(entry: Entry, name: str) -> str:
 
 
 def short_number(value: float) -> str:
-    """Three digits and a unit: 9.14k, 162k, 4.20M."""
+    """Text of a number with three digits and a unit: 9.14k, 162k, 4.20M."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 0.9995 * unit:
             return f"{value / unit:#.3g}".rstrip(".") + letter
@@ -362,7 +362,7 @@ _TEX = {
 
 
 def tex(text: str) -> str:
-    """Text as LaTeX shows it, whatever signs are in it."""
+    """Escapes a text for LaTeX."""
     return "".join(_TEX.get(letter, letter) for letter in text)
 
 

@@ -1,1 +1,1 @@
-"""What commands print in a terminal."""
+"""Tables that commands print in a terminal."""

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables of a measurement, in the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BESIDE_FILE, _ENERGY = 70, 9  # columns that everything but the file names take
 
 
 def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
-    """What `hsiedge bench` prints: the device, the results, ratios, what was asked for beyond, and the warnings.
+    """Tables of `hsiedge bench`: the device, the results, ratios, what was asked for beyond, and the warnings.
 
     Args:
         report: the measurement.
@@ -47,19 +47,19 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
 
 
 def _energy_sources(report: Report) -> list[str]:
-    """By what energy was told, where it was: some meters tell that of sustained runs alone."""
+    """Meters of the energy in the report: some measure sustained runs alone."""
     sustained = any(window.energy_mj is not None for entry in report.sustained for window in entry.windows)
-    told = (entry for entry in report.results if sustained or entry.energy_mj is not None)
-    return list(dict.fromkeys(entry.energy_source for entry in told if entry.energy_source is not None))
+    metered = (entry for entry in report.results if sustained or entry.energy_mj is not None)
+    return list(dict.fromkeys(entry.energy_source for entry in metered if entry.energy_source is not None))
 
 
 def _names(report: Report, width: int) -> dict[str, str]:
-    """File name -> how it is called in the tables."""
-    found = list(dict.fromkeys(entry.model for entry in report.results))
+    """Names of the files in the tables: themselves, or letters where they do not fit."""
+    files = list(dict.fromkeys(entry.model for entry in report.results))
     beside = _BESIDE_FILE + _ENERGY * any(entry.energy_mj is not None for entry in report.results)
-    if max((len(name) for name in found), default=0) + beside <= width:
-        return {name: name for name in found}
-    return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(found)}
+    if max((len(name) for name in files), default=0) + beside <= width:
+        return {name: name for name in files}
+    return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(files)}
 
 
 def device_lines(facts: DeviceFacts) -> list[Text]:
@@ -137,9 +137,9 @@ def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
 
 
 def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
-    """INT8 is 2.31x (2.25..2.38) as fast as float32 at batch 256; file names where precisions do not tell the models apart."""
-    told_apart = entry.precision != entry.baseline_precision and len(names) == 2
-    this, that = (entry.precision, entry.baseline_precision) if told_apart else (names[entry.model], names[entry.baseline])
+    """Line "INT8 is 2.31x (2.25..2.38) as fast as float32 at batch 256", with file names where precisions are alike."""
+    distinct = entry.precision != entry.baseline_precision and len(names) == 2
+    this, that = (entry.precision, entry.baseline_precision) if distinct else (names[entry.model], names[entry.baseline])
     this, that = ("INT8" if name == "int8" else name for name in (this, that))
     digits = 2 if entry.ratio < 10 else 1
     ratio, low, high = (f"{value:.{digits}f}" for value in (entry.ratio, entry.low, entry.high))
@@ -147,12 +147,12 @@ def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
 
 
 def _exactness_lines(report: Report, names: dict[str, str]) -> list[Text]:
-    """That a runtime ran in its exact mode, once; and what it costs, where that was measured."""
+    """Lines on the exact mode: that a runtime ran in it, once; and its cost, where that was measured."""
     if not any(entry.exact_int8 for entry in report.results):
         return []
     why = "INT8 in exact mode, for 8-bit sums overflow here without it"
     if not report.exactness:
-        return [Text(f"{why}; --ops tells its cost")]
+        return [Text(f"{why}; --ops measures its cost")]
     costs = (
         f"{names[entry.model]} takes {1 / entry.ratio:.2f}x ({1 / entry.high:.2f}..{1 / entry.low:.2f}) the time "
         f"at batch {entry.batch}"
@@ -162,7 +162,7 @@ def _exactness_lines(report: Report, names: dict[str, str]) -> list[Text]:
 
 
 def _choice_lines(choice: Recommendation, names: dict[str, str]) -> list[Text]:
-    """Whose labels agree, what is not installed, and the one runtime to take."""
+    """Lines on whose labels agree, what is not installed, and the one runtime to take."""
     lines = []
     for entry in choice.agreements:
         pair = f"labels of {names[entry.model]} and {names[entry.reference]}"
@@ -228,7 +228,7 @@ def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableT
 
 
 def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[RenderableType]:
-    """What holds for every result once, the rest by result."""
+    """Warnings: those of every result once, the rest by result."""
     counts = Counter(text for entry in results for text in entry.warnings)
     common = [text for text, count in counts.items() if count == len(results) > 1]
     lines: list[RenderableType] = []
@@ -243,12 +243,12 @@ def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[Ren
     return [Text("Do not trust these figures yet:", style="yellow"), *lines]
 
 
-def _warning(where: str, texts: Sequence[str]) -> RenderableType:
-    return Padding(Text.assemble((f"{where}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
+def _warning(title: str, texts: Sequence[str]) -> RenderableType:
+    return Padding(Text.assemble((f"{title}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
 
 
 def figure(value: float) -> str:
-    """Three significant digits, without an exponent: 0.0172, 1.23, 45.6, 1234."""
+    """Text of a figure with three significant digits, without an exponent: 0.0172, 1.23, 45.6, 1234."""
     if value == 0 or abs(value) >= 100:
         return f"{value:.0f}"
     text = f"{value:#.3g}"
@@ -256,12 +256,12 @@ def figure(value: float) -> str:
 
 
 def energy(millijoules: float | None) -> str:
-    """As `figure`, and a dash where it is unknown."""
+    """Text of millijoules, a dash where they are unknown."""
     return "-" if millijoules is None else figure(millijoules)
 
 
 def large(value: float) -> str:
-    """Three significant digits, with k or M."""
+    """Text of a large figure with three significant digits, and k or M."""
     for limit, unit in ((1e6, "M"), (1e3, "k")):
         if value >= limit:
             return f"{figure(value / limit)} {unit}"

@@ -1,4 +1,4 @@
-"""What `hsiedge compare` prints."""
+"""Tables of `hsiedge compare`, in the terminal."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ UNPAIRED = (
 )
 
 
-def compare_tables(found: DeviceComparison) -> list[RenderableType]:
-    """The devices, what differs, a table for each model, and the warnings."""
+def compare_tables(comparison: DeviceComparison) -> list[RenderableType]:
+    """Tables of a comparison: the devices, what differs, a table for each model, and the warnings."""
     parts: list[RenderableType] = []
-    for run in found.runs:
+    for run in comparison.runs:
         parts += _head(run)
-    parts += [Text(), *_difference_lines(found.differences), Text()]
-    for model, lines in groupby(found.lines, key=lambda line: line.model):
+    parts += [Text(), *_difference_lines(comparison.differences), Text()]
+    for model, lines in groupby(comparison.lines, key=lambda line: line.model):
         parts += [Text(model, style="bold"), _table(list(lines))]
     parts.append(Text(UNPAIRED, style="dim"))
-    warnings = [line for run in found.runs for line in _warning_lines(run, found.lines)]
+    warnings = [line for run in comparison.runs for line in _warning_lines(run, comparison.lines)]
     return [*parts, Text(), Text("Do not trust these figures yet:", style="yellow"), *warnings] if warnings else parts
 
 
@@ -89,7 +89,7 @@ def _table(lines: Sequence[Line]) -> Table:
 
 
 def _warning_lines(run: Run, lines: Sequence[Line]) -> list[RenderableType]:
-    """What holds for every result of a run once, the rest by result."""
+    """Warnings of a run: those of every result once, the rest by result."""
     own = [line for line in lines if line.run == run.name]
     counts = Counter(text for line in own for text in line.result.warnings)
     common = [text for text, count in counts.items() if count == len(own) > 1]

@@ -1,4 +1,4 @@
-"""What `hsiedge doctor` prints."""
+"""Tables of `hsiedge doctor`, in the terminal."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ from hsiedge.doctor.software import Extra
 _MARKS = {PROBLEM: Text("problem", style="bold red"), NOTE: Text("note", style="yellow"), GOOD: Text("good", style="green")}
 
 
-def doctor_tables(checkup: DoctorReport) -> list[RenderableType]:
-    """The findings, the extras, and what it comes to."""
-    facts = checkup.device
+def doctor_tables(report: DoctorReport) -> list[RenderableType]:
+    """Tables of a report: the findings, the extras, and the verdict."""
+    facts = report.device
     machine = facts.board or facts.cpu or facts.machine
     title = " · ".join(text for text in (machine, facts.os, f"kernel {facts.kernel}" if facts.kernel else None) if text)
-    parts: list[RenderableType] = [Text(title, style="bold"), _findings_table(checkup.findings)]
-    if checkup.extras:
-        parts.append(_extras_table(checkup.extras))
-    return [*parts, _verdict(checkup)]
+    parts: list[RenderableType] = [Text(title, style="bold"), _findings_table(report.findings)]
+    if report.extras:
+        parts.append(_extras_table(report.extras))
+    return [*parts, _verdict(report)]
 
 
-def operator_tables(found: Operators) -> list[RenderableType]:
-    """The operators of a model, as it is and as it runs."""
-    parts: list[RenderableType] = []
-    if found.as_it_is == found.as_it_runs:
-        parts.append(_operators_table(f"{found.model}: operators of the file", found.as_it_is))
-    else:
-        parts.append(_operators_table(f"{found.model}: operators of the file", found.as_it_is))
-        parts.append(_operators_table("the same, optimized and in ORT format, as a reduced build loads it", found.as_it_runs))
-    custom = [entry.name for entry in found.as_it_is if not entry.builtin]
+def operator_tables(operators: Operators) -> list[RenderableType]:
+    """Tables of a model's operators, as it is and as it runs."""
+    parts = [_operators_table(f"{operators.model}: operators of the file", operators.as_it_is)]
+    if operators.as_it_is != operators.as_it_runs:
+        title = "the same, optimized and in ORT format, as a reduced build loads it"
+        parts.append(_operators_table(title, operators.as_it_runs))
+    custom = [entry.name for entry in operators.as_it_is if not entry.builtin]
     if custom:
         parts.append(Text(f"not built in, and no runtime has them without a kernel of your own: {', '.join(custom)}"))
-    if found.config:
+    if operators.config:
         parts.append(Text("--config FILE writes what onnxruntime's build.py takes with --include_ops_by_config", style="dim"))
     return parts
 
@@ -67,18 +65,18 @@ def _extras_table(extras: Sequence[Extra]) -> Table:
     for extra in extras:
         versions = ", ".join(f"{name} {version}" for name, version in extra.versions.items() if version is not None)
         missing = ", ".join(name for name, version in extra.versions.items() if version is None)
-        told = Text(versions if not missing else f"no {missing}", style="" if not missing else "dim")
-        table.add_row(Text(f"[{extra.name}]"), told, Text(extra.purpose))
+        installed = Text(versions if not missing else f"no {missing}", style="" if not missing else "dim")
+        table.add_row(Text(f"[{extra.name}]"), installed, Text(extra.purpose))
     return table
 
 
-def _verdict(checkup: DoctorReport) -> Text:
-    problems = sum(finding.severity == PROBLEM for finding in checkup.findings)
-    notes = sum(finding.severity == NOTE for finding in checkup.findings)
+def _verdict(report: DoctorReport) -> Text:
+    problems = sum(finding.severity == PROBLEM for finding in report.findings)
+    notes = sum(finding.severity == NOTE for finding in report.findings)
     counts = f"{problems} problem{'' if problems == 1 else 's'}, {notes} note{'' if notes == 1 else 's'}"
-    if checkup.stopped:
+    if report.stopped:
         return Text(f"{counts}; models cannot be run here as it is", style="bold red")
-    return Text(f"{counts}; bench takes {checkup.threads} thread{'' if checkup.threads == 1 else 's'} here", style="bold")
+    return Text(f"{counts}; bench takes {report.threads} thread{'' if report.threads == 1 else 's'} here", style="bold")
 
 
 def _operators_table(title: str, operators: Sequence[Operator]) -> RenderableType:
@@ -93,12 +91,12 @@ def _operators_table(title: str, operators: Sequence[Operator]) -> RenderableTyp
 
 
 def _types(operator: Operator) -> str:
-    """As "inputs 0: float, 1: int8_t; outputs 0: float"."""
+    """Types of an operator: "inputs 0: float, 1: int8_t; outputs 0: float"."""
     sides = []
     for side, places in operator.types.items():
         if isinstance(places, dict):
-            told = ", ".join(f"{place}: {' or '.join(map(str, names))}" for place, names in places.items())
-            sides.append(f"{side} {told}")
+            types = ", ".join(f"{place}: {' or '.join(map(str, names))}" for place, names in places.items())
+            sides.append(f"{side} {types}")
         else:
             sides.append(f"{side} {json.dumps(places)}")
     return "; ".join(sides) or "all"

@@ -1,4 +1,4 @@
-"""Models and what they score, in the terminal."""
+"""Tables of models and what they score, in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hsiedge.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class Shown:
-    """A model in a report: its file's name, its Card, its size, and what it scores."""
+    """A model in a report: file name, Card, size in bytes, and evaluation."""
 
     file: str
     card: Card
@@ -26,19 +26,21 @@ class Shown:
 
 
 def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
-    """Accuracy class by class, the confusion matrix, then the figures over all."""
+    """Tables of an evaluation: accuracy class by class, the confusion matrix, then the figures over all."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class")
     for column in ("producer's %", "user's %", "F1 %", "pixels"):
         table.add_column(column, justify="right")
     for title, entry in zip(result.classes.values(), result.accuracy.per_class):
         table.add_row(title, _percent(entry.pa), _percent(entry.ua), _percent(entry.f1), str(entry.n))
-    found = result.accuracy
-    low, high = found.oa_interval
-    where = f"{found.n} test pixels of the {split_words(result.split)}" if result.split else f"all {found.n} labelled pixels"
+    accuracy = result.accuracy
+    low, high = accuracy.oa_interval
+    pixels = (
+        f"{accuracy.n} test pixels of the {split_words(result.split)}" if result.split else f"all {accuracy.n} labelled pixels"
+    )
     lines = [
-        f"{model} on {result.scene}: {where}",
-        f"OA {found.oa:.2f} % (95 % interval {low:.2f} to {high:.2f}), AA {found.aa:.2f} %, kappa {found.kappa:.2f}",
+        f"{model} on {result.scene}: {pixels}",
+        f"OA {accuracy.oa:.2f} % (95 % interval {low:.2f} to {high:.2f}), AA {accuracy.aa:.2f} %, kappa {accuracy.kappa:.2f}",
     ]
     if result.split and result.split.dropped:
         lines.append(f"classes in no part of the split, and not in AA: {', '.join(map(str, result.split.dropped))}")
@@ -46,7 +48,7 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
 
 
 def _confusion_table(result: Evaluation) -> Table:
-    """Rows the truth, columns the prediction, by label id; zeros left blank."""
+    """Confusion matrix by label id, rows the truth, columns the prediction; zeros left blank."""
     table = Table(box=None, padding=(0, 0, 0, 1), title="confusion: rows the truth, columns the prediction, by label id")
     table.add_column("", justify="right", style="bold")
     for label in result.classes:
@@ -57,18 +59,18 @@ def _confusion_table(result: Evaluation) -> Table:
 
 
 def split_words(split: SplitFacts) -> str:
-    """A split in a few words."""
+    """Description of a split in a few words."""
     fraction = f" {100 * split.fraction:g} %" if split.fraction is not None else ""
     guard = f", guard {split.guard}" if split.guard is not None else ""
     return f"{split.kind}{fraction} split (seed {split.seed}{guard})"
 
 
 def card_table(card: Card, file: Path) -> Table:
-    """A Card, a line a fact."""
+    """Table of a Card, a line a fact."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    scene, made, split = card.scene, card.quantization, card.split
+    scene, quantization, split = card.scene, card.quantization, card.split
     official = {True: "official", False: "NOT the official file", None: "not compared with a published one"}[scene.official]
     table.add_row("file", f"{file.name}, {file.stat().st_size:,} bytes, a {card.kind}, {card.precision}")
     table.add_row("created", card.created)
@@ -96,18 +98,18 @@ def card_table(card: Card, file: Path) -> Table:
     for check in card.checks:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in check.figures.items())
         table.add_row("verified", f"{check.step} against {check.against} on {check.patches} patches: {figures}")
-    if made:
+    if quantization:
         oa = (
-            f", OA {made.oa_float:.2f} -> {made.oa_int8:.2f} %"
-            if made.oa_float is not None and made.oa_int8 is not None
+            f", OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
+            if quantization.oa_float is not None and quantization.oa_int8 is not None
             else ""
         )
         table.add_row(
             "quantization",
-            f"recipe {made.recipe}; {made.calibration.get('patches')} calibration patches; on {made.pixels} pixels "
-            f"{made.agreement:.2f} % of labels as in float{oa}",
+            f"recipe {quantization.recipe}; {quantization.calibration.get('patches')} calibration patches; "
+            f"on {quantization.pixels} pixels {quantization.agreement:.2f} % of labels as in float{oa}",
         )
-        table.add_row("float layers", ", ".join(made.float_layers) or "none")
+        table.add_row("float layers", ", ".join(quantization.float_layers) or "none")
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
         versions = ", ".join(f"{name} {version}" for name, version in step.versions.items())
@@ -116,14 +118,14 @@ def card_table(card: Card, file: Path) -> Table:
 
 
 def layer_table(card: Card) -> Table:
-    """Signal-to-noise ratio of the logits when one layer alone is integer, most sensitive first."""
-    made = card.quantization
+    """Table of the logits' signal-to-noise ratio when one layer alone is integer, most sensitive first."""
+    quantization = card.quantization
     table = Table(box=box.SIMPLE_HEAD, title="logits' signal to noise when this layer alone is integer")
     table.add_column("layer")
     table.add_column("dB", justify="right")
     table.add_column("kept")
-    for name, ratio in sorted(made.layer_snr_db.items(), key=lambda entry: entry[1]) if made else []:
-        table.add_row(name, f"{ratio:.1f}", "float" if made and name in made.float_layers else "integer")
+    for name, ratio in sorted(quantization.layer_snr_db.items(), key=lambda entry: entry[1]) if quantization else []:
+        table.add_row(name, f"{ratio:.1f}", "float" if quantization and name in quantization.float_layers else "integer")
     return table
 
 
@@ -132,21 +134,21 @@ def _percent(value: float) -> str:
 
 
 def summary_table(models: Sequence[Shown]) -> Table:
-    """Models side by side: precision, accuracy on test pixels, size."""
+    """Table of models side by side: precision, accuracy on test pixels, size."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
     for column in ("precision", "OA %", "AA %", "kappa", "test pixels", "bytes"):
         table.add_column(column, justify="right")
     for model in models:
-        found = model.evaluation.accuracy
-        figures = (_percent(found.oa), _percent(found.aa), _percent(found.kappa), str(found.n), f"{model.bytes:,}")
+        accuracy = model.evaluation.accuracy
+        figures = (_percent(accuracy.oa), _percent(accuracy.aa), _percent(accuracy.kappa), str(accuracy.n), f"{model.bytes:,}")
         table.add_row(model.file, model.card.precision, *figures)
     return table
 
 
 def ort_line(card: Card, scene: str) -> str:
-    """What the check of a file in ORT format came to, which its Card tells last."""
+    """Line on the check of a file in ORT format, which is the last in its Card."""
     check = card.checks[-1]
-    found = check.figures["logit_difference"]
-    same = f"logits within {found:.1e} of their range" if found else "logits equal to the bit"
+    difference = check.figures["logit_difference"]
+    same = f"logits within {difference:.1e} of their range" if difference else "logits equal to the bit"
     return f"ORT format against ONNX on {check.patches} pixels of {scene}: labels equal, {same}"

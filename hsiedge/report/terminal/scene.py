@@ -1,4 +1,4 @@
-"""Scenes, in the terminal."""
+"""Tables of scenes, in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hsiedge.scenes.splits import Split
 
 
 def catalog_table(places: dict[CatalogEntry, Path | None]) -> Table:
-    """The catalog; `places` tells where each scene lies on this machine, None where it does not."""
+    """Table of the catalog; `places` has each scene's path on this machine, None where it has none."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("name", "scene", "sensor", "pixels", "bands", "classes", "here"):
         table.add_column(column, justify="right" if column in ("pixels", "bands", "classes") else "left")
@@ -28,9 +28,9 @@ def catalog_table(places: dict[CatalogEntry, Path | None]) -> Table:
 
 
 def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[RenderableType]:
-    """A scene's facts, then its classes with the pixels that each split gives to training, validation and test.
+    """Tables of a scene: facts, then classes with the pixels that each split gives to training, validation and test.
 
-    `drawn`: split kind -> the split, or why there is none.
+    `drawn`: by kind of split, the split, or why there is none.
     """
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     official = {True: "equal to the official file", False: "NOT the official file", None: "nothing known to compare with"}
@@ -52,7 +52,7 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
 
 
 def _counts(scene: Scene) -> str:
-    """The range of the counts, and how much is nodata."""
+    """Range of the counts, and how much is nodata."""
     if not scene.empty.any():
         return f"{scene.cube.min()} to {scene.cube.max()}"
     counts = scene.cube[~scene.empty]
@@ -61,18 +61,18 @@ def _counts(scene: Scene) -> str:
 
 def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:
     labels = scene.labelled()
-    made = {kind: split for kind, split in drawn.items() if isinstance(split, Split)}
+    by_kind = {kind: split for kind, split in drawn.items() if isinstance(split, Split)}
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("id", justify="right")
     table.add_column("class", footer="all")
     table.add_column("pixels", justify="right", footer=str(int((labels != 0).sum())))
-    for kind, split in made.items():
+    for kind, split in by_kind.items():
         facts = split.facts
         table.add_column(f"{kind}: train/val/test", justify="right", footer=f"{facts.train}/{facts.validation}/{facts.test}")
     for label, title in scene.classes.items():
         inside = labels == label
-        parts = ["/".join(str(int((split.parts[inside] == part).sum())) for part in (1, 2, 3)) for split in made.values()]
-        cells = ["left out" if label in split.dropped else text for split, text in zip(made.values(), parts)]
+        parts = ["/".join(str(int((split.parts[inside] == part).sum())) for part in (1, 2, 3)) for split in by_kind.values()]
+        cells = ["left out" if label in split.dropped else text for split, text in zip(by_kind.values(), parts)]
         table.add_row(str(label), title, str(int(inside.sum())), *cells)
     return table
 

@@ -114,7 +114,7 @@ def test_a_student_is_named_as_long_as_there_is_room() -> None:
 
 def test_why_a_latency_is_doubted_is_folded_away(tab: Page, file: Path) -> None:
     tab.open(file, 390)
-    found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .doubts');
+    found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .warnings');
       const list = box.querySelector('ul'), folded = list.checkVisibility({contentVisibilityAuto: true});
       box.querySelector('summary').click();
       return [folded, list.checkVisibility(), [...list.children].map((line) => line.textContent)]; })()""")
