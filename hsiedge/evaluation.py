@@ -24,7 +24,7 @@ Predict = Callable[[Scene, NDArray[np.intp]], NDArray[np.uint16]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model scores on a scene.
+    """Accuracy of a model on a scene.
 
     Attributes:
         split: None where all labelled pixels were counted, on a scene that the model never saw.

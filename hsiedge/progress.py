@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Progress of long work, as a share of all of it."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
+        """Id of the process."""
         return self._process.pid
 
     def ask(self, do: str, **options: Any) -> dict[str, Any]:

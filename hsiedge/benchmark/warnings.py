@@ -28,7 +28,7 @@ OTHER_CORES, STOLEN_CORES = 0.25, 0.02
 
 
 class MeasurementWarning(Enum):
-    """A kind of reason to doubt a figure: `words` name it where many are counted, `line` is what is said of one.
+    """Kind of reason not to trust a figure: `words` name it where many are counted, `line` is the warning on one.
 
     Results and stores keep the lines. `of` tells their kind again, by the form that they were made with: a line may get a new
     kind, but one that stands in a store keeps its form.
@@ -64,7 +64,7 @@ class MeasurementWarning(Enum):
 
 
 def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
-    """One line for each reason to doubt the figures of `sample`."""
+    """Warnings on the figures of `sample`, a line for each reason."""
     return [*_of_times(sample), *_of_load(sample), *_of_device(sample, facts, threads)]
 
 

@@ -293,6 +293,6 @@ _REASONS = (
 
 
 def printable(data: bytes) -> str:
-    """Another machine's text in one line, with nothing in it that a terminal would obey."""
+    """Text of the other machine in one line, with nothing in it that a terminal would obey."""
     text = "".join(character if character.isprintable() else " " for character in data.decode(errors="replace"))
     return " ".join(text.split())

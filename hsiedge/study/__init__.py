@@ -1,1 +1,1 @@
-"""The study: what compressing a net costs and saves."""
+"""Studies of what compressing a net costs and saves."""

@@ -1,4 +1,4 @@
-"""What the workers of a study do: train a parent, make a cell of it. Pure functions: bytes in, bytes and a row out.
+"""Work of a study's workers: train a parent, make a cell of it. Pure functions: bytes in, bytes and a row out.
 
 They write nothing that stays, and never raise: what goes wrong comes back as `Failed`, so that one cell's end is not
 another's. They run in processes with one thread each, where a run repeats to the bit.
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Places:
-    """Where a worker finds scenes: paths of the config lead from `base`, catalog scenes may lie in `data_dir`."""
+    """Places where a worker finds scenes: paths of the config lead from `base`, catalog scenes may lie in `data_dir`."""
 
     base: str
     data_dir: str | None
@@ -74,7 +74,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a short training says of a net on a scene: seconds a step, and how many pixels train and test."""
+    """Result of a short training of a net on a scene: seconds a step, and how many pixels train and test."""
 
     step: float
     train: int
@@ -83,7 +83,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why something was not made: one line, and the traceback for who wants it."""
+    """Failure of a worker: the reason in one line, and the traceback for who wants it."""
 
     reason: str
     trace: str
@@ -91,7 +91,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class _Result:
-    """What a method made: a checkpoint; its model files by precision; the control of "qat"; remarks."""
+    """Result of a method: a checkpoint; its model files by precision; the control of "qat"; remarks."""
 
     checkpoint: Checkpoint
     models: dict[str, Path]
@@ -105,7 +105,7 @@ def make_parent(cell: Cell, places: Places) -> Parent | Failed:
 
 
 def run_cell(cell: Cell, parent: Parent | Failed, places: Places) -> Made | Failed:
-    """Compresses the parent as the cell asks, deploys what comes of it, and counts the test pixels."""
+    """Compresses the parent as the cell asks, deploys the result, and evaluates it on the test pixels."""
     if isinstance(parent, Failed):
         return Failed(f"its trained net could not be made: {parent.reason}", parent.trace)
     return _guarded(lambda: _made(cell, parent, places))
@@ -117,7 +117,7 @@ def probe(cell: Cell, places: Places) -> Probe | Failed:
 
 
 def keep(parent: Parent) -> Parent:
-    """A parent that was trained before, as the result of a task like any other."""
+    """Returns a parent that was trained before, as the result of a task like any other."""
     return parent
 
 
@@ -128,7 +128,7 @@ def _open(name: str, places: Places) -> Scene:
 
 @functools.lru_cache(maxsize=16)
 def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, places: Places) -> Split:
-    """One split for all nets of a scene, kind and seed."""
+    """Draws one split for all nets of a scene, kind and seed."""
     return draw(kind, _open(scene, places), seed, fraction, guard)
 
 
@@ -232,15 +232,15 @@ def _none(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Spl
 def _magnitude(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
     from hsiedge.compression.prune import prune_magnitude
 
-    made = prune_magnitude(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
-    return _deployed(made, scene, folder)
+    pruned = prune_magnitude(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
+    return _deployed(pruned, scene, folder)
 
 
 def _structured(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
     from hsiedge.compression.prune import prune_structured
 
-    made = prune_structured(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
-    return _deployed(made, scene, folder)
+    pruned = prune_structured(teacher, scene, split, float(cell.level), settings=_tuning(cell), parent=parent, **cell.options)
+    return _deployed(pruned, scene, folder)
 
 
 def _distill(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
@@ -248,36 +248,36 @@ def _distill(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: 
 
     student = parse_student(cell.level)
     shape: dict[str, Any] = {} if student.widths is None else {"widths": student.widths}
-    made = distill(
+    distilled = distill(
         teacher, scene, split, student.net, patch=student.patch, settings=FitSettings(epochs=cell.epochs), parent=parent,
         **cell.options, **shape,
     )  # fmt: skip
-    return _deployed(made, scene, folder)
+    return _deployed(distilled, scene, folder)
 
 
 def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
     from hsiedge.compression.qat import SETTINGS, qat
 
-    made = qat(teacher, scene, split, int(cell.level), replace(SETTINGS, epochs=cell.tuning), parent)
+    trained = qat(teacher, scene, split, int(cell.level), replace(SETTINGS, epochs=cell.tuning), parent)
     model, control = folder / "qat.onnx", folder / "control.onnx"
-    model.write_bytes(made.model)
-    control.write_bytes(made.control)
+    model.write_bytes(trained.model)
+    control.write_bytes(trained.control)
     precision = "int8" if cell.level == "8" else f"int{cell.level} (simulated)"
-    return _Result(made.checkpoint, {precision: model}, control, _remarks(made.checkpoint.card))
+    return _Result(trained.checkpoint, {precision: model}, control, _remarks(trained.checkpoint.card))
 
 
 _METHODS = {"none": _none, "magnitude": _magnitude, "structured": _structured, "distill": _distill, "qat": _qat}
 
 
 def _tuning(cell: Cell) -> FitSettings:
-    """What is trained on with after pruning."""
+    """Settings of the training after pruning."""
     from hsiedge.training.finetune import TUNING
 
     return replace(TUNING, epochs=cell.tuning)
 
 
 def _deployed(checkpoint: Checkpoint, scene: Scene, folder: Path, digest: str | None = None, half: bool = False) -> _Result:
-    """The files that `hsiedge export` and `hsiedge quantize` would make of a checkpoint; with `half`, float16 too."""
+    """Makes the files that `hsiedge export` and `hsiedge quantize` would make of a checkpoint; with `half`, float16 too."""
     if digest is None:
         path = folder / "made.safetensors"
         save_checkpoint(path, checkpoint)
@@ -291,7 +291,7 @@ def _deployed(checkpoint: Checkpoint, scene: Scene, folder: Path, digest: str | 
         path = folder / f"{precision}.onnx"
         try:
             card = quantize(models["float32"], scene, path, recipe)
-        except CheckError as error:  # what a user would be told: there is no such file then
+        except CheckError as error:  # what a user would read: there is no such file then
             remarks.append(f"no {precision} file: {str(error).partition(': ')[2] or error}")
             continue
         models[precision] = path
@@ -301,38 +301,38 @@ def _deployed(checkpoint: Checkpoint, scene: Scene, folder: Path, digest: str | 
 
 
 def _remarks(card: Card) -> list[str]:
-    """What the last step of a checkpoint's making came to, where that is not what was asked for to the letter."""
+    """Remarks on the last step of a checkpoint's making, where its result is not to the letter what was asked for."""
     step = card.lineage[-1]
-    said = step.options
-    if step.step == "prune" and said.get("method") == "structured":
-        fewer = f", {said['asked']} were asked for" if said["removed"] < said["asked"] else ""
-        return [f"{said['removed']} of {said['channels']} channels removed{fewer}"]
+    options = step.options
+    if step.step == "prune" and options.get("method") == "structured":
+        fewer = f", {options['asked']} were asked for" if options["removed"] < options["asked"] else ""
+        return [f"{options['removed']} of {options['channels']} channels removed{fewer}"]
     if step.step == "prune":
-        return [f"{said['zeros']:,} of {said['weights']:,} weights are 0"]
-    if step.step == "distill" and said.get("transductive"):
-        return [f"transductive: learned from {said['unlabelled']:,} unlabelled pixels too"]
+        return [f"{options['zeros']:,} of {options['weights']:,} weights are 0"]
+    if step.step == "distill" and options.get("transductive"):
+        return [f"transductive: learned from {options['unlabelled']:,} unlabelled pixels too"]
     return []
 
 
 def _score(path: Path, precision: str, scene: Scene, split: Split) -> Form:
-    """Size, and hits on the test pixels, of a model file."""
-    model, taken = load(path, threads=1), []
+    """Measures a model file: its size, and its accuracy on the test pixels."""
+    model, predictions = load(path, threads=1), []
 
-    def predict(where: Scene, pixels: NDArray[np.intp]) -> NDArray[np.uint16]:
-        taken.append(model.predict(where, pixels))
-        return taken[-1]
+    def predict(seen: Scene, pixels: NDArray[np.intp]) -> NDArray[np.uint16]:
+        predictions.append(model.predict(seen, pixels))
+        return predictions[-1]
 
-    found = evaluate(predict, scene, split).accuracy
+    accuracy = evaluate(predict, scene, split).accuracy
     data = path.read_bytes()
     return Form(
         precision=precision,
         bytes=len(data),
         gzip=len(gzip.compress(data, _GZIP_LEVEL, mtime=0)),
-        oa=found.oa,
-        aa=found.aa,
-        kappa=found.kappa,
-        confusion=found.confusion,
-        predicted=taken[0],
+        oa=accuracy.oa,
+        aa=accuracy.aa,
+        kappa=accuracy.kappa,
+        confusion=accuracy.confusion,
+        predicted=predictions[0],
         sha256=hashlib.sha256(data).hexdigest(),
     )
 

@@ -1,4 +1,4 @@
-"""A study's config: TOML in, cells out. Whatever it says that is not understood is an error, in one line that names the key.
+"""Config of a study: TOML in, cells out. What is not understood is an error, in one line that names the key.
 
     title = "what the study asks"
     scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs and mosaic folders by path, from the config's folder
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Study:
-    """What a config asks for.
+    """A study as its config asks for it.
 
     Attributes:
         base: the folder from which the scenes' paths lead.
@@ -62,13 +62,13 @@ class Study:
 
     @property
     def scenes(self) -> list[str]:
-        """The scenes, as the config names them."""
+        """Scenes, as the config names them."""
         return list(dict.fromkeys(cell.scene for cell in self.cells))
 
 
 @dataclass(frozen=True)
 class Student:
-    """A level of "distill": the net that learns, its patch (None for the teacher's) and its widths (None for its own)."""
+    """Level of "distill": the net that learns, its patch (None for the teacher's) and its widths (None for its own)."""
 
     net: str
     patch: int | None
@@ -85,7 +85,7 @@ class _Method:
 
 
 def read_config(path: Path) -> Study:
-    """The study that a TOML file asks for.
+    """Reads the study that a TOML file asks for.
 
     Raises:
         OptionError: a file that is missing or no TOML, or says what is not understood; the line names the key.
@@ -93,23 +93,23 @@ def read_config(path: Path) -> Study:
     """
     data = _parse(path)
     try:
-        return Study(_text(data, "title", path.stem), path.absolute().parent, tuple(_cells(data)))
+        return Study(_one(data, "title", str, path.stem), path.absolute().parent, tuple(_cells(data)))
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
 
 
 def parse_student(level: str) -> Student:
-    """The student that a level names: "dscnn:20,32,32,32", "cnn2d@9:16,16,16", "cnn1d". Raises OptionError."""
-    found = _STUDENT.fullmatch(level)
-    if found is None:
+    """Parses the student that a level names: "dscnn:20,32,32,32", "cnn2d@9:16,16,16", "cnn1d". Raises OptionError."""
+    parts = _STUDENT.fullmatch(level)
+    if parts is None:
         raise OptionError(f"methods.distill: {level!r} is no student; write NET:WIDTHS, as dscnn:20,32,32,32 or cnn2d@9:16,16")
-    nets.spec(found["net"])
-    patch = int(found["patch"]) if found["patch"] else None
-    if patch is not None and (patch % 2 == 0 or patch < nets.spec(found["net"]).min_patch):
+    nets.spec(parts["net"])
+    patch = int(parts["patch"]) if parts["patch"] else None
+    if patch is not None and (patch % 2 == 0 or patch < nets.spec(parts["net"]).min_patch):
         raise OptionError(
-            f"methods.distill: {level!r}: {found['net']} takes odd patches from {nets.spec(found['net']).min_patch} up"
+            f"methods.distill: {level!r}: {parts['net']} takes odd patches from {nets.spec(parts['net']).min_patch} up"
         )
-    return Student(found["net"], patch, tuple(map(int, found["widths"].split(","))) if found["widths"] else None)
+    return Student(parts["net"], patch, tuple(map(int, parts["widths"].split(","))) if parts["widths"] else None)
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _cells(data: dict[str, Any]) -> Iterator[Cell]:
-    """The grid, each cell once."""
+    """Cells of the grid, each once."""
     _known(data, "", _KEYS)
     scenes = [_scene(name) for name in _list(data, "scenes", str)]
     splits = [_among(name, SPLITS, "splits") for name in _list(data, "splits", str)]
@@ -143,7 +143,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
     architectures = [(name, *_net(name, table)) for name, table in _table(data, "nets").items()]
     if not architectures:
         raise OptionError("nets: names no net; write a table for each, as [nets.cnn2d]")
-    methods = [_Method("none", [""], {}), *(_method(name, given) for name, given in _table(data, "methods", {}).items())]
+    methods = [_Method("none", [""], {}), *(_method(name, table) for name, table in _table(data, "methods", {}).items())]
     seen = set()
     for seed, scene, split, (net, patch, options), method in product(seeds, scenes, splits, architectures, methods):
         for level in method.levels:
@@ -162,7 +162,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
 
 
 def _scene(name: str) -> str:
-    """A catalog name as the catalog writes it, or a path as it stands. Raises SceneError."""
+    """Name of a scene as the catalog writes it, or its path as it stands. Raises SceneError."""
     known = any(name.lower() in (entry.name, *entry.aliases) for entry in CATALOG.values())
     return name if not known and ("/" in name or Path(name).suffix) else lookup(name).name
 
@@ -189,24 +189,23 @@ def _net(name: str, table: Any) -> tuple[int, dict[str, Any]]:
     return patch, options
 
 
-def _method(name: str, given: Any) -> _Method:
+def _method(name: str, value: Any) -> _Method:
     key = f"methods.{name}"
     if name not in _LEVELS:
         raise OptionError(f"{key}: no method is called {name!r}; there are {', '.join(_LEVELS)} (the trained net is always in)")
-    table = given if isinstance(given, dict) else {"levels": given}
+    table = value if isinstance(value, dict) else {"levels": value}
     _known(table, key, ("levels", *_OPTIONS[name]))
-    where = f"{key}.levels" if isinstance(given, dict) else key
+    where = f"{key}.levels" if isinstance(value, dict) else key
     raw = table.get("levels")
     if not isinstance(raw, list) or not raw:
         raise OptionError(f"{where}: a list of one or more levels was expected, not {raw!r}")
     options = {}
-    for option, value in table.items():
-        if option != "levels":
-            allowed = _OPTIONS[name][option]
-            if isinstance(allowed, tuple):
-                options[option] = _among(_typed(value, str, f"{key}.{option}"), allowed, f"{key}.{option}")
-            else:
-                options[option] = _typed(value, allowed, f"{key}.{option}")
+    for option in [word for word in table if word != "levels"]:
+        allowed, place = _OPTIONS[name][option], f"{key}.{option}"
+        if isinstance(allowed, tuple):
+            options[option] = _among(_typed(table[option], str, place), allowed, place)
+        else:
+            options[option] = _typed(table[option], allowed, place)
     return _Method(name, [_LEVELS[name](level, where) for level in raw], options)
 
 
@@ -259,7 +258,7 @@ def _table(data: dict[str, Any], key: str, default: dict[str, Any] | None = None
 
 
 def _list(data: dict[str, Any], key: str, kind: type[T], where: str = "") -> list[T]:
-    """The list under a key, of one entry or more. Raises OptionError."""
+    """List under a key, of one entry or more. Raises OptionError."""
     place = f"{where}.{key}" if where else key
     value = data.get(key)
     if value is None:
@@ -271,10 +270,6 @@ def _list(data: dict[str, Any], key: str, kind: type[T], where: str = "") -> lis
 
 def _one(data: dict[str, Any], key: str, kind: type[T], default: T, where: str = "") -> T:
     return _typed(data[key], kind, f"{where}.{key}" if where else key) if key in data else default
-
-
-def _text(data: dict[str, Any], key: str, default: str) -> str:
-    return _one(data, key, str, default)
 
 
 def _typed(value: Any, kind: type[T], where: str) -> T:

@@ -1,4 +1,4 @@
-"""The workers of a study: Dask processes on this machine, or a cluster that is there already.
+"""Workers of a study: Dask processes on this machine, or a cluster that runs already.
 
 Nothing listens but on the loopback, no dashboard is served, and logs stay quiet: what fails comes back as a result.
 """
@@ -45,7 +45,7 @@ class Pool:
 
 @contextmanager
 def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
-    """Starts processes of one thread each, one a physical core unless told otherwise, or joins a cluster.
+    """Starts processes of one thread each, by default one a physical core, or joins a cluster.
 
     Args:
         scheduler: address of a Dask scheduler ("tcp://host:8786"); None for processes on this machine.
@@ -84,7 +84,7 @@ def _local(workers: int) -> Iterator[Any]:
 
 
 def _version() -> str | None:
-    """The version of hsiedge on a worker; None where it cannot train."""
+    """Version of hsiedge on a worker; None where it cannot train."""
     try:
         import hsiedge.study.cells  # noqa: F401
     except (ImportError, MissingExtraError):
@@ -93,7 +93,7 @@ def _version() -> str | None:
 
 
 def _end(cluster: Any) -> None:
-    """Ends the processes at once: what they are at is begun anew the next time, and nobody waits for it."""
+    """Ends the processes at once: their work is begun anew the next time, and nobody waits for it."""
     for nanny in list(cluster.workers.values()):
         process = getattr(nanny.process, "process", None)
         if process is not None:
@@ -104,10 +104,10 @@ def _end(cluster: Any) -> None:
 
 
 class _Killable(WorkerPlugin):  # type: ignore[misc]
-    """What a process needs that is ended without a word.
+    """Preparation of a process that is to end silently.
 
     Ctrl-C goes to all processes of a terminal; the client's end is the workers' end, without tracebacks of their own. And tqdm,
-    which torch uses where it is installed, locks across processes unless told otherwise: Python warns of one left behind.
+    which torch uses where it is installed, locks across processes by default: Python warns of a lock left behind.
     """
 
     def setup(self, worker: Any) -> None:

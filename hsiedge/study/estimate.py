@@ -1,15 +1,14 @@
-"""How long a study will take: from the seconds of like cells in its store, else from a short probe of real training steps."""
+"""Estimates of a study's time, from the seconds of like cells in its store, else from a short probe of training steps."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from statistics import mean
 
 from hsiedge.study.rows import Cell, Row
 from hsiedge.study.store import Store
 
-# Of one training step: what a cell's own steps cost beside its parent's, by method. Quantization-aware steps simulate the
+# Cost of one training step beside one of the cell's parent, by method. Quantization-aware steps simulate the
 # integers, and as many steps in float are its control; a student's steps carry its teacher's forward pass.
 _STEPS = {"none": 1.0, "magnitude": 1.2, "structured": 1.0, "distill": 0.8, "qat": 2.8}
 _FORWARD = 0.35  # a step's forward pass
@@ -22,7 +21,7 @@ Like = tuple[object, ...]
 
 
 def kin(cell: Cell) -> Like:
-    """What nets have in common whose training steps take as long: scene, net and patch."""
+    """Key that nets share whose training steps take as long: scene, net and patch."""
     return (cell.scene, cell.net, cell.patch, str(sorted(cell.net_options.items())), cell.split == "lists", cell.fraction)
 
 
@@ -30,7 +29,7 @@ class Estimate:
     """Expected seconds of cells.
 
     Args:
-        store: of the study, whose finished cells are looked at.
+        store: of the study, whose finished cells count.
     """
 
     def __init__(self, store: Store) -> None:
@@ -48,16 +47,16 @@ class Estimate:
         self._made[_alike(row.cell)].append(row.seconds)
 
     def probed(self, cell: Cell, step: float, train: int, test: int) -> None:
-        """Takes a probe of `cell`'s net into account: seconds a step, and the pixels that train and test."""
+        """Takes a probe of a cell's net into account: seconds a step, and the pixels that train and test."""
         self._probes[kin(cell)] = (step, train, test)
 
     def unknown(self, cells: list[Cell]) -> list[Cell]:
-        """One cell of each kin of which nothing is known, or not of all methods asked for."""
-        found = {kin(cell): cell.parent for cell in cells if _alike(cell) not in self._made and kin(cell) not in self._probes}
-        return list(found.values())
+        """Cells to probe, one of each kin of which nothing is known, or not of all methods asked for."""
+        probes = {kin(cell): cell.parent for cell in cells if _alike(cell) not in self._made and kin(cell) not in self._probes}
+        return list(probes.values())
 
     def seconds(self, cell: Cell) -> float:
-        """Of making it, alone on a core, its parent apart where it is not the parent itself."""
+        """Seconds of making a cell alone on a core, without its parent where it is not the parent itself."""
         like = self._made.get(_alike(cell))
         if like:
             return mean(like)
@@ -70,25 +69,19 @@ class Estimate:
         return step * (_STEPS[cell.method] * steps + forms * _FORWARD * test / _BATCH) + _FIXED_SECONDS
 
     def measuring(self, cell: Cell) -> float:
-        """Of measuring its latencies."""
+        """Seconds of measuring the latencies of a cell."""
         like = self._measured.get(cell.method)
         timed = 0 if cell.method == "qat" and cell.level != "8" else _TIMED[cell.method]
         return mean(like) if like and timed else timed * _MEASURING_SECONDS
 
 
 def _alike(cell: Cell) -> Like:
-    """Cells that differ in seed, split and level alone take about as long."""
+    """Key that cells share which take about as long: they differ in seed, split and level alone."""
     return (*kin(cell), cell.method, cell.epochs, cell.tuning, str(sorted(cell.options.items())))
 
 
 def hours(seconds: float) -> str:
-    """In words: "3.2 hours", "14 minutes", "40 seconds"."""
+    """Text of a duration: "3.2 hours", "14 minutes", "40 seconds"."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
-
-
-def total(estimate: Estimate, cells: list[Cell], parents: Mapping[str, Cell]) -> float:
-    """Seconds of making `cells`, and those of `parents` that are not among them."""
-    among = {cell.key for cell in cells}
-    return sum(map(estimate.seconds, cells)) + sum(estimate.seconds(cell) for key, cell in parents.items() if key not in among)

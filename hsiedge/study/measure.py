@@ -19,12 +19,12 @@ RUNS, SECONDS = 20, 0.6  # of each file and batch; below half a second bench war
 
 
 def pending(rows: Sequence[Row]) -> list[Row]:
-    """Those with a form that is to be timed and is not yet."""
+    """Rows with a form that is to be timed and is not yet."""
     return [row for row in rows if untimed_forms(row)]
 
 
 def untimed_forms(row: Row) -> list[Form]:
-    """The forms of a row that are to be timed and are not yet."""
+    """Forms of a row that are to be timed and are not yet."""
     return [form for form in row.forms if not form.timings and not row.untimed(form)]
 
 
@@ -35,7 +35,7 @@ def present(row: Row, folder: Path) -> bool:
 
 
 def measure(row: Row, folder: Path, store: Store) -> None:
-    """Measures the untimed forms of a row side by side, and keeps what comes of it.
+    """Measures the untimed forms of a row side by side, and stores the timings.
 
     Raises:
         ModelError: a file that is not there or does not run.
@@ -47,8 +47,8 @@ def measure(row: Row, folder: Path, store: Store) -> None:
     for path, form in forms.items():
         results = [result for result in report.results if result.path == path]
         timings = [_timing(result) for result in results]
-        where = _device(report.device, results[0])
-        store.set_timings(row.cell.key, form.precision, timings, where, seconds / len(forms))
+        device = _device(report.device, results[0])
+        store.set_timings(row.cell.key, form.precision, timings, device, seconds / len(forms))
 
 
 def _timing(result: Result) -> Timing:
@@ -63,7 +63,7 @@ def _timing(result: Result) -> Timing:
 
 
 def _device(facts: DeviceFacts, result: Result) -> str:
-    """The device in one line."""
+    """Description of the device in one line."""
     name = facts.board or facts.cpu or facts.machine
     cpu = f" ({facts.cpu})" if facts.board and facts.cpu else ""
     virtual = ", virtual machine" if facts.virtual else ""

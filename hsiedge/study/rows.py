@@ -1,4 +1,4 @@
-"""The nouns of a study: what a cell asks, and what its row says."""
+"""Nouns of a study: cells, and the rows of their results."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """SHA-256 of its canonical JSON: a config that changed is another cell."""
+        """SHA-256 of the cell's canonical JSON: a config that changed is another cell."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     @property
     def parent(self) -> Cell:
-        """The cell of the trained net that this one starts from; of method "none" it is the cell itself."""
+        """Cell of the trained net that this one starts from; for method "none" the cell itself."""
         return self if self.method == "none" else replace(self, method="none", level="", tuning=0, options={})
 
     @property
     def title(self) -> str:
-        """In words, for a line of progress: "indian_pines random s0 cnn2d magnitude 0.5"."""
+        """Title for a line of progress: "indian_pines random s0 cnn2d magnitude 0.5"."""
         what = "trained" if self.method == "none" else f"{self.method} {self.level}"
         return f"{Path(self.scene).name} {self.split} s{self.seed} {self.net} {what}"
 
@@ -77,7 +77,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Form:
-    """One file in which a cell would be deployed, and what it scores on the test pixels.
+    """A file in which a cell would be deployed, and its accuracy on the test pixels.
 
     Attributes:
         precision: "float32", "float16", "int8", or "int4 (simulated)" and the like: 8-bit integers that take few values.
@@ -100,22 +100,22 @@ class Form:
 
     @property
     def simulated(self) -> bool:
-        """Whether its weights take fewer values than the integers that they are stored in."""
+        """Whether the weights take fewer values than the integers that they are stored in."""
         return "simulated" in self.precision
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one cell came to.
+    """Result of one cell.
 
     Attributes:
-        classes: label id -> name, of the classes that the split keeps.
+        classes: name by label id, of the classes that the split keeps.
         split_digest: of the split; all nets of one (scene, kind, seed) have the same.
         parameters, nonzeros: of the net's weights; nonzeros are those that are not 0.
         forms: what is deployed: float32 and int8; for "qat" the quantized form alone.
         control: for "qat": (OA, AA, kappa) on test pixels of the net that trained as many steps in float and was then
             quantized after training, to the same bits.
-        told: what the method and the quantization say of the result ("pruned 24 of 32 channels asked for"); "" for nothing.
+        told: remarks of the method and the quantization on the result ("pruned 24 of 32 channels asked for"); "" for none.
         seconds: what the cell took to make, without its parents.
         versions: of hsiedge, torch, onnxruntime and numpy, by name.
         device: where the timings were taken, in one line; "" until measured.
@@ -138,7 +138,7 @@ class Row:
     device: str = ""
 
     def untimed(self, form: Form) -> str:
-        """Why speed would say nothing of a form, which is never timed then; "" for one that is."""
+        """Reason why a form is never timed, for its speed would say nothing; "" for one that is timed."""
         if self.cell.method == "magnitude":
             return "zeros do not make a dense runtime faster"
         if form.simulated:

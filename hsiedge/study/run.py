@@ -1,6 +1,6 @@
-"""Running a study: cells go to workers, and what comes back is written here, by this process alone.
+"""Runs a study: cells go to workers, and what comes back is written here, by this process alone.
 
-Of each cell the model files are written first, then its row, in one transaction: a cell whose row is there is whole.
+Model files of a cell are written first, then its row, in one transaction: a cell that has a row is whole.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ MEASURING = ("yes", "no", "again")
 
 @dataclass(frozen=True)
 class Plan:
-    """How a study is run.
+    """Plan by which a study is run.
 
     Attributes:
         folder: where store, models and parents' checkpoints lie.
         scheduler: address of a Dask scheduler; None for processes on this machine.
         workers: how many processes; None for one a physical core.
-        data_dir: where catalog scenes are looked for first.
+        data_dir: searched first for catalog scenes.
         watch: shows progress.
-        say: tells the user something.
-        note: tells of a finished cell.
+        say: prints a line for the user.
+        note: prints a finished cell.
         measuring: "yes", "no" for later, or "again" for what has been measured, too: beside other work, say.
     """
 
@@ -85,7 +85,7 @@ def run_study(study: Study, plan: Plan) -> None:
 
 @dataclass
 class _Tally:
-    """How much is done, in expected seconds of this machine; what is left is told in the pace so far."""
+    """Tally of what is done, in expected seconds of this machine; what is left is estimated by the pace so far."""
 
     total: float
     tick: Progress
@@ -93,12 +93,13 @@ class _Tally:
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, seconds: float) -> None:
+        """Counts expected seconds as done."""
         self.done = min(self.total, self.done + seconds)
         self.tick(self.done / self.total if self.total else 1.0)
 
     @property
     def left(self) -> str:
-        """In words."""
+        """Time left, in words."""
         pace = (time.perf_counter() - self.started) / self.done if self.done else 1.0
         return hours(pace * (self.total - self.done))
 
@@ -115,7 +116,7 @@ class _Run:
         self._cost = 1.0  # of a second of a cell's making, in seconds of this run
 
     def finished(self) -> int:
-        """How many cells of the study are in the store."""
+        """Number of the study's cells that are in the store."""
         return len(self._wanted.keys() & self._store.done().keys())
 
     def all(self) -> None:
@@ -148,19 +149,19 @@ class _Run:
             self._measure(_Tally(total, tick))
 
     def _probe(self, pool: Pool, cells: list[Cell]) -> None:
-        """Times some real steps of what the store knows nothing of."""
+        """Times some real training steps of nets that the store knows nothing of."""
         unknown = self._estimate.unknown(cells)
         if not unknown:
             return
         self._plan.say("timing some training steps of each net")
         futures = [pool.client.submit(probe, cell, self._places, pure=False) for cell in unknown]
         for cell, future in zip(unknown, futures):
-            found = _result(future)
-            if isinstance(found, Probe):  # a cell that cannot be probed fails, and says so, when its turn comes
-                self._estimate.probed(cell, found.step, found.train, found.test)
+            timing = _result(future)
+            if isinstance(timing, Probe):  # a cell that cannot be probed fails, and says so, when its turn comes
+                self._estimate.probed(cell, timing.step, timing.train, timing.test)
 
     def _expect(self, cells: list[Cell], workers: int) -> float:
-        """Says how long it will take, and gives it in seconds."""
+        """Prints how long the study will take, and returns it in seconds."""
         making = self._making(cells) / workers
         unmeasured = [row.cell for row in measure.pending(self._rows())]
         due = [] if self._plan.measuring == "no" else [*cells, *unmeasured]
@@ -173,18 +174,18 @@ class _Run:
         return making + measuring
 
     def _making(self, cells: list[Cell]) -> float:
-        """Seconds of cells, and of the parents that have a row and no checkpoint any more."""
+        """Seconds of making cells, and the parents that have a row and no checkpoint any more."""
         among = {cell.key for cell in cells}
         lost = {cell.parent.key: cell.parent for cell in cells if cell.parent.key not in among and self._kept(cell) is None}
         return sum(map(self._estimate.seconds, (*cells, *lost.values())))
 
     def _make(self, pool: Pool, cells: list[Cell], tally: _Tally) -> None:
-        """Submits all, and keeps what comes back in the order in which it comes."""
+        """Submits all cells, and stores what comes back in the order in which it comes."""
         from distributed import as_completed
 
         run = uuid.uuid4().hex[:8]  # a cluster that outlives this run must not answer with another's results
         parents: dict[str, Any] = {}
-        asked: dict[Any, Cell] = {}
+        submitted: dict[Any, Cell] = {}
         trained: dict[Any, Cell] = {}
         for place, cell in enumerate(cells):
             parent, order = cell.parent, {"priority": -place, "pure": False}
@@ -196,51 +197,52 @@ class _Run:
                 else:
                     parents[parent.key] = pool.client.submit(keep, kept, key=name, **order)
             name = f"cell-{cell.key[:16]}-{run}"
-            asked[pool.client.submit(run_cell, cell, parents[parent.key], self._places, key=name, **order)] = cell
-        completed = as_completed([*trained, *asked])
+            submitted[pool.client.submit(run_cell, cell, parents[parent.key], self._places, key=name, **order)] = cell
+        completed = as_completed([*trained, *submitted])
         for future in completed:
             if future in trained:
                 self._keep_parent(trained[future], _result(future))
             else:
-                self._keep_cell(asked.pop(future), _result(future), tally)
+                self._keep_cell(submitted.pop(future), _result(future), tally)
             future = None  # the scheduler forgets what nobody holds
 
     def _kept(self, cell: Cell) -> Parent | None:
-        """A parent that was trained before, as its file has it; None where there is none, or another."""
+        """Parent that was trained before, as its file has it; None where the file is missing, or another."""
         facts, path = self._store.parent(cell.parent.key), parent_path(self._plan.folder, cell)
         if facts is None or not path.is_file() or files.digest(path) != facts.sha256:
             return None
         return Parent(path.read_bytes(), facts.seconds)
 
-    def _keep_parent(self, cell: Cell, found: Any) -> None:
-        if not isinstance(found, Parent):
+    def _keep_parent(self, cell: Cell, parent: Any) -> None:
+        if not isinstance(parent, Parent):
             return  # each of its cells will say so
         path = parent_path(self._plan.folder, cell)
-        files.write_bytes(path, found.checkpoint)
-        self._store.put_parent(cell.key, ParentFacts(files.digest(path), found.seconds))
+        files.write_bytes(path, parent.checkpoint)
+        self._store.put_parent(cell.key, ParentFacts(files.digest(path), parent.seconds))
 
-    def _keep_cell(self, cell: Cell, found: Any, tally: _Tally) -> None:
+    def _keep_cell(self, cell: Cell, outcome: Any, tally: _Tally) -> None:
         tally.add(self._estimate.seconds(cell) * self._cost)
-        if not isinstance(found, Made):
-            failure = found if isinstance(found, Failed) else Failed(f"{found!r} came back", "")
+        if not isinstance(outcome, Made):
+            failure = outcome if isinstance(outcome, Failed) else Failed(f"{outcome!r} came back", "")
             self.failed += 1
             self._store.put_failure(cell, failure.reason, failure.trace)
             self._plan.say(f"failed: {cell.title}: {failure.reason}")
             return
-        for precision, model in found.models.items():
+        for precision, model in outcome.models.items():
             files.write_bytes(model_path(self._plan.folder, cell, precision), model)
-        self._store.put_parts(found.row.split_digest, found.parts)
-        self._store.put(found.row)
-        scores = ", ".join(f"{form.precision} OA {form.oa:.2f} %" for form in found.row.forms)
+        self._store.put_parts(outcome.row.split_digest, outcome.parts)
+        self._store.put(outcome.row)
+        scores = ", ".join(f"{form.precision} OA {form.oa:.2f} %" for form in outcome.row.forms)
         self._plan.note(
-            f"{self.finished()}/{len(self._study.cells)} {cell.title}: {scores} ({found.row.seconds:.0f} s); {tally.left} left"
+            f"{self.finished()}/{len(self._study.cells)} {cell.title}: {scores} ({outcome.row.seconds:.0f} s); "
+            f"{tally.left} left"
         )
 
     def _rows(self) -> list[Row]:
         return [row for row in self._store.rows() if row.cell.key in self._wanted]
 
     def _measure(self, tally: _Tally) -> None:
-        """Measures what is not measured yet. Files that are not here cannot be; that is no failure of their cells."""
+        """Measures what is not measured yet. Files that are missing here cannot be; that is no failure of their cells."""
         if self._plan.measuring == "no":
             return
         rows = measure.pending(self._rows())
@@ -259,7 +261,7 @@ class _Run:
 
 
 def _result(future: Any) -> Any:
-    """A task's result; where Dask itself gave it up, why."""
+    """Result of a task; where Dask itself gave it up, the failure."""
     try:
         return future.result()
     except Exception as error:  # a process that died, or a cluster that is gone
@@ -269,7 +271,7 @@ def _result(future: Any) -> Any:
 
 
 def check(study: Study, scenes: Iterable[Scene]) -> None:
-    """Builds each net on each of the study's scenes once, so that widths that do not go together are told at once.
+    """Builds each net on each of the study's scenes once, so that widths that do not go together are reported at once.
 
     Raises:
         OptionError: a net, patch or widths that cannot be.

@@ -1,6 +1,6 @@
-"""The store of a study: one SQLite file, one row a cell. It survives the end of its process at any moment.
+"""Store of a study: one SQLite file, one row a cell. It survives the end of its process at any moment.
 
-What is written is written in transactions, under SQLite's rollback journal: a row is there whole, with all its forms, or
+What is written is written in transactions, under SQLite's rollback journal: a row is stored whole, with all its forms, or
 not at all. The file is the whole store; predictions and confusions lie in it as compressed blobs.
 """
 
@@ -23,7 +23,7 @@ from hsiedge.errors import OutputError, StudyError
 from hsiedge.study.rows import Cell, Form, Row, Timing
 
 NAME = "study.sqlite"
-"""What the store is called in a study's folder."""
+"""Name of the store in a study's folder."""
 
 SCHEMA = 1
 _APPLICATION = 0x68736945  # "hsiE", by which SQLite files are told apart
@@ -53,7 +53,7 @@ class ParentFacts:
 
 
 class Store:
-    """The rows of a study. Use it as a context, or `close` it.
+    """Rows of a study, in a file. Use it as a context, or `close` it.
 
     Args:
         path: the SQLite file.
@@ -84,6 +84,7 @@ class Store:
             raise
 
     def close(self) -> None:
+        """Closes the file."""
         self._database.close()
 
     def __enter__(self) -> Store:
@@ -93,7 +94,7 @@ class Store:
         self.close()
 
     def put(self, row: Row) -> None:
-        """Keeps a finished cell, in the place of what is there of it, and forgets that it ever failed."""
+        """Stores a finished cell, in the place of what is stored of it, and forgets that it ever failed."""
         key = row.cell.key
         facts = {name: getattr(row, name) for name in _ROW_FACTS} | {"classes": list(row.classes.items())}
         with self._writing():
@@ -111,23 +112,23 @@ class Store:
                 )  # fmt: skip
 
     def rows(self) -> list[Row]:
-        """All finished cells, in the order in which they ended."""
+        """Rows of all finished cells, in the order in which they ended."""
         with self._reading():
-            return [self._row(*found) for found in self._run("SELECT key, cell, facts, device FROM rows ORDER BY place")]
+            return [self._row(*entry) for entry in self._run("SELECT key, cell, facts, device FROM rows ORDER BY place")]
 
     def get(self, key: str) -> Row | None:
-        """The row of a cell; None where it is not finished."""
+        """Row of a cell; None where it is not finished."""
         with self._reading():
-            found = self._run("SELECT key, cell, facts, device FROM rows WHERE key = ?", key)
-            return self._row(*found[0]) if found else None
+            entries = self._run("SELECT key, cell, facts, device FROM rows WHERE key = ?", key)
+            return self._row(*entries[0]) if entries else None
 
     def done(self) -> dict[str, float]:
-        """Key of each finished cell, with the seconds that measuring it took."""
+        """Finished cells: by key, the seconds that measuring took."""
         with self._reading():
             return dict(self._run("SELECT key, measuring FROM rows"))
 
     def set_timings(self, key: str, precision: str, timings: Sequence[Timing], device: str = "", seconds: float = 0.0) -> None:
-        """Keeps what was measured of a form, on `device`, in `seconds`.
+        """Stores what was measured of a form, on `device`, in `seconds`.
 
         Raises:
             StudyError: the store has no such form.
@@ -148,43 +149,43 @@ class Store:
                 self._run("UPDATE rows SET device = '', measuring = 0 WHERE key = ?", key)
 
     def put_parent(self, key: str, facts: ParentFacts) -> None:
-        """Remembers a parent's checkpoint; `key` is that of its cell."""
+        """Stores the facts of a parent's checkpoint; `key` is that of its cell."""
         with self._writing():
             self._run("INSERT OR REPLACE INTO parents VALUES (?, ?, ?)", key, facts.sha256, facts.seconds)
 
     def parent(self, key: str) -> ParentFacts | None:
-        """What is known of a parent's checkpoint; None where it was never trained."""
+        """Facts of a parent's checkpoint; None where it was never trained."""
         with self._reading():
-            found = self._run("SELECT sha256, seconds FROM parents WHERE key = ?", key)
-            return ParentFacts(*found[0]) if found else None
+            entries = self._run("SELECT sha256, seconds FROM parents WHERE key = ?", key)
+            return ParentFacts(*entries[0]) if entries else None
 
     def put_parts(self, digest: str, parts: NDArray[np.uint8]) -> None:
-        """Keeps the map of a split (`Split.parts`), once: it tells where on the ground `Form.predicted` lies."""
+        """Stores the map of a split (`Split.parts`), once: it says where on the ground `Form.predicted` lies."""
         with self._writing():
             self._run("INSERT OR IGNORE INTO splits VALUES (?, ?, ?, ?)", digest, *parts.shape, _packed(parts, "u1"))
 
     def parts(self, digest: str) -> NDArray[np.uint8] | None:
-        """The map of a split, uint8 `(height, width)`; None of a split that the store does not know."""
+        """Map of a split, uint8 `(height, width)`; None for a split that the store does not know."""
         with self._reading():
-            found = self._run("SELECT height, width, parts FROM splits WHERE digest = ?", digest)
-            if not found:
+            entries = self._run("SELECT height, width, parts FROM splits WHERE digest = ?", digest)
+            if not entries:
                 return None
-            height, width, parts = found[0]
+            height, width, parts = entries[0]
             return _unpacked(parts, "u1").astype(np.uint8).reshape(height, width)
 
     def put_failure(self, cell: Cell, reason: str, trace: str = "") -> None:
-        """Remembers that a cell failed, and why. It is tried again the next time."""
+        """Stores that a cell failed, and why. It is tried again the next time."""
         with self._writing():
             self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", cell.key, _json(asdict(cell)), reason, trace)
 
     def failures(self) -> list[tuple[Cell, str]]:
-        """The cells that failed when they were last tried, and why."""
+        """Cells that failed when they were last tried, and why."""
         with self._reading():
-            found = self._run("SELECT cell, reason FROM failures ORDER BY key")
-            return [(Cell(**json.loads(cell)), reason) for cell, reason in found]
+            entries = self._run("SELECT cell, reason FROM failures ORDER BY key")
+            return [(Cell(**json.loads(cell)), reason) for cell, reason in entries]
 
     def _prepare(self, make: bool) -> None:
-        """Believes nothing of the file: an empty one becomes a store, any other must be one."""
+        """Checks the file: an empty one becomes a store, any other must be one."""
         application = self._number("application_id")
         tables = self._run("SELECT count(*) FROM sqlite_master")[0][0]
         if application == 0 and tables == 0 and make:
@@ -215,7 +216,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turns what SQLite and the codecs say of a broken file into one line."""
+        """Turns errors of SQLite and the codecs on a broken file into one line."""
         try:
             yield
         except (sqlite3.DatabaseError, zlib.error, ValueError, TypeError, KeyError) as error:
@@ -223,7 +224,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction: all of it, or nothing."""
+        """Runs the block in one transaction: all of it, or nothing."""
         try:
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -239,14 +240,16 @@ class Store:
         data = json.loads(facts)
         classes = {int(label): str(title) for label, title in data.pop("classes")}
         control = tuple(data.pop("control") or ()) or None
-        found = self._run("SELECT precision, facts, confusion, predicted, timings FROM forms WHERE key = ? ORDER BY place", key)
-        forms = tuple(_form(len(classes), *entry) for entry in found)
+        entries = self._run(
+            "SELECT precision, facts, confusion, predicted, timings FROM forms WHERE key = ? ORDER BY place", key
+        )
+        forms = tuple(_form(len(classes), *entry) for entry in entries)
         return Row(Cell(**json.loads(cell)), classes, forms=forms, control=control, device=device, **data)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps every other process out of a study's folder; the lock goes with the process, however that ends.
+    """Locks other processes out of a study's folder; the lock goes with the process, however that ends.
 
     Raises:
         StudyError: another process has it.

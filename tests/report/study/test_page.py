@@ -112,7 +112,7 @@ def test_a_student_is_named_as_long_as_there_is_room() -> None:
     assert plots._lines("4", 12) == ("4",)
 
 
-def test_why_a_latency_is_doubted_is_folded_away(tab: Page, file: Path) -> None:
+def test_warnings_on_latencies_are_folded_away(tab: Page, file: Path) -> None:
     tab.open(file, 390)
     found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .warnings');
       const list = box.querySelector('ul'), folded = list.checkVisibility({contentVisibilityAuto: true});

@@ -137,8 +137,8 @@ def test_what_a_table_says_of_itself() -> None:
     assert "5 of 10 channels removed" not in text
 
 
-def test_doubts_are_counted_by_latency_and_kind() -> None:
-    rows = study_rows.study()  # 10 forms with two latencies each; of two, batch 1 is doubted, by both seeds
+def test_warnings_are_counted_by_latency_and_kind() -> None:
+    rows = study_rows.study()  # 10 forms with two latencies each; of two, batch 1 has warnings, from both seeds
     words = "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)."
     assert markdown(sheets(rows)).count(words) == printed(rows).count(words) == latex(sheets(rows)).count(words) == 1
     for made in (markdown(sheets(rows)), printed(rows), latex(sheets(rows))):
