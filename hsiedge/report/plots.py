@@ -97,7 +97,7 @@ class Tick:
 class Mark:
     """A drawn point: its place, its whisker from `top` to `bottom` where it has one, its outline, and its words.
 
-    `kind` decides its colour (a method), `fill` "full", "ring" or "pale"; `pareto_front` puts an outline around it.
+    `kind` decides its colour (a method), `fill` "full", "ring" or "pale"; `front` puts an outline around it.
     """
 
     x: float

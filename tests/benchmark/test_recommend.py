@@ -76,7 +76,7 @@ def test_what_a_process_answers_is_seeded_and_of_the_model(path: Path, batch: in
     labels = replies[0]["labels"]
     assert ANSWERED <= len(labels) == len(replies[0]["margins"])
     assert len(labels) % opened["pixels_per_run"] == 0
-    model, rng = load(path, 1), np.random.default_rng(7)
+    model, rng = load(path, threads=1), np.random.default_rng(7)
     if path == SCENE:  # whose rows are drawn without what surrounds them
         high, wide = (size - 2 for size in opened["input_shape"][2:])
         rows = np.pad(draw_rows(model.known.scene, (high, wide), rng), ((1, 1), (1, 1), (0, 0)), mode="reflect")

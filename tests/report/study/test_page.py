@@ -212,14 +212,14 @@ def test_magnitude_is_in_no_plot_of_latency_and_simulated_bits_on_no_front() -> 
         timed = "latency" in tradeoff.plot.title or "memory" in tradeoff.plot.title
         assert ("magnitude" in kinds) != timed
         assert not [mark for mark in tradeoff.plot.marks if mark.front and "simulated" in mark.title]
-        assert not [words for words in tradeoff.front if "simulated" in words]
+        assert not [words for words in tradeoff.pareto_front if "simulated" in words]
 
 
 def test_the_front_is_what_the_words_say() -> None:
     shown = chapter(groups(study_rows.study())[0], lambda digest: None)
     size = shown.tradeoffs[0]
-    assert len([mark for mark in size.plot.marks if mark.front]) == len(size.front) == 1
-    assert size.front[0].startswith("cnn2d, distillation dscnn:20,32, int8: OA 95.00 ± 1.41 %, 400 B")
+    assert len([mark for mark in size.plot.marks if mark.front]) == len(size.pareto_front) == 1
+    assert size.pareto_front[0].startswith("cnn2d, distillation dscnn:20,32, int8: OA 95.00 ± 1.41 %, 400 B")
 
 
 def test_maps_show_where_the_test_pixels_lie() -> None:
