@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
 from hsiedge.errors import ModelError
@@ -56,26 +55,3 @@ def _folded(model: Any) -> Any:
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return onnx.load(path)
-
-
-def shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Of each value whose shape is known."""
-    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for entry in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        sizes = entry.type.tensor_type.shape.dim
-        if entry.type.tensor_type.HasField("shape") and all(size.HasField("dim_value") for size in sizes):
-            found[entry.name] = tuple(size.dim_value for size in sizes)
-    return found
-
-
-def constants(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Initializers, and what Constant nodes make."""
-    from onnx import helper, numpy_helper
-
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            (entry,) = node.attribute
-            value = helper.get_attribute_value(entry)
-            found[node.output[0]] = numpy_helper.to_array(value) if entry.name == "value" else np.asarray(value)
-    return found

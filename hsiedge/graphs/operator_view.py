@@ -29,7 +29,7 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True)
 class Kernel:
-    """How an operator slides along one axis."""
+    """A kernel, and how it slides along one axis."""
 
     size: int
     stride: int = 1
@@ -49,7 +49,7 @@ class Kernel:
         return self.size == 1
 
     def positions(self, size: int) -> int:
-        """How many positions there are along an axis of `size`."""
+        """The number of positions along an axis of `size`."""
         free = size + self.head + self.tail - self.reach - 1
         return (-(-free // self.stride) if self.ceil else free // self.stride) + 1
 
@@ -184,7 +184,7 @@ class Operator(Generic[V]):
         return attribute is not None and attribute.as_string().startswith("SAME")
 
     def kernels(self, sizes: Sequence[int], shape: Sequence[int]) -> list[Kernel]:
-        """How a convolution or pool of these sizes slides along each spatial axis of an input of that shape."""
+        """The kernels of a convolution or pool of these sizes along the spatial axes of an input of that shape."""
         rank = len(sizes)
         strides, dilations = self.integers("strides") or [1] * rank, self.integers("dilations") or [1] * rank
         pads, ceil = self.integers("pads") or [0] * 2 * rank, self.flag("ceil_mode")
@@ -258,7 +258,7 @@ class Rules(Generic[Op, R]):
         return node.domain == "" and node.op_type in self.table
 
     def apply(self, operator: Op) -> R:
-        """What the operator's rule gives. Raises ModelError where there is none, or it does not fit; the node is named."""
+        """Does what the operator's rule says. Raises ModelError where there is none, or it does not fit; the node is named."""
         where = f"node {operator.name} ({operator.kind})"
         if operator.node not in self:
             raise ModelError(f"{where}: {self.unknown}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from hsiedge.errors import ModelError
@@ -337,23 +339,35 @@ def scene_digest(model: onnx.ModelProto, approximate: bool = False) -> Digest:
 
 def preprocessing_digest(model: onnx.ModelProto) -> Digest:
     """The preprocessing found in a graph, and the graph in which it follows an affine."""
-    from hsiedge.graphs.preprocessing.match import find_front
-    from hsiedge.graphs.preprocessing.rewrite import written
+    from hsiedge.graphs.preprocessing.match import find_preprocessing
+    from hsiedge.graphs.preprocessing.rewrite import rewrite
 
     def make(digester: _Digester) -> None:
-        front = find_front(model)
-        if front is None:
+        preprocessing = find_preprocessing(ir.from_proto(model))
+        if preprocessing is None:
             return digester.line("none")
-        layer = front.layer
-        digester.line(front.start, front.count, len(front.nodes), len(front.moves), front.end, front.rigid, front.selects)
+        layer = preprocessing.layer
+        digester.line(
+            preprocessing.start,
+            preprocessing.count,
+            len(preprocessing.nodes),
+            len(preprocessing.shape_ops),
+            preprocessing.end,
+            preprocessing.rigid,
+            preprocessing.selects,
+        )
         if layer is not None:
             digester.line(layer.padded, layer.shared, layer.pointwise, layer.space, layer.along, layer.node.name)
             digester.line(digester.array(layer.weight), digester.array(layer.bias))
-        digester.line(*map(digester.array, (front.linear.bands, front.linear.matrix, front.linear.shift)))
-        offset, scale = np.linspace(1, 2, front.count), np.linspace(2, 3, front.count)
+        digester.line(
+            *map(digester.array, (preprocessing.linear.bands, preprocessing.linear.matrix, preprocessing.linear.shift))
+        )
+        offset, scale = np.linspace(1, 2, preprocessing.count), np.linspace(2, 3, preprocessing.count)
         for affine in ((None, None), (offset, scale)):
-            linear = front.linear if affine[0] is None else front.linear.behind(offset, scale)
-            digester.onnx(written(model, front, linear, *affine)[0])
+            linear = preprocessing.linear if affine[0] is None else preprocessing.linear.behind(offset, scale)
+            rewritten = ir.from_proto(model)
+            rewrite(rewritten, preprocessing, linear, *affine)
+            digester.onnx(ir.to_proto(rewritten))
         return None
 
     return _or_error(make)
@@ -392,10 +406,12 @@ def digests_of(maker: str) -> dict[str, Digest]:
 
 
 def main() -> None:
-    """Writes digests.json anew."""
+    """Renews the digests of the makers that the command line names, or of all."""
+    digests = json.loads(DIGESTS.read_text()) if DIGESTS.exists() else {}
+    digests |= {maker: digests_of(maker) for maker in sys.argv[1:] or MAKERS}
     rooms = []
     for maker in MAKERS:
-        lines = [f"  {json.dumps(name)}: {json.dumps(digest)}" for name, digest in digests_of(maker).items()]
+        lines = [f"  {json.dumps(name)}: {json.dumps(digest)}" for name, digest in digests[maker].items()]
         rooms.append(f" {json.dumps(maker)}: {{\n" + ",\n".join(lines) + "\n }")
     DIGESTS.write_text("{\n" + ",\n".join(rooms) + "\n}\n")
 

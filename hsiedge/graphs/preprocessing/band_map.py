@@ -26,46 +26,46 @@ class Linear:
 
     @classmethod
     def identity(cls, count: int) -> Linear:
-        """Of all bands."""
+        """The map that leaves all bands as they are."""
         return cls(np.arange(count), np.ones(count), np.zeros(count))
 
     @property
     def mixes(self) -> bool:
-        """Whether it gives anything else than bands."""
+        """Tells a map that gives anything else than bands."""
         return self.matrix.ndim == 2
 
     def takes_all(self, count: int) -> bool:
-        """Whether it takes all of `count` bands, in their order."""
+        """Tells a map that takes all of `count` bands, in their order."""
         return np.array_equal(self.bands, np.arange(count))
 
     def scaled(self, factor: Array, shift: Array) -> Linear:
-        """Followed by a factor and a shift for each of what it gives."""
+        """The map followed by a factor and a shift for each of what it gives."""
         return Linear(self.bands, (self.matrix.T * factor).T, self.shift * factor + shift)
 
     def chosen(self, places: NDArray[np.intp]) -> Linear:
-        """Followed by a selection."""
+        """The map followed by a selection."""
         return Linear(self.bands if self.mixes else self.bands[places], self.matrix[places], self.shift[places])
 
     def projected(self, weight: Array, bias: Array) -> Linear:
-        """Followed by a matrix `(k, size)`."""
+        """The map followed by a matrix `(k, size)`."""
         matrix = weight @ self.matrix if self.mixes else weight * self.matrix
         return Linear(self.bands, matrix, weight @ self.shift + bias)
 
     def behind(self, offset: Array, scale: Array) -> Linear:
-        """What does the same to `(x - offset) * scale`; `(bands,)` each."""
+        """The map that does to `(x - offset) * scale` what this one does to x; `(bands,)` each."""
         moved = offset[self.bands]
         shift = self.matrix @ moved if self.mixes else self.matrix * moved
         return Linear(self.bands, self.matrix / scale[self.bands], shift + self.shift)
 
     def spread(self, count: int) -> Linear:
-        """The same of all bands, those that it does not take times 0."""
+        """The map written as one of all bands, those that it does not take times 0."""
         matrix = self.matrix if self.mixes else np.diag(self.matrix)
         whole = np.zeros((len(matrix), count))
         whole[:, self.bands] = matrix
         return Linear(np.arange(count), whole, self.shift)
 
     def zeros(self) -> Array | None:
-        """Of each band that is taken, the value for which a map that does not mix bands gives 0.
+        """The value of each band that is taken for which a map that does not mix bands gives 0.
 
         None where there is none: a band whose factor is 0 has become a constant.
         """

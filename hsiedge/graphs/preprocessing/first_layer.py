@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hsiedge.graphs import query
+from hsiedge.graphs.operator_view import Rules, UnfitError
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
-from hsiedge.graphs.preprocessing.operators import Path
+from hsiedge.graphs.preprocessing.operators import Step
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Layer:
         along: where the bands lie among the axes of the stored weight, those of a flattened map apart.
     """
 
-    node: Any
+    node: ir.Node
     weight: Array
     bias: Array
     padded: bool
@@ -51,74 +50,64 @@ class Layer:
             weight = self.weight * factor.reshape(groups, 1, bands, 1)
         return weight, self.bias + (self.weight * shift.reshape(groups, 1, bands, 1)).sum((2, 3)).ravel()
 
-    def written(self, weight: Array, bias: Array) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
-        """The node without its inputs, and weight and bias as it stores them; a MatMul becomes a Gemm, for it has a bias."""
-        from onnx import helper
-
+    def stored(self, weight: Array) -> NDArray[np.float32]:
+        """A weight such as `taking` gives, in the shape in which the node has it."""
         stored = np.moveaxis(weight.reshape(-1, weight.shape[2], *self.space), 1, self.along)
-        node = copy.deepcopy(self.node)
-        del node.input[:]
-        if node.op_type != "Conv":
-            node.op_type = "Gemm"
-            del node.attribute[:]
-            node.attribute.append(helper.make_attribute("transB", 1))
+        if self.node.op_type != "Conv":
             stored = stored.reshape(len(stored), -1)
-        return node, np.ascontiguousarray(stored, np.float32), bias.astype(np.float32)
+        return np.ascontiguousarray(stored, np.float32)
+
+    def node_of(self, value: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Node:
+        """The layer on another value with another weight; a MatMul becomes a Gemm, for it has a bias."""
+        old, inputs = self.node, [value, weight, bias]
+        if old.op_type == "Conv":
+            return ir.Node("", "Conv", inputs, old.attributes.values(), name=old.name)
+        return ir.node("Gemm", inputs, {"transB": 1}, name=old.name)
 
 
-def layer_of(node: Any, path: Path) -> Layer | None:
-    """The layer that a node is to the value of a path; None where it is none, or has weights that are not constant."""
-    if any(name and name not in path.constants for name in node.input[1:]):
-        return None
-    return _convolution(node, path) if node.op_type == "Conv" else _linear(node, path)
-
-
-def _convolution(node: Any, path: Path) -> Layer | None:
-    stored = path.constants[node.input[1]].astype(np.float64)
-    axes, told = path.axes, query.attributes(node)
+def _convolution(step: Step) -> Layer:
+    stored, path = step.required(1).astype(np.float64), step.path
+    axes, rank, groups = path.axes, stored.ndim - 2, step.integer("group")
     if len(axes) != stored.ndim or ("b",) not in axes[1:] or axes[1] not in ((), ("b",)):
-        return None
-    along, groups, rank = axes.index(("b",)), told.get("group", 1), stored.ndim - 2
+        raise UnfitError("it takes other axes than bands as channels")
+    along = axes.index(("b",))
+    if along > 1 and groups > 1:
+        raise UnfitError("it slides along bands in groups")
     weight = np.moveaxis(stored, along, 1)
     outputs, bands, *space = weight.shape
-    pads = told.get("pads", [0] * 2 * rank)
-    automatic = told.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
-    if along > 1 and groups > 1:
-        return None
+    kernels = step.kernels(stored.shape[2:], [1] * rank)
+    padded = [step.pads_itself or bool(kernel.head or kernel.tail) for kernel in kernels]
+    bias = step.constant(2)
     return Layer(
-        node,
+        step.node,
         weight.reshape(groups, outputs // groups, bands, -1),
-        _bias(node, outputs, path),
-        padded=automatic or any(pads),
-        shared=along > 1 and (bands < path.sizes["b"] or automatic or any(pads[along - 2 :: rank])),
-        pointwise=along == 1 and groups == 1 and not any(pads) and {*stored.shape[2:], *told.get("strides", ())} == {1},
+        np.zeros(outputs) if bias is None else bias.astype(np.float64),
+        padded=any(padded),
+        shared=along > 1 and (bands < path.sizes["b"] or padded[along - 2]),
+        pointwise=along == 1
+        and groups == 1
+        and not any(kernel.head or kernel.tail for kernel in kernels)
+        and all(kernel.stays and kernel.stride == 1 for kernel in kernels),
         space=tuple(space),
         along=along,
     )
 
 
-def _linear(node: Any, path: Path) -> Layer | None:
-    stored = path.constants[node.input[1]].astype(np.float64)
-    labels, told = path.axes[-1], query.attributes(node)
+def _linear(step: Step) -> Layer:
+    path = step.path
+    weight, bias = step.linear(np.float64)
+    labels = path.axes[-1]
     sizes = [path.sizes[label] for label in labels]
     pointwise = labels == ("b",) and path.permuted
-    if (
-        stored.ndim != 2
-        or "b" not in labels
-        or min(sizes) < 1
-        or told.get("transA", 0)
-        or (len(path.axes) > 2 and not pointwise)
-    ):
-        return None
-    weight = told.get("alpha", 1.0) * (stored if told.get("transB", 0) else stored.T)
+    if "b" not in labels or min(sizes) < 1 or (len(path.axes) > 2 and not pointwise):
+        raise UnfitError("it multiplies other axes than bands")
     along = 1 + labels.index("b")
     weight = np.moveaxis(weight.reshape(len(weight), *sizes), along, 1)
     outputs, bands, *space = weight.shape
-    bias = told.get("beta", 1.0) * _bias(node, outputs, path)
     return Layer(
-        node,
+        step.node,
         weight.reshape(1, outputs, bands, -1),
-        bias,
+        np.zeros(outputs) if bias is None else bias,
         padded=False,
         shared=False,
         pointwise=pointwise,
@@ -127,7 +116,5 @@ def _linear(node: Any, path: Path) -> Layer | None:
     )
 
 
-def _bias(node: Any, outputs: int, path: Path) -> Array:
-    if len(node.input) < 3 or not node.input[2]:
-        return np.zeros(outputs)
-    return np.broadcast_to(path.constants[node.input[2]].astype(np.float64).ravel(), outputs)
+LAYERS = Rules[Step, Layer]({"Conv": _convolution, "Gemm": _linear, "MatMul": _linear}, unknown="not a layer")
+"""Layers by operator. A rule raises UnfitError where a layer does not take bands, or its weights are not constant."""

@@ -1,38 +1,40 @@
-"""Finding the front of a graph.
+"""Finding the preprocessing of a graph.
 
 What a stranger's graph does there (a division, BatchNorm, a selection, PCA as a product or a convolution, transposes between
-them) is one linear map of the bands in the end, some moves that only rearrange axes, and the layer that takes the result.
+them) is one linear map of the bands in the end, some nodes that only rearrange axes, and the layer that takes the result.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from hsiedge.graphs.normalize import constants
+import onnx
+import onnx_ir as ir
+
+from hsiedge.errors import ModelError
 from hsiedge.graphs.preprocessing.band_map import Linear
-from hsiedge.graphs.preprocessing.first_layer import Layer, layer_of
+from hsiedge.graphs.preprocessing.first_layer import LAYERS, Layer
 from hsiedge.graphs.preprocessing.operators import STEPS, Path
 
 DEARER = 1.25
 """Two linear maps become one where that takes at most so many times the multiplications. In onnxruntime, a Gather of 50 of
 200 bands and a layer on what is left take half the time of a layer on all; with 180 of 200 it is the other way round."""
-_LAYERS = ("Conv", "Gemm", "MatMul")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Front:
-    """What stands between a value `(N, bands, y, x)`, float32, and what the first layer makes.
+class Preprocessing:
+    """All that stands between a value `(N, bands, y, x)`, float32, and what the first layer makes.
 
     Attributes:
-        start: the value.
+        start: the value's name.
         count: of its bands.
         nodes: all of it but the layer, in order.
-        end: the value that the last of the nodes makes.
+        end: the name of the value that the last of the nodes makes.
         linear: what they do to bands.
-        moves: what they do to axes.
+        shape_ops: what they do to axes.
         layer: what takes `end`. None where the linear map mixes bands, and is the first layer itself.
         projection: the last of the nodes that mix bands.
         rigid: whether the layer cannot take more bands than it does.
@@ -40,116 +42,161 @@ class Front:
 
     start: str
     count: int
-    nodes: list[Any]
+    nodes: list[ir.Node]
     end: str
     linear: Linear
-    moves: list[Any]
+    shape_ops: list[ir.Node]
     layer: Layer | None
-    projection: Any
+    projection: ir.Node | None
     rigid: bool
 
     @property
+    def moves(self) -> list[ir.Node]:
+        """The nodes that rearrange axes."""
+        return self.shape_ops
+
+    @property
     def selects(self) -> bool:
-        """Whether the selection of bands stays a node of its own."""
+        """Tells preprocessing whose selection of bands stays a node of its own."""
         dear = self.count > DEARER * len(self.linear.bands)
         return not self.linear.takes_all(self.count) and (dear or self.rigid)
 
 
-def find_front(model: Any) -> Front | None:
-    """The front of a graph; None where its first layer does not take bands, or graphs within nodes may take what is between."""
-    inner = any(entry.HasField("g") or len(entry.graphs) for node in model.graph.node for entry in node.attribute)
-    return None if inner else _Walk(model).front()
+Front = Preprocessing
+
+
+def find_front(model: onnx.ModelProto) -> Preprocessing | None:
+    """The preprocessing of an `onnx.ModelProto`; None where there is none."""
+    return find_preprocessing(ir.from_proto(model))
+
+
+def find_preprocessing(model: ir.Model) -> Preprocessing | None:
+    """The preprocessing of a graph.
+
+    Returns:
+        None where the first layer does not take bands, or graphs within nodes may take what is between.
+    """
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True)
+    graph = ir.from_proto(proto).graph
+    graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    if any(attribute.type in graphs for node in graph for attribute in node.attributes.values()):
+        return None
+    return _Walk(graph).preprocessing()
 
 
 class _Walk:
-    """From the first layer back to where bands begin to be linear, then on from there."""
+    """One walk from the first layer back to where bands begin to be linear, then on from there."""
 
-    def __init__(self, model: Any) -> None:
-        import onnx
-        from onnx import TensorProto
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._taken: list[ir.Node] = []
+        self._projection: ir.Node | None = None
 
-        self._nodes = model.graph.node
-        self._constants = constants(model)
-        self._uses = Counter(name for node in self._nodes for name in node.input)
-        self._uses.update(entry.name for entry in model.graph.output)
-        self._makers = {name: node for node in self._nodes for name in node.output}
-        self._takers = {name: node for node in self._nodes for name in node.input}
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        self._floats = {
-            entry.name: [size.dim_value if size.HasField("dim_value") else -1 for size in entry.type.tensor_type.shape.dim]
-            for entry in (*graph.input, *graph.value_info, *graph.output)
-            if entry.type.tensor_type.elem_type == TensorProto.FLOAT
-        }
-        self._taken: list[Any] = []
-        self._projection: Any = None
-
-    def front(self) -> Front | None:
+    def preprocessing(self) -> Preprocessing | None:
+        """All that is found on the way."""
         known = self._known()
-        sizes = self._floats.get(self._data(known[0]), []) if known else []
-        if len(sizes) != 4 or sizes[1] < 1:
+        start = _data(known[0]) if known else None
+        if start is None or not _is_float(start) or len(_sizes(start)) != 4 or _sizes(start)[1] < 1:
             return None
-        start = self._data(known[0])
-        self._path = Path(start, dict(zip("nbyx", sizes)), self._constants, Linear.identity(sizes[1]))
+        sizes = _sizes(start)
+        self._path = path = Path(start, dict(zip("nbyx", sizes)), Linear.identity(sizes[1]))
         layer = self._forth(known)
         if layer is None and self._projection is None:
             return None
-        path = self._path
         rigid = layer is not None and (path.shaped or layer.shared or len(layer.weight) > 1)
-        return Front(start, sizes[1], self._taken, path.value, path.linear, path.moves, layer, self._projection, rigid)
+        return Preprocessing(
+            start.name or "",
+            sizes[1],
+            self._taken,
+            path.value.name or "",
+            path.linear,
+            path.shape_ops,
+            layer,
+            self._projection,
+            rigid,
+        )
 
-    def _known(self) -> list[Any]:
+    def _known(self) -> list[ir.Node]:
         """The first layer, and before it the steps that lead there, each for the next one alone."""
-        first = next((node for node in self._nodes if node.op_type in _LAYERS and self._data(node)), None)
+        first = next((node for node in self._graph if node in LAYERS and _data(node) is not None), None)
         known = [] if first is None else [first]
         while known:
-            name = self._data(known[0])
-            maker = self._makers.get(name)
-            if maker is None or self._uses[name] > 1 or maker.op_type not in STEPS or self._data(maker) not in self._floats:
+            value = _data(known[0])
+            maker = value.producer() if value is not None else None
+            if value is None or maker is None or _use_count(value) > 1 or maker not in STEPS:
+                break
+            before = _data(maker)
+            if before is None or not _is_float(before):
                 break
             known.insert(0, maker)
         return known
 
-    def _data(self, node: Any) -> str:
-        """What a node works on: the one input that is not constant; "" where there are more, or it makes more than one."""
-        names = [name for name in node.input if name and name not in self._constants]
-        return str(names[0]) if len(names) == 1 and len(node.output) == 1 else ""
-
-    def _following(self, known: list[Any]) -> Iterator[Any]:
-        """What is known, and what follows as long as one node alone takes a value."""
+    def _following(self, known: Sequence[ir.Node]) -> Iterator[ir.Node]:
+        """The known nodes, and those that follow as long as one node alone takes a value."""
         yield from known
-        while self._uses[self._path.value] == 1 and self._path.value in self._takers:
-            yield self._takers[self._path.value]
+        while _use_count(self._path.value) == 1 and (takers := self._path.value.consumers()):
+            yield takers[0]
 
-    def _forth(self, known: list[Any]) -> Layer | None:
-        """Takes in one node after the other, up to a layer that is not a projection."""
+    def _forth(self, known: Sequence[ir.Node]) -> Layer | None:
+        """Takes in one node after the other, up to a layer that is not a projection; None where there is none."""
+        path = self._path
         for node in self._following(known):
-            if self._data(node) != self._path.value:
+            if _data(node) is not path.value:
                 return None
-            if node.op_type in _LAYERS:
-                layer = layer_of(node, self._path)
-                if layer is None or not self._merges(layer):
-                    return None
-                if not (layer.pointwise and self._path.permuted):
+            try:
+                if node not in LAYERS:
+                    STEPS.apply(path.step(node))
+                elif not self._projects(node, layer := LAYERS.apply(path.step(node))):
                     return layer
-                self._project(node, layer)
-            elif node.op_type not in STEPS or not self._path.take(node):
+            except ModelError as error:
+                _LOG.debug("preprocessing ends: %s", error)
                 return None
             self._taken.append(node)
-            self._path.value = node.output[0]
+            path.value = node.outputs[0]
         return None
 
-    def _project(self, node: Any, layer: Layer) -> None:
+    def _projects(self, node: ir.Node, layer: Layer) -> bool:
+        """Takes in a layer that is a projection; False for any other. Raises ModelError where it merges with nothing before."""
         path = self._path
+        if not self._merges(layer):
+            raise ModelError(f"node {node.name} ({node.op_type}): it would take too many multiplications")
+        if not (layer.pointwise and path.permuted):
+            return False
         path.linear = path.linear.projected(layer.weight[0, :, :, 0], layer.bias)
         path.sizes["b"] = len(layer.bias)
         self._projection = node
+        return True
 
     def _merges(self, layer: Layer) -> bool:
-        """Whether a layer takes in a map that mixes bands, and at no great cost. Any other map it does, in part at least."""
+        """Tells a layer that takes in a map that mixes bands at no great cost. Any other map it does, in part at least."""
         linear = self._path.linear
         if not linear.mixes:
             return True
         if layer.shared or len(layer.weight) > 1 or self._path.shaped or (layer.padded and linear.shift.any()):
             return False
-        made, taken = linear.matrix.shape
-        return bool(layer.weight.size // made * taken <= DEARER * (made * taken + layer.weight.size))
+        outputs, bands = linear.matrix.shape
+        return bool(layer.weight.size // outputs * bands <= DEARER * (outputs * bands + layer.weight.size))
+
+
+def _data(node: ir.Node) -> ir.Value | None:
+    """The value that a node works on: its one input that is not constant; None where there are more, or several outputs."""
+    values = [value for value in node.inputs if value is not None and not _is_constant(value)]
+    return values[0] if len(values) == 1 and len(node.outputs) == 1 else None
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return ir.convenience.get_const_tensor(value) is not None
+
+
+def _use_count(value: ir.Value) -> int:
+    """The number of inputs of nodes, and outputs of the graph, that a value is."""
+    return len(value.uses()) + value.is_graph_output()
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype == ir.DataType.FLOAT
+
+
+def _sizes(value: ir.Value) -> list[int]:
+    """The sizes of a value's axes; -1 where they are not known."""
+    return [] if value.shape is None else [size if isinstance(size, int) else -1 for size in value.shape]

@@ -1,133 +1,143 @@
-"""A front written anew: an affine of the bands where one is wanted, and the rest of what it did in the first layer."""
+"""Preprocessing written anew: an affine of the bands where one is wanted, and the rest of what it did in the first layer."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
 
+from hsiedge.graphs.operator_view import Array as Constant
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.first_layer import Layer
-from hsiedge.graphs.preprocessing.match import Front
+from hsiedge.graphs.preprocessing.match import Preprocessing
 
 
-def written(model: Any, front: Front, linear: Linear, offset: Array | None, scale: Array | None) -> tuple[Any, int]:
-    """A graph in which `linear` follows `(x - offset) * scale`, and nothing else comes before the first layer.
+def written(
+    model: onnx.ModelProto, old: Preprocessing, linear: Linear, offset: Array | None, scale: Array | None
+) -> tuple[onnx.ModelProto, int]:
+    """A copy of a graph, changed by `rewrite`, and how many nodes now stand where those of the preprocessing stood."""
+    work = ir.from_proto(model)
+    count = rewrite(work, old, linear, offset, scale)
+    return ir.to_proto(work), count
+
+
+def rewrite(model: ir.Model, old: Preprocessing, linear: Linear, offset: Array | None, scale: Array | None) -> int:
+    """Changes a graph so that `linear` follows `(x - offset) * scale`, and nothing else comes before the first layer.
 
     Args:
+        model: the model in which the preprocessing was found.
         offset, scale: `(bands,)`; None for none.
 
     Returns:
-        The graph, and how many nodes now stand where those of the front stood.
+        How many nodes now stand where those of the preprocessing stood.
     """
-    made = copy.deepcopy(model)
-    work = _Writer(made.graph, front)
-    value = front.start
-    for kind, name, given in (("Sub", "offset", offset), ("Mul", "scale", scale)):
-        if given is not None:
-            value = work.op(kind, [value, work.constant(name, given.astype(np.float32)[:, None, None])], name)
-    if front.selects:
-        value = work.op("Gather", [value, work.constant("bands", linear.bands)], "selected", axis=1)
-    elif not linear.takes_all(front.count):
-        linear = linear.spread(front.count)
-    if front.layer is None:
+    work = _Writer(model.graph, old)
+    value = work.values[old.start]
+    for kind, name, array in (("Sub", "offset", offset), ("Mul", "scale", scale)):
+        if array is not None:
+            value = work.op(kind, name, value, work.constant(name, array.astype(np.float32)[:, None, None]))
+    if old.selects:
+        value = work.op("Gather", "selected", value, work.constant("bands", linear.bands), axis=1)
+    elif not linear.takes_all(old.count):
+        linear = linear.spread(old.count)
+    if old.layer is None:
         work.project(value, linear)
     else:
-        work.layer(value, front.layer, linear)
-    return made, work.replace()
+        work.layer(value, old.layer, linear)
+    work.replace()
+    for entry in [entry for entry in model.graph.inputs if entry.is_initializer() and not entry.uses()]:
+        model.graph.inputs.remove(entry)  # where older files list their weights
+    common.RemoveUnusedNodesPass()(model)
+    return len(work.nodes)
 
 
 class _Writer:
-    """Writes nodes in the place of a front's."""
+    """Writes nodes in the place of a graph's preprocessing.
 
-    def __init__(self, graph: Any, front: Front) -> None:
-        self._graph, self._front = graph, front
-        self._nodes: list[Any] = []
-        self._constants: dict[str, NDArray[Any]] = {}
-        self._gone = [node.output[0] for node in front.nodes]
-        if front.layer is not None:
-            self._gone.append(front.layer.node.output[0])
-        kept = [node for node in graph.node if node.output[0] not in self._gone]
-        used = {name for node in kept for name in (*node.input, *node.output)} | {entry.name for entry in graph.output}
-        self._taken = used | {entry.name for entry in graph.input} | {name for move in front.moves for name in move.input}
+    Attributes:
+        values: the graph's values, by name.
+        nodes: those that are new.
+    """
 
-    def op(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        from onnx import helper
+    def __init__(self, graph: ir.Graph, old: Preprocessing) -> None:
+        self._graph, self._old = graph, old
+        self.values = ir.convenience.create_value_mapping(graph)
+        ends = [*old.nodes, *([] if old.layer is None else [old.layer.node])]
+        makers = [self.values[node.outputs[0].name or ""].producer() for node in ends]
+        self._gone = [node for node in makers if node is not None]
+        self.nodes: list[ir.Node] = []
+        self._names = {*self.values} - {name for node in self._gone for name in _own_names(node, self._gone)}
 
-        output = self._fresh(name)
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+    def op(self, kind: str, name: str, *inputs: ir.Value, axis: int | None = None) -> ir.Value:
+        """The output of a new node, which is called as the node is."""
+        output = ir.Value(name=self._fresh(name))
+        attributes = {} if axis is None else {"axis": axis}
+        self.nodes.append(ir.node(kind, inputs, attributes, outputs=[output], name=output.name))
         return output
 
-    def constant(self, name: str, values: NDArray[Any]) -> str:
+    def constant(self, name: str, array: Constant) -> ir.Value:
+        """A new initializer; it takes the name of one that nobody takes any more."""
         name = self._fresh(name)
-        self._constants[name] = values
-        return name
-
-    def project(self, value: str, linear: Linear) -> None:
-        """The linear map as a 1 x 1 convolution."""
-        old = self._front.projection
-        weight = self.constant(old.input[1], linear.matrix.astype(np.float32)[:, :, None, None])
-        bias = self.constant(_bias_name(old), linear.shift.astype(np.float32))
-        value = self.op("Conv", [value, weight, bias], "projected", kernel_shape=[1, 1])
-        self._nodes[-1].name = old.name
-        self._move(value)
-        self._nodes[-1].output[0] = self._front.end
-
-    def layer(self, value: str, layer: Layer, linear: Linear) -> None:
-        """The first layer, with other weights."""
-        node, weight, bias = layer.written(*layer.taking(linear))
-        node.input.append(self._move(value))
-        node.input.append(self.constant(layer.node.input[1], weight))
-        node.input.append(self.constant(_bias_name(layer.node), bias))
-        self._nodes.append(node)
-
-    def _move(self, value: str) -> str:
-        for move in self._front.moves:
-            moved = copy.deepcopy(move)
-            moved.input[0], moved.output[0] = value, self._fresh("moved")
-            moved.name = moved.output[0]
-            self._nodes.append(moved)
-            value = moved.output[0]
+        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.initializers[name] = value
         return value
 
-    def replace(self) -> int:
-        """Puts the new nodes where the last of the old ones stood."""
-        from onnx import numpy_helper
+    def project(self, value: ir.Value, linear: Linear) -> None:
+        """The linear map as a 1 x 1 convolution."""
+        old = self._old.projection
+        assert old is not None
+        weight = self.constant(_name(old.inputs[1]), linear.matrix.astype(np.float32)[:, :, None, None])
+        bias = self.constant(_bias_name(old), linear.shift.astype(np.float32))
+        output = ir.Value(name=self._fresh("projected"))
+        self.nodes.append(ir.node("Conv", [value, weight, bias], {"kernel_shape": [1, 1]}, outputs=[output], name=old.name))
+        self._rearranged(output)
 
-        graph = self._graph
-        last = max(place for place, node in enumerate(graph.node) if node.output[0] in self._gone)
-        before, after = (
-            [copy.deepcopy(node) for node in part if node.output[0] not in self._gone]
-            for part in (graph.node[:last], graph.node[last:])
-        )
-        del graph.node[:], graph.value_info[:]
-        graph.node.extend([*before, *self._nodes, *after])
-        used = {name for node in graph.node for name in node.input} | {entry.name for entry in graph.output}
-        constants = [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]
-        for node in constants:
-            graph.node.remove(node)
-        tensors = [tensor for tensor in graph.initializer if tensor.name in used and tensor.name not in self._constants]
-        tensors = [copy.deepcopy(tensor) for tensor in tensors]
-        tensors += [numpy_helper.from_array(np.ascontiguousarray(values), name) for name, values in self._constants.items()]
-        gone = {tensor.name for tensor in graph.initializer} - {tensor.name for tensor in tensors}
-        for entry in [entry for entry in graph.input if entry.name in gone]:  # where older files list their weights
-            graph.input.remove(entry)
-        del graph.initializer[:]
-        graph.initializer.extend(tensors)
-        return len(self._nodes)
+    def layer(self, value: ir.Value, layer: Layer, linear: Linear) -> None:
+        """The first layer, with other weights."""
+        weight, bias = layer.taking(linear)
+        value = self._rearranged(value)
+        weights = self.constant(_name(layer.node.inputs[1]), layer.stored(weight))
+        shift = self.constant(_bias_name(layer.node), bias.astype(np.float32))
+        self.nodes.append(layer.node_of(value, weights, shift))
+
+    def _rearranged(self, value: ir.Value) -> ir.Value:
+        """A value after what the preprocessing does to axes."""
+        for old in self._old.shape_ops:
+            rest = [None if entry is None else self.values[_name(entry)] for entry in old.inputs[1:]]
+            output = ir.Value(name=self._fresh("moved"))
+            node = ir.Node("", old.op_type, [value, *rest], old.attributes.values(), outputs=[output], name=output.name)
+            self.nodes.append(node)
+            value = output
+        return value
+
+    def replace(self) -> None:
+        """Puts the new nodes where the last of the old ones stood."""
+        last, end = self._gone[-1], self.nodes[-1].outputs[0]
+        ir.convenience.replace_nodes_and_values(self._graph, last, self._gone, self.nodes, last.outputs, [end])
 
     def _fresh(self, name: str) -> str:
         """A name like this that nothing bears yet."""
-        number, made = 1, name
-        while made in self._taken:
+        number, fresh = 1, name
+        while fresh in self._names:
             number += 1
-            made = f"{name}_{number}"
-        self._taken.add(made)
-        return made
+            fresh = f"{name}_{number}"
+        self._names.add(fresh)
+        return fresh
 
 
-def _bias_name(node: Any) -> str:
-    return str(node.input[2]) if len(node.input) > 2 and node.input[2] else f"{node.input[1]}_bias"
+def _own_names(node: ir.Node, gone: list[ir.Node]) -> list[str]:
+    """The names of a node's outputs, and of the initializers that only nodes which go take."""
+    taken = [value for value in node.inputs if value is not None and value.is_initializer() and not value.is_graph_input()]
+    return [_name(value) for value in (*node.outputs, *(value for value in taken if {*value.consumers()} <= {*gone}))]
+
+
+def _name(value: ir.Value | None) -> str:
+    assert value is not None
+    assert value.name is not None
+    return value.name
+
+
+def _bias_name(node: ir.Node) -> str:
+    return _name(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else f"{_name(node.inputs[1])}_bias"

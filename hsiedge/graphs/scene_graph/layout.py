@@ -36,7 +36,10 @@ Y, X = Factor(0), Factor(0)
 
 @dataclass(frozen=True)
 class Window:
-    """Along one axis, position i of the patch around pixel P lies at `P + start + i * step` in a map of `pixels + extra`."""
+    """The place of a patch in a map, along one axis.
+
+    Position i of the patch around pixel P lies at `P + start + i * step` in a map of `pixels + extra`.
+    """
 
     size: int
     step: int = 1

@@ -50,7 +50,7 @@ def slid(kernel: Kernel, window: Window) -> Window:
 
 @dataclass(frozen=True)
 class Sliding:
-    """How an operator slides along y and x.
+    """The kernels with which an operator slides along y and x.
 
     Attributes:
         transposed: its own spatial axes are x, then y.

@@ -30,7 +30,7 @@ _FIXED = {"Tanh": (-1.0, 127 / 128), "Sigmoid": (0.0, 255 / 256), "Softmax": (0.
 
 @dataclass(frozen=True)
 class Start:
-    """Where a graph is entered.
+    """The value at which a graph is entered.
 
     Attributes:
         name: the value that is fed: the graph's input, or what stands behind the per-band affine.

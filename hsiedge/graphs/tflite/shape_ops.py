@@ -50,7 +50,7 @@ def unsqueeze(node: Node) -> TensorView:
 
 
 def transpose(node: Node) -> TensorView:
-    """Another order of axes: nothing is moved until somebody needs it."""
+    """A transpose: nothing is moved until somebody needs it."""
     value = node.computed()
     return value.transposed(node.permutation(value.rank))
 
