@@ -17,6 +17,7 @@ from typing import Any
 from hsiedge import card_packing, notebook
 from hsiedge.decoding import build
 from hsiedge.errors import CardError
+from hsiedge.registry import Origin
 
 SCHEMA = 1
 KEY = "hsiedge.card"
@@ -79,12 +80,16 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class NetFacts:
-    """The architecture, by its name in the registry, and what it was built with."""
+    """The architecture, by its name in the registry, and what it was built with.
+
+    `origin` is the package or file that a net comes from which is not ours. It tells, and no more: nothing is run for it.
+    """
 
     name: str
     options: dict[str, Any]
     parameters: int
     macs_per_pixel: int
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,7 @@ def linear_model(path: Path, scene: Scene) -> None:
         np.savez(file, weights=means.T, biases=-(means**2).sum(1) / 2, dtype=scene.cube.dtype.name, card=card.to_json())
 
 
+@pytest.mark.slow
 class TestRuntimes:
     def test_a_file_of_ones_own(self, tiny_scene: Scene, tmp_path: Path) -> None:
         linear_model(tmp_path / "a.linear", tiny_scene)

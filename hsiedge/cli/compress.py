@@ -31,6 +31,7 @@ def compress_command(
         Path | None,
         typer.Option(help="Checkpoint of the teacher; left out, that of this scene and split here, else one is trained."),
     ] = None,
+    net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     split_options: options.SplitOptions,
     seed: options.SeedOption = 0,
@@ -52,7 +53,7 @@ def compress_command(
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw(opened, seed)
-    source, loaded = _teacher(teacher, opened, split)
+    source, loaded = _teacher(teacher, opened, split, net)
     found = compress(loaded, opened, split, budget, console.progress, files.digest(source))
     console.stdout().print(_table(found))
     nearest = found.nearest
@@ -68,7 +69,7 @@ def compress_command(
     console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
 
 
-def _teacher(given: Path | None, scene: Scene, split: Split) -> tuple[Path, Checkpoint]:
+def _teacher(given: Path | None, scene: Scene, split: Split, net: str | None) -> tuple[Path, Checkpoint]:
     """The teacher's file and content; trained and kept where there is none, so that a second run starts from it."""
     from hsiedge.cli.names import file_stem
     from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
@@ -81,7 +82,7 @@ def _teacher(given: Path | None, scene: Scene, split: Split) -> tuple[Path, Chec
         console.say(f"teacher: trained, {path}")
     else:
         console.say(f"teacher: {path}")
-    return path, load_checkpoint(path)
+    return path, load_checkpoint(path, net=net)
 
 
 def _table(found: Compressed) -> Table:

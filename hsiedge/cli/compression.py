@@ -41,6 +41,7 @@ def prune_command(
         str | None, typer.Option(help="Worth of a channel, structured: l1, l2, taylor or batchnorm; left out, l1.")
     ] = None,
     epochs: EpochsOption = 20,
+    net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     masks: options.MaskOptions,
     output: OutputOption = None,
@@ -58,7 +59,7 @@ def prune_command(
         raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
     if method == "magnitude" and criterion is not None:
         raise OptionError("--criterion goes with --method structured; magnitude prunes by the weights' sizes alone")
-    source, loaded, scene, split = _open(checkpoint, scene_options, masks)
+    source, loaded, scene, split = _open(checkpoint, scene_options, masks, net)
     _check_output(output)
     settings = replace(TUNING, epochs=epochs)
     with console.progress(f"pruning {ratio:g}, {method}") as tick:
@@ -83,7 +84,9 @@ def distill_command(
         Path | None,
         typer.Argument(help="The teacher's checkpoint; left out, the newest uncompressed one here, else the shipped one."),
     ] = None,
-    student: Annotated[str, typer.Option(help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d or hybridsn.")] = "dscnn",
+    student: Annotated[
+        str, typer.Option(help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d or hybridsn; or your own, FILE.py:NAME.")
+    ] = "dscnn",
     widths: Annotated[
         str | None, typer.Option(help="Widths of the student's layers, as 20,32,32; left out, the net's own.")
     ] = None,
@@ -95,12 +98,14 @@ def distill_command(
         bool, typer.Option("--unlabelled", help="Learn from pixels without a label too; the Card says transductive.")
     ] = False,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 120,
+    net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     masks: options.MaskOptions,
     output: OutputOption = None,
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
-    from hsiedge import files
+    from hsiedge import files, nets
+    from hsiedge.cli.train import check_own_net
     from hsiedge.errors import MissingExtraError
 
     try:
@@ -109,14 +114,16 @@ def distill_command(
     except ImportError as error:
         raise MissingExtraError("distilling", "train") from error
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    source, loaded, scene, split = _open(teacher or choose.teacher(), scene_options, masks)
+    name = nets.NETS.name_of(student)
+    source, loaded, scene, split = _open(teacher or choose.teacher(), scene_options, masks, net)
     _check_output(output)
-    with console.progress(f"distilling into {student}") as tick:
+    check_own_net(name, scene, patch, **shape)
+    with console.progress(f"distilling into {name}") as tick:
         made = distill(
             loaded,
             scene,
             split,
-            student,
+            name,
             method,
             patch,
             temperature,
@@ -145,6 +152,7 @@ def qat_command(
     checkpoint: CheckpointArgument = None,
     bits: Annotated[int, typer.Option(help="Bits of the weights: 8; or 6, 4, 3, 2, which are simulated.")] = 8,
     epochs: EpochsOption = 20,
+    net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     masks: options.MaskOptions,
     output: OutputOption = None,
@@ -158,7 +166,7 @@ def qat_command(
         from hsiedge.compression.qat import SETTINGS, qat
     except ImportError as error:
         raise MissingExtraError("quantization-aware training", "train") from error
-    source, loaded, scene, split = _open(checkpoint, scene_options, masks)
+    source, loaded, scene, split = _open(checkpoint, scene_options, masks, net)
     _check_output(output)
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
         made = qat(loaded, scene, split, bits, replace(SETTINGS, epochs=epochs), files.digest(source), tick)
@@ -180,14 +188,14 @@ def qat_command(
 
 
 def _open(
-    checkpoint: Path | None, scene_options: options.SceneOptions, masks: options.MaskOptions
+    checkpoint: Path | None, scene_options: options.SceneOptions, masks: options.MaskOptions, net: str | None
 ) -> tuple[Path, Checkpoint, Scene, Split]:
     """The checkpoint's path and content, its scene, and its split drawn again."""
     from hsiedge.training.checkpoint import load_checkpoint
     from hsiedge.training.dataset import own_split
 
     source = checkpoint or choose.checkpoint()
-    loaded = load_checkpoint(source)
+    loaded = load_checkpoint(source, net=net)
     with console.waiting("reading, and drawing the split"):
         scene = scene_options.open_for(loaded.card)
         return source, loaded, scene, own_split(loaded.card, scene, masks.split_for(loaded.card, scene))

@@ -34,6 +34,7 @@ def export_command(
         bool,
         typer.Option("--approximate", help="Let a net that pads its patches see what lies around them (with --scene-graph)."),
     ] = False,
+    net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of a net of your own (FILE.py:FACTORY): its state_dict, .pt or .safetensors.")
@@ -79,7 +80,7 @@ def export_command(
     with tempfile.TemporaryDirectory() as folder:
         steps: list[Callable[[Path, Path], None]] = []
         if known.kind == "checkpoint" or (not scene_graph and kind == "onnx"):
-            steps.append(lambda model, made: _patch_graph(model, scene, made))
+            steps.append(lambda model, made: _patch_graph(model, scene, made, net))
         if scene_graph:
             steps.append(lambda model, made: _scene_graph(model, scene, made, approximate))
         if kind == "tflite":
@@ -121,7 +122,7 @@ def _factory(
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge card {path} --scene NAME --patch {patch}")
 
 
-def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
+def _patch_graph(source: Path, scene: Scene, path: Path, net: str | None) -> None:
     from hsiedge import files
     from hsiedge.errors import MissingExtraError
 
@@ -131,7 +132,7 @@ def _patch_graph(source: Path, scene: Scene, path: Path) -> None:
     except ImportError as error:
         raise MissingExtraError("exporting", "train") from error
 
-    loaded = load_checkpoint(source)
+    loaded = load_checkpoint(source, net=net)
     with console.waiting("exporting"):
         card = export(loaded, scene, path, files.digest(source))
     check = card.checks[-1]

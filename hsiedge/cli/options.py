@@ -25,6 +25,10 @@ DataDirOption = Annotated[
 CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
+NetFileOption = Annotated[
+    str | None,
+    typer.Option("--net", metavar="FILE.py:NAME", help="Net of the checkpoint, where it is your own; the file is run."),
+]
 ToOption = Annotated[
     str | None,
     typer.Option(

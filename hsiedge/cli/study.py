@@ -16,6 +16,10 @@ def study_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the study; left out, CONFIG without its suffix, here.")
     ] = None,
+    net: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.py:NAME", help="A net of your own, which CONFIG calls NAME; may be given again."),
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT; left out, processes here.")
     ] = None,
@@ -27,6 +31,7 @@ def study_command(
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
+    from hsiedge import nets
     from hsiedge.errors import MissingExtraError
 
     try:
@@ -36,6 +41,8 @@ def study_command(
     except ImportError as error:
         raise MissingExtraError("the study", "study") from error
 
+    for own in net or []:
+        nets.NETS.name_of(own)
     study = read_config(config)
     folder = output or Path(config.stem)
     if scheduler is None:  # a cluster's workers find scenes for themselves

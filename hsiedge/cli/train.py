@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hsiedge.cli import console, options
+
+if TYPE_CHECKING:
+    from hsiedge.scenes.scene import Scene
 
 
 @options.expanded
@@ -15,7 +18,9 @@ def train_command(
     *,
     scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
     scene_options: options.SceneOptions,
-    net: Annotated[str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d or hybridsn.")] = "cnn2d",
+    net: Annotated[
+        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d or hybridsn; or your own, FILE.py:NAME.")
+    ] = "cnn2d",
     patch: Annotated[int | None, typer.Option(help="Side of the patch, odd; left out, the net's own.")] = None,
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
     split_options: options.SplitOptions,
@@ -26,7 +31,7 @@ def train_command(
     ] = None,
 ) -> None:
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
-    from hsiedge import files
+    from hsiedge import files, nets
     from hsiedge.cli.names import file_stem
     from hsiedge.errors import MissingExtraError
 
@@ -37,10 +42,11 @@ def train_command(
     except ImportError as error:
         raise MissingExtraError("training", "train") from error
 
+    name = nets.NETS.name_of(net)
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw(opened, seed)
-    path = output or Path(f"{file_stem(opened.name, net, split)}.safetensors")
+    path = output or Path(f"{file_stem(opened.name, name, split)}.safetensors")
     files.check_writable(path)
     facts = split.facts
     console.say(
@@ -51,8 +57,9 @@ def train_command(
             f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in split.dropped)}"
         )
     shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    with console.progress(f"training {net}") as tick:
-        checkpoint = train(opened, split, net, patch, FitSettings(epochs=epochs), tick, **shape)
+    check_own_net(name, opened, patch, **shape)
+    with console.progress(f"training {name}") as tick:
+        checkpoint = train(opened, split, name, patch, FitSettings(epochs=epochs), tick, **shape)
     save_checkpoint(path, checkpoint)
     made, score = checkpoint.card.net, checkpoint.card.accuracy[0]
     assert made is not None
@@ -60,3 +67,16 @@ def train_command(
     near = "" if facts.kind == "random" else ", which lie near training pixels: expect less of the test"
     console.say(f"validation pixels: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
     console.say(f"{path}; next: hsiedge export")
+
+
+def check_own_net(name: str, scene: Scene, patch: int | None, **shape: Any) -> None:
+    """Checks a net that is not hsiedge's own before it is trained. Raises CheckError."""
+    from hsiedge import nets
+    from hsiedge.testing import check_net
+
+    origin = nets.NETS.origin(name)
+    if origin is None:
+        return
+    with console.waiting(f"checking {name} of {origin}"):
+        check_net(name, scene.bands, max(2, len(scene.classes)), patch, **shape)
+    console.say(f"{name} of {origin} does what a net must do (hsiedge.testing.check_net)")

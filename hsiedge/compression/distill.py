@@ -47,7 +47,8 @@ def distill(
     """Trains a student on the teacher's own split, with (1 - weight) of the labels' loss and `weight` of the teacher's.
 
     Args:
-        student: a net of the registry; `options` are its own (widths), `patch` its patch, the teacher's where left out.
+        student: a net of the registry, or FILE.py:NAME of one's own; `options` are its own (widths), `patch` its patch, the
+            teacher's where left out.
         method: "logits": cross entropy of the softened outputs, times temperature squared (Hinton, Vinyals and Dean 2015).
             "features": the teacher's last feature map, guessed from the student's by a 1x1 convolution that is thrown away
             afterwards (Romero et al. 2015, FitNets). "attention": where the two look, the energy of their last feature maps
@@ -67,6 +68,7 @@ def distill(
     if unlabelled and method != "logits":
         raise OptionError("unlabelled pixels have soft labels and no others; they go with --method logits")
     settings = settings or FitSettings()
+    student = nets.NETS.name_of(student)
     if patch is None and teacher.card.patch >= nets.spec(student).min_patch:
         patch = teacher.card.patch
     guide = _Guide(teacher, scene, split)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hsiedge.card import Card, Check, Quantization, Step, now
 from hsiedge.compression.qdq import QdqNet
@@ -215,24 +215,42 @@ def _bytes(folder: Path, candidate: Artifact, card: Card) -> bytes:
 def _on_grid(trained: QdqNet, checkpoint: Checkpoint) -> Any:
     """The checkpoint's net with the weights of the trained graph; its BatchNorms, folded in the graph, do nothing but add."""
     net = copy.deepcopy(checkpoint.classifier.net)
-    modules = dict(net.named_modules())
+    modules, norms = dict(net.named_modules()), _norms(net, checkpoint.card)
     for name, weight, bias in trained.weights():
         layer = modules[name]
-        norm = modules.get(_norm_of(name))
+        norm = norms.get(name)
         with torch.no_grad():
             layer.weight.copy_(
                 torch.from_numpy(raised(weight.numpy(), layer.weight.shape)) if layer.weight.ndim in (3, 5) else weight
             )
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            if norm is not None:
                 norm.reset_parameters()
-                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+                norm.running_var.fill_(1 - norm.eps)
                 norm.bias.copy_(bias)
-            else:
+                if layer.bias is not None:
+                    layer.bias.zero_()
+            elif layer.bias is not None:
                 layer.bias.copy_(bias)
     return net
 
 
-def _norm_of(name: str) -> str:
-    """`spectral` -> `spectral_norm`, `spatial.0` -> `spatial_norm.0`: as the nets name them."""
-    head, dot, rest = name.partition(".")
-    return f"{head}_norm{dot}{rest}"
+def _norms(net: nn.Module, card: Card) -> dict[str, Any]:
+    """The BatchNorm that takes what a layer puts out, by the layer's name."""
+    outputs: list[tuple[str, Tensor]] = []
+    norms: dict[str, Any] = {}
+
+    def watch(name: str, module: nn.Module) -> Any:
+        def after(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                norms.update({layer: module for layer, features in outputs if features is inputs[0]})
+            elif hasattr(module, "weight"):
+                outputs.append((name, output))
+
+        return module.register_forward_hook(after)
+
+    handles = [watch(name, module) for name, module in net.named_modules()]
+    with torch.no_grad():
+        net.eval()(torch.zeros(1, card.scene.bands, card.patch, card.patch))
+    for handle in handles:
+        handle.remove()
+    return norms

@@ -1,18 +1,33 @@
-"""What all nets have in common."""
+"""The base class of nets."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 
 class Net(nn.Module):
-    """A net of the registry: a feature map, and a head that makes logits of it."""
+    """A net of the registry: a feature map, and a head that makes logits of it.
 
+    A net of your own derives from it, or has the same members. It is built as `(bands, classes, patch, **options)`, positional
+    or by these names; the default of `patch` is its own patch.
+
+    Attributes:
+        min_patch: the least patch that it takes.
+        classifier: the last layer, whose outputs are the logits: pruning leaves them alone.
+
+    `widths` is also an option of the constructor: pruned, the net is built anew with the widths that are left. A net whose
+    first layer is a 1x1 convolution over the bands calls it `spectral`, and is trained behind principal axes
+    (`hsiedge.training.conditioning`).
+    """
+
+    min_patch: ClassVar[int] = 1
     classifier: nn.Linear
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths as they stand: after pruning, not those that the net was first built with."""
+        """The output channels of all layers but the last as they stand, after pruning: not those that it was built with."""
         raise NotImplementedError
 
     def features(self, spectra: Tensor) -> Tensor:
@@ -32,5 +47,5 @@ class Net(nn.Module):
 
 
 def outputs(*layers: nn.Module) -> tuple[int, ...]:
-    """The output channels (or units) of layers with weights."""
+    """Output channels (or units) of layers with weights."""
     return tuple(next(layer.parameters()).shape[0] for layer in layers)

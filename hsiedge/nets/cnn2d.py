@@ -1,4 +1,4 @@
-"""The default net: spectra are mixed first, then space is looked at."""
+"""The default net: a 1x1 convolution over the spectrum, then 3x3 convolutions over space."""
 
 from __future__ import annotations
 

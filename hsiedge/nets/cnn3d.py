@@ -24,6 +24,8 @@ class CNN3D(Net):
         widths: channels of the six convolutions; or two, of the first two and of the others.
     """
 
+    min_patch = 5
+
     def __init__(self, bands: int, classes: int, patch: int = 5, widths: Sequence[int] = (20, 35)) -> None:
         super().__init__()
         if len(widths) not in (2, 6) or min(widths) < 1:

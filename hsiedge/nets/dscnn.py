@@ -1,4 +1,4 @@
-"""The student: what the default net does, with depthwise-separable convolutions and a twentieth of the weights."""
+"""The student: the default net with depthwise-separable convolutions, and a twentieth of its weights."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ class HybridSN(Net):
         widths: channels of the three 3-D convolutions and the 2-D one, units of the two hidden layers.
     """
 
+    min_patch = 9
+
     def __init__(
         self,
         bands: int,

@@ -112,7 +112,7 @@ def load(
     engine = ENGINES[name]
     if fast_int8 and not engine.exact_mode:
         raise OptionError(f"--fast-int8: {engine.title} has no exact mode to do without")
-    home = import_engine(path, name)
+    home = _import(path, name)
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
 
@@ -155,7 +155,10 @@ def import_engine(path: Path, runtime: str | None = None) -> types.ModuleType:
         MissingExtraError: its package is not installed.
         OptionError: another package's engine that cannot be imported.
     """
-    name = engine_of(path, runtime)
+    return _import(path, engine_of(path, runtime))
+
+
+def _import(path: Path, name: str) -> types.ModuleType:
     engine = ENGINES[name]
     try:
         importlib.import_module(engine.needs)
@@ -215,7 +218,7 @@ def read_card(path: str | Path) -> Card | None:
     else:
         _check_suffix(path)
         name = next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
-        home = import_engine(path, name)
+        home = _import(path, name)
         text = home.read_metadata(path).get(KEY) if hasattr(home, "read_metadata") else None
     return _card(text, path)
 

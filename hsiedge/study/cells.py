@@ -25,7 +25,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from hsiedge import __version__, files
+from hsiedge import __version__, files, nets
 from hsiedge.card import Card
 from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
@@ -49,10 +49,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Places:
-    """Places where a worker finds scenes: paths of the config lead from `base`, catalog scenes may lie in `data_dir`."""
+    """Places where a worker finds scenes, and nets of the user's own.
+
+    Attributes:
+        base: folder from which the config's paths lead.
+        data_dir: folder where catalog scenes may lie.
+        nets: FILE.py:NAME of each net that the user named.
+    """
 
     base: str
     data_dir: str | None
+    nets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,8 @@ def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, places:
 
 
 def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:
+    for net in places.nets:
+        nets.NETS.name_of(net)
     return _open(cell.scene, places), _draw(cell.scene, cell.split, cell.seed, cell.fraction, cell.guard, places)
 
 

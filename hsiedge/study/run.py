@@ -109,7 +109,8 @@ class _Run:
 
     def __init__(self, study: Study, plan: Plan, store: Store) -> None:
         self._study, self._plan, self._store = study, plan, store
-        self._places = Places(str(study.base), str(plan.data_dir.absolute()) if plan.data_dir else None)
+        own = tuple(source for source in map(nets.NETS.source, nets.NETS) if source is not None)
+        self._places = Places(str(study.base), str(plan.data_dir.absolute()) if plan.data_dir else None, own)
         self._estimate = Estimate(store)
         self._wanted = {cell.key: cell for cell in study.cells}
         self.failed = 0

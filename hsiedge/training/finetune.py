@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hsiedge import nets
-from hsiedge.card import NetFacts, Step, now
+from hsiedge.card import Step, now
 from hsiedge.errors import ModelError
 from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
@@ -92,7 +92,12 @@ def derived(
     card = checkpoint.card
     assert card.net is not None
     bands, patch = card.scene.bands, card.patch
-    facts = NetFacts(card.net.name, {**card.net.options, **shape}, nets.parameter_count(net), macs_per_pixel(net, bands, patch))
+    facts = replace(
+        card.net,
+        options={**card.net.options, **shape},
+        parameters=nets.parameter_count(net),
+        macs_per_pixel=macs_per_pixel(net, bands, patch),
+    )
     lineage = [*card.lineage, Step(step, now(), dict(options), parent, versions())]
     classifier = Classifier(net, affine_of(checkpoint.classifier)).eval()
     new_card = replace(card, created=now(), net=facts, lineage=lineage, checks=[], accuracy=[])

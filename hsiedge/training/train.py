@@ -41,6 +41,7 @@ def train(
     pixels are read once, at the end, for the figures in the Card.
 
     Args:
+        net: a name in the registry, or FILE.py:NAME of one's own.
         patch: p, odd; left out, the net's own default.
         loss: left out, the cross entropy of the labels.
         options: the architecture's (widths).
@@ -51,6 +52,7 @@ def train(
         SplitError: a net that sees farther than the split's guard.
     """
     settings = checked(settings or FitSettings())
+    net = nets.NETS.name_of(net)
     patch = nets.spec(net).patch if patch is None else patch
     dataset = prepare(scene, split, patch)
     torch.manual_seed(split.seed)
@@ -68,7 +70,9 @@ def train(
         patch=patch,
         created=now(),
         preprocess="per-band affine fitted on training pixels, inside the graph",
-        net=NetFacts(net, options, nets.parameter_count(module), macs_per_pixel(module, scene.bands, patch)),
+        net=NetFacts(
+            net, options, nets.parameter_count(module), macs_per_pixel(module, scene.bands, patch), nets.NETS.origin(net)
+        ),
         split=split.facts,
         lineage=[Step("train", now(), {**vars(settings), "net": net}, None, versions())],
     )
