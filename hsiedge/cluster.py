@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from hsiedge import __version__
 from hsiedge.errors import ClusterError, MissingExtraError
+from hsiedge.quiet import quiet
 
 try:
     import dask
@@ -25,12 +25,11 @@ _LOOK_SECONDS = 2.0
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_dask() -> Iterator[None]:
     """Hides what Dask logs and warns of, which is not for the user."""
     for name in ("distributed", "distributed.client"):  # which Dask's own configuration sets apart
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with dask.config.set({"distributed.diagnostics.nvml": False}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with dask.config.set({"distributed.diagnostics.nvml": False}), quiet(prints=False):
         yield
 
 
@@ -46,7 +45,7 @@ def joined(scheduler: str, version: Callable[[], str | None], extra: str) -> Ite
     Raises:
         ClusterError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
     """
-    with quiet(), _client(scheduler) as client:
+    with quiet_dask(), _client(scheduler) as client:
         with suppress(Late):
             client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         versions = client.run(version, on_error="return")

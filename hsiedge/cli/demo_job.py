@@ -19,7 +19,7 @@ from hsiedge.progress import Progress
 from hsiedge.report.html import render
 from hsiedge.report.maps import comparison_png
 from hsiedge.report.terminal.bench import bench_tables
-from hsiedge.report.terminal.model import Shown, summary_table
+from hsiedge.report.terminal.model import Shown, summary_tables
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import draw
@@ -65,7 +65,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     )
     files.write_bytes(folder / "report.html", page.encode())
     say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return [summary_table(shown), *bench_tables(report)]
+    return [*summary_tables(shown), *bench_tables(report)]
 
 
 def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.nets.base import Net
+from hsiedge.quiet import quiet
 
 LIMIT = 1e-7  # of the logits' range, in double precision
 _CHECKED = 64
@@ -48,8 +48,7 @@ def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str
     if criterion == "taylor":
         _gradients(small, patches, targets)
     twins = dict(zip(small.modules(), zeroed.modules()))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet(prints=False):
         graph = torch_pruning.DependencyGraph().build_dependency(small, patches[:2])
         groups = list(graph.get_all_groups(ignored_layers=_kept_whole(small), root_module_types=_LAYERS))
         importance = _importance(criterion)

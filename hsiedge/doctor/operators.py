@@ -8,11 +8,9 @@ onnxruntime itself. Needs no onnx.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +19,7 @@ from typing import Any
 
 from hsiedge import files
 from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.quiet import quiet
 from hsiedge.runtimes.onnx_file import read_onnx_file
 
 SCHEMA = 1
@@ -121,10 +120,8 @@ def _config(models: list[Path], target: Path) -> str:
         except ImportError as error:
             command = "pip install --force-reinstall onnxruntime, which brings it, or pip install flatbuffers"
             raise ModelError(f"onnxruntime's tools need the package flatbuffers: {command} ({error})") from error
-    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it leaves files to be closed by themselves
+        with quiet():  # it logs, and leaves files to be closed by themselves
             create_config_from_models(models, target, enable_type_reduction=True)
     except Exception as error:  # flatbuffers of a damaged file: index errors and the like
         raise ModelError(f"{models[0]}: not a model in ORT format that can be read ({error})") from error

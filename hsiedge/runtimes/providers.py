@@ -7,15 +7,14 @@ and says so nowhere but in its log. Here the CPU runs nothing that it was not na
 from __future__ import annotations
 
 import ctypes
-import io
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime
 
 from hsiedge.errors import OptionError
+from hsiedge.quiet import quiet
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
@@ -59,7 +58,7 @@ def prepare(options: onnxruntime.SessionOptions, providers: Sequence[str]) -> No
     """
     onnxruntime.set_default_logger_severity(4)  # what cannot be started is told by `placed`, in one line
     if _OF_CUDA & set(providers) and hasattr(onnxruntime, "preload_dlls"):
-        with redirect_stdout(io.StringIO()):  # where it says which of them it does not find
+        with quiet():  # it prints which of them it does not find
             onnxruntime.preload_dlls()
     if _TELLS:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

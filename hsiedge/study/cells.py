@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene, open_scene
 from hsiedge.scenes.splits import TEST, TRAIN, Split, draw
@@ -147,8 +147,7 @@ def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:
 
 def _guarded(work: Callable[[], T]) -> T | Failed:
     """Does the work alone in this process, on one thread; what it raises comes back as `Failed`."""
-    with _ONE_AT_A_TIME, _one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _ONE_AT_A_TIME, _one_thread(), quiet(prints=False):
         try:
             return work()
         except HsiedgeError as error:

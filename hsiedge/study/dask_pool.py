@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("the study", "study") from error
 
-from hsiedge.cluster import joined, quiet
+from hsiedge.cluster import joined, quiet_dask
 
 _LOOPBACK = "127.0.0.1"
 _SETTINGS = {
@@ -54,7 +54,7 @@ def open_pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
     Raises:
         ClusterError: no scheduler answers at the address, it has no workers, or they have another hsiedge.
     """
-    with quiet(), dask.config.set(_SETTINGS):
+    with quiet_dask(), dask.config.set(_SETTINGS):
         if scheduler is None:
             with _local(workers or default_threads()) as client:
                 yield Pool(client, workers or default_threads())

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import io
-import logging
 import tempfile
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from torch import nn
 from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs.onnx_io import set_card, write_onnx
+from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
 from hsiedge.scenes.patches import extract
@@ -67,9 +64,7 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
 def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32") -> Any:
     """A module that takes `(N, bands, p, p)` as an `onnx.ModelProto`: input `counts`, output `logits`, N free in both."""
     example = torch.zeros(2, bands, patch, patch, dtype=torch.from_numpy(np.zeros(1, dtype)).dtype)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet():
         program = torch.onnx.export(
             copy.deepcopy(module),
             (example,),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,10 +12,13 @@ from rich.text import Text
 
 from hsiedge.benchmark.results import Comparison, Profile, Recommendation, Report, Result, Sustained
 from hsiedge.device.facts import DeviceFacts
+from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table, short_names
 from hsiedge.runtimes import ENGINES
 
 TOP_OPERATORS = 12
 _BESIDE_FILE, _ENERGY = 70, 9  # columns that everything but the file names takes, and energy where there is one
+UNTRUSTED = Text("Do not trust these figures yet:", style="yellow")
+_BESIDE_LEGEND = 26  # columns that letter, kind and the first word of a runtime take beside a file's name
 
 
 def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
@@ -26,10 +28,11 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
         report: the measurement.
         width: columns of the terminal; where file names do not fit beside the figures, letters stand for them.
     """
-    names = _names(report, width)
+    figures = _BESIDE_FILE + _ENERGY * any(entry.energy_mj is not None for entry in report.results)
+    names = short_names([entry.model for entry in report.results], width - figures)
     parts: list[RenderableType] = [*device_lines(report.device), Text()]
     if any(name != file for file, name in names.items()):
-        parts += [_legend(report, names), Text()]
+        parts += [_legend(report, names, width), Text()]
     parts.append(_results_table(report.results, names))
     parts += [Text(f"energy: {source}, idle power included") for source in _energy_sources(report)]
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
@@ -51,15 +54,6 @@ def _energy_sources(report: Report) -> list[str]:
     sustained = any(window.energy_mj is not None for entry in report.sustained for window in entry.windows)
     metered = (entry for entry in report.results if sustained or entry.energy_mj is not None)
     return list(dict.fromkeys(entry.energy_source for entry in metered if entry.energy_source is not None))
-
-
-def _names(report: Report, width: int) -> dict[str, str]:
-    """Names of the files in the tables: themselves, or letters where they do not fit."""
-    files = list(dict.fromkeys(entry.model for entry in report.results))
-    beside = _BESIDE_FILE + _ENERGY * any(entry.energy_mj is not None for entry in report.results)
-    if max((len(name) for name in files), default=0) + beside <= width:
-        return {name: name for name in files}
-    return {name: chr(ord("A") + index) if index < 26 else f"#{index + 1}" for index, name in enumerate(files)}
 
 
 def device_lines(facts: DeviceFacts) -> list[Text]:
@@ -90,34 +84,24 @@ def _frequency(facts: DeviceFacts) -> str | None:
     return f"{facts.frequency_mhz:.0f}{most} MHz"
 
 
-def _legend(report: Report, names: dict[str, str]) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+def _legend(report: Report, names: dict[str, str], width: int) -> Table:
+    results = {file: next(entry for entry in report.results if entry.model == file) for file in names}
     several = len({entry.runtime for entry in report.results}) > 1
-    for file, name in names.items():
-        result = next(entry for entry in report.results if entry.model == file)
+    legend = name_table(names, width - _BESIDE_LEGEND)
+    for file, result in results.items():
         runtime = [Text(result.runtime, style="dim")] if several else []
-        table.add_row(Text(name, style="bold"), Text(file, overflow="fold"), result.kind, *runtime)
-    return table
+        legend.add_row(Text(names[file], style="bold"), Text(file), result.kind, *runtime)
+    return legend
 
 
 def _results_table(results: Sequence[Result], names: dict[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     table.add_column("file" if all(name == file for file, name in names.items()) else "", overflow="fold")
-    for heading in (
-        "size",
-        "precision",
-        "batch",
-        "p50\nms",
-        "p90\nms",
-        "p99\nms",
-        "pixels\na second",
-        "memory\nMiB",
-        "load\nms",
-    ):
-        table.add_column(heading, justify="left" if heading == "precision" else "right", no_wrap=True)
+    add_numbers(table, "size")
+    table.add_column("precision", no_wrap=True)
     metered = any(entry.energy_mj is not None for entry in results)
-    if metered:
-        table.add_column("mJ\na pixel", justify="right", no_wrap=True)
+    times = ("p50\nms", "p90\nms", "p99\nms")
+    add_numbers(table, "batch", *times, "pixels\na second", "memory\nMiB", "load\nms", *["mJ\na pixel"] * metered)
     last = None
     for entry in sorted(results, key=lambda entry: (list(names).index(entry.model), entry.batch)):
         first, last = entry.model != last, entry.model
@@ -188,10 +172,9 @@ def _choice_lines(choice: Recommendation, names: dict[str, str]) -> list[Text]:
 
 def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:
     title = f"{names[profile.model]}, {profile.precision}, batch {profile.batch}: operators, {profile.runs} profiled runs"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     table.add_column("operator", overflow="fold")
-    for heading in ("nodes", "ms a run", "share"):
-        table.add_column(heading, justify="right")
+    add_numbers(table, "nodes", "ms a run", "share")
     table.add_column("provider", overflow="fold")
     for entry in profile.by_operator[:TOP_OPERATORS]:
         provider = entry.provider.removesuffix("ExecutionProvider")
@@ -207,12 +190,9 @@ def _profile_table(profile: Profile, names: dict[str, str]) -> RenderableType:
 
 def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableType:
     title = f"{names[sustained.model]}, {sustained.precision}, batch {sustained.batch}: without a pause"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("from s", "pixels/s", "p50 ms", "°C", "MHz"):
-        table.add_column(heading, justify="right")
+    table = plain_table()
     metered = any(entry.energy_mj is not None for entry in sustained.windows)
-    if metered:
-        table.add_column("mJ/pixel", justify="right")
+    add_numbers(table, "from s", "pixels/s", "p50 ms", "°C", "MHz", *["mJ/pixel"] * metered)
     table.add_column("held back")
     decimals = 1 if sustained.windows[-1].start_s < 60 else 0
     for entry in sustained.windows:
@@ -229,22 +209,21 @@ def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableT
 
 def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[RenderableType]:
     """Warnings: those of every result once, the rest by result."""
-    counts = Counter(text for entry in results for text in entry.warnings)
-    common = [text for text, count in counts.items() if count == len(results) > 1]
-    lines: list[RenderableType] = []
-    if common:
-        lines.append(_warning("all", common))
-    for entry in results:
-        own = [text for text in entry.warnings if text not in common]
-        if own:
-            lines.append(_warning(f"{names[entry.model]}, batch {entry.batch}", own))
-    if not lines:
-        return []
-    return [Text("Do not trust these figures yet:", style="yellow"), *lines]
+    titles = [(f"{names[entry.model]}, batch {entry.batch}", entry.warnings) for entry in results]
+    lines = warning_lines("all", titles)
+    return [UNTRUSTED, *lines] if lines else []
 
 
-def _warning(title: str, texts: Sequence[str]) -> RenderableType:
-    return Padding(Text.assemble((f"{title}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
+def warning_lines(title: str, warnings: Sequence[tuple[str, Sequence[str]]]) -> list[RenderableType]:
+    """Lines of warnings: under `title` those that all results have, then the others by result."""
+    counts = Counter(text for _, texts in warnings for text in texts)
+    common = [text for text, count in counts.items() if count == len(warnings) > 1]
+    others = [(name, [text for text in texts if text not in common]) for name, texts in warnings]
+    return [
+        Padding(Text.assemble((f"{name}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
+        for name, texts in [(title, common), *others]
+        if texts
+    ]
 
 
 def figure(value: float) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from rich import box
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from hsiedge.benchmark.across_devices import DeviceComparison, Difference, Line, Run
-from hsiedge.report.terminal.bench import device_lines, energy, figure, large
+from hsiedge.report.terminal.bench import UNTRUSTED, device_lines, energy, figure, large, warning_lines
+from hsiedge.report.terminal.tables import add_numbers, plain_table
 
 UNPAIRED = (
     "These runs took no turns: a ratio is of two medians, has no interval, and holds what else differed. "
@@ -31,7 +30,7 @@ def compare_tables(comparison: DeviceComparison) -> list[RenderableType]:
         parts += [Text(model, style="bold"), _table(list(lines))]
     parts.append(Text(UNPAIRED, style="dim"))
     warnings = [line for run in comparison.runs for line in _warning_lines(run, comparison.lines)]
-    return [*parts, Text(), Text("Do not trust these figures yet:", style="yellow"), *warnings] if warnings else parts
+    return [*parts, Text(), UNTRUSTED, *warnings] if warnings else parts
 
 
 def _head(run: Run) -> list[RenderableType]:
@@ -51,22 +50,12 @@ def _difference_lines(differences: Sequence[Difference]) -> list[RenderableType]
 
 
 def _table(lines: Sequence[Line]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     metered = any(line.result.energy_mj is not None for line in lines)
-    words = ("batch", "", "runtime", "precision")
-    numbers = (
-        "threads",
-        "p50\nms",
-        "p90\nms",
-        "pixels\na second",
-        "memory\nMiB",
-        *(["mJ\na pixel"] if metered else []),
-        "times",
-    )
-    for heading in words:
+    for heading in ("batch", "", "runtime", "precision"):
         table.add_column(heading, justify="right" if heading == "batch" else "left", overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
+    times = ("p50\nms", "p90\nms")
+    add_numbers(table, "threads", *times, "pixels\na second", "memory\nMiB", *["mJ\na pixel"] * metered, "times")
     last = None
     for line in lines:
         result = line.result
@@ -91,12 +80,5 @@ def _table(lines: Sequence[Line]) -> Table:
 def _warning_lines(run: Run, lines: Sequence[Line]) -> list[RenderableType]:
     """Warnings of a run: those of every result once, the rest by result."""
     own = [line for line in lines if line.run == run.name]
-    counts = Counter(text for line in own for text in line.result.warnings)
-    common = [text for text, count in counts.items() if count == len(own) > 1]
-    found = [(run.name, common)] if common else []
-    for line in own:
-        rest = [text for text in line.result.warnings if text not in common]
-        found += [(f"{run.name}, {line.model}, batch {line.result.batch}", rest)] if rest else []
-    return [
-        Padding(Text.assemble((f"{where}: ", "bold"), "; ".join(texts)), (0, 0, 0, 2), expand=False) for where, texts in found
-    ]
+    titles = [(f"{run.name}, {line.model}, batch {line.result.batch}", line.result.warnings) for line in own]
+    return warning_lines(run.name, titles)

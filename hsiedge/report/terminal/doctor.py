@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -15,6 +14,7 @@ from hsiedge.doctor import DoctorReport, Finding, Operators
 from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM
 from hsiedge.doctor.operators import Operator
 from hsiedge.doctor.software import Extra
+from hsiedge.report.terminal.tables import plain_table
 
 _MARKS = {PROBLEM: Text("problem", style="bold red"), NOTE: Text("note", style="yellow"), GOOD: Text("good", style="green")}
 
@@ -45,7 +45,7 @@ def operator_tables(operators: Operators) -> list[RenderableType]:
 
 
 def _findings_table(findings: Sequence[Finding]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    table = plain_table(header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -59,7 +59,7 @@ def _findings_table(findings: Sequence[Finding]) -> Table:
 
 
 def _extras_table(extras: Sequence[Extra]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     for heading in ("extra", "installed", "for"):
         table.add_column(heading, overflow="fold")
     for extra in extras:
@@ -80,7 +80,7 @@ def _verdict(report: DoctorReport) -> Text:
 
 
 def _operators_table(title: str, operators: Sequence[Operator]) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     table.add_column("operator", overflow="fold")
     table.add_column("domain", overflow="fold")
     table.add_column("version", justify="right")

@@ -13,6 +13,9 @@ from rich.table import Table
 
 from hsiedge.card import Card, SplitFacts
 from hsiedge.evaluation import Evaluation
+from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table, short_names
+
+_BESIDE_MODEL = 50  # columns that precision and figures take beside a model's name
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,7 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
     """Tables of an evaluation: accuracy class by class, the confusion matrix, then the figures over all."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class")
-    for column in ("producer's %", "user's %", "F1 %", "pixels"):
-        table.add_column(column, justify="right")
+    add_numbers(table, "producer's %", "user's %", "F1 %", "pixels")
     for title, entry in zip(result.classes.values(), result.accuracy.per_class):
         table.add_row(title, _percent(entry.pa), _percent(entry.ua), _percent(entry.f1), str(entry.n))
     accuracy = result.accuracy
@@ -133,17 +135,21 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 
-def summary_table(models: Sequence[Shown]) -> Table:
-    """Table of models side by side: precision, accuracy on test pixels, size."""
-    table = Table(box=box.SIMPLE_HEAD)
+def summary_tables(models: Sequence[Shown], width: int = 80) -> list[Table]:
+    """Tables of models side by side: precision, accuracy on test pixels, size; letters stand for names that do not fit."""
+    names = short_names([model.file for model in models], width - _BESIDE_MODEL)
+    legend = name_table(names, width - 3)
+    for file, name in names.items():
+        legend.add_row(name, file)
+    table = plain_table()
     table.add_column("model", overflow="fold")
-    for column in ("precision", "OA %", "AA %", "kappa", "test pixels", "bytes"):
-        table.add_column(column, justify="right")
+    table.add_column("precision", no_wrap=True)
+    add_numbers(table, "OA %", "AA %", "kappa", "test\npixels", "bytes")
     for model in models:
         accuracy = model.evaluation.accuracy
         figures = (_percent(accuracy.oa), _percent(accuracy.aa), _percent(accuracy.kappa), str(accuracy.n), f"{model.bytes:,}")
-        table.add_row(model.file, model.card.precision, *figures)
-    return table
+        table.add_row(names[model.file], model.card.precision, *figures)
+    return [table] if all(name == file for file, name in names.items()) else [legend, table]
 
 
 def ort_line(card: Card, scene: str) -> str:

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from hsiedge.report.terminal.tables import add_numbers, plain_table
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CatalogEntry
 from hsiedge.scenes.scene import Scene
@@ -16,13 +17,16 @@ from hsiedge.scenes.splits import Split
 
 def catalog_table(places: dict[CatalogEntry, Path | None]) -> Table:
     """Table of the catalog; `places` has each scene's path on this machine, None where it has none."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("name", "scene", "sensor", "pixels", "bands", "classes", "here"):
-        table.add_column(column, justify="right" if column in ("pixels", "bands", "classes") else "left")
+    table = plain_table()
+    table.add_column("name", no_wrap=True)
+    table.add_column("scene, sensor", overflow="fold")
+    add_numbers(table, "pixels", "bands", "classes")
+    table.add_column("here", no_wrap=True)
     for entry, place in places.items():
         height, width, bands = entry.shape
         here = place.name if place else "no"
-        table.add_row(entry.name, entry.title, entry.sensor, f"{height} x {width}", str(bands), str(len(entry.classes)), here)
+        sizes = (f"{height} x {width}", str(bands), str(len(entry.classes)))
+        table.add_row(entry.name, f"{entry.title}, {entry.sensor}", *sizes, here)
     table.caption = "download one with: hsiedge scenes fetch NAME"
     return table
 
