@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Slow tests take over two seconds; those of the other lanes need an emulator, buildah, an SSH server or Chromium.
 ELSEWHERE := board or container or sshd or browser
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
-PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: check demo test test-all lint types contracts models clean
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import os
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,12 +36,38 @@ BANDS = 5
 
 _LANES = {"building": "container", "server": "sshd", "tab": "browser"}
 """The marker of a test that takes one of these fixtures."""
+_LOADS_MUCH = re.compile(
+    r"""^(import|from)\ (torch|tensorflow)\b
+      | ^(\w+\ =\ )?pytest\.importorskip\("(torch|tensorflow|distributed)"
+      | ^from\ tests.*\ import\ .*workstation""",
+    re.MULTILINE | re.VERBOSE,
+)
+_LONGEST = ("arm", "docker", "study/test_study_run.py", "compression", "remote", "cli", "graphs")
+"""Files and folders whose tests come first, so that no worker is left alone with them in the end."""
+
+
+@functools.cache
+def _loads_much(path: Path) -> bool:
+    """True for a file of tests whose import alone takes seconds: that of torch, TensorFlow or Dask."""
+    return bool(_LOADS_MUCH.search(path.read_text()))
+
+
+def _place(item: pytest.Item) -> int:
+    """The place of a test's file in _LONGEST."""
+    file = item.path.relative_to(Path(__file__).parent)
+    return next((i for i, name in enumerate(_LONGEST) if file.is_relative_to(name)), len(_LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main() -> Iterator[None]:
     with session_folder():
         return (yield)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, what is slow to import is not imported either."""
+    quick = re.match(r"not \(?slow\b", config.option.markexpr)
+    return True if quick and collection_path.suffix == ".py" and _loads_much(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +77,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, lane in _LANES.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(lane)
+        if _loads_much(item.path):
+            item.add_marker("slow")
+    items.sort(key=_place)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says how many tests of which folders each lane ran, and their seconds."""
+    seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    tests: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and not report.skipped:
+            lane = next((name for name in (*_LANES.values(), "board", "slow") if name in report.keywords), "quick")
+            folder = "/".join(Path(report.nodeid.split("::")[0]).parts[:2])
+            seconds[lane][folder] += report.duration
+            tests[lane, folder].add(report.nodeid)
+    for lane, folders in sorted(seconds.items()):
+        parts = [f"{folder} {len(tests[lane, folder])} ({took:.0f} s)" for folder, took in sorted(folders.items())]
+        count = sum(len(tests[lane, folder]) for folder in folders)
+        terminalreporter.write_line(f"{lane}: {count} tests, {sum(folders.values()):.0f} s: {', '.join(parts)}")
 
 
 @pytest.fixture(autouse=True, scope="session")

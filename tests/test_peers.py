@@ -252,6 +252,7 @@ def test_calibration_pictures_are_laid_out_of_whole_patches(tmp_path: Path) -> N
     assert [piece.shape for piece in by_patch] == [(2, 2, 3, 3)] * 2
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "table", lambda: {"none": {"install": ["--no-index", "hsiedge-nothing==1"]}})
     made = environments.ready("none", tmp_path)

@@ -93,6 +93,7 @@ def test_a_stranger_has_no_labels() -> None:
         assert worker.ask("answers", pixels=9, seed=0) == {"labels": [], "margins": []}
 
 
+@pytest.mark.slow
 def test_every_runtime_that_takes_the_file() -> None:
     report = bench([FLOAT, INT8], runtime="all", batches=[16], **QUICK)
     here = [name for name in ("ort", "openvino") if ENGINES[name].installed]

@@ -287,6 +287,7 @@ def test_a_users_own_modules_are_not_imported(tmp_path: Path, monkeypatch: pytes
         assert worker.ask("open", path=str(FLOAT), **OPEN)["kind"] == "patch"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_parent_is_stopped_its_workers_go(ending: signal.Signals, tmp_path: Path) -> None:
     call = f"bench([{str(FLOAT)!r}] * 2, batches=[1], seconds=60, progress=lambda share: print(share, flush=True))"

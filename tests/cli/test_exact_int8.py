@@ -22,6 +22,7 @@ from tests.cli.conftest import Hsiedge, Run  # noqa: E402
 from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
 from tests.x86_without_vnni import told  # noqa: E402
 
+pytestmark = pytest.mark.slow
 OVERFLOW = "8-bit sums may overflow on this CPU: labels may differ from those of others"
 
 

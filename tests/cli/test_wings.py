@@ -40,6 +40,7 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     assert not imported_by(*words, folder=tmp_path) & {"numpy", "onnxruntime", "scipy", "psutil", *HEAVY}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -62,6 +63,7 @@ def test_device_commands_import_neither_torch_nor_onnx(words: list[str], tmp_pat
     assert not imported_by(*words, folder=tmp_path) & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_evaluating_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
     from hsiedge.shipped import shipped
@@ -71,6 +73,7 @@ def test_evaluating_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text())["n"] == 8708
 
 
+@pytest.mark.slow
 def test_quantizing_imports_no_torch(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="quantizing needs onnx")
     pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")

@@ -36,6 +36,7 @@ def test_without_clear_refs_the_mark_is_not_reset(tmp_path: Path) -> None:
     assert memory.peak_mib(baseline) > 35
 
 
+@pytest.mark.slow
 def test_without_proc_the_process_record_stands_in(tmp_path: Path) -> None:
     baseline = memory.take_baseline(tmp_path)
     assert baseline.source == "ru_maxrss"

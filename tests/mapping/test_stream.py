@@ -403,6 +403,7 @@ def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:
         strip_rows(stored, 30000, 100_000)
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_nothing(tmp_path: Path) -> None:
     cube = np.zeros((20000, 200, 5), np.uint16)
     path = envi(tmp_path, cube)

@@ -24,6 +24,7 @@ from tests.remote.sshd import MISSING, Server, serve
 
 FLOAT = Path(__file__).parents[1] / "benchmark" / "data" / "float.onnx"
 BARE = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+pytestmark = pytest.mark.slow
 WORDS = ("--batch", "1", "--runs", "2", "--seconds", "0.05")
 
 

@@ -136,6 +136,7 @@ def test_seven_bits_need_no_mode(overflowing: None, indian_pines: Scene, tmp_pat
     assert (session.exact_mode, session.overflows) == (False, False)
 
 
+@pytest.mark.slow
 def test_an_ort_file_is_exact_if_it_was_made_here(
     overflowing: None, indian_pines: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

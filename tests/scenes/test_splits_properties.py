@@ -37,6 +37,7 @@ def closest(first: np.ndarray, second: np.ndarray) -> int:
     return int(apart.max(2).min())
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(scenes(), st.integers(0, 2**63), st.integers(0, 6), st.sampled_from([0.02, 0.1, 0.3]))
 def test_blocks_is_leak_free(scene: Scene, seed: int, guard: int, fraction: float) -> None:

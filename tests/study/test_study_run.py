@@ -182,14 +182,14 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
 
 def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_other(tmp_path: Path) -> None:
     """First without measuring; then with a cell more, and a split on which the parent cannot be trained; then once more."""
-    folder = tmp_path / "study"
-    code, said = run(config("first", FEW), folder, "--measure", "no")
+    folder, one = tmp_path / "study", ("--workers", "1")
+    code, said = run(config("first", FEW), folder, *one, "--measure", "no")
     assert (code, len(noted(said))) == (0, 2), said
     made = rows(folder)
     second = (
         FEW.replace('["random"]', '["random", "blocks"]').replace("[0.5]", "[0.5, 0.6]").replace("seeds", "guard = 2\nseeds")
     )
-    code, said = run(config("second", second), folder)
+    code, said = run(config("second", second), folder, *one)
     assert code == 2
     assert "6 cells, 2 of them done" in said
     assert noted(said) == ["corner.npz random s0 cnn2d magnitude 0.6"]
@@ -207,7 +207,7 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
             assert [entry.batch for entry in form.timings] == ([] if row.cell.method == "magnitude" else [1, 256])
             assert all(0 < entry.p50 <= entry.p90 and entry.memory_mib > 0 for entry in form.timings)
             assert bool(row.untimed(form)) == (row.cell.method == "magnitude")
-    code, said = run(config("first", FEW), folder)
+    code, said = run(config("first", FEW), folder, *one)
     assert (code, "measured" in said, "2 cells, 2 of them done" in said) == (0, False, True), said
 
 
