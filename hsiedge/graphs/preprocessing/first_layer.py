@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hsiedge.graphs.operator_view import Array as Constant
 from hsiedge.graphs.operator_view import Rules, UnfitError
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.operators import Step
@@ -73,24 +74,12 @@ def _convolution(step: Step) -> Layer:
     along = axes.index(("b",))
     if along > 1 and groups > 1:
         raise UnfitError("it slides along bands in groups")
-    weight = np.moveaxis(stored, along, 1)
-    outputs, bands, *space = weight.shape
     kernels = step.kernels(stored.shape[2:], [1] * rank)
     padded = [step.pads_itself or bool(kernel.head or kernel.tail) for kernel in kernels]
-    bias = step.constant(2)
-    return Layer(
-        step.node,
-        weight.reshape(groups, outputs // groups, bands, -1),
-        np.zeros(outputs) if bias is None else bias.astype(np.float64),
-        padded=any(padded),
-        shared=along > 1 and (bands < path.sizes["b"] or padded[along - 2]),
-        pointwise=along == 1
-        and groups == 1
-        and not any(kernel.head or kernel.tail for kernel in kernels)
-        and all(kernel.stays and kernel.stride == 1 for kernel in kernels),
-        space=tuple(space),
-        along=along,
-    )
+    stays = all(kernel.stays and kernel.stride == 1 and not (kernel.head or kernel.tail) for kernel in kernels)
+    layer = _layer(step.node, stored, step.constant(2), along, groups)
+    shared = along > 1 and (stored.shape[along] < path.sizes["b"] or padded[along - 2])
+    return replace(layer, padded=any(padded), shared=shared, pointwise=along == 1 and groups == 1 and stays)
 
 
 def _linear(step: Step) -> Layer:
@@ -101,19 +90,17 @@ def _linear(step: Step) -> Layer:
     pointwise = labels == ("b",) and path.permuted
     if "b" not in labels or min(sizes) < 1 or (len(path.axes) > 2 and not pointwise):
         raise UnfitError("it multiplies other axes than bands")
-    along = 1 + labels.index("b")
-    weight = np.moveaxis(weight.reshape(len(weight), *sizes), along, 1)
+    layer = _layer(step.node, weight.reshape(len(weight), *sizes), bias, 1 + labels.index("b"))
+    return replace(layer, pointwise=pointwise)
+
+
+def _layer(node: ir.Node, stored: Array, bias: Constant | None, along: int, groups: int = 1) -> Layer:
+    """A layer of weights whose bands lie `along` an axis, neither padded nor shared."""
+    weight = np.moveaxis(stored, along, 1)
     outputs, bands, *space = weight.shape
-    return Layer(
-        step.node,
-        weight.reshape(1, outputs, bands, -1),
-        np.zeros(outputs) if bias is None else bias,
-        padded=False,
-        shared=False,
-        pointwise=pointwise,
-        space=tuple(space),
-        along=along,
-    )
+    shift = np.zeros(outputs) if bias is None else bias.astype(np.float64)
+    weight = weight.reshape(groups, outputs // groups, bands, -1)
+    return Layer(node, weight, shift, False, False, False, tuple(space), along)
 
 
 LAYERS = Rules[Step, Layer]({"Conv": _convolution, "Gemm": _linear, "MatMul": _linear}, unknown="not a layer")

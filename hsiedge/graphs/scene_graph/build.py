@@ -57,23 +57,22 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
     source.check_fits(scene)
     check_patch(card.patch, scene.shape)
     try:
-        made = densify(name_nodes(read_onnx(path)), approximate)
+        graph = densify(name_nodes(read_onnx(path)), approximate)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    step = Step(
-        "scene-graph", now(), {"approximations": made.approximations} if made.approximations else {}, files.digest(path)
-    )
+    options = {"approximations": graph.approximations} if graph.approximations else {}
+    step = Step("scene-graph", now(), options, files.digest(path))
     card = replace(
         card,
         kind="scene",
-        patch=made.patch,
+        patch=graph.patch,
         created=now(),
-        net=replace(card.net, macs_per_pixel=made.macs_per_pixel) if card.net is not None else None,
+        net=replace(card.net, macs_per_pixel=graph.macs_per_pixel) if card.net is not None else None,
         accuracy=[],
         lineage=[*card.lineage, step],
     )
-    card = replace(card, checks=[*card.checks, _compared(made.model, card, source, scene, bool(made.approximations))])
-    write_onnx(Path(output), made.model, card)
+    card = replace(card, checks=[*card.checks, _compared(graph.model, card, source, scene, bool(graph.approximations))])
+    write_onnx(Path(output), graph.model, card)
     return card
 
 

@@ -60,13 +60,9 @@ def conv(node: Node) -> list[Layout]:
     (axis,) = spectral
     kernel = along[axis]
     filters = filters.with_weight(np.moveaxis(filters.weight, axis, 2))  # (outputs, inputs, spectral, ...)
-    if (
-        kernel.positions(layout.shape[axis]) == 1
-        and kernel.size == layout.shape[axis]
-        and not layout.rows
-        and filters.group == 1
-    ):
-        return [_conv_full(node, layout, sliding, filters, axis)]
+    whole = kernel.positions(layout.shape[axis]) == 1 and kernel.size == layout.shape[axis]
+    if whole and not layout.rows and filters.group == 1:
+        return [_conv_maps(node, layout, sliding, filters, spectral)]
     layout = fused(node.build, layout, axis)
     if sliding.stays:
         return [_conv_rows(node, layout, sliding, filters, axis, kernel)]
@@ -85,27 +81,15 @@ def _narrows(layout: Layout, outputs: int) -> bool:
     return outputs < count((*layout.depth, *layout.channels))
 
 
-def _conv_maps(node: Node, layout: Layout, sliding: Sliding, filters: Filters) -> Layout:
-    """A convolution along the windows alone."""
-    logical = layout.statics([1])
+def _conv_maps(node: Node, layout: Layout, sliding: Sliding, filters: Filters, spectral: Sequence[int] = ()) -> Layout:
+    """A convolution along the windows, which takes in the whole spectral axis at once where there is one."""
+    logical = layout.statics([1, *spectral])
     layout = node.build.arranged(layout, layout.statics([0]), logical, ordered=filters.group > 1)
+    if spectral:
+        filters = filters.with_weight(filters.weight.reshape(filters.outputs, -1, *filters.weight.shape[3:]))
     filters = filters.ordered(logical, layout.channels)
-    value = _convolved(node, layout, filters.with_weight(sliding.weights(filters.weight)), sliding)
-    outputs = Factor(filters.outputs)
-    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
-    return outcome.with_axis(1, outputs)
-
-
-def _conv_full(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int) -> Layout:
-    """A convolution that takes in the whole spectral axis at once."""
-    logical = layout.statics([1, axis])
-    layout = node.build.arranged(layout, [], logical)
-    merged = filters.weight.reshape(filters.outputs, -1, *filters.weight.shape[3:])
-    filters = filters.with_weight(merged).ordered(logical, layout.channels)
-    value = _convolved(node, layout, filters.with_weight(sliding.weights(filters.weight)), sliding)
-    outputs = Factor(filters.outputs)
-    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
-    return outcome.with_axis(1, outputs).with_axis(axis)
+    layout = _convolved(node, layout, filters.with_weight(sliding.weights(filters.weight)), sliding, 1)
+    return layout.with_axis(spectral[0]) if spectral else layout
 
 
 def _conv_rows(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int, kernel: Kernel) -> Layout:
@@ -117,8 +101,8 @@ def _conv_rows(node: Node, layout: Layout, sliding: Sliding, filters: Filters, a
     node.build.macs += weight.size * depth.size
     groups = {"group": filters.group} if filters.group > 1 else {}
     value = node.build.op("Conv", [layout.value, weight, filters.bias], node.name, **along_rows(kernel), **groups)
-    outcome = replace(layout, value=value, depth=kept(depth), channels=kept(outputs)).with_windows(*sliding.windows(layout))
-    return outcome.with_axis(1, outputs).with_axis(axis, depth)
+    layout = replace(layout, value=value, depth=kept(depth), channels=kept(outputs))
+    return layout.with_windows(*sliding.windows(layout)).with_axis(1, outputs).with_axis(axis, depth)
 
 
 def _conv_unfolded(node: Node, layout: Layout, sliding: Sliding, filters: Filters, axis: int, kernel: Kernel) -> Layout:
@@ -135,10 +119,7 @@ def _conv_unfolded(node: Node, layout: Layout, sliding: Sliding, filters: Filter
         value = node.build.op("Gather", [value, order], axis=1)
     weight = sliding.weights(weight.reshape(filters.outputs, -1, *weight.shape[3:]))
     maps = replace(layout, value=value, depth=kept(depth))
-    outputs = Factor(filters.outputs)
-    value = _convolved(node, maps, filters.with_weight(weight), sliding)
-    outcome = replace(maps, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
-    return outcome.with_axis(1, outputs).with_axis(axis, depth)
+    return _convolved(node, maps, filters.with_weight(weight), sliding, 1).with_axis(axis, depth)
 
 
 def unfolded(build: Builder, value: ir.Value, kernel: Kernel, positions: int) -> ir.Value:
@@ -157,15 +138,18 @@ def unfolded(build: Builder, value: ir.Value, kernel: Kernel, positions: int) ->
     return pieces[0] if len(pieces) == 1 else build.op("Concat", pieces, axis=1)
 
 
-def _convolved(node: Node, layout: Layout, filters: Filters, sliding: Sliding) -> ir.Value:
-    """Filters `(outputs, inputs, y, x)` over maps."""
+def _convolved(node: Node, layout: Layout, filters: Filters, sliding: Sliding, axis: int) -> Layout:
+    """Maps under filters `(outputs, inputs, y, x)`, whose outputs become the channels and one axis of the value."""
     attributes: dict[str, AttributeValue] = {"kernel_shape": list(filters.weight.shape[2:])}
     if sliding.dilations(layout) != [1, 1]:
         attributes["dilations"] = sliding.dilations(layout)
     if filters.group > 1:
         attributes["group"] = filters.group
     node.build.macs += filters.weight.size * count(layout.depth)
-    return node.build.op("Conv", [layout.value, filters.weight, filters.bias], node.name, **attributes)
+    value = node.build.op("Conv", [layout.value, filters.weight, filters.bias], node.name, **attributes)
+    outputs = Factor(filters.outputs)
+    layout = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
+    return layout.with_axis(axis, outputs)
 
 
 def along_rows(kernel: Kernel) -> dict[str, AttributeValue]:
@@ -198,10 +182,7 @@ def _contracted(node: Node, layout: Layout, filters: Filters, last: int) -> Layo
     sizes = [layout.size(factor) if factor in windows else 1 for factor in (Y, X)]
     shaped = split.transpose(0, *order).reshape(filters.outputs, count(statics), *sizes)
     sliding = Sliding(Kernel(sizes[0]), Kernel(sizes[1]))
-    outputs = Factor(filters.outputs)
-    value = _convolved(node, layout, filters.with_weight(shaped), sliding)
-    outcome = replace(layout, value=value, channels=kept(outputs)).with_windows(*sliding.windows(layout))
-    return outcome.with_axis(last, outputs)
+    return _convolved(node, layout, filters.with_weight(shaped), sliding, last)
 
 
 def _contracted_rows(node: Node, layout: Layout, filters: Filters, last: int) -> Layout:
