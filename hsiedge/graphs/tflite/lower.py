@@ -14,7 +14,7 @@ import tensorflow as tf
 from hsiedge.errors import ModelError
 from hsiedge.graphs.operator_view import operands_of
 from hsiedge.graphs.tflite.node import Node
-from hsiedge.graphs.tflite.rules import KEEPS_SCALE, RULES
+from hsiedge.graphs.tflite.rules import RULES, SHAPE_OPS
 from hsiedge.graphs.tflite.tensor_view import Size, TensorView
 from hsiedge.runtimes.litert import unsaid
 
@@ -91,7 +91,7 @@ class _Walk:
 
     def _step(self, proto: ir.Node) -> TensorView:
         view = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None))
-        if proto.op_type in KEEPS_SCALE or _is_activated(proto.outputs[0]):
+        if proto.op_type in SHAPE_OPS or _is_activated(proto.outputs[0]):
             return view
         return view.of(self._rounded(view.tensor, proto.outputs[0].name or "", proto.op_type))
 
