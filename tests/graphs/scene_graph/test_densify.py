@@ -58,7 +58,7 @@ def agree(model, patch: int, size: tuple[int, int] = (6, 9), bands: int = BANDS)
     return made
 
 
-@pytest.mark.parametrize("net", nets.NETS)
+@pytest.mark.parametrize("net", list(nets.NETS))
 def test_our_nets(net) -> None:
     patch = nets.spec(net).patch
     made = agree(exported(seeded(lambda: nets.build(net, BANDS, CLASSES, patch)), BANDS, patch), patch)
