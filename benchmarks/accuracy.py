@@ -41,23 +41,23 @@ def run_seed(scene: Scene, net: str, split: str, seed: int, epochs: int, folder:
     paths = {name: folder / f"{scene.name}-{net}-{split}-s{seed}{name}" for name in (".safetensors", ".onnx", "-int8.onnx")}
     checkpoint, result = trained(scene, net, split, seed, epochs, paths[".safetensors"])
     export(checkpoint, scene, paths[".onnx"], files.digest(paths[".safetensors"]))
-    made = quantize(paths[".onnx"], scene, paths["-int8.onnx"])
+    card = quantize(paths[".onnx"], scene, paths["-int8.onnx"])
     result["hsiedge"] = __version__
     for name in (".onnx", "-int8.onnx"):
         model = load(paths[name])
         evaluation = evaluate(model.predict, scene, split_for(model.known, scene))
-        found = evaluation.accuracy
+        accuracy = evaluation.accuracy
         result["int8" if "int8" in name else "float"] = {
-            "n": found.n,
-            "oa": round(found.oa, 3),
-            "aa": round(found.aa, 3),
-            "kappa": round(found.kappa, 3),
+            "n": accuracy.n,
+            "oa": round(accuracy.oa, 3),
+            "aa": round(accuracy.aa, 3),
+            "kappa": round(accuracy.kappa, 3),
             "bytes": paths[name].stat().st_size,
         }
         assert evaluation.split is not None
         result["split"] = evaluation.split.digest
-    assert made.quantization is not None
-    result["float_layers"] = made.quantization.float_layers
+    assert card.quantization is not None
+    result["float_layers"] = card.quantization.float_layers
     return result
 
 

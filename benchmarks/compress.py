@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 @contextmanager
-def told(title: str) -> Iterator[Progress]:
+def printed(title: str) -> Iterator[Progress]:
     """Progress, a line a stage."""
     print(f"  {title}", flush=True)
     yield silent
@@ -49,25 +49,25 @@ def run_seed(scene: Scene, split: str, seed: int, budget: Budget, folder: Path) 
     if trained:
         save_checkpoint(path, train(scene, drawn, "cnn2d"))
     teacher = load_checkpoint(path)
-    found = compress(teacher, scene, drawn, budget, told, files.digest(path))
+    search = compress(teacher, scene, drawn, budget, printed, files.digest(path))
     seconds = time.perf_counter() - started
     student, whole = folder / f"{path.stem}-compressed.onnx", path.with_suffix(".onnx")
-    files.write_bytes(student, found.nearest.model)
+    files.write_bytes(student, search.nearest.model)
     export(teacher, scene, whole, files.digest(path))
     return {
         "seed": seed,
         "max_size": budget.size,
         "max_drop": budget.drop,
-        "met": found.met,
+        "met": search.met,
         "seconds": round(seconds),
         "with_teacher": trained,
-        "path": list(found.nearest.path),
+        "path": list(search.nearest.path),
         "bytes": student.stat().st_size,
-        "validation": {"teacher": round(found.teacher, 3), "student": round(found.nearest.oa, 3)},
+        "validation": {"teacher": round(search.teacher, 3), "student": round(search.nearest.oa, 3)},
         "test": {"teacher": test_oa(whole, scene), "student": test_oa(student, scene)},
         "tried": [
             {"path": list(entry.path), "bytes": entry.size, "oa": round(entry.oa, 3), "loss": round(entry.loss, 4)}
-            for entry in found.tried
+            for entry in search.tried
         ],
     }
 

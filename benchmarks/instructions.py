@@ -62,13 +62,13 @@ def beginnings(model: Path, folder: Path) -> dict[str, Path]:
     """The graph up to each of its integer tensors, by the layer that makes it: files in `folder`."""
     graph = onnx.load(model).graph
     makers = {name: node for node in graph.node for name in node.output}
-    made = {}
+    graphs = {}
     for node in graph.node:
         if node.op_type == "QuantizeLinear":
             name = makers[node.input[0]].name
-            made[name] = folder / f"until-{name}.onnx"
-            onnx.utils.extract_model(str(model), str(made[name]), [graph.input[0].name], [node.output[0]], check_model=False)
-    return made
+            graphs[name] = folder / f"until-{name}.onnx"
+            onnx.utils.extract_model(str(model), str(graphs[name]), [graph.input[0].name], [node.output[0]], check_model=False)
+    return graphs
 
 
 def counted(arm: Boards, core: Core, graphs: Mapping[str, Path], batch: int = BATCH) -> dict[str, Any]:
@@ -77,14 +77,14 @@ def counted(arm: Boards, core: Core, graphs: Mapping[str, Path], batch: int = BA
     fast = graphs[FAST].name
     parts = {"input step": (fast, "prepare"), "graph": (fast, "session")}
     layers = {name: (fast, path.name) for name, path in beginnings(graphs[FAST], arm.work).items()}
-    found = per_pixel(arm, core, {**jobs, **parts, **layers}, batch)
-    where, before = {"input step": found["input step"]}, 0
+    counts = per_pixel(arm, core, {**jobs, **parts, **layers}, batch)
+    where, before = {"input step": counts["input step"]}, 0
     for name in layers:
-        where[name] = found[name] - before
-        before = found[name]
-    where["average over the patch"] = found["graph"] - before
-    where["halo and labels"] = found[FAST] - found["input step"] - found["graph"]
-    totals = {name: found[name] for name in graphs}
+        where[name] = counts[name] - before
+        before = counts[name]
+    where["average over the patch"] = counts["graph"] - before
+    where["halo and labels"] = counts[FAST] - counts["input step"] - counts["graph"]
+    totals = {name: counts[name] for name in graphs}
     return {"per pixel": totals, "times fewer": round(totals[BASELINE] / totals[FAST], 1), f"of {FAST}": where}
 
 

@@ -51,11 +51,11 @@ def main() -> None:
     if asked.write is not None:
         np.save(asked.write, labels(asked.models[0], asked.fast_int8))
         return
-    there = labels if int8.overflows_here() else labels_elsewhere
+    other_labels = labels if int8.overflows_here() else labels_elsewhere
     for model in asked.models:
         ours = labels(model, fast=False)
         for mode, fast in (("in exact mode", False), ("without it", True)):
-            differ = int((there(model, fast) != ours).sum())
+            differ = int((other_labels(model, fast) != ours).sum())
             print(f"{model.name}, x86 without VNNI, {mode}: {differ} of {len(ours)} labels differ")
 
 

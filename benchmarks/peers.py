@@ -45,11 +45,11 @@ QUICK = (1, 3)
 QUICK_SECONDS, QUICK_ROUNDS = 0.2, 4
 
 
-def measure(bar: int, workshop: Workshop, seconds: float, rounds: int, cache: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """One bar's entry; `found` are the limits of the core."""
+def measure(bar: int, workshop: Workshop, seconds: float, rounds: int, cache: Path, core: dict[str, Any]) -> dict[str, Any]:
+    """Entry of one bar; `core` are the limits of the core."""
     actions: dict[int, Callable[[], dict[str, Any]]] = {
         1: lambda: speed.scenes(workshop, seconds, rounds),
-        2: lambda: speed.student(workshop, seconds, found),
+        2: lambda: speed.student(workshop, seconds, core),
         3: lambda: speed.integers(workshop, seconds, rounds),
         4: lambda: versus.measured(workshop, seconds, cache),
         5: lambda: strips(workshop),
@@ -62,8 +62,8 @@ def strips(workshop: Workshop) -> dict[str, Any]:
     """Bar 5."""
     model = workshop.graphs(shipped(".onnx"))["scene int8"]
     with tempfile.TemporaryDirectory(dir=workshop.folder) as folder:
-        found = memory.measured(model, Path(folder))
-    return {**found, "verdicts": memory.verdicts(found)}
+        memory_use = memory.measured(model, Path(folder))
+    return {**memory_use, "verdicts": memory.verdicts(memory_use)}
 
 
 def main() -> None:
@@ -86,11 +86,11 @@ def main() -> None:
     workshop = Workshop.below(arguments.cache, open_scene("indian_pines"))
     facts = device_facts()
     seconds, rounds = (QUICK_SECONDS, QUICK_ROUNDS) if arguments.quick else (arguments.seconds, ROUNDS)
-    found = limits.limits(facts, seconds)
-    print(tables.device_line(asdict(facts), found))
+    core = limits.limits(facts, seconds)
+    print(tables.device_line(asdict(facts), core))
     for bar in QUICK if arguments.quick else arguments.bars:
-        entry = measure(bar, workshop, seconds, rounds, arguments.cache, found)
-        whole = results.entry(entry, device_facts(), seconds, found)
+        entry = measure(bar, workshop, seconds, rounds, arguments.cache, core)
+        whole = results.entry(entry, device_facts(), seconds, core)
         print(tables.terminal(bar, whole), flush=True)
         if not arguments.quick:
             results.store(bar, whole, arguments.store)

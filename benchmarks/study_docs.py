@@ -54,13 +54,15 @@ RESULTS = Path(__file__).parent / "results"
 SECTIONS = Path(__file__).parent / "study"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "study.md")
 
-_MARKER = re.compile(r"<!-- study: (?P<asked>.*?) -->(?P<said>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL)
+_MARKER = re.compile(
+    r"<!-- study: (?P<asked>.*?) -->(?P<answer>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL
+)
 _CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S+)$")
 _DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1}
 
 
 class MarkerError(Exception):
-    """A marker that asks for what is not there, or for more than one figure."""
+    """A marker that asks for what does not exist, or for more than one figure."""
 
 
 @dataclass(frozen=True)

@@ -39,16 +39,16 @@ def record(path: Path, scene: Scene, precision: str = "") -> None:
     """Counts the test pixels and writes the figures into the file's Card."""
     model = load(path)
     card = model.known
-    found = evaluate(model.predict, scene, split_for(card, scene)).accuracy
-    facts = [AccuracyFacts("test", found.n, found.oa, found.aa, found.kappa, "random", [0])]
+    accuracy = evaluate(model.predict, scene, split_for(card, scene)).accuracy
+    facts = [AccuracyFacts("test", accuracy.n, accuracy.oa, accuracy.aa, accuracy.kappa, "random", [0])]
     rows = json.loads(RESULTS.read_text())["seeds"] if precision and RESULTS.exists() else []
     if len(rows) > 1:
         oa, aa, kappa = (statistics.mean(row[precision][figure] for row in rows) for figure in ("oa", "aa", "kappa"))
         spread = [statistics.stdev(row[precision][figure] for row in rows) for figure in ("oa", "aa")]
-        facts.append(AccuracyFacts("test", found.n, oa, aa, kappa, "random", [row["seed"] for row in rows], *spread))
-    made = TfliteArtifact(graph_of(path)) if path.suffix == ".tflite" else Artifact(read_onnx(path))
-    made.write(path, replace(card, accuracy=facts))
-    print(f"{path.name}  {path.stat().st_size:,} bytes, OA {found.oa:.2f} %")
+        facts.append(AccuracyFacts("test", accuracy.n, oa, aa, kappa, "random", [row["seed"] for row in rows], *spread))
+    artifact = TfliteArtifact(graph_of(path)) if path.suffix == ".tflite" else Artifact(read_onnx(path))
+    artifact.write(path, replace(card, accuracy=facts))
+    print(f"{path.name}  {path.stat().st_size:,} bytes, OA {accuracy.oa:.2f} %")
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def main() -> None:
     scene_graph(floating, scene, whole)  # what INT8 ones are made of; it is soon made, and not shipped
     for source, kind in ((floating, "int8"), (whole, "int8-scene")):
         for suffix in (".onnx", ".tflite"):
-            made = FOLDER / f"{STEM}-{kind}{suffix}"
-            quantize(source, scene, made)
-            record(made, scene, "int8" if made.name.endswith("-int8.onnx") else "")
+            model = FOLDER / f"{STEM}-{kind}{suffix}"
+            quantize(source, scene, model)
+            record(model, scene, "int8" if model.name.endswith("-int8.onnx") else "")
     whole.unlink()
 
 

@@ -41,15 +41,15 @@ def cameras() -> list[Camera]:
 
 def measured(workshop: Workshop, seconds: float) -> dict[str, Any]:
     """Bar 6: for each camera the INT8 scene graph of the default net for its bands, on strips of its width, one thread."""
-    found = cameras()
+    known = cameras()
     contenders, work = [], {}
-    for camera in found:
+    for camera in known:
         model = workshop.untrained("cnn2d", camera.bands)["scene int8"]
         work[camera.name] = macs(model)
         contenders.append(Contender(camera.name, model, shape=scene_shape(model, LINES, camera.pixels)))
     turns = take(contenders, seconds)
     rows = []
-    for camera in found:
+    for camera in known:
         timed = turns.timed[camera.name]
         speed = {"pixels_per_s": timed.pixels_per_s, "times": timed.pixels_per_s / camera.pixels_per_s}
         rows.append({**asdict(camera), **speed, "macs": work[camera.name]})

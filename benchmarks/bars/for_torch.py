@@ -49,8 +49,8 @@ class OnnxModule(nn.Module):
         for node, attributes in self._nodes:
             inputs = [values[name] if name else None for name in node.input]
             values[node.output[0]] = OPERATORS[node.op_type](inputs, attributes)
-        found: Tensor = values[self._output]
-        return found
+        output: Tensor = values[self._output]
+        return output
 
 
 def _conv(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
@@ -59,7 +59,7 @@ def _conv(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
         raise ModelError("a padded convolution has no torch form here")
     run = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[inputs[0].ndim]
     bias = inputs[2] if len(inputs) > 2 else None
-    made: Tensor = run(
+    output: Tensor = run(
         inputs[0],
         inputs[1],
         bias,
@@ -67,19 +67,19 @@ def _conv(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
         dilation=attributes.get("dilations", 1),
         groups=attributes.get("group", 1),
     )
-    return made
+    return output
 
 
 def _gemm(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
     weight = inputs[1] if attributes.get("transB") else inputs[1].T
-    made: Tensor = F.linear(inputs[0], weight, inputs[2] if len(inputs) > 2 else None)
-    return made
+    output: Tensor = F.linear(inputs[0], weight, inputs[2] if len(inputs) > 2 else None)
+    return output
 
 
 def _reduce_mean(inputs: list[Any], attributes: dict[str, Any]) -> Tensor:
     axes = attributes.get("axes") or inputs[1]
-    made: Tensor = inputs[0].mean(axes, keepdim=bool(attributes.get("keepdims", 1)))
-    return made
+    output: Tensor = inputs[0].mean(axes, keepdim=bool(attributes.get("keepdims", 1)))
+    return output
 
 
 OPERATORS: dict[str, Any] = {
@@ -111,15 +111,15 @@ def export_torch(source: Path, shape: tuple[int, ...], path: Path) -> None:
     module = OnnxModule(onnx.load(str(source))).eval()
     session = load(source).session
     counts = np.random.default_rng(0).integers(0, 4000, shape).astype(session.inputs[0].dtype)
-    given = torch.from_numpy(counts.astype(np.float32))
+    tensor = torch.from_numpy(counts.astype(np.float32))
     with torch.no_grad():
-        ours = module(given).numpy()
+        ours = module(tensor).numpy()
     theirs = session.run([counts])
     worst = float(np.abs(ours - theirs).max() / np.ptp(theirs))
     if not worst <= LIMIT:
         raise CheckError(f"{source.name}: its torch form differs by {worst:.1e} of the logits' range")
     with torch.no_grad():
-        torch.export.save(torch.export.export(module, (given,)), path)
+        torch.export.save(torch.export.export(module, (tensor,)), path)
 
 
 def with_float_input(source: Path, path: Path) -> None:

@@ -29,12 +29,12 @@ ZEN4 = {"vendor_id": "AuthenticAMD", "cpu family": "25"}  # 512 bits go through 
 def limits(facts: DeviceFacts, seconds: float = 0.5) -> dict[str, Any]:
     """GMAC/s of 8-bit integers and of float32, GB/s of a copy, and the theoretical GMAC/s at the clock the kernel tells."""
     with one_core():
-        found = {
+        peaks = {
             "int8_gmac_s": SIDE**3 / _fastest(_product(np.uint8), seconds) / 1e9,
             "float32_gmac_s": SIDE**3 / _fastest(_product(np.float32), seconds) / 1e9,
             "copy_gb_s": 2 * BYTES / _fastest(_copy(), seconds) / 1e9,
         }
-    return {**found, "theory": theory(facts)}
+    return {**peaks, "theory": theory(facts)}
 
 
 def theory(facts: DeviceFacts) -> dict[str, Any] | None:
@@ -83,8 +83,8 @@ def _product(dtype: type[np.generic]) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    given = {"a": rng.integers(0, 256, (SIDE, SIDE)).astype(dtype)}
-    return lambda: session.run(None, given)
+    inputs = {"a": rng.integers(0, 256, (SIDE, SIDE)).astype(dtype)}
+    return lambda: session.run(None, inputs)
 
 
 def _copy() -> Callable[[], object]:

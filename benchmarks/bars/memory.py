@@ -36,18 +36,18 @@ def measured(
     memory: str = "32MiB",
 ) -> dict[str, Any]:
     """Peaks in MiB: of the imported runtime alone, of the short strip and of the long one."""
-    found = {"imported": _imported()}
+    peaks = {"imported": _imported()}
     for name, height in (("short", rows), ("long", rows * times)):
         header = _cube(folder, (height, columns, bands))
         output = folder / f"{name}.npy"
         command = ["classify", str(model), str(header), "-o", str(output), "--memory", memory, "--threads", "1"]
-        found[name] = _peak([sys.executable, "-m", "hsiedge", *command])
+        peaks[name] = _peak([sys.executable, "-m", "hsiedge", *command])
         output.unlink()
         header.with_suffix(".raw").unlink()
     return {
-        **{f"{name}_mib": value / (1 << 20) for name, value in found.items()},
-        "grown": found["long"] / found["short"],
-        "beyond_mib": (found["long"] - found["imported"]) / (1 << 20),
+        **{f"{name}_mib": value / (1 << 20) for name, value in peaks.items()},
+        "grown": peaks["long"] / peaks["short"],
+        "beyond_mib": (peaks["long"] - peaks["imported"]) / (1 << 20),
         "bands": bands,
         "columns": columns,
         "rows": rows,
@@ -56,13 +56,13 @@ def measured(
     }
 
 
-def verdicts(found: dict[str, Any]) -> list[dict[str, Any]]:
+def verdicts(sizes: dict[str, Any]) -> list[dict[str, Any]]:
     """Bar 5."""
-    longer = f"anonymous memory of a strip {found['times']} times as long, over that of the short one"
-    beyond = f"MiB beyond the imported runtime, {found['bands']} bands x {found['columns']} columns"
+    longer = f"anonymous memory of a strip {sizes['times']} times as long, over that of the short one"
+    beyond = f"MiB beyond the imported runtime, {sizes['bands']} bands x {sizes['columns']} columns"
     return [
-        Verdict(longer, found["grown"], "<=", GROWN).to_json(),
-        Verdict(beyond, found["beyond_mib"], "<=", BEYOND, f"--memory {found['memory']}").to_json(),
+        Verdict(longer, sizes["grown"], "<=", GROWN).to_json(),
+        Verdict(beyond, sizes["beyond_mib"], "<=", BEYOND, f"--memory {sizes['memory']}").to_json(),
     ]
 
 
@@ -102,7 +102,7 @@ def _peak(command: list[str]) -> int:
 
 def _anonymous(pid: int) -> int:
     try:
-        found = re.search(r"^RssAnon:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        line = re.search(r"^RssAnon:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) << 10 if found else 0
+    return int(line[1]) << 10 if line else 0

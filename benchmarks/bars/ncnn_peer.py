@@ -32,15 +32,15 @@ class NcnnSession(Session):
         self.inputs = [TensorSpec("counts", asked.shape, np.dtype(np.uint16))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        found = []
+        outputs = []
         for picture in tensors[0].astype(np.float32):
             extractor = self._net.create_extractor()
             extractor.input("in0", ncnn.Mat(picture))
             failed, output = extractor.extract("out0")
             if failed:
                 raise RuntimeError(f"ncnn: extract failed ({failed})")
-            found.append(np.array(output))
-        return np.stack(found)
+            outputs.append(np.array(output))
+        return np.stack(outputs)
 
 
 def prepare(asked: Asked) -> None:
@@ -59,10 +59,10 @@ def prepare(asked: Asked) -> None:
     command = [str(converter), source.name, f"inputshape=[{shape}]f32", "fp16=0"]
     done = subprocess.run(command, cwd=asked.prepared, capture_output=True, text=True, check=False, env=dict(os.environ))
     stem = source.stem.replace("-", "_")
-    made = [asked.prepared / f"{stem}.ncnn.{suffix}" for suffix in ("param", "bin")]
-    if not all(path.exists() for path in made):
+    files = [asked.prepared / f"{stem}.ncnn.{suffix}" for suffix in ("param", "bin")]
+    if not all(path.exists() for path in files):
         raise RuntimeError(f"pnnx gave no ncnn files (code {done.returncode}): {done.stderr.strip().splitlines()[-1:]}")
-    for path, target in zip(made, (parameters, weights)):
+    for path, target in zip(files, (parameters, weights)):
         path.replace(target)
 
 

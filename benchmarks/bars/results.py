@@ -43,8 +43,8 @@ def stored(path: Path = STORE) -> dict[str, Any]:
     """What is there; an empty store where there is none."""
     if not path.exists():
         return {"schema": SCHEMA, "bars": {}}
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def elsewhere() -> list[dict[str, Any]]:
@@ -52,9 +52,9 @@ def elsewhere() -> list[dict[str, Any]]:
     return [stored(path) for path in sorted(STORE.parent.glob(f"{STORE.stem}-*.json"))]
 
 
-def entry(found: dict[str, Any], facts: DeviceFacts, seconds: float, limits: dict[str, Any]) -> dict[str, Any]:
+def entry(measured: dict[str, Any], facts: DeviceFacts, seconds: float, limits: dict[str, Any]) -> dict[str, Any]:
     """One bar's entry, as it is stored: what was found, and where and when."""
-    whole = {"measured": now()[:19], "seconds": seconds, "device": asdict(facts), "limits": limits, **found}
+    whole = {"measured": now()[:19], "seconds": seconds, "device": asdict(facts), "limits": limits, **measured}
     short: dict[str, Any] = _short(whole)
     return short
 

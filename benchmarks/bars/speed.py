@@ -63,8 +63,8 @@ def scenes(workshop: Workshop, seconds: float, rounds: int = ROUNDS) -> Bar:
         best = turns.best(_of(name, turns))
         row = {**best.row(), "name": name, "oa": accuracy(path, scene), "bytes": path.stat().st_size, "macs": macs(path)}
         rows.append({**row, **times_faster(best, baseline)})
-    found = {"rows": rows, "pixel_bytes": pixel_bytes(scene), "failed": turns.failed}
-    return {**found, **_load(turns), "verdicts": list(_scene_verdicts(rows, reason))}
+    entry = {"rows": rows, "pixel_bytes": pixel_bytes(scene), "failed": turns.failed}
+    return {**entry, **_load(turns), "verdicts": list(_scene_verdicts(rows, reason))}
 
 
 def _of(name: str, turns: Turns) -> list[str]:
@@ -81,8 +81,8 @@ def _scene_verdicts(rows: Sequence[dict[str, Any]], reason: str) -> Iterator[dic
     loss = [by_name["patch float"]["oa"] - row["oa"] for row in rows]
     for runtime, name in (("onnxruntime", "scene int8"), ("litert", "scene int8 litert")):
         row, limit = by_name.get(name), SCENE_TIMES[runtime]
-        told = f"INT8 scene graph on {runtime} against float patches, times"
-        yield Verdict(told, row["times"] if row else None, ">=", limit, reason if row is None else "").to_json()
+        title = f"INT8 scene graph on {runtime} against float patches, times"
+        yield Verdict(title, row["times"] if row else None, ">=", limit, reason if row is None else "").to_json()
     yield Verdict("most test OA lost against float patches, points", max(loss), "<=", MOST_LOST).to_json()
 
 
@@ -106,8 +106,8 @@ def student(workshop: Workshop, seconds: float, limits: dict[str, Any]) -> Bar:
         row = {**best.row(), "name": name, "oa": accuracy(path, scene), "bytes": path.stat().st_size, "macs": macs(path)}
         rows.append({**row, **times_faster(best, baseline)})
     fastest = max(rows, key=lambda row: row["times"])
-    told = "INT8 scene graph of the student against the teacher's float patches, times"
-    verdict = Verdict(told, fastest["times"], ">=", STUDENT_TIMES, f"LiteRT is missing: {reason}" if lite is None else "")
+    title = "INT8 scene graph of the student against the teacher's float patches, times"
+    verdict = Verdict(title, fastest["times"], ">=", STUDENT_TIMES, f"LiteRT is missing: {reason}" if lite is None else "")
     return {
         "rows": rows,
         "pixel_bytes": pixel_bytes(scene),
@@ -121,14 +121,15 @@ def student(workshop: Workshop, seconds: float, limits: dict[str, Any]) -> Bar:
 def _breakdown(path: Path, scene: Scene, baseline: Timed, limits: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of a whole scene by node; what 1,000 times would allow, and what arithmetic and memory alone would take."""
     shape, pixels = scene_shape(path, *scene.shape), scene.shape[0] * scene.shape[1]
-    found = profile(model_file(path), 1, (1,), Plan(1, 0.2, 1, (shape,) if shape else (), 0))
-    assert found is not None
+    operators = profile(model_file(path), 1, (1,), Plan(1, 0.2, 1, (shape,) if shape else (), 0))
+    assert operators is not None
     return {
         "nodes": [
-            {"node": entry.name, "operator": entry.operator, "ms": entry.ms, "share": entry.share} for entry in found.by_node
+            {"node": entry.name, "operator": entry.operator, "ms": entry.ms, "share": entry.share}
+            for entry in operators.by_node
         ],
-        "outside_ms": found.outside_ms,
-        "run_ms": found.run_ms,
+        "outside_ms": operators.outside_ms,
+        "run_ms": operators.run_ms,
         "allowed_ms": 1e3 / baseline.pixels_per_s * pixels / HOPED,
         "arithmetic_ms": macs(path) * pixels / limits["int8_gmac_s"] / 1e6,
         "reading_ms": pixels * pixel_bytes(scene) / limits["copy_gb_s"] / 1e6,
@@ -159,8 +160,8 @@ def integers(workshop: Workshop, seconds: float, rounds: int = ROUNDS, nets: Seq
                 }
             )
     busy = max((row["other_cores"] or 0.0 for row in rows), default=0.0)
-    found = {"rows": rows, "pixel_bytes": pixel_bytes(workshop.scene), "strip": list(STRIP), "other_cores": busy}
-    return {**found, "verdicts": list(_integer_verdicts(rows))}
+    entry = {"rows": rows, "pixel_bytes": pixel_bytes(workshop.scene), "strip": list(STRIP), "other_cores": busy}
+    return {**entry, "verdicts": list(_integer_verdicts(rows))}
 
 
 def _as(kind: str, precision: str, path: Path, batch: int) -> Contender:
@@ -174,5 +175,5 @@ def _integer_verdicts(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]
             continue
         worst = max(held, key=lambda row: row["high"])
         where = "1-D and 2-D nets by patches" if limit == EVERYWHERE else "3-D nets, and scene graphs"
-        told = f"INT8 over float time, {where}: the highest upper bound"
-        yield Verdict(told, worst["high"], "<=", limit, f"{worst['net']}, {worst['given']}").to_json()
+        title = f"INT8 over float time, {where}: the highest upper bound"
+        yield Verdict(title, worst["high"], "<=", limit, f"{worst['net']}, {worst['given']}").to_json()

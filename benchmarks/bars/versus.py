@@ -153,17 +153,17 @@ def measured(workshop: Workshop, seconds: float, cache: Path, peers: Sequence[Pe
     environments = {name: ready(name, cache) for name in dict.fromkeys(peer.adapter for peer in peers)}
     ours, reason = _ours(workshop)
     floats = _our_labels(workshop, shipped(".onnx"))
-    told: dict[tuple[str, str], dict[str, Any]] = {}
+    labelled: dict[tuple[str, str], dict[str, Any]] = {}
     for given in ("patch", "scene"):
         for peer in peers:
-            told[peer.name, given] = _labelled(material, peer, given, environments[peer.adapter], floats)
+            labelled[peer.name, given] = _labelled(material, peer, given, environments[peer.adapter], floats)
     rows, runs = [], []
     for given, shape in [*(("patch", shape) for shape in material.shapes("patch")[1:]), ("scene", material.shapes("scene")[0])]:
-        able = [peer for peer in peers if "failure" not in told[peer.name, given]]
+        able = [peer for peer in peers if "failure" not in labelled[peer.name, given]]
         contenders = [material.contender(peer, given, shape, environments[peer.adapter]) for peer in able]
         turns = take([*ours, *contenders], seconds)
         runs.append(turns)
-        rows += _rows(turns, given, shape[0], ours, told, peers)
+        rows += _rows(turns, given, shape[0], ours, labelled, peers)
     oa = _accuracy(workshop, floats)
     verdicts = [_given_patches(rows), _given_scene(rows, oa)]
     if reason:
@@ -234,13 +234,13 @@ def ask_labels(material: Material, adapter: str, command: Path, environment: Env
 
 
 def _rows(
-    turns: Turns, given: str, batch: int, ours: Sequence[Contender], told: dict[tuple[str, str], Any], peers: Sequence[Peer]
+    turns: Turns, given: str, batch: int, ours: Sequence[Contender], labelled: dict[tuple[str, str], Any], peers: Sequence[Peer]
 ) -> list[dict[str, Any]]:
     """A row for each peer of a run, and for each of our runtimes; `times`: how many times as fast the best of ours is."""
     best = turns.best([contender.name for contender in ours])
     rows = []
     for peer in peers:
-        row = {"name": peer.name, "given": given, "batch": batch, "ours": best.contender.name, **told[peer.name, given]}
+        row = {"name": peer.name, "given": given, "batch": batch, "ours": best.contender.name, **labelled[peer.name, given]}
         timed = turns.timed.get(peer.name)
         if timed is not None:
             row |= {**_times(timed), **times_faster(best, timed)}
@@ -260,18 +260,18 @@ def _times(timed: Timed) -> dict[str, Any]:
 
 def _given_patches(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     able = [row for row in rows if row["given"] == "patch" and "times" in row]
-    told = "our scene graph against the best peer given the patch model, times"
+    title = "our scene graph against the best peer given the patch model, times"
     if not able:
-        return Verdict(told, None, ">=", PATCH_TIMES, "no peer could be run").to_json()
+        return Verdict(title, None, ">=", PATCH_TIMES, "no peer could be run").to_json()
     best = max(able, key=lambda row: row["pixels_per_s"])
-    return Verdict(told, best["times"], ">=", PATCH_TIMES, f"{best['name']}, batch {best['batch']}").to_json()
+    return Verdict(title, best["times"], ">=", PATCH_TIMES, f"{best['name']}, batch {best['batch']}").to_json()
 
 
 def _given_scene(rows: Sequence[dict[str, Any]], oa: float) -> dict[str, Any]:
     """Equal accuracy: at most as much below the float patches as INT8 may lose."""
     able = [row for row in rows if row["given"] == "scene" and "times" in row and oa - row["oa"] <= MOST_LOST]
-    told = "the best of our runtimes against the best peer given our scene graph, at equal accuracy, times"
+    title = "the best of our runtimes against the best peer given our scene graph, at equal accuracy, times"
     if not able:
-        return Verdict(told, None, ">=", 1, "no peer could be run").to_json()
+        return Verdict(title, None, ">=", 1, "no peer could be run").to_json()
     best = max(able, key=lambda row: row["pixels_per_s"])
-    return Verdict(told, best["times"], ">=", 1, f"{best['name']}, {best['times']:.2f} times its speed").to_json()
+    return Verdict(title, best["times"], ">=", 1, f"{best['name']}, {best['times']:.2f} times its speed").to_json()
