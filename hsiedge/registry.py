@@ -27,7 +27,7 @@ _REASON = 200  # characters of another's error that are passed on
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an entry comes from that is not ours.
+    """Origin of an entry that is not ours.
 
     Attributes:
         distribution: the installed package and its version, "my-nets 1.0"; "" for a file.
@@ -125,7 +125,7 @@ class Registry(Generic[T]):
         return self[self.name_of(text)]
 
     def origin(self, name: str) -> Origin | None:
-        """Where an entry comes from; None for ours."""
+        """Origin of an entry; None for ours."""
         if name in self._ours:
             return None
         if name in self._files:
@@ -224,7 +224,7 @@ def _run(path: Path, sha256: str) -> types.ModuleType:
 
 
 def instance_of(kind: type[T]) -> Callable[[Any], T]:
-    """What a registry of instances of a class accepts: such an instance, or the class of one that is made without arguments."""
+    """Loader of a registry of instances: takes an instance of a class, or a class that is made without arguments."""
 
     def accept(value: Any) -> T:
         entry = value() if isinstance(value, type) and issubclass(value, kind) else value
@@ -236,7 +236,7 @@ def instance_of(kind: type[T]) -> Callable[[Any], T]:
 
 
 def _attribute(reference: str) -> Any:
-    """What "module:NAME" of ours stands for."""
+    """Object that "module:NAME" of ours stands for."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -1,4 +1,4 @@
-"""What a command takes when it is not told: the newest fitting file of the current folder, by `created` in the Cards."""
+"""Default files of commands: the newest fitting file of the current folder, by `created` in the Cards."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def classify_command(
 def _classifier(
     model: Model, cubes: list[Path], key: str | None, asked: ClassifyOptions, memory: int, threads: int, scheduler: str | None
 ) -> AbstractContextManager[Classify]:
-    """What classifies the cubes: this process, or a cluster."""
+    """Function that classifies the cubes: in this process, or on a cluster."""
     from hsiedge.mapping.stream import classify_rows
 
     if scheduler is None:

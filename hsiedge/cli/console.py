@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, everything else on stderr."""
+"""Output for the user: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def stdout() -> Console:
-    """Where results go. 100 columns where the terminal does not say."""
+    """Console for results, of 100 columns where the terminal does not say."""
     return _console(sys.stdout)
 
 
 def stderr() -> Console:
-    """Where everything else goes."""
+    """Console for everything but results."""
     return _console(sys.stderr)
 
 

@@ -72,7 +72,7 @@ def _root(
         bool, typer.Option("--verbose", "-v", help="Show the traceback of an error (anywhere on the line).")
     ] = False,
 ) -> None:
-    """What stands before the command's name."""
+    """Options that stand before the command's name."""
 
 
 def main() -> None:

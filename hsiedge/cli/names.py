@@ -25,7 +25,7 @@ def stem(card: Card) -> str:
 
 
 def map_places(cubes: Sequence[Path], given: Sequence[Path], what: str, formats: Sequence[str]) -> list[list[Path]]:
-    """Where the maps of each cube go: to the files that are given for one, else as CUBE-`what`.FORMAT into folders.
+    """Files of each cube's maps: the files that are given for one, else as CUBE-`what`.FORMAT into folders.
 
     A path without a suffix, or that is a folder, is a folder; where none is given, it is the current one.
 
@@ -47,7 +47,7 @@ def map_places(cubes: Sequence[Path], given: Sequence[Path], what: str, formats:
 
 
 def _tag(step: Step) -> str:
-    """What a compression is called in a file's name; "" for the other steps."""
+    """Tag of a compression in a file's name; "" for the other steps."""
     said = step.options
     if step.step == "prune":
         return f"{said.get('method')}{said.get('ratio')}"

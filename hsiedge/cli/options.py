@@ -254,7 +254,7 @@ def parse_widths(text: str) -> tuple[int, ...]:
 
 
 def file_kind(to: str | None, output: Path | None) -> str:
-    """What a model becomes: "onnx", "ort" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
+    """Kind of file to make: "onnx", "ort" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
     from hsiedge.errors import OptionError
 
     ending = output.suffix.removeprefix(".") if output is not None else ""

@@ -83,7 +83,7 @@ def quantize_command(
 def _propose_seven_bits(
     made: Card, source: Path, scene: Scene, patches: int, max_drop: float, seed: int, masks: Split | None
 ) -> None:
-    """Where 8-bit sums overflow, says so if 7-bit weights, which need no exact mode, lose nothing: they are tried."""
+    """Tries 7-bit weights, which need no exact mode, where 8-bit sums overflow, and proposes them if they lose nothing."""
     from hsiedge.device import int8
     from hsiedge.errors import CheckError
     from hsiedge.graphs.quantization.quantize import quantize, seven_bits_cost_nothing

@@ -1,4 +1,4 @@
-"""What the commands share that can run on another machine: `--on`, `--python` and `--wheelhouse`."""
+"""Options of commands that can run on another machine: `--on`, `--python` and `--wheelhouse`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def bench(there: Host, models: Sequence[Path], context: typer.Context) -> Report
 
 
 def doctor(there: Host, model: Path | None, config: Path | None, target: str | None) -> None:
-    """What doctor finds over there, as it says it there; exit code 1 where models cannot run."""
+    """Prints the other machine's doctor report as it is printed there; exit code 1 where models cannot run."""
     from hsiedge.errors import OptionError
     from hsiedge.remote.host import ask_on, tell_on
 

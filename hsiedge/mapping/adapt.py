@@ -1,4 +1,4 @@
-"""What of a cube a model takes: which bands, which pixels, in which dtype."""
+"""Adaptation of a cube to a model: which bands, which pixels, in which dtype."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[
 
 
 def as_stored(rows: NDArray[Any], card: Card, source: RowSource) -> NDArray[Any]:
-    """In the dtype that the model takes, no value changed."""
+    """Converts values to the dtype that the model takes; none is changed."""
     wanted = np.dtype(card.scene.dtype)
     if rows.dtype == wanted:
         return rows
@@ -44,7 +44,7 @@ def as_stored(rows: NDArray[Any], card: Card, source: RowSource) -> NDArray[Any]
 
 
 def check_fits(card: Card, source: RowSource) -> NDArray[np.intp] | None:
-    """Which of the cube's bands the model takes, in its order; None where it takes them as they are.
+    """Bands of the cube that the model takes, in its order; None where it takes them as they are.
 
     Raises:
         ModelError: it has no such bands, or is in other units.
@@ -55,7 +55,7 @@ def check_fits(card: Card, source: RowSource) -> NDArray[np.intp] | None:
 
 
 def _bands(card: Card, source: RowSource) -> NDArray[np.intp] | None:
-    """By wavelength where both are known: the nearest band, no farther than half of the model's band spacing.
+    """Bands by wavelength where both are known: the nearest ones, no farther than half of the model's band spacing.
 
     Else all that are not in the cube's bad-band list, which have to be as many.
     """

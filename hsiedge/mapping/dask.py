@@ -36,7 +36,7 @@ _AHEAD = 2  # blocks a thread of the cluster: one that is worked on, and one tha
 
 @dataclass(frozen=True)
 class Plan:
-    """How the blocks of a cube are classified.
+    """Plan by which the blocks of a cube are classified.
 
     Attributes:
         path: where each worker finds the cube; key: its variable.
@@ -69,7 +69,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Found:
-    """What a worker gives of a block."""
+    """Result of a worker for a block."""
 
     strip: Strip
     counts: Counts
@@ -77,7 +77,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a worker could not."""
+    """Reason why a worker could not classify a block."""
 
     reason: str
 
@@ -141,7 +141,7 @@ def _blocks(plan: Plan, threads: int) -> list[Block]:
 
 
 def _in_order(client: Any, scheduler: str, model: Path, blocks: Iterable[Block]) -> Generator[tuple[Found, float], None, None]:
-    """What becomes of the blocks, one by one, and when they were submitted.
+    """Yields the results of the blocks, one by one, and when they were submitted.
 
     No more are under way than the cluster works on, and results wait on the workers: here is the memory of one.
     """

@@ -41,7 +41,7 @@ class Strip:
 
 @dataclass
 class Counts:
-    """What is counted while strips are classified.
+    """Counts that are kept while strips are classified.
 
     Attributes:
         empty, unknown: as in `ClassificationStats`.
@@ -70,7 +70,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class ClassificationStats:
-    """What is to be said of a classified cube.
+    """Statistics of a classified cube.
 
     Attributes:
         pixels, seconds: of it all, from rows as the file stores them to labels.
@@ -88,7 +88,7 @@ class ClassificationStats:
 
     @staticmethod
     def of(counts: Counts, source: RowSource, started: float, rows: int) -> ClassificationStats:
-        """Of a cube that is done; `started` by time.perf_counter."""
+        """Statistics of a cube that is done; `started` by time.perf_counter."""
         pixels, seconds = source.shape[0] * source.shape[1], time.perf_counter() - started
         outside = counts.at_ends / counts.values if counts.values else None
         return ClassificationStats(pixels, seconds, counts.empty, counts.unknown, outside, rows)
@@ -100,7 +100,7 @@ Classify = Callable[[RowSource, Callable[[Strip], None], Progress], Classificati
 
 @dataclass(frozen=True)
 class ClassifyOptions:
-    """What a map is to tell.
+    """Options of a map.
 
     Attributes:
         reject: pixels whose likeliest class has a lower probability get label 0.
@@ -208,15 +208,16 @@ def _read(
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the first axis; added plane by plane, for the order of np.sum, and its last bit, depend on a strip's layout."""
+    """Softmax over the first axis, added plane by plane: np.sum's order, and its last bit, depend on a strip's layout."""
     powers: NDArray[np.float32] = np.exp(logits - logits.max(0))
     powers /= functools.reduce(np.add, powers)
     return powers
 
 
 def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
-    """How many rows a strip may have, that it takes no more than `memory` bytes; of a graph with a tile, whole tiles, one at
-    least, for a lower strip would be filled up.
+    """Number of rows of a strip that takes no more than `memory` bytes.
+
+    A graph with a tile gets whole tiles, one at least, for a lower strip would be filled up.
 
     Raises:
         OptionError: a single row takes more.

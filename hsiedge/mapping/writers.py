@@ -25,7 +25,7 @@ _LARGEST_PICTURE = 64 << 20  # pixels
 
 @dataclass(frozen=True)
 class MapFacts:
-    """What a map is written with.
+    """Facts that a map is written with.
 
     Attributes:
         shape: (height, width).
@@ -41,7 +41,7 @@ class MapFacts:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of a label map as small as ids allow; float32 of probabilities."""
+        """Dtype of the map: for labels as small as ids allow; float32 for probabilities."""
         if self.bands:
             return np.dtype(np.float32)
         return np.dtype(np.uint8 if max(self.classes, default=0) <= 255 else np.uint16)
@@ -80,7 +80,7 @@ def writer(path: Path, facts: MapFacts) -> Iterator[Take]:
 
 @contextmanager
 def writers(paths: list[Path], facts: MapFacts) -> Iterator[Take]:
-    """All of them at once."""
+    """Opens the writers of several maps at once."""
     with ExitStack() as stack:
         takes = [stack.enter_context(writer(path, facts)) for path in paths]
 

@@ -12,8 +12,9 @@ from hsiedge.nets.base import Net, outputs
 
 
 class CNN1D(Net):
-    """Hu, Huang, Wei, Zhang and Li 2015, "Deep convolutional neural networks for hyperspectral image classification",
-    Journal of Sensors 2015: 258619.
+    """Convolution along the spectrum of one pixel, after Hu, Huang, Wei, Zhang and Li 2015.
+
+    "Deep convolutional neural networks for hyperspectral image classification", Journal of Sensors 2015: 258619.
 
     One convolution along the spectrum (kernel: a ninth of the bands), max pooling (a fifth of the kernel), a hidden layer
     of 100, tanh throughout. On a patch larger than one pixel it looks at the centre.

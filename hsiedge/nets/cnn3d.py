@@ -12,8 +12,9 @@ from hsiedge.nets.base import Net, outputs
 
 
 class CNN3D(Net):
-    """Hamida, Benoit, Lambert and Ben Amar 2018, "3-D deep learning approach for remote sensing image classification",
-    IEEE TGRS 56(8): 4420-4434; the net for 5x5 patches.
+    """3-D convolutions over patch and spectrum, after Hamida, Benoit, Lambert and Ben Amar 2018.
+
+    "3-D deep learning approach for remote sensing image classification", IEEE TGRS 56(8): 4420-4434; the net for 5x5 patches.
 
     3x3x3 convolutions, and strided convolutions along the spectrum in the place of pooling.
 

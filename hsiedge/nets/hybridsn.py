@@ -12,8 +12,9 @@ from hsiedge.nets.base import Net, outputs
 
 
 class HybridSN(Net):
-    """Roy, Krishna, Dubey and Chaudhuri 2020, "HybridSN: exploring 3-D-2-D CNN feature hierarchy for hyperspectral image
-    classification", IEEE GRSL 17(2): 277-281.
+    """3-D convolutions, then a 2-D one, after Roy, Krishna, Dubey and Chaudhuri 2020.
+
+    "HybridSN: exploring 3-D-2-D CNN feature hierarchy for hyperspectral image classification", IEEE GRSL 17(2): 277-281.
 
     The paper reduces the bands by PCA; here that is the 1x1 convolution `spectral`, which training starts from the
     principal components of the training pixels, so that the exported graph takes the sensor's bands. The published

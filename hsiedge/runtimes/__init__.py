@@ -45,7 +45,7 @@ class Engine:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is here; it is not imported."""
+        """Whether the engine's package is installed; it is not imported."""
         return importlib.util.find_spec(self.needs.partition(".")[0]) is not None
 
 
@@ -170,7 +170,7 @@ def _import(path: Path, name: str) -> types.ModuleType:
 
 
 def engine_of(path: Path, runtime: str | None = None, provider: str | None = None) -> str:
-    """What runs a file: `runtime`, or left out, the first engine that takes it unasked.
+    """Name of the engine that runs a file: `runtime`, or by default the first that takes it unasked.
 
     Raises:
         ModelError: no such file, or no engine takes it.

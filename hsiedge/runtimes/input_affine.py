@@ -41,7 +41,7 @@ class InputAffine:
         return made
 
     def of_rows(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """The same of rows `(..., bands)`, some pixels at a time: what is worked on stays in the processor's cache.
+        """Integers of rows `(..., bands)`, made some pixels at a time: what is worked on stays in the processor's cache.
 
         Args:
             out: where they are written, if not into an array of their own: `(n, width, bands)`, as `rows`.
@@ -55,7 +55,7 @@ class InputAffine:
         return made
 
     def _write(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
-        """Of `(n, width, bands)`, block by block: some whole rows, or a part of one."""
+        """Writes the integers of `(n, width, bands)`, block by block: some whole rows, or a part of one."""
         steps, (height, width, bands) = self._steps(rows.dtype), rows.shape
         wide = max(1, min(width, _CACHED // bands))
         block = (max(1, min(height, _CACHED // (wide * bands))), wide, bands)
@@ -99,7 +99,7 @@ class _Steps:
 
 
 class _FloatSteps(_Steps):
-    """In float32: what any counts, and any affine, can be given."""
+    """Steps in float32, which fit any counts and any affine."""
 
     def __init__(self, affine: Affine) -> None:
         super().__init__([np.asarray(affine.offset, np.float32), _rate(affine)], np.dtype(np.float32))
@@ -127,7 +127,7 @@ class _FloatSteps(_Steps):
 
 
 class WholeSteps(_Steps):
-    """In 16-bit integers: `((x - first) * factor) >> 8`, clipped to 8 bits; half the bytes of float32, and fewer passes.
+    """Steps in 16-bit integers: `((x - first) * factor) >> 8`, clipped to 8 bits; half the bytes of float32, and fewer passes.
 
     The same integers as those of float32, for every count: an affine is taken only where that is so (`of`). It is where
     offsets are whole, `scale / step` is `factor / 256`, and `factor` divides `256 * zero + 128`, of `zero` integers below the
@@ -145,7 +145,7 @@ class WholeSteps(_Steps):
 
     @classmethod
     def of(cls, affine: Affine, stored: np.dtype[Any]) -> WholeSteps | None:
-        """Those of an affine and a 16-bit `stored` dtype; None where float32 might give another integer for some count."""
+        """Steps of an affine and a 16-bit `stored` dtype; None where float32 might give another integer for some count."""
         limits, integers = np.iinfo(stored), np.iinfo(affine.dtype)
         offset, factor = np.asarray(affine.offset, np.float64), _rate(affine).astype(np.float64) * FRACTION
         zero = affine.zero_point - integers.min
@@ -156,6 +156,7 @@ class WholeSteps(_Steps):
         return cls(first, factor, stored, integers.min < 0) if ((first == np.rint(first)) & inside).all() else None
 
     def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
+        """Writes the integers of one block into `made`; `values` is room to work in."""
         low, high, first, factor = constants
         np.maximum(stored, low, out=values)
         np.minimum(values, high, out=values)

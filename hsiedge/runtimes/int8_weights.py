@@ -55,7 +55,7 @@ def reaches_inward(path: Path) -> bool:
 
 
 def _inner_names(view: memoryview, node: Span, depth: int) -> Iterator[str]:
-    """What the nodes of graphs inside of a node take."""
+    """Names that the nodes of graphs inside of a node take."""
     if depth > DEEPEST:
         raise ValueError("nested too deep")
     for attribute in _spans(view, node, _NODE_ATTRIBUTE):
@@ -128,7 +128,7 @@ def _spans(view: memoryview, message: Span, wanted: int) -> Iterator[Span]:
 
 
 def _find(view: memoryview, message: Span, wanted: int) -> Span | None:
-    """Where a field's bytes lie; of several the last, which counts."""
+    """Place of a field's bytes; of several the last, which counts."""
     found = None
     for span in _spans(view, message, wanted):
         found = span

@@ -71,7 +71,7 @@ class LitertSession(Session):
         return output
 
     def values(self, output: NDArray[Any]) -> NDArray[Any]:
-        """What integers stand for, float32; other outputs as they are."""
+        """Values that integers stand for, float32; other outputs as they are."""
         scale, zero_point = self._outputs[0]["quantization"]
         if not scale or output.dtype.kind not in "iu":
             return output

@@ -45,7 +45,7 @@ class Session(Protocol):
         """The graph's first output, as it is."""
 
     def values(self, output: NDArray[Any]) -> NDArray[Any]:
-        """What an output stands for: where it is integers that have a scale, float32 in the same order; else itself."""
+        """Values that an output stands for: float32 in the same order where it is integers that have a scale; else itself."""
         return output
 
 
@@ -111,12 +111,12 @@ class Model:
 
     @property
     def prepared_dtype(self) -> np.dtype[Any]:
-        """Of what `prepare` makes."""
+        """NumPy dtype that `prepare` returns."""
         affine = self.known.input_affine
         return np.dtype(self.known.scene.dtype if affine is None else affine.dtype)
 
     def prepare(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """What the graph takes, of rows `(..., bands)` in the scene's stored dtype: themselves, or the Card's integers.
+        """Prepares rows `(..., bands)` in the scene's stored dtype for the graph: as they are, or as the Card's integers.
 
         It works pixel by pixel, so it costs least before patches are cut.
 
@@ -163,7 +163,7 @@ class Model:
         return self.label_ids(self._strip(rows), axis=0)
 
     def _strip(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Of a strip what the session puts out, `(classes, h, w)`."""
+        """Output of the session for a strip, `(classes, h, w)`."""
         if self.known.kind == "scene":
             return self._scene(rows) if self.tile is None else self._tiled(rows, *self.tile)
         patch = self.known.patch
@@ -182,7 +182,7 @@ class Model:
         return output
 
     def _tiled(self, rows: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-        """By tiles of one size. The last of a row or column reaches back into the one before; a small strip is filled up."""
+        """Output for a strip, by tiles of one size: the last of a row or column overlaps its neighbour, a small strip is filled."""
         halo = self.known.patch - 1
         high, wide = rows.shape[0] - halo, rows.shape[1] - halo
         if high < height or wide < width:
@@ -272,7 +272,7 @@ class Model:
             done += len(piece)
 
     def _strips(self, scene: Scene, pixels: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """The same, by strips of the rows that hold pixels."""
+        """Output for pixels, by strips of the rows that hold them."""
         height, width = scene.shape
         rows = pixels // width
         least = self.tile[0] if self.tile is not None else self.known.patch  # lower ones would be more halo than strip
@@ -287,7 +287,7 @@ class Model:
 
 
 def _starts(size: int, tile: int) -> list[int]:
-    """Where tiles begin that cover `size`, which is no smaller than one."""
+    """Starts of tiles that cover `size`, which is no smaller than one."""
     return [*range(0, size - tile, tile), size - tile]
 
 

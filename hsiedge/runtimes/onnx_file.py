@@ -113,6 +113,7 @@ def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, i
 
 
 def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+    """Reads a varint of protobuf: its value, and the place behind it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

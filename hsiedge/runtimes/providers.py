@@ -36,7 +36,7 @@ _TELLS = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_in
 
 
 def named(text: str) -> list[str]:
-    """What onnxruntime calls "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
+    """Onnxruntime's names of "cuda" or "tensorrt,cuda", in that order. Raises OptionError: unknown, or not in this build."""
     words = text.split(",")
     built = onnxruntime.get_available_providers()
     for word in words:
@@ -72,7 +72,7 @@ def configured(providers: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
 
 
 def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:
-    """What runs the nodes of a session that was opened with `named(text)`, for `Session.provider`.
+    """Providers that run the nodes of a session that was opened with `named(text)`, for `Session.provider`.
 
     Raises:
         OptionError: a provider could not be started, or the CPU, which was not named, would run nodes; they are counted by
@@ -115,7 +115,7 @@ def _not_started(word: str, why: str) -> str:
 
 
 def _missing(word: str) -> str | None:
-    """What the loader says of the library that a provider lies in; onnxruntime tells it to its log alone."""
+    """Error of the loader on the library that a provider lies in, which onnxruntime writes to its log alone."""
     library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{word}.so"
     if not library.is_file():
         return None

@@ -66,7 +66,7 @@ def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
 
 
 class _Bar:
-    """What pooch takes for a progress bar."""
+    """Progress bar as pooch takes it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

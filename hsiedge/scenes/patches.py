@@ -45,7 +45,7 @@ def surrounded(cube: NDArray[Any], first: int, last: int, radius: int) -> NDArra
 
 
 def touches_nodata(scene: Scene, pixels: NDArray[np.integer], patch: int) -> NDArray[np.bool_]:
-    """Of each flat pixel index, whether its patch holds a pixel that is nodata in all bands."""
+    """Whether the patch around each flat pixel index holds a pixel that is nodata in all bands."""
     if scene.nodata is None:
         return np.zeros(len(pixels), bool)
     touched = [(patches == scene.nodata).all(1).any((1, 2)) for _, patches in batches(scene.cube, pixels, patch)]

@@ -1,4 +1,4 @@
-"""What is fitted to the spectra of training pixels, and of no others: the per-band affine, percentiles, PCA."""
+"""Statistics fitted to the spectra of training pixels, and of no others: the per-band affine, percentiles, PCA."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _whole(spectra: NDArray[Any]) -> bool:
 
 
 def _rounded(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """To the next lower power of ten of `step`: decimals, so that they are as short in text as they are coarse."""
+    """Rounds to the next lower power of ten of `step`: decimals, so that they are as short in text as they are coarse."""
     places: int = -int(np.floor(np.log10(step)))
     return np.round(values, places)
 

@@ -73,16 +73,17 @@ class Scene:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width)"""
+        """Height and width in pixels."""
         return self.cube.shape[0], self.cube.shape[1]
 
     @property
     def bands(self) -> int:
+        """Number of bands."""
         return int(self.cube.shape[2])
 
     @cached_property
     def sha256(self) -> str:
-        """Of the decoded cube: dtype, shape and values in row-major order, so that .mat and .npy of one scene agree."""
+        """SHA-256 of the decoded cube: dtype, shape and values in row-major order, so that .mat and .npy of one scene agree."""
         stored = self.cube.dtype.newbyteorder("<")
         sha = hashlib.sha256(f"{stored.str} {self.cube.shape}".encode())
         for row in self.cube:
@@ -161,6 +162,7 @@ class Scene:
 
     @property
     def titles(self) -> list[str]:
+        """Names of the classes, in the order of their labels."""
         return list(self.classes.values())
 
 
@@ -218,11 +220,10 @@ def open_scene(
     cube_key: str | None = None,
     labels_key: str | None = None,
 ) -> Scene:
-    """Opens a scene: by its catalog name or alias, from a file (.mat, .npy, .npz, ENVI, GeoTIFF, or what `scenes pack` wrote),
-    or from a folder of GeoTIFF tiles.
+    """Opens a scene by its catalog name or alias, from a file, or from a folder of GeoTIFF tiles.
 
-    A catalog scene is looked for in `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an
-    installed tensorly. Nothing is downloaded: `fetch` does that.
+    Files are .mat, .npy, .npz, ENVI, GeoTIFF, or what `scenes pack` wrote. A catalog scene is looked for in `data_dir`, then
+    `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an installed tensorly. Nothing is downloaded: `fetch` does that.
 
     Raises:
         SceneError: not found, not readable, or not believable.
@@ -249,7 +250,7 @@ def search_path(data_dir: Path | None = None) -> list[Path]:
 
 
 def cache_dir() -> Path:
-    """Where downloads go: the user's cache."""
+    """Folder of downloads, in the user's cache."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("hsiedge", appauthor=False))
@@ -298,7 +299,7 @@ def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
 
 
 def _open_packed(path: Path) -> Scene | None:
-    """What `pack` wrote; None for any other .npz."""
+    """Opens what `pack` wrote; None for any other .npz."""
     if not path.is_file():
         raise SceneError(f"{path}: no such file")
     try:

@@ -72,7 +72,7 @@ class Split:
 
     @property
     def facts(self) -> SplitFacts:
-        """What a Card keeps of it."""
+        """Facts of the split that a Card keeps."""
         counts = np.bincount(self.parts.ravel(), minlength=4)
         return SplitFacts(
             kind=self.kind,
@@ -166,7 +166,7 @@ def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split
 
 
 def random_split(scene: Scene, seed: int, fraction: float) -> Split:
-    """Of each class, `fraction` (at least 3 pixels) trains, half as many (at least 1) validate, the rest test.
+    """Draws `fraction` of each class (at least 3 pixels) to train, half as many (at least 1) to validate, the rest to test.
 
     Raises:
         OptionError: a fraction outside 0..1.
@@ -312,7 +312,7 @@ def pixel_hash(seed: int, stream: int, indices: NDArray[np.integer]) -> NDArray[
 
 
 def scattered(shape: tuple[int, int], count: int, seed: int) -> NDArray[np.intp]:
-    """At most `count` different flat pixel indices, drawn evenly over an area; memory is that of `count`, not of the area."""
+    """Draws at most `count` different flat pixel indices evenly over an area; memory is that of `count`, not of the area."""
     area = shape[0] * shape[1]
     draws = pixel_hash(seed, 1 << 33, np.arange(2 * count)) % np.uint64(area)
     _, first = np.unique(draws, return_index=True)
@@ -321,7 +321,7 @@ def scattered(shape: tuple[int, int], count: int, seed: int) -> NDArray[np.intp]
 
 
 def balanced(labels: NDArray[np.uint16], pixels: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
-    """At most `count` of `pixels`, as evenly over their classes as there are pixels, in an order that mixes the classes."""
+    """Draws at most `count` of `pixels`, as evenly over classes as there are pixels, in an order that mixes the classes."""
     flat = labels.ravel()
     place = np.empty(len(pixels), np.int64)
     for label in np.unique(flat[pixels]):
@@ -371,7 +371,7 @@ def _assign(
 
 
 def _sizes(count: int, fraction: float) -> tuple[int, int]:
-    """How many of a class's `count` pixels train and validate."""
+    """Numbers of a class's `count` pixels that train and validate."""
     return max(MIN_TRAIN, _round(fraction * count)), max(1, _round(VALIDATION_SHARE * fraction * count))
 
 

@@ -26,7 +26,7 @@ _LONGEST_LIST = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Tile:
-    """What a file's header says."""
+    """A GeoTIFF file by its header."""
 
     path: Path
     shape: tuple[int, int]
@@ -43,7 +43,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """What all tiles of a mosaic lie on: pixel (0, 0) is the upper left corner of all."""
+    """Grid on which all tiles of a mosaic lie: pixel (0, 0) is the upper left corner of all."""
 
     crs: str
     transform: tuple[float, ...]

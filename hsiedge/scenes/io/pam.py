@@ -43,7 +43,7 @@ def category_names(path: Path) -> dict[int, str]:
 
 
 class _Categories:
-    """What the parser tells: keeps the names of the first band."""
+    """Target of the XML parser, which keeps the names of the first band."""
 
     def __init__(self) -> None:
         self._path: list[str] = []

@@ -75,7 +75,7 @@ def rows_of(path: Path, raster: Raster) -> RowSource:
 
 
 def _let_go(array: NDArray[Any]) -> None:
-    """Of a mapped file, what has been read counts as memory of this process until the kernel is told that it may go."""
+    """Releases pages of a mapped file: what has been read counts as memory of this process until the kernel may drop it."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
