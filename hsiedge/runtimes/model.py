@@ -182,7 +182,7 @@ class Model:
         return output
 
     def _tiled(self, rows: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-        """Output for a strip, by tiles of one size: the last of a row or column overlaps its neighbour, a small strip is filled."""
+        """Output for a strip, by tiles of one size: the last of a row overlaps the one before, small strips are filled."""
         halo = self.known.patch - 1
         high, wide = rows.shape[0] - halo, rows.shape[1] - halo
         if high < height or wide < width:
