@@ -18,8 +18,9 @@ from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Artifact
 from hsiedge.graphs.export.checkpoint import check_pixels, export
+from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.conv3d_to_conv2d import raised
-from hsiedge.graphs.passes.float_logits import float_logits
+from hsiedge.graphs.passes.float_logits import FloatLogits
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES, calibrate
 from hsiedge.graphs.quantization.quantize import (
     FloatModel,
@@ -139,7 +140,7 @@ def _float_model(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Pat
 
 def _quantized_net(source: FloatModel, bits: int) -> QdqNet:
     """Untrained, this is post-training quantization."""
-    graph = float_logits(qdq_graph(source, RECIPES["default"], layers(source.graph)))
+    graph = apply(qdq_graph(source, RECIPES["default"], layers(source.graph)), FloatLogits())
     return QdqNet(graph, source.graph, bits)
 
 

@@ -8,7 +8,7 @@ layer takes, by its name, and fails where two take the same one: "Attempt to rep
     DequantizeLinear(w2, s2, zeros)   ->   DequantizeLinear(w2, s2, zeros_1), zeros_1 a copy of zeros
 
 Layers of a graph inside of a node (If, Loop) that take a tensor from outside of it are not reached by the mode, without a word;
-`reaches_inward` finds them, and `hsiedge.graphs.one_use`, which has onnx, gives them tensors of their own.
+`reaches_inward` finds them, and `hsiedge.graphs.passes.separate_int8_tensors`, which has onnx, gives them tensors of their own.
 """
 
 from __future__ import annotations

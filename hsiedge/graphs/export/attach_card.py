@@ -11,9 +11,10 @@ import numpy as np
 from hsiedge import __version__
 from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
-from hsiedge.graphs.one_use import one_use
 from hsiedge.graphs.onnx_io import MAX_IR, name_nodes, read_onnx, write_onnx
-from hsiedge.graphs.passes.minify import minify
+from hsiedge.graphs.passes import apply
+from hsiedge.graphs.passes.minify import Minify
+from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors
 from hsiedge.runtimes import load, require_card
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
@@ -32,7 +33,7 @@ def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, outp
         OutputError: `output` cannot be written.
     """
     check_patch(patch, scene.shape)
-    graph = name_nodes(one_use(read_onnx(model)))
+    graph = name_nodes(apply(read_onnx(model), SeparateInt8Tensors()))
     graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
     _check_input(model, graph, scene, patch)
     graph = take_dtype(graph, scene.cube.dtype)
@@ -73,7 +74,8 @@ def rewrite(model: Path, output: Path) -> Card:
         OutputError: `output` cannot be written.
     """
     card, graph = require_card(model), read_onnx(model)
-    write_onnx(output, one_use(graph if card.quantization is None else minify(graph)), card)
+    rest = [] if card.quantization is None else [Minify()]
+    write_onnx(output, apply(graph, SeparateInt8Tensors(), *rest), card)
     return card
 
 

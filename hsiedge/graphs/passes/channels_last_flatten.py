@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.query import Links, sizes_of
+from hsiedge.graphs.passes.edit import constant, insert_before, name_of, operator, sizes_of, sole_taker, stored_weight, taken
+
+_LOG = logging.getLogger(__name__)
 
 
-def channels_last_flatten(model: Any) -> Any:
+class ChannelsLastFlatten(InPlacePass):
     """Spares integer graphs the transpose before their linear layers.
 
-    Requires: a QDQ graph; sizes of maps `(n, channels, height, width)` are known.
+    Requires: nothing; only maps `(n, channels, height, width)` of known sizes in a QDQ graph are laid otherwise.
     Does: where Flatten or Reshape makes `(n, channels * height * width)` of integer maps, for one Gemm alone, puts a Transpose
     before it, which onnxruntime cancels by its own, and the Gemm's weights into that order.
     Ensures: integers are the same.
     """
-    from onnx import helper, numpy_helper
 
-    made = copy.deepcopy(model)
-    sizes, links = sizes_of(made), Links(made.graph)
-    for node in [node for node in made.graph.node if node.op_type in ("Flatten", "Reshape")]:
-        maps = sizes.get(node.input[0], ())
-        gemm = links.taker(links.taker(node, "DequantizeLinear"), "Gemm")
-        weight = links.stored(gemm.input[1]) if gemm is not None else None
-        if gemm is None or weight is None or len(maps) != 4 or min(maps[1:]) < 1 or maps[1] == 1:
-            continue
-        if sizes.get(node.output[0], ())[1:] != (math.prod(maps[1:]),):
-            continue
-        scaled = links.makers[gemm.input[1]]
-        values = _permuted(weight, maps[1:], any(entry.name == "transB" and entry.i for entry in gemm.attribute))
-        made.graph.initializer.append(numpy_helper.from_array(values, f"{scaled.input[0]}_flat"))
-        scaled.input[0] = f"{scaled.input[0]}_flat"
-        last = f"{node.output[0]}_last"
-        links.insert_before(node, [helper.make_node("Transpose", [node.input[0]], [last], name=last, perm=[0, 2, 3, 1])])
-        node.input[0] = last
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        sizes, count = sizes_of(model), 0
+        for node in list(model.graph):
+            if node.op_type in ("Flatten", "Reshape"):
+                maps = sizes.get(name_of(taken(node)), ())
+                flat = sizes.get(name_of(node.outputs[0]), ())
+                if len(maps) == 4 and min(maps[1:]) >= 1 and maps[1] > 1 and flat[1:] == (math.prod(maps[1:]),):
+                    count += _flatten_last(model.graph, node, maps[1:])
+        if count:
+            _LOG.info("%d linear layers take their inputs with channels last", count)
+        return PassResult(model, bool(count))
+
+
+def _flatten_last(graph: ir.Graph, node: ir.Node, maps: tuple[int, ...]) -> bool:
+    """Transposes before a node that lays maps flat, if a Gemm of integer weights alone takes them; whether it does."""
+    dequantize = sole_taker(node.outputs[0], "DequantizeLinear")
+    gemm = sole_taker(dequantize.outputs[0], "Gemm") if dequantize is not None else None
+    weight = stored_weight(gemm.inputs[1]) if gemm is not None else None
+    if gemm is None or weight is None:
+        return False
+    scaled = taken(gemm, 1).producer()
+    assert scaled is not None
+    values = _permuted(weight, maps, bool(gemm.attributes.get_int("transB", 0)))
+    scaled.replace_input_with(0, constant(graph, f"{name_of(taken(scaled))}_flat", values))
+    transpose = operator("Transpose", [taken(node)], f"{name_of(node.outputs[0])}_last", perm=[0, 2, 3, 1])
+    insert_before(node, [transpose])
+    node.replace_input_with(0, transpose.outputs[0])
+    return True
 
 
 def _permuted(weight: NDArray[Any], maps: tuple[int, ...], transposed: bool) -> NDArray[Any]:

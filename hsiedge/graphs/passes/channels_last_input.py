@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import logging
+
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult
+
+from hsiedge.graphs.passes.edit import name_of, operator
+from hsiedge.graphs.passes.extract_input_affine import input_affine
+
+_LOG = logging.getLogger(__name__)
 
 
-def channels_last_input(model: Any) -> Any:
+class ChannelsLastInput(InPlacePass):
     """Takes `(1, height, width, bands)` in the place of `(1, bands, height, width)`.
 
-    Requires: a scene graph: one input of rank 4, its first size 1, its height and width free. Any other is returned as it is.
-    Does: puts a Transpose behind the input. onnxruntime's integer convolutions work with channels last, so that it cancels
-    the one that onnxruntime would put there.
+    Requires: nothing; a graph of another input stays as it is, and so does one that takes counts, not integers.
+    Does: where the one input of a scene graph has rank 4, its first size 1, its height and width free, puts a Transpose behind
+    it. onnxruntime's integer convolutions work with channels last, so that it cancels the one that onnxruntime would put there.
     Ensures: nothing else changes.
     """
-    from onnx import helper
 
-    sizes = model.graph.input[0].type.tensor_type.shape.dim
-    if len(sizes) != 4 or sizes[0].dim_value != 1 or sizes[2].dim_value or sizes[3].dim_value:
-        return model
-    made = copy.deepcopy(model)
-    taken = made.graph.input[0]
-    planes = f"{taken.name}_planes"
-    for node in made.graph.node:
-        for place, name in enumerate(node.input):
-            if name == taken.name:
-                node.input[place] = planes
-    made.graph.node.insert(0, helper.make_node("Transpose", [taken.name], [planes], name=planes, perm=[0, 3, 1, 2]))
-    bands, *space = (copy.deepcopy(size) for size in list(sizes)[1:])
-    for place, size in enumerate((*space, bands), 1):
-        taken.type.tensor_type.shape.dim[place].CopyFrom(size)
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        value = model.graph.inputs[0]
+        sizes = value.shape
+        if input_affine(model) is None or sizes is None or len(sizes) != 4:
+            return PassResult(model, False)
+        one, bands, height, width = sizes
+        if one != 1 or isinstance(height, int) or isinstance(width, int):
+            return PassResult(model, False)
+        planes = operator("Transpose", [value], f"{name_of(value)}_planes", perm=[0, 3, 1, 2])
+        value.replace_all_uses_with(planes.outputs[0])
+        planes.replace_input_with(0, value)
+        model.graph.insert_before(model.graph[0], planes)
+        value.shape = ir.Shape([one, height, width, bands])
+        _LOG.info("the input has its bands last")
+        return PassResult(model, True)

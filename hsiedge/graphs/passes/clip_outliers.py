@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.extract_input_affine import affine_front
+from hsiedge.graphs.passes.edit import constant, name_of, operator, replace_value
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
+
+_LOG = logging.getLogger(__name__)
 
 FAR = 4.0
 _CORE = (0.1, 99.9)  # percentiles
 
 
-def without_outliers(model: Any, spectra: NDArray[Any]) -> Any:
-    """A graph to calibrate on, in which standardized values end where the integers of the deployed graph will.
+class ClipOutliers(InPlacePass):
+    """Makes a graph to calibrate on, in which standardized values end where the integers of the deployed graph will.
 
     One pixel of Salinas-A lies 812 standard deviations off in one band. It is in no class, but in the patches of labelled
     pixels around it, and one range for all of it would leave the other bands 1 step for 3 standard deviations.
 
-    Requires: a float graph that begins input -> (Cast) -> Sub -> Mul; any other is returned as it is.
+    Requires: nothing; a graph that does not begin input -> (Cast) -> Sub -> Mul stays as it is.
     Does: clips what Mul makes to FAR times the 0.1 and 99.9 percentiles of `spectra`, over all bands.
     Ensures: outputs change only where a patch holds values beyond.
 
     Args:
         spectra: those that are labelled, `(n, bands)` in the stored dtype.
     """
-    from onnx import helper, numpy_helper
 
-    front = affine_front(model)
-    if front is None:
-        return model
-    made = copy.deepcopy(model)
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
-    offset, scale = (values[node.input[1]].ravel() for node in front[-2:])
-    low, high = FAR * np.percentile((spectra.astype(np.float32) - offset) * scale, _CORE)
-    name = front[-1].output[0]
-    place = next(place for place, node in enumerate(made.graph.node) if node.output[0] == name)
-    made.graph.node[place].output[0] = f"{name}_all"
-    limits = {f"{name}_low": low, f"{name}_high": high}
-    made.graph.initializer.extend(numpy_helper.from_array(np.float32(value), key) for key, value in limits.items())
-    made.graph.node.insert(place + 1, helper.make_node("Clip", [f"{name}_all", *limits], [name], name=f"{name}_clip"))
-    del made.graph.value_info[:]
-    return made
+    def __init__(self, spectra: NDArray[Any]) -> None:
+        self._spectra = spectra
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        nodes = affine_nodes(model.graph)
+        if nodes is None:
+            return PassResult(model, False)
+        offset, scale = (np.array(values, np.float32) for values in affine_values(nodes))
+        low, high = FAR * np.percentile((self._spectra.astype(np.float32) - offset) * scale, _CORE)
+        value, name = nodes[-1].outputs[0], name_of(nodes[-1].outputs[0])
+        limits = [constant(model.graph, f"{name}_{end}", np.float32(limit)) for end, limit in (("low", low), ("high", high))]
+        clip = operator("Clip", [value, *limits], name, f"{name}_clip")
+        replace_value(value, clip.outputs[0])
+        clip.replace_input_with(0, value)
+        value.name = f"{name}_all"
+        model.graph.insert_after(nodes[-1], clip)
+        _LOG.info("calibration clips standardized values to %.1f and %.1f", low, high)
+        return PassResult(model, True)

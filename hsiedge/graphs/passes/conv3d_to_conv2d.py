@@ -6,50 +6,63 @@ graphs `densify` does the same.)
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs import query
-from hsiedge.graphs.query import put, sizes_of
+from hsiedge.graphs.passes.edit import (
+    Attribute,
+    array_of,
+    constant,
+    drop_unused,
+    insert_before,
+    name_of,
+    operator,
+    replace_value,
+    sizes_of,
+    taken,
+)
 
+_LOG = logging.getLogger(__name__)
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y, x, channels), and back
 _DEEP, _ORDERED = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]  # (N, channels, depth, y, x) to (N, depth, y, x, channels), and back
+_Order = Callable[[ir.Value, str], ir.Value]
 
 
-def conv3d_to_conv2d(model: Any) -> Any:
+class Conv3dToConv2d(InPlacePass):
     """Rewrites each Conv over three axes, or over one.
 
-    Requires: a patch graph `(N, bands, p, p)`, whose other sizes are known; the spectral axis is the first of the three.
+    Requires: nothing; in a patch graph `(N, bands, p, p)`, the other sizes of what such a Conv takes and gives are known, and
+    the spectral axis is the first of the three.
     Does: where a kernel is 1 x 1 in space, makes both spatial axes one. Else cuts the spectral axis into as many slices as the
     kernel is deep, one position apart, and joins them in the channels. Weights are reordered, and keep their names. A line
     becomes a map of one row, and stays one through a MaxPool.
-    Ensures: outputs are the same but for the rounding of sums. A convolution in groups is left as it is.
+    Ensures: outputs are the same but for the rounding of sums. No such Conv is left but those in groups.
     """
-    from onnx import numpy_helper
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    if not any(_is_lowered(node, weights) for node in model.graph.node):
-        return model
-    made = copy.deepcopy(model)
-    shapes = sizes_of(made)
-    weights = {tensor.name: tensor for tensor in made.graph.initializer}
-    work = _Rewriter(shapes)
-    for node in made.graph.node:
-        if _is_lowered(node, weights):
-            tensor = weights[node.input[1]]
-            lowered = work.convolution(node, numpy_helper.to_array(tensor))
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(lowered), tensor.name))
-        else:
-            work.keep(node)
-    made.graph.initializer.extend(numpy_helper.from_array(np.array(values), name) for name, values in work.constants.items())
-    put(made.graph, work.nodes)
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        count = sum(map(_is_lowered, model.graph))
+        if not count:
+            return PassResult(model, False)
+        work = _Rewriter(model.graph, sizes_of(model))
+        for node in list(model.graph):
+            work.write(node)
+        drop_unused(model)
+        _LOG.info("%d convolutions over three axes, or one, are 2-D", count)
+        return PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where a convolution is left that is not 2-D."""
+        if any(map(_is_lowered, model.graph)):
+            raise PostconditionError("a convolution over three axes, or one, is left")
 
 
 def raised(weight: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -60,15 +73,14 @@ def raised(weight: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     return weight.reshape(outputs, depth, inputs, *space).swapaxes(1, 2)
 
 
-def _is_lowered(node: Any, weights: dict[str, Any]) -> bool:
-    if node.op_type != "Conv" or node.input[1] not in weights or len(weights[node.input[1]].dims) not in (3, 5):
-        return False
-    return all(entry.i == 1 for entry in node.attribute if entry.name == "group")
+def _is_lowered(node: ir.Node) -> bool:
+    weight = array_of(node.inputs[1]) if node.op_type == "Conv" else None
+    return weight is not None and weight.ndim in (3, 5) and node.attributes.get_int("group", 1) == 1
 
 
 @dataclass
 class _Slide:
-    """A convolution's attributes along each of its three axes."""
+    """A convolution's attributes along each of its axes."""
 
     strides: list[int]
     dilations: list[int]
@@ -76,10 +88,10 @@ class _Slide:
     tails: list[int]
 
     @classmethod
-    def of(cls, node: Any) -> _Slide:
-        given = query.attributes(node)
-        pads = list(given.get("pads", [0] * 6))
-        return cls(list(given.get("strides", [1] * 3)), list(given.get("dilations", [1] * 3)), pads[:3], pads[3:])
+    def of(cls, node: ir.Node, rank: int) -> _Slide:
+        strides, dilations = (list(node.attributes.get_ints(name, [1] * rank)) for name in ("strides", "dilations"))
+        pads = list(node.attributes.get_ints("pads", [0] * 2 * rank))
+        return cls(strides, dilations, pads[:rank], pads[rank:])
 
     def in_space(self, kernel: Sequence[int]) -> dict[str, list[int]]:
         """Attributes of the 2-D convolution along y and x."""
@@ -93,7 +105,7 @@ class _Slide:
 
 
 class _Rewriter:
-    """Writes nodes.
+    """Writes nodes before those that they replace.
 
     What comes of a lowered convolution is maps, which are then put into the order that was before (`_ordered`). What works
     value by value is done to the maps themselves, so that a quantizer finds it right behind the convolution. The next
@@ -101,87 +113,107 @@ class _Rewriter:
     transposes by its own. Orders that nobody takes are dropped at the end.
     """
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        self._shapes = shapes
-        self._deep: dict[str, str] = {}
-        self._ordered: dict[str, tuple[str, Callable[[str, str], None]]] = {}
-        self._rows: dict[str, str] = {}  # the maps of one row that lines have become
-        self.nodes: list[Any] = []
-        self.constants: dict[str, list[int]] = {}
+    def __init__(self, graph: ir.Graph, sizes: Mapping[str, tuple[int, ...]]) -> None:
+        self._graph, self._sizes = graph, sizes
+        self._deep: dict[ir.Value, ir.Value] = {}
+        self._ordered: dict[ir.Value, tuple[ir.Value, _Order]] = {}
+        self._rows: dict[ir.Value, ir.Value] = {}  # the maps of one row that lines have become
+        self._constants: dict[str, ir.Value] = {}
+        self._place = graph[0]
 
-    def keep(self, node: Any) -> None:
-        """A node that is no such convolution."""
-        taken = node.input[0] if node.input else ""
-        if node.op_type == "MaxPool" and taken in self._rows and len(node.output) == 1:
+    def write(self, node: ir.Node) -> None:
+        """Writes what replaces a node, which is left for nobody; or leaves the node as it is."""
+        self._place = node
+        value = node.inputs[0] if node.inputs else None
+        if _is_lowered(node):
+            self._convolution(node)
+        elif value is None:
+            return
+        elif node.op_type == "MaxPool" and value in self._rows and len(node.outputs) == 1:
             self._pooled(node)
-        elif node.op_type not in _POINTWISE or taken not in self._ordered:
-            self.nodes.append(node)
-        else:
-            maps, order = self._ordered[taken]
-            moved = copy.deepcopy(node)
-            moved.input[0], moved.output[0] = maps, f"{node.output[0]}_maps"
-            self.nodes.append(moved)
-            if taken in self._rows:
-                self._rows[node.output[0]] = moved.output[0]
-            self._put(moved.output[0], node.output[0], order)
+        elif node.op_type in _POINTWISE and value in self._ordered:
+            self._pointwise(node, value)
 
-    def _pooled(self, node: Any) -> None:
-        given = query.attributes(node)
-        head, tail = given.pop("pads", [0, 0])
-        along: dict[str, Any] = {name: [1, *given[name]] for name in ("kernel_shape", "strides", "dilations") if name in given}
-        told = {**given, **along, "pads": [0, head, 0, tail]}
-        maps = self._op("MaxPool", [self._rows[node.input[0]]], f"{node.output[0]}_maps", **told)
-        self._put_rows(maps, node.output[0])
+    def _pointwise(self, node: ir.Node, value: ir.Value) -> None:
+        maps, order = self._ordered[value]
+        output = node.outputs[0]
+        copied = ir.node(node.op_type, [maps], outputs=[ir.Value(name=f"{name_of(output)}_maps")], name=node.name)
+        copied.attributes.update(node.attributes)
+        insert_before(self._place, [copied])
+        ordered = self._put(copied.outputs[0], output, order)
+        if value in self._rows:
+            self._rows[ordered] = copied.outputs[0]
 
-    def _put(self, maps: str, output: str, order: Callable[[str, str], None]) -> None:
-        order(maps, output)
-        self._ordered[output] = (maps, order)
+    def _pooled(self, node: ir.Node) -> None:
+        head, tail = node.attributes.get_ints("pads", (0, 0))
+        along = {
+            name: [1, *node.attributes.get_ints(name, ())]
+            for name in ("kernel_shape", "strides", "dilations")
+            if name in node.attributes
+        }
+        rest: dict[str, Attribute] = {
+            name: entry.value for name, entry in node.attributes.items() if name not in (*along, "pads")
+        }
+        output = node.outputs[0]
+        maps = self._op(
+            "MaxPool", [self._rows[taken(node)]], f"{name_of(output)}_maps", **rest, **along, pads=[0, head, 0, tail]
+        )
+        self._put_rows(maps, output)
 
-    def convolution(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
-        """Writes one Conv; gives the weights that it takes now."""
+    def _put(self, maps: ir.Value, output: ir.Value, order: _Order) -> ir.Value:
+        """Puts ordered maps in the place of what a node gave."""
+        ordered = order(maps, name_of(output))
+        replace_value(output, ordered)
+        self._ordered[ordered] = (maps, order)
+        return ordered
+
+    def _convolution(self, node: ir.Node) -> None:
+        """Writes one Conv, and the weights that it takes now."""
+        value = taken(node, 1)
+        weight = array_of(value)
+        assert weight is not None
         if weight.ndim == 3:
-            return self._along_line(node, weight)
-        slide = _Slide.of(node)
-        if weight.shape[3:] == (1, 1) and slide.rests_in_space:
-            return self._along_spectrum(node, weight, slide)
-        return self._unfolded(node, weight, slide)
+            lowered = self._along_line(node, weight)
+        elif weight.shape[3:] == (1, 1) and (slide := _Slide.of(node, 3)).rests_in_space:
+            lowered = self._along_spectrum(node, weight, slide)
+        else:
+            lowered = self._unfolded(node, weight, _Slide.of(node, 3))
+        value.const_value = ir.tensor(np.ascontiguousarray(lowered), name=value.name)
+        value.shape = ir.Shape(lowered.shape)
 
-    def _along_line(self, node: Any, weight: NDArray[Any]) -> NDArray[Any]:
-        _, channels, length = self._shapes[node.input[0]]
-        given = query.attributes(node)
-        head, tail = given.get("pads", [0, 0])
-        row = self._row(node.input[0], channels, length, f"{node.output[0]}_row")
+    def _along_line(self, node: ir.Node, weight: NDArray[Any]) -> NDArray[Any]:
+        _, channels, length = self._sizes[name_of(taken(node))]
+        slide, output = _Slide.of(node, 1), node.outputs[0]
+        row = self._row(taken(node), channels, length, f"{name_of(output)}_row")
         attributes = {
             "kernel_shape": [1, weight.shape[2]],
-            "strides": [1, *given.get("strides", [1])],
-            "dilations": [1, *given.get("dilations", [1])],
-            "pads": [0, head, 0, tail],
+            "strides": [1, *slide.strides],
+            "dilations": [1, *slide.dilations],
+            "pads": [0, *slide.heads, 0, *slide.tails],
         }
-
-        self._put_rows(self._conv(node, row, attributes), node.output[0])
+        self._put_rows(self._conv(node, row, attributes), output)
         return weight[:, :, None]
 
-    def _row(self, line: str, channels: int, length: int, output: str) -> str:
+    def _row(self, line: ir.Value, channels: int, length: int, output: str) -> ir.Value:
         """A line as a map of one row. One channel may as well be the last: so integer kernels take it as it is."""
         if channels > 1:
             return self._op("Reshape", [line, self._constant([0, channels, 1, length])], output)
         last = self._op("Reshape", [line, self._constant([-1, 1, length, 1])], f"{output}_last")
-        return self._op("Transpose", [last], output, perm=[0, 3, 1, 2])
+        return self._op("Transpose", [last], output, perm=_FIRST)
 
-    def _put_rows(self, maps: str, output: str) -> None:
+    def _put_rows(self, maps: ir.Value, output: ir.Value) -> None:
         """Maps of one row, of which lines are made."""
-        _, channels, positions = self._shapes[output]
+        _, channels, positions = self._sizes[name_of(output)]
 
-        def order(maps: str, output: str) -> None:
-            self._op("Reshape", [maps, self._constant([0, channels, positions])], output)
+        def order(maps: ir.Value, output: str) -> ir.Value:
+            return self._op("Reshape", [maps, self._constant([0, channels, positions])], output)
 
-        self._rows[output] = maps
-        self._put(maps, output, order)
+        self._rows[self._put(maps, output, order)] = maps
 
-    def _along_spectrum(self, node: Any, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
-        _, channels, depth, height, width = self._shapes[node.input[0]]
-        _, outputs, positions, *_ = self._shapes[node.output[0]]
-        made = node.output[0]
+    def _along_spectrum(self, node: ir.Node, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
+        output = name_of(node.outputs[0])
+        _, channels, depth, height, width = self._sizes[name_of(taken(node))]
+        _, outputs, positions, *_ = self._sizes[output]
         attributes = {
             "kernel_shape": [weight.shape[2], 1],
             "strides": [slide.strides[0], 1],
@@ -189,70 +221,82 @@ class _Rewriter:
             "pads": [slide.heads[0], 0, slide.tails[0], 0],
         }
 
-        def order(maps: str, output: str) -> None:
-            self._put_deep(maps, output, [-1, positions, height, width, outputs])
-            self._op("Reshape", [maps, self._constant([0, outputs, positions, height, width])], output)
+        def order(maps: ir.Value, output: str) -> ir.Value:
+            deep = self._deepened(maps, output, [-1, positions, height, width, outputs])
+            ordered = self._op("Reshape", [maps, self._constant([0, outputs, positions, height, width])], output)
+            self._deep[ordered] = deep
+            return ordered
 
-        maps = self._maps(self._channels_last(node), [-1, depth, height * width, channels], made)
-        self._put(self._conv(node, maps, attributes), made, order)
+        maps = self._maps(self._channels_last(node), [-1, depth, height * width, channels], output)
+        self._put(self._conv(node, maps, attributes), node.outputs[0], order)
         return weight.reshape(weight.shape[:4])
 
-    def _unfolded(self, node: Any, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
-        outputs, inputs, kernel, *space = weight.shape
-        _, _, _, height, width = self._shapes[node.input[0]]
-        _, _, positions, rows, columns = self._shapes[node.output[0]]
-        value, made = self._channels_last(node), node.output[0]
-        if slide.heads[0] or slide.tails[0]:
-            pads = self._constant([0, slide.heads[0], 0, 0, 0, 0, slide.tails[0], 0, 0, 0])
-            value = self._op("Pad", [value, pads], f"{made}_padded")
+    def _unfolded(self, node: ir.Node, weight: NDArray[Any], slide: _Slide) -> NDArray[Any]:
+        output, (outputs, inputs, kernel, *space) = name_of(node.outputs[0]), weight.shape
+        _, _, _, height, width = self._sizes[name_of(taken(node))]
+        _, _, positions, rows, columns = self._sizes[output]
+        joined = self._side_by_side(self._padded(self._channels_last(node), slide, output), slide, kernel, positions, output)
+
+        def order(maps: ir.Value, output: str) -> ir.Value:
+            deep = self._deepened(maps, output, [-1, positions, rows, columns, outputs])
+            ordered = self._op("Transpose", [deep], output, perm=_ORDERED)
+            self._deep[ordered] = deep
+            return ordered
+
+        maps = self._maps(joined, [-1, height, width, kernel * inputs], output)
+        self._put(self._conv(node, maps, slide.in_space(space)), node.outputs[0], order)
+        return weight.swapaxes(1, 2).reshape(outputs, kernel * inputs, *space)
+
+    def _padded(self, value: ir.Value, slide: _Slide, output: str) -> ir.Value:
+        """What a convolution takes `(N, depth, y, x, channels)`, with zeros at both ends of the spectrum."""
+        if not slide.heads[0] and not slide.tails[0]:
+            return value
+        pads = self._constant([0, slide.heads[0], 0, 0, 0, 0, slide.tails[0], 0, 0, 0])
+        return self._op("Pad", [value, pads], f"{output}_padded")
+
+    def _side_by_side(self, value: ir.Value, slide: _Slide, kernel: int, positions: int, output: str) -> ir.Value:
+        """What each place of a kernel sees of the spectrum, joined in the channels."""
         pieces = []
         for place in range(kernel):
             first = place * slide.dilations[0]
             last = first + (positions - 1) * slide.strides[0] + 1
             limits = [self._constant([number]) for number in (first, last, 1, slide.strides[0])]
-            pieces.append(self._op("Slice", [value, *limits], f"{made}_slice{place}"))
-        joined = self._op("Concat", pieces, f"{made}_joined", axis=4) if kernel > 1 else pieces[0]
+            pieces.append(self._op("Slice", [value, *limits], f"{output}_slice{place}"))
+        return self._op("Concat", pieces, f"{output}_joined", axis=4) if kernel > 1 else pieces[0]
 
-        def order(maps: str, output: str) -> None:
-            self._put_deep(maps, output, [-1, positions, rows, columns, outputs])
-            self._op("Transpose", [self._deep[output]], output, perm=_ORDERED)
-
-        maps = self._maps(joined, [-1, height, width, kernel * inputs], made)
-        self._put(self._conv(node, maps, slide.in_space(space)), made, order)
-        return weight.swapaxes(1, 2).reshape(outputs, kernel * inputs, *space)
-
-    def _channels_last(self, node: Any) -> str:
+    def _channels_last(self, node: ir.Node) -> ir.Value:
         """The convolution's input as `(N, depth, y, x, channels)`."""
-        name = node.input[0]
-        if name not in self._deep:
-            _, channels, *space = self._shapes[name]
-            output = f"{node.output[0]}_deep"
-            if channels == 1:
-                return self._op("Reshape", [name, self._constant([-1, *space, 1])], output)
-            return self._op("Transpose", [name], output, perm=_DEEP)
-        return self._deep[name]
+        value, output = taken(node), f"{name_of(node.outputs[0])}_deep"
+        if value in self._deep:
+            return self._deep[value]
+        _, channels, *space = self._sizes[name_of(value)]
+        if channels == 1:
+            return self._op("Reshape", [value, self._constant([-1, *space, 1])], output)
+        return self._op("Transpose", [value], output, perm=_DEEP)
 
-    def _maps(self, value: str, sizes: list[int], made: str) -> str:
+    def _maps(self, value: ir.Value, sizes: list[int], output: str) -> ir.Value:
         """Maps `(N, channels, y, x)` of a value that has channels last; `sizes` are those of `(N, y, x, channels)`."""
-        last = self._op("Reshape", [value, self._constant(sizes)], f"{made}_taken")
-        return self._op("Transpose", [last], f"{made}_taken_maps", perm=_FIRST)
+        last = self._op("Reshape", [value, self._constant(sizes)], f"{output}_taken")
+        return self._op("Transpose", [last], f"{output}_taken_maps", perm=_FIRST)
 
-    def _put_deep(self, maps: str, output: str, sizes: list[int]) -> None:
+    def _deepened(self, maps: ir.Value, output: str, sizes: list[int]) -> ir.Value:
+        """Maps as `(N, depth, y, x, channels)`."""
         last = self._op("Transpose", [maps], f"{output}_last", perm=_LAST)
-        self._deep[output] = self._op("Reshape", [last, self._constant(sizes)], f"{output}_deep_maps")
+        return self._op("Reshape", [last, self._constant(sizes)], f"{output}_deep_maps")
 
-    def _conv(self, node: Any, value: str, attributes: dict[str, list[int]]) -> str:
-        made = self._op("Conv", [value, *node.input[1:]], f"{node.output[0]}_maps", **attributes)
-        self.nodes[-1].name = node.name
-        return made
+    def _conv(self, node: ir.Node, value: ir.Value, attributes: dict[str, list[int]]) -> ir.Value:
+        inputs = [value, *(entry for entry in node.inputs[1:] if entry is not None)]
+        conv = operator("Conv", inputs, f"{name_of(node.outputs[0])}_maps", node.name or "", **attributes)
+        insert_before(self._place, [conv])
+        return conv.outputs[0]
 
-    def _op(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        from onnx import helper
+    def _op(self, kind: str, inputs: Sequence[ir.Value], output: str, **attributes: Attribute) -> ir.Value:
+        node = operator(kind, inputs, output, f"{kind}_{output}", **attributes)
+        insert_before(self._place, [node])
+        return node.outputs[0]
 
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"{kind}_{output}", **attributes))
-        return output
-
-    def _constant(self, values: list[int]) -> str:
+    def _constant(self, values: list[int]) -> ir.Value:
         name = "lower3d_" + "_".join(map(str, values)).replace("-", "m")
-        self.constants[name] = values
-        return name
+        if name not in self._constants:
+            self._constants[name] = constant(self._graph, name, np.array(values, np.int64))
+        return self._constants[name]

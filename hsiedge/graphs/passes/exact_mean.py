@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
-from typing import Any
+import logging
 
 import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
+
+from hsiedge.graphs.passes.edit import (
+    array_of,
+    constant,
+    forget_type,
+    maker_of,
+    name_of,
+    operator,
+    replace_value,
+    taken,
+    use_count,
+)
+
+_LOG = logging.getLogger(__name__)
 
 
-def exact_mean(model: Any) -> Any:
+class ExactMean(InPlacePass):
     """Averages integers, and scales afterwards.
 
     Sums of scaled integers are rounded, in an order that differs between processors: where two classes have the same sum, now
     the one is ahead and now the other. Sums of whole numbers are exact in float32, up to 2^24, in any order.
 
-    Requires: a QDQ graph with one output.
-    Does: where that output is AveragePool of DequantizeLinear with one scale, whose values nobody else takes, gives the latter
-    the scale 1, and multiplies by the scale behind the former.
-    Ensures: labels do not depend on the order of the sums, and logits are the same but for rounding. A graph that ends
-    otherwise is returned as it is.
+    Requires: nothing; a graph that ends otherwise stays as it is.
+    Does: where the first output is AveragePool of DequantizeLinear with one scale, whose values nobody else takes, gives the
+    latter the scale 1, and multiplies by the scale behind the former.
+    Ensures: labels do not depend on the order of the sums, and logits are the same but for rounding.
     """
-    from onnx import helper, numpy_helper
 
-    made = copy.deepcopy(model)
-    graph = made.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
-    single = {tensor.name for tensor in graph.initializer if not tensor.dims}
-    logits = graph.output[0].name
-    pool = makers.get(logits)
-    values = makers.get(pool.input[0]) if pool is not None and pool.op_type == "AveragePool" else None
-    if pool is None or values is None or values.op_type != "DequantizeLinear" or uses[values.output[0]] > 1:
-        return model
-    scale = values.input[1]
-    if scale not in single:
-        return model
-    one, average = f"{logits}_one", f"{logits}_average"
-    graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
-    values.input[1] = one
-    pool.output[0] = average
-    graph.node.append(helper.make_node("Mul", [average, scale], [logits], name=f"{logits}_scaled"))
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        pool = _last_mean(model.graph)
+        if pool is None:
+            return PassResult(model, False)
+        logits, dequantize = pool.outputs[0], taken(pool).producer()
+        assert dequantize is not None
+        name, scale = name_of(logits), taken(dequantize, 1)
+        dequantize.replace_input_with(1, constant(model.graph, f"{name}_one", np.array(1, np.float32)))
+        scaled = operator("Mul", [logits, scale], name, f"{name}_scaled")
+        replace_value(logits, scaled.outputs[0])
+        scaled.replace_input_with(0, logits)
+        logits.name = f"{name}_average"
+        forget_type(logits)
+        model.graph.append(scaled)
+        _LOG.info("the last average is taken of whole numbers")
+        return PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where the last average is one of scaled integers."""
+        if _last_mean(model.graph) is not None:
+            raise PostconditionError("the last average is one of scaled integers")
+
+
+def _last_mean(graph: ir.Graph) -> ir.Node | None:
+    """The AveragePool that makes the output of scaled integers, which it alone takes."""
+    pool = maker_of(graph.outputs[0], "AveragePool")
+    dequantize = maker_of(pool.inputs[0], "DequantizeLinear") if pool is not None else None
+    if dequantize is None or use_count(dequantize.outputs[0]) > 1:
+        return None
+    scale = array_of(dequantize.inputs[1])
+    return pool if scale is not None and not scale.ndim else None

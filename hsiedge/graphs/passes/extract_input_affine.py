@@ -7,43 +7,84 @@ A net that looks at single pixels keeps it: there a graph's nodes take less time
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
-from typing import Any
+import logging
+from collections.abc import Sequence
 
 import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
+from hsiedge.graphs.passes.edit import array_of, drop_unused, use_count
+
+_LOG = logging.getLogger(__name__)
+_KEY = "hsiedge.input_affine"
 
 
-def extract_input_affine(model: Any) -> tuple[Any, Affine | None]:
-    """Takes the affine out of a graph.
+class ExtractInputAffine(InPlacePass):
+    """Takes the affine out of a graph; `input_affine` tells which it was.
 
-    Requires: a QDQ graph that begins input -> (Cast) -> Sub -> Mul -> QuantizeLinear, each with one consumer, with one offset
-    and scale a band, and one scale for the whole tensor (`hoist_quantize` has gone before).
-    Does: removes those nodes, and gives the input the dtype of QuantizeLinear's output.
-    Ensures: the new graph, on integers made by the affine, does what the old one does on counts, but for values that lie
-    within rounding error of a half. A graph that begins otherwise, or takes single pixels, is returned as it is, without an
-    affine.
+    Requires: nothing; a graph that begins otherwise, or takes single pixels, stays as it is, without an affine.
+    Does: where a QDQ graph begins input -> (Cast) -> Sub -> Mul -> QuantizeLinear, each with one consumer, with one offset
+    and scale a band, and one scale for the whole tensor (`HoistQuantize` has gone before), removes those nodes, and gives the
+    input the dtype of QuantizeLinear's output.
+    Ensures: the graph, on integers made by the affine, does what it did on counts, but for values that lie within rounding
+    error of a half.
     """
-    from onnx import numpy_helper
 
-    front = _front(model)
-    if front is None or all(size.dim_value == 1 for size in model.graph.input[0].type.tensor_type.shape.dim[2:]):
-        return model, None
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    step, zero_point = (values[name] for name in front[-1].input[1:3])
-    affine = Affine(*preprocessing_values(model, front[:-1]), zero_point.dtype.name, int(zero_point), shortest(step[()]))
-    return _without(model, front, zero_point.dtype), affine
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself, and leaves the affine in the model's `meta`."""
+        value = model.graph.inputs[0]
+        nodes, quantize = affine_nodes(model.graph), _quantizer(model.graph)
+        if nodes is None or quantize is None or (value.shape is not None and all(size == 1 for size in value.shape[2:])):
+            return PassResult(model, False)
+        step, zero_point = (array_of(entry) for entry in quantize.inputs[1:3])
+        assert step is not None
+        assert zero_point is not None
+        affine = Affine(*affine_values(nodes), zero_point.dtype.name, int(zero_point), shortest(step.ravel()[0]))
+        quantize.outputs[0].replace_all_uses_with(value)
+        drop_unused(model)
+        value.dtype = ir.DataType.from_numpy(zero_point.dtype)
+        model.meta[_KEY] = affine
+        _LOG.info("the input takes %s, made by an affine of %d bands in the Card", affine.dtype, len(affine.scale))
+        return PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where the input is not of the affine's dtype."""
+        affine, dtype = input_affine(model), model.graph.inputs[0].dtype
+        if affine is not None and (dtype is None or dtype.numpy() != np.dtype(affine.dtype)):
+            raise PostconditionError(f"the affine makes {affine.dtype}, and the graph takes {dtype}")
 
 
-def preprocessing_values(model: Any, front: list[Any]) -> tuple[list[float], list[float]]:
-    """Offset and scale of each band, of the nodes that `affine_front` found."""
-    from onnx import numpy_helper
+def input_affine(model: ir.Model) -> Affine | None:
+    """The affine that makes a graph's input, once `ExtractInputAffine` has taken it out; None where it has not."""
+    affine = model.meta.get(_KEY)
+    return affine if isinstance(affine, Affine) else None
 
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    offset, scale = ([shortest(value) for value in values[node.input[1]].ravel()] for node in front[-2:])
-    return offset, scale
+
+def affine_nodes(graph: ir.Graph) -> list[ir.Node] | None:
+    """The nodes (Cast,) Sub, Mul that a graph begins with, with one offset and scale a band; None where it begins otherwise."""
+    value, nodes = graph.inputs[0], list[ir.Node]()
+    bands = value.shape[1] if value.shape is not None and len(value.shape) > 1 else None
+    while len(value.uses()) == 1 and (not nodes or nodes[-1].op_type != "Mul"):
+        ((node, place),) = value.uses()
+        if place != 0:
+            break
+        nodes.append(node)
+        value = node.outputs[0]
+    if [node.op_type for node in nodes] not in (["Sub", "Mul"], ["Cast", "Sub", "Mul"]):
+        return None
+    factors = [array_of(node.inputs[1]) for node in nodes[-2:]]
+    by_band = all(values is not None and values.shape[-3:] == (bands, 1, 1) for values in factors)
+    return nodes if by_band else None
+
+
+def affine_values(nodes: Sequence[ir.Node]) -> tuple[list[float], list[float]]:
+    """Offset and scale of each band, of the nodes that `affine_nodes` gave."""
+    offset, scale = (array_of(node.inputs[1]) for node in nodes[-2:])
+    assert offset is not None
+    assert scale is not None
+    return [shortest(value) for value in offset.ravel()], [shortest(value) for value in scale.ravel()]
 
 
 def shortest(value: np.generic) -> float:
@@ -51,52 +92,12 @@ def shortest(value: np.generic) -> float:
     return float(str(value))
 
 
-def affine_front(model: Any) -> list[Any] | None:
-    """The nodes (Cast,) Sub, Mul that a graph begins with, with one offset and scale a band; None where it begins otherwise."""
-    graph = model.graph
-    sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    uses = Counter(name for node in graph.node for name in node.input)
-    by_input = {node.input[0]: node for node in graph.node if node.input}
-    bands = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    found: list[Any] = []
-    name = graph.input[0].name
-    while uses[name] == 1 and name in by_input and (not found or found[-1].op_type != "Mul"):
-        found.append(by_input[name])
-        name = found[-1].output[0]
-    if [node.op_type for node in found] not in (["Sub", "Mul"], ["Cast", "Sub", "Mul"]):
+def _quantizer(graph: ir.Graph) -> ir.Node | None:
+    """The QuantizeLinear, of one scale and zero point, that alone takes what the affine makes."""
+    nodes = affine_nodes(graph)
+    if nodes is None or use_count(nodes[-1].outputs[0]) != 1:
         return None
-    by_band = all(sizes.get(node.input[1], [])[-3:] == [bands, 1, 1] for node in found[-2:])
-    return found if by_band else None
-
-
-def _front(model: Any) -> list[Any] | None:
-    """The same, with the QuantizeLinear that alone takes what they make, of one scale and zero point."""
-    found = affine_front(model)
-    takers = [node for node in model.graph.node if found and found[-1].output[0] in node.input]
-    if found is None or [node.op_type for node in takers] != ["QuantizeLinear"]:
-        return None
-    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
-    whole = len(takers[0].input) == 3 and all(sizes.get(entry) == [] for entry in takers[0].input[1:])
-    return [*found, *takers] if whole else None
-
-
-def _without(model: Any, front: list[Any], dtype: np.dtype[Any]) -> Any:
-    from onnx import helper
-
-    made = copy.deepcopy(model)
-    graph = made.graph
-    gone = {node.output[0] for node in front}
-    integers = front[-1].output[0]
-    kept = [node for node in graph.node if node.output[0] not in gone]
-    for node in kept:
-        for place, name in enumerate(node.input):
-            node.input[place] = graph.input[0].name if name == integers else name
-    del graph.node[:]
-    graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    initializers = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
-    del graph.value_info[:]
-    graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(dtype)
-    return made
+    ((node, _),) = nodes[-1].outputs[0].uses()
+    numbers = [array_of(value) for value in node.inputs[1:]]
+    whole = len(numbers) == 2 and all(number is not None and not number.ndim for number in numbers)
+    return node if node.op_type == "QuantizeLinear" and whole else None

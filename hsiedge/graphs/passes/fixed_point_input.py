@@ -6,59 +6,96 @@ value; as `((x - first) * factor) >> 8` it takes six over two, and gives the sam
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
-from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values
+from hsiedge.graphs.passes.edit import name_of
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.passes.standardize_input import takes_input
-from hsiedge.graphs.preprocessing.match import Front, find_front
+from hsiedge.graphs.preprocessing.match import find_front
 from hsiedge.graphs.preprocessing.rewrite import written
 from hsiedge.runtimes.input_affine import FRACTION, WholeSteps, factors, middle
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_LOG = logging.getLogger(__name__)
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Lowest and highest number that a value takes, in float32, by the value's name."""
+
 _COARSEST = 2  # fractions of an integer that a count makes, at least: below, steps might be half as fine
+_KEY = "hsiedge.input_range"
 
 
-def fixed_point_input(model: Any, ranges: Any, spectra: NDArray[Any]) -> Any:
-    """The graph with an affine near its own that 16-bit integers compute; the first layer's weights undo the difference.
+class FixedPointInput(InPlacePass):
+    """Gives the graph an affine near its own that 16-bit integers compute; the first layer's weights undo the difference.
 
-    Requires: a float graph that begins input -> (Cast) -> Sub -> Mul -> first layer, which does not pad and takes bands as
-    channels, and its calibrated ranges; counts of 16 bits.
-    Does: makes each band's scale, in steps of the input's range, a whole number of 256ths: the nearest, but none with which
-    the band's own spectra are clipped; shifts its offset by half a count at most. Of zero points, for each of which there
-    are other such numbers, takes the one with which scales change least.
-    Ensures: outputs are the same but for the rounding of sums, and `WholeSteps.of` takes the affine that `extract_input_affine`
-    will find. A graph that begins otherwise, or whose bands hold too many counts for 16 bits, is returned as it is.
+    Requires: nothing; a graph that begins otherwise, or whose bands hold too many counts for 16 bits, stays as it is.
+    Does: in a float graph that begins input -> (Cast) -> Sub -> Mul -> first layer, which does not pad and takes bands as
+    channels, for counts of 16 bits, makes each band's scale, in steps of the input's range, a whole number of 256ths: the
+    nearest, but none with which the band's own spectra are clipped; shifts its offset by half a count at most. Of zero
+    points, for each of which there are other such numbers, takes the one with which scales change least.
+    Ensures: outputs are the same but for the rounding of sums, and `WholeSteps.of` takes the affine that `ExtractInputAffine`
+    will find. The range of that affine is a whole number of steps on both sides of zero: `adjusted_ranges` has it.
 
     Args:
-        ranges: onnxruntime's `TensorsData`; that of the affine becomes a whole number of steps on both sides of zero.
+        ranges: the calibrated ones, lowest and highest by the name of a value.
         spectra: those that calibrate, `(n, bands)` in the stored dtype.
     """
-    from onnxruntime.quantization.calibrate import TensorData
 
-    old, front = affine_front(model), find_front(model)
-    if old is None or front is None or not _fits(model, front) or spectra.dtype not in (np.uint16, np.int16):
-        return model
-    low, high = (float(np.ravel(limit)[0]) for limit in ranges[old[-1].output[0]].range_value)
-    offset, scale = (np.array(entry) for entry in preprocessing_values(model, old))
-    affine = _near(offset, scale, min(low, 0.0), max(high, 0.0), spectra)
-    if affine is None:
-        return model
-    offset, scale = np.array(affine.offset), np.array(affine.scale)
-    made, _ = written(model, front, front.linear.behind(offset, scale), offset, scale)
-    new = affine_front(made)
-    assert new is not None
-    lowest, highest = (np.array(steps * affine.step, np.float32) for steps in (-affine.zero_point, 255 - affine.zero_point))
-    ranges.data[new[-1].output[0]] = TensorData(lowest=lowest, highest=highest)
-    return made
+    def __init__(self, ranges: Ranges, spectra: NDArray[Any]) -> None:
+        self._ranges, self._spectra = ranges, spectra
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Gives the model another graph, and leaves the range of its affine in the model's `meta`."""
+        affine = self._fixed_point_affine(model)
+        if affine is None:
+            return PassResult(model, False)
+        proto = ir.to_proto(model)
+        front = find_front(proto)
+        assert front is not None
+        offset, scale = np.array(affine.offset), np.array(affine.scale)
+        model.graph = ir.from_proto(written(proto, front, front.linear.behind(offset, scale), offset, scale)[0]).graph
+        limits = (-affine.zero_point, 255 - affine.zero_point)
+        model.meta[_KEY] = tuple(float(np.float32(steps * affine.step)) for steps in limits)
+        _LOG.info("16-bit integers compute the input's affine, in steps of %g with zero at %d", affine.step, affine.zero_point)
+        return PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where the new range belongs to no affine."""
+        if _KEY in model.meta and affine_nodes(model.graph) is None:
+            raise PostconditionError("the graph has lost its affine")
+
+    def _fixed_point_affine(self, model: ir.Model) -> Affine | None:
+        """The affine that is near the graph's own; None where the graph is not fit for one."""
+        nodes = affine_nodes(model.graph)
+        if nodes is None or self._spectra.dtype not in (np.uint16, np.int16) or not _fits(ir.to_proto(model)):
+            return None
+        low, high = self._ranges[name_of(nodes[-1].outputs[0])]
+        offset, scale = (np.array(values) for values in affine_values(nodes))
+        return _near(offset, scale, min(low, 0.0), max(high, 0.0), self._spectra)
 
 
-def _fits(model: Any, front: Front) -> bool:
+def adjusted_ranges(model: ir.Model, ranges: Ranges) -> Ranges:
+    """Ranges with that of the affine that `FixedPointInput` has put in; as they were where it has not."""
+    limits, nodes = model.meta.get(_KEY), affine_nodes(model.graph)
+    return ranges if limits is None or nodes is None else {**ranges, name_of(nodes[-1].outputs[0]): limits}
+
+
+def _fits(model: ModelProto) -> bool:
     """Whether the front is all that the input goes to, and its bands go straight into a layer that can undo any affine."""
-    able = front.layer is None or not (front.layer.padded or front.layer.shared)
-    return takes_input(model, front) and able and not front.moves and not front.selects
+    front = find_front(model)
+    if front is None or not takes_input(model, front):
+        return False
+    return (front.layer is None or not (front.layer.padded or front.layer.shared)) and not front.moves and not front.selects
 
 
 def _near(
@@ -69,8 +106,8 @@ def _near(
     if not step > 0 or (FRACTION * scale[scale != 0] < _COARSEST * step).any():
         return None
     least, most = spectra.min(0), spectra.max(0)
-    found = (_with_zero_point(zero, offset, scale, low, high, least, most) for zero in range(1, 255))
-    affine = min(found, key=lambda made: _change(made, scale, step))
+    affines = (_with_zero_point(zero, offset, scale, low, high, least, most) for zero in range(1, 255))
+    affine = min(affines, key=lambda candidate: _change(candidate, scale, step))
     return None if WholeSteps.of(affine, spectra.dtype) is None else affine
 
 
@@ -96,8 +133,8 @@ def _with_zero_point(
 
 def _change(affine: Affine, scale: NDArray[np.float64], step: float) -> float:
     """By how much steps differ from those that were wanted."""
-    made, wanted = np.array(affine.scale) / affine.step, scale / step
-    return float(np.abs(np.log(made[scale != 0] / wanted[scale != 0])).mean())
+    fixed, wanted = np.array(affine.scale) / affine.step, scale / step
+    return float(np.abs(np.log(fixed[scale != 0] / wanted[scale != 0])).mean())
 
 
 def _three_digits(value: float) -> float:

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import logging
 
-_MOVES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
+
+from hsiedge.graphs.passes.edit import MOVES, drop_unused, maker_of, replace_value, taken
+
+_LOG = logging.getLogger(__name__)
 
 
-def float_logits(model: Any) -> Any:
+class FloatLogits(InPlacePass):
     """Takes the last QuantizeLinear and DequantizeLinear away.
 
-    Requires: a graph with one output.
-    Does: where that output is DequantizeLinear of QuantizeLinear, or such a value moved (transposed, reshaped), takes in its
-    place what the node before them makes; again, until it is no such value.
-    Ensures: nothing else changes; a graph that ends otherwise is returned as it is.
+    Requires: nothing; a graph that ends otherwise stays as it is.
+    Does: where the first output is DequantizeLinear of QuantizeLinear, or such a value moved (transposed, reshaped), takes in
+    its place what the node before them makes; again, until it is no such value.
+    Ensures: the graph ends in no such pair, and nothing else changes.
     """
-    made = copy.deepcopy(model)
-    while (pair := _last_pair(made.graph)) is not None:
-        before, last = pair
-        source, gone = before.input[0], last.output[0]
-        kept = [node for node in made.graph.node if node not in (last, before)]
-        for node in kept:
-            for names in (node.input, node.output):
-                for place, entry in enumerate(names):
-                    names[place] = gone if entry == source else entry
-        del made.graph.node[:]
-        made.graph.node.extend(kept)
-    return made
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        count = 0
+        while (dequantize := _last_dequantize(model.graph)) is not None:
+            quantize = taken(dequantize).producer()
+            assert quantize is not None
+            replace_value(dequantize.outputs[0], taken(quantize))
+            drop_unused(model)
+            count += 1
+        if count:
+            _LOG.info("the logits stay float")
+        return PassResult(model, bool(count))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where logits are still rounded."""
+        if _last_dequantize(model.graph) is not None:
+            raise PostconditionError("the logits are rounded to integers")
 
 
-def _last_pair(graph: Any) -> tuple[Any, Any] | None:
-    makers = {output: node for node in graph.node for output in node.output}
-    last = makers.get(graph.output[0].name)
-    while last is not None and last.op_type in _MOVES:
-        last = makers.get(last.input[0])
-    before = makers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
-    if last is None or before is None or before.op_type != "QuantizeLinear" or before.input[0] not in makers:
-        return None
-    return before, last
+def _last_dequantize(graph: ir.Graph) -> ir.Node | None:
+    """The DequantizeLinear of a value that a node makes and QuantizeLinear rounds, moved at most before it is the output."""
+    node = graph.outputs[0].producer()
+    while node is not None and node.op_type in MOVES:
+        node = taken(node).producer()
+    quantize = maker_of(node.inputs[0], "QuantizeLinear") if node is not None and node.op_type == "DequantizeLinear" else None
+    return node if quantize is not None and taken(quantize).producer() is not None else None

@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.query import put, sizes_of
+from hsiedge.graphs.passes.edit import (
+    RESHAPES,
+    constant,
+    drop_unused,
+    insert_before,
+    name_of,
+    operator,
+    replace_value,
+    sizes_of,
+)
 
-_RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_LOG = logging.getLogger(__name__)
 
 
-def merge_reshapes(model: Any) -> Any:
+class MergeReshapes(InPlacePass):
     """Joins moves that leave the order of values alone.
 
     Requires: nothing.
     Does: Flatten, Reshape, Squeeze, Unsqueeze and a Gather of the only place there is become a Reshape of what the first of
     them took, where all sizes but one are known.
-    Ensures: values are the same.
+    Ensures: values are the same; nodes that nobody takes anything of are gone.
     """
-    from onnx import helper, numpy_helper
 
-    made = copy.deepcopy(model)
-    graph = made.graph
-    shapes = sizes_of(made)
-    begins: dict[str, str] = {}
-    nodes = []
-    for node in graph.node:
-        taken, given = (shapes.get(name) for name in (node.input[0] if node.input else "", node.output[0]))
-        if taken is None or given is None or not _keeps_order(node, taken, given):
-            nodes.append(node)
-            continue
-        output = node.output[0]
-        begins[output] = begins.get(node.input[0], node.input[0])
-        graph.initializer.append(numpy_helper.from_array(np.array(given, np.int64), f"{output}_sizes"))
-        nodes.append(helper.make_node("Reshape", [begins[output], f"{output}_sizes"], [output], name=f"{output}_reshaped"))
-    put(graph, nodes)
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        before, sizes = len(model.graph), sizes_of(model)
+        starts: dict[ir.Value, ir.Value] = {}
+        for node in list(model.graph):
+            source = node.inputs[0] if node.inputs else None
+            if source is None or not _keeps_order(node, sizes.get(name_of(source)), sizes.get(name_of(node.outputs[0]))):
+                continue
+            name, start = name_of(node.outputs[0]), starts.get(source, source)
+            target = constant(model.graph, f"{name}_sizes", np.array(sizes[name], np.int64))
+            reshape = operator("Reshape", [start, target], name, f"{name}_reshaped")
+            insert_before(node, [reshape])
+            replace_value(node.outputs[0], reshape.outputs[0])
+            starts[reshape.outputs[0]] = start
+        drop_unused(model)
+        if starts:
+            _LOG.info("%d moves are reshapes, %d nodes fewer", len(starts), before - len(model.graph))
+        return PassResult(model, bool(starts) or len(model.graph) < before)
 
 
-def _keeps_order(node: Any, taken: Sequence[int], given: Sequence[int]) -> bool:
-    if max(taken.count(-1), given.count(-1)) > 1 or math.prod(taken) != math.prod(given):
+def _keeps_order(node: ir.Node, before: Sequence[int] | None, after: Sequence[int] | None) -> bool:
+    if before is None or after is None or node.op_type not in (*RESHAPES, "Gather"):
         return False
-    attributes = {entry.name: entry for entry in node.attribute}
-    if node.op_type == "Gather":
-        return taken[attributes["axis"].i if "axis" in attributes else 0] == 1
-    return node.op_type in _RESHAPES
+    if max(before.count(-1), after.count(-1)) > 1 or math.prod(before) != math.prod(after):
+        return False
+    return node.op_type != "Gather" or before[node.attributes.get_int("axis", 0)] == 1

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
+import logging
 import string
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from hsiedge.graphs.one_use import one_use
+import onnx_ir as ir
+from onnx import defs
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
+from hsiedge.graphs.passes.edit import array_of, name_of
+
+_LOG = logging.getLogger(__name__)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 _BY_AXIS = {"pads": 0, "dilations": 1, "strides": 1}  # their defaults, along each axis
@@ -19,130 +23,121 @@ _PLAIN = ("FLOAT", "FLOAT16", "INT8", "UINT8", "INT16", "UINT16", "INT32", "INT6
 _LETTERS = string.ascii_letters + "_"
 
 
-def minify(model: Any) -> Any:
+class Minify(InPlacePass):
     """Leaves out what no runtime reads, and writes short what only has to be told apart.
 
-    Requires: a graph without inner graphs, functions and sparse initializers; any other is returned as it is.
+    Requires: nothing; a graph with inner graphs or functions stays as it is.
     Does: gives values names of one letter or two; takes the names of nodes without weights away, and docs, value_info,
     metadata of graph and nodes, attributes that say the default, initializers that nothing uses or that equal another (but int8
-    ones, of which each use keeps its own: `one_use`), zero points of biases and of the weights of convolutions (they are 0;
-    those of linear layers stay, which onnxruntime computes in float without them), and opsets that no node is of.
+    ones, of which each use keeps its own: `SeparateInt8Tensors`), zero points of biases and of convolutions' weights (they are
+    0; those of linear layers stay, which onnxruntime computes in float without them), and opsets that no node is of.
     Ensures: outputs are the same to the bit. Names of inputs, outputs and nodes with weights are kept, and the model's
     metadata but for what a quantizer left there for itself.
     """
-    if model.functions or model.graph.sparse_initializer or any(map(_has_graphs, model.graph.node)):
-        return model
-    made = copy.deepcopy(model)
-    _say_less(made)
-    for node in made.graph.node:
-        _drop_defaults(node, made)
-    _drop_zero_points(made.graph)
-    _share_initializers(made.graph)
-    made = one_use(made)
-    _rename(made.graph, dict(_short_names(made.graph)))
-    return made
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        if model.functions or any(True for _ in model.graph.subgraphs()):
+            return PassResult(model, False)
+        _say_less(model)
+        for node in model.graph:
+            _drop_defaults(node, model.graph.opset_imports.get(node.domain, 1))
+        _drop_zero_points(model.graph)
+        before = len(model.graph.initializers)
+        _share_initializers(model.graph)
+        _shorten_names(model.graph)
+        _LOG.info("%d initializers are %d, and names are short", before, len(model.graph.initializers))
+        return PassResult(model, True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where a node with weights has lost its name."""
+        if any(node.op_type in _WITH_WEIGHTS and not node.name for node in model.graph):
+            raise PostconditionError("a node with weights has no name")
 
 
-def _has_graphs(node: Any) -> bool:
-    return any(entry.HasField("g") or len(entry.graphs) for entry in node.attribute)
-
-
-def _say_less(model: Any) -> None:
+def _say_less(model: ir.Model) -> None:
     graph = model.graph
-    model.producer_name, model.producer_version, model.doc_string, graph.doc_string = "hsiedge", "", "", ""
-    domains = {node.domain for node in graph.node}
-    _keep(model.opset_import, [entry for entry in model.opset_import if entry.domain in domains])
-    _keep(model.metadata_props, [entry for entry in model.metadata_props if entry.key not in _QUANTIZERS_OWN])
-    for entries in (graph.metadata_props, graph.value_info, graph.quantization_annotation):
-        del entries[:]
-    for entry in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        entry.doc_string = ""
-        del entry.metadata_props[:]
-    for node in graph.node:
+    model.producer_name, model.producer_version, model.doc_string, graph.doc_string = "hsiedge", None, None, None
+    domains = {node.domain for node in graph}
+    for domain in [domain for domain in graph.opset_imports if domain not in domains]:
+        del graph.opset_imports[domain]
+    for key in _QUANTIZERS_OWN:
+        model.metadata_props.pop(key, None)
+    graph.metadata_props.clear()
+    made = [value for node in graph for value in node.outputs]
+    for value in (*graph.inputs, *graph.initializers.values(), *made):
+        value.doc_string = None
+        value.metadata_props.clear()
+        value.meta.clear()  # onnx-ir keeps quantization annotations there
+        if value not in _public(graph):
+            value.type = value.shape = None
+    for node in graph:
+        node.doc_string = None
+        node.metadata_props.clear()
         if node.op_type not in _WITH_WEIGHTS:
-            node.name = ""
+            node.name = None
 
 
-def _drop_defaults(node: Any, model: Any) -> None:
-    from onnx import defs, helper
-
-    opset = next(entry.version for entry in model.opset_import if entry.domain == node.domain)
+def _drop_defaults(node: ir.Node, opset: int) -> None:
     known = defs.get_schema(node.op_type, opset, node.domain).attributes if defs.has(node.op_type, node.domain) else {}
-    kept = []
-    for entry in node.attribute:
-        value = helper.get_attribute_value(entry)
-        default = known[entry.name].default_value if entry.name in known else None
-        by_schema = default is not None and default.type == entry.type and helper.get_attribute_value(default) == value
-        by_axis = node.op_type in _SPATIAL and entry.name in _BY_AXIS and set(value) == {_BY_AXIS[entry.name]}
-        if not by_schema and not by_axis:
-            kept.append(entry)
-    _keep(node.attribute, kept)
+    for name, entry in list(node.attributes.items()):
+        default = ir.from_proto(known[name].default_value) if name in known and known[name].default_value.name else None
+        by_schema = default is not None and default.type == entry.type and default.value == entry.value
+        by_axis = node.op_type in _SPATIAL and name in _BY_AXIS and {*entry.as_ints()} == {_BY_AXIS[name]}
+        if by_schema or by_axis:
+            del node.attributes[name]
 
 
-def _drop_zero_points(graph: Any) -> None:
+def _drop_zero_points(graph: ir.Graph) -> None:
     """Those of biases, and of the weights of convolutions, which are 0: DequantizeLinear takes 0 where none is said."""
-    from onnx import TensorProto, numpy_helper
-
-    zeros = {tensor.name for tensor in graph.initializer if not numpy_helper.to_array(tensor).any()}
-    wide = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT32}  # as no weight is
-    stored = {tensor.name for tensor in graph.initializer}
-    filters = {node.input[1] for node in graph.node if node.op_type == "Conv"}
-    for node in graph.node:
-        if node.op_type != "DequantizeLinear" or len(node.input) != 3 or node.input[2] not in zeros:
+    filters = {node.inputs[1] for node in graph if node.op_type == "Conv"}
+    for node in graph:
+        if node.op_type != "DequantizeLinear" or len(node.inputs) != 3:
             continue
-        if node.input[0] in stored and (node.input[2] in wide or node.output[0] in filters):
-            del node.input[2]
-
-
-def _share_initializers(graph: Any) -> None:
-    from onnx import TensorProto, numpy_helper
-
-    plain = [getattr(TensorProto, name) for name in _PLAIN]
-    used = {name for node in graph.node for name in node.input} | {entry.name for entry in graph.output}
-    public = _public(graph)
-    first: dict[bytes, str] = {}
-    kept, same = [], {}
-    for tensor in graph.initializer:
-        if tensor.name not in used | public:
+        stored, zero_point = array_of(node.inputs[0]), array_of(node.inputs[2])
+        if stored is None or zero_point is None or zero_point.any():
             continue
-        if tensor.data_type in plain:  # as raw bytes: a list of numbers takes up to ten bytes for a negative one
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-        nameless = copy.deepcopy(tensor)
-        nameless.name = ""
-        key = nameless.SerializeToString(deterministic=True)
-        if tensor.name in public or key not in first:  # an input's own weights may be fed in the place of these
-            kept.append(tensor)
-            if tensor.name not in public:
-                first[key] = tensor.name
-        else:
-            same[tensor.name] = first[key]
-    _keep(graph.initializer, kept)
-    _rename(graph, same)
+        if zero_point.dtype.name == "int32" or node.outputs[0] in filters:  # no weight is that wide
+            node.resize_inputs(2)
 
 
-def _short_names(graph: Any) -> Iterator[tuple[str, str]]:
-    """(name, short name) of each value but inputs and outputs; the shortest for what is named most often."""
+def _share_initializers(graph: ir.Graph) -> None:
+    """Takes away those that nothing uses, and those that equal another."""
+    public, first = _public(graph), dict[tuple[ir.DataType, tuple[int, ...], bytes], ir.Value]()
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or not (value.uses() or value in public):
+            del graph.initializers[name]
+            continue
+        if tensor.dtype.name in _PLAIN:  # as raw bytes: a list of numbers takes up to ten bytes for a negative one
+            value.const_value = tensor = ir.tensor(tensor.numpy(), name=name)
+        if value in public or tensor.dtype in (ir.DataType.INT8, ir.DataType.STRING):
+            continue  # an input's own weights may be fed in the place of these
+        shared = first.setdefault((tensor.dtype, tuple(tensor.shape.numpy()), tensor.tobytes()), value)
+        if shared is not value:
+            value.replace_all_uses_with(shared)
+            del graph.initializers[name]
+
+
+def _shorten_names(graph: ir.Graph) -> None:
+    """Names each value but inputs and outputs anew; those that are named most often get the shortest."""
     public = _public(graph)
-    uses = Counter(name for node in graph.node for name in (*node.input, *node.output) if name and name not in public)
+    named = (value for node in graph for value in (*node.inputs, *node.outputs) if value is not None and value.name)
+    uses = Counter(value for value in named if value not in public)
+    names = zip([value for value, _ in uses.most_common()], _short_names({name_of(value) for value in public}))
+    stored = list(graph.initializers.values())
+    graph.initializers.clear()  # so that a name may pass from one to another
+    for value, name in names:
+        value.name = name
+    for value in stored:
+        graph.register_initializer(value)
+
+
+def _short_names(reserved: set[str]) -> Iterator[str]:
     letters = itertools.chain(_LETTERS, (a + b for a in _LETTERS for b in _LETTERS + string.digits))
-    free = (name for name in itertools.chain(letters, (f"v{number}" for number in itertools.count(100))) if name not in public)
-    return zip((name for name, _ in uses.most_common()), free)
+    names = itertools.chain(letters, (f"v{number}" for number in itertools.count(100)))
+    return (name for name in names if name not in reserved)
 
 
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    for node in graph.node:
-        for entries in (node.input, node.output):
-            for place, name in enumerate(entries):
-                entries[place] = names.get(name, name)
-    for tensor in graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
-
-
-def _public(graph: Any) -> set[str]:
-    return {entry.name for entry in (*graph.input, *graph.output)}
-
-
-def _keep(entries: Any, kept: Sequence[Any]) -> None:
-    kept = [copy.deepcopy(entry) for entry in kept]  # they vanish with the list
-    del entries[:]
-    entries.extend(kept)
+def _public(graph: ir.Graph) -> set[ir.Value]:
+    return {*graph.inputs, *graph.outputs}

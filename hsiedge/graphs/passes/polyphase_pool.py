@@ -2,71 +2,109 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import logging
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs import query
-from hsiedge.graphs.query import Links
+from hsiedge.graphs.passes.edit import (
+    array_of,
+    constant,
+    forget_type,
+    insert_before,
+    name_of,
+    operator,
+    replace_value,
+    sole_taker,
+    stored_weight,
+    taken,
+)
+
+_LOG = logging.getLogger(__name__)
 
 
-def polyphase_pool(model: Any) -> Any:
+class _Line(NamedTuple):
+    """A convolution along a row, and what its integers go through."""
+
+    conv: ir.Node
+    quantize: ir.Node
+    dequantize: ir.Node
+    weight: NDArray[Any]
+    length: int  # of the pooling window
+
+
+class PolyphasePool(InPlacePass):
     """Computes the places of each pooling window side by side, in channels (a polyphase form), and pools over those.
 
     What a kernel sees is laid out for a matrix product once a window, not once a place; and the product gets as many times
     wider. It pays where kernels see one channel: a spectrum.
 
-    Requires: a QDQ graph whose convolutions of lines are 2-D (`conv3d_to_conv2d`).
+    Requires: nothing; only a QDQ graph whose convolutions of lines are 2-D (`Conv3dToConv2d`) has what it is for.
     Does: where a Conv of one channel slides along a row, one place at a time, and its integers are taken by a MaxPool alone
     that slides by its own length, no longer than the kernel, neither padded: repeats the weights, each time one place further.
-    Ensures: integers are the same.
+    Ensures: integers are the same, and no such line is left.
     """
-    made = copy.deepcopy(model)
-    links = Links(made.graph)
-    for conv in [node for node in made.graph.node if node.op_type == "Conv"]:
-        rounded = links.taker(conv, "QuantizeLinear")
-        seen = links.taker(rounded, "DequantizeLinear")
-        weight = links.stored(conv.input[1])
-        length = _window(conv, links.taker(seen, "MaxPool"), weight)
-        if weight is None or length is None or any(links.stored(name) is None for name in conv.input[2:]):
-            continue
-        _repeat(made.graph, conv, length, links)
-        _order(made.graph, rounded, seen, weight.shape[0], links)
-    return made
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        lines = [line for node in model.graph if (line := _line(node)) is not None]
+        for line in lines:
+            _repeat(model.graph, line)
+            _order(model.graph, line)
+        if lines:
+            _LOG.info("%d pooled lines are wide convolutions", len(lines))
+        return PassResult(model, bool(lines))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where a line is left that could be wide."""
+        if any(_line(node) for node in model.graph):
+            raise PostconditionError("a line is convolved place by place, then pooled")
 
 
-def _window(conv: Any, pool: Any | None, weight: NDArray[Any] | None) -> int | None:
-    """How long the pool's window is; None where the two are not what this pass is for."""
-    if pool is None or len(pool.output) > 1 or weight is None or weight.ndim != 4 or weight.shape[1:3] != (1, 1):
+def _line(conv: ir.Node) -> _Line | None:
+    """A Conv of integers and what comes behind it; None where they are not what this pass is for."""
+    weight = stored_weight(conv.inputs[1]) if conv.op_type == "Conv" else None
+    if weight is None or weight.ndim != 4 or weight.shape[1:3] != (1, 1):
         return None
-    slide, window = _attributes(conv), _attributes(pool)
-    rows, length = window["kernel_shape"]
-    plain = all(not any(entry["pads"]) and list(entry["dilations"]) == [1, 1] for entry in (slide, window))
-    by_itself = rows == 1 and list(window["strides"]) == [1, length] and list(slide["strides"]) == [1, 1]
-    return int(length) if plain and by_itself and 1 < length <= weight.shape[3] and not window["ceil_mode"] else None
+    if any(stored_weight(value) is None for value in conv.inputs[2:]):
+        return None
+    quantize = sole_taker(conv.outputs[0], "QuantizeLinear")
+    dequantize = sole_taker(quantize.outputs[0], "DequantizeLinear") if quantize is not None else None
+    pool = sole_taker(dequantize.outputs[0], "MaxPool") if dequantize is not None else None
+    if quantize is None or dequantize is None or pool is None or len(pool.outputs) > 1:
+        return None
+    length = _window(conv, pool, weight)
+    return None if length is None else _Line(conv, quantize, dequantize, weight, length)
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    given = query.attributes(node)
-    return {"strides": [1, 1], "dilations": [1, 1], "pads": [0] * 4, "ceil_mode": 0, **given}
+def _window(conv: ir.Node, pool: ir.Node, weight: NDArray[Any]) -> int | None:
+    """How long the pool's window is; None where it does not slide by itself, or the convolution by more than one place."""
+    rows, length = pool.attributes.get_ints("kernel_shape", (0, 0))
+    padded = any(any(node.attributes.get_ints("pads", ())) for node in (conv, pool))
+    dilated = any({1} != {*node.attributes.get_ints("dilations", (1,))} for node in (conv, pool))
+    strides, slides = (list(node.attributes.get_ints("strides", (1, 1))) for node in (pool, conv))
+    by_itself = rows == 1 and strides == [1, length] and slides == [1, 1] and not pool.attributes.get_int("ceil_mode", 0)
+    return length if by_itself and not padded and not dilated and 1 < length <= weight.shape[3] else None
 
 
-def _repeat(graph: Any, conv: Any, length: int, links: Links) -> None:
+def _repeat(graph: ir.Graph, line: _Line) -> None:
     """Weights and biases, with their scales, for each place in a window; the kernel moves on by a window."""
-    from onnx import helper, numpy_helper
-
-    for name in conv.input[1:]:
-        scaled = links.makers[name]
-        for place, entry in enumerate(scaled.input):
-            values = links.values[entry]
-            if values.ndim:
-                wide = _shifted(values, length) if values.ndim == 4 else np.tile(values, length)
-                scaled.input[place] = f"{entry}_wide"
-                graph.initializer.append(numpy_helper.from_array(wide, scaled.input[place]))
-    slide = {"kernel_shape": [1, _attributes(conv)["kernel_shape"][1] + length - 1], "strides": [1, length]}
-    conv.CopyFrom(helper.make_node("Conv", list(conv.input), list(conv.output), conv.name, **slide))
+    for place in range(1, len(line.conv.inputs)):
+        scaled = taken(line.conv, place).producer()
+        assert scaled is not None
+        for number, value in enumerate(scaled.inputs):
+            values = array_of(value)
+            if value is not None and values is not None and values.ndim:
+                wide = _shifted(values, line.length) if values.ndim == 4 else np.tile(values, line.length)
+                scaled.replace_input_with(number, constant(graph, f"{name_of(value)}_wide", wide))
+        forget_type(scaled.outputs[0])
+    slide = {"kernel_shape": [1, line.weight.shape[3] + line.length - 1], "strides": [1, line.length]}
+    line.conv.attributes.clear()
+    line.conv.attributes.update({name: ir.AttrInt64s(name, sizes) for name, sizes in slide.items()})
+    forget_type(line.conv.outputs[0])
 
 
 def _shifted(weight: NDArray[Any], length: int) -> NDArray[Any]:
@@ -75,20 +113,19 @@ def _shifted(weight: NDArray[Any], length: int) -> NDArray[Any]:
     return np.concatenate([np.pad(weight, (*rest, (place, length - 1 - place))) for place in range(length)])
 
 
-def _order(graph: Any, rounded: Any, seen: Any, filters: int, links: Links) -> None:
+def _order(graph: ir.Graph, line: _Line) -> None:
     """Of integers `(n, length * filters, rows, windows)` those that were before, `(n, filters, rows, places)`.
 
     Between the two, channels are last, where integer kernels keep them: onnxruntime cancels these transposes by its own.
     """
-    from onnx import helper, numpy_helper
-
-    integers = rounded.output[0]
-    wide, last, apart, sizes = (f"{integers}_{name}" for name in ("wide", "last", "apart", "sizes"))
-    graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -1, filters]), sizes))
-    rounded.output[0] = wide
-    moves = [
-        helper.make_node("Transpose", [wide], [last], name=last, perm=[0, 2, 3, 1]),
-        helper.make_node("Reshape", [last, sizes], [apart], name=apart),
-        helper.make_node("Transpose", [apart], [integers], name=f"{integers}_first", perm=[0, 3, 1, 2]),
-    ]
-    links.insert_before(seen, moves)
+    integers = line.quantize.outputs[0]
+    name = name_of(integers)
+    sizes = constant(graph, f"{name}_sizes", np.array([0, 0, -1, line.weight.shape[0]], np.int64))
+    last = operator("Transpose", [integers], f"{name}_last", perm=[0, 2, 3, 1])
+    apart = operator("Reshape", [last.outputs[0], sizes], f"{name}_apart")
+    first = operator("Transpose", [apart.outputs[0]], name, f"{name}_first", perm=[0, 3, 1, 2])
+    replace_value(integers, first.outputs[0])
+    last.replace_input_with(0, integers)
+    integers.name = f"{name}_wide"
+    forget_type(integers)
+    insert_before(line.dequantize, [last, apart, first])

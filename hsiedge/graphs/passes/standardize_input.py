@@ -1,58 +1,78 @@
 """Pass: a graph that begins with counts, or with anything linear, begins with its bands standardized, one by one.
 
-`extract_input_affine` takes that affine into the Card, where each band gets the whole range of the integers. A graph that takes
+`ExtractInputAffine` takes that affine into the Card, where each band gets the whole range of the integers. A graph that takes
 raw counts, or counts / 10000, would give one step to all of them: on Indian Pines 38 counts, and 13 of 200 bands vary by less.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.export.attach_card import input_of
-from hsiedge.graphs.passes.extract_input_affine import affine_front
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.match import Front, find_front
 from hsiedge.graphs.preprocessing.rewrite import written
 from hsiedge.scenes.preprocess import fit_affine
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
-def standardize_input(model: Any, spectra: NDArray[Any]) -> Any:
-    """The graph as input -> (Cast) -> Sub -> Mul -> first layer, with an offset and a scale a band.
+_LOG = logging.getLogger(__name__)
 
-    Requires: a float graph. One that begins so already is returned as it is, and so is one with a step that is not linear
-    before the first layer.
-    Does: takes what stands before the first layer as one linear map, as `fold` does; puts the mean and deviation of each band
-    in front of it, and into the layer's weights and bias what undoes them.
+
+class StandardizeInput(InPlacePass):
+    """Makes the graph input -> (Cast) -> Sub -> Mul -> first layer, with an offset and a scale a band.
+
+    Requires: nothing; a graph that begins so already stays as it is, and so does one with a step that is not linear before the
+    first layer.
+    Does: takes what stands before the first layer as one linear map; puts the mean and deviation of each band in front of it,
+    and into the layer's weights and bias what undoes them.
     Ensures: outputs are the same but for the rounding of sums. Where the layer pads, offsets are the graph's own, for its
     zeros must stay zeros; where its kernel moves along the spectrum, all bands share what is added to the graph's own affine.
 
     Args:
         spectra: training pixels, `(n, bands)` in the stored dtype.
     """
-    if affine_front(model) is not None:
-        return model
-    front = find_front(model)
-    if front is None or not takes_input(model, front):
-        return model
-    affine = _affine(front, spectra)
-    if affine is None:
-        return model
-    offset, scale = affine
-    linear = front.linear.behind(offset, scale)
-    if front.layer is not None and front.layer.padded:
-        linear = Linear(linear.bands, linear.matrix, np.zeros_like(linear.shift))  # but for the offset's rounding
-    return written(model, front, linear, offset, scale)[0]
+
+    def __init__(self, spectra: NDArray[Any]) -> None:
+        self._spectra = spectra
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Gives the model another graph."""
+        if affine_nodes(model.graph) is not None:
+            return PassResult(model, False)
+        proto = ir.to_proto(model)
+        front = find_front(proto)
+        if front is None or not takes_input(proto, front):
+            return PassResult(model, False)
+        affine = _affine(front, self._spectra)
+        if affine is None:
+            return PassResult(model, False)
+        model.graph = ir.from_proto(_standardized(proto, front, *affine)).graph
+        _LOG.info("%d bands are standardized before the first layer, which undoes it", front.count)
+        return PassResult(model, True)
 
 
-def takes_input(model: Any, front: Front) -> bool:
+def takes_input(model: ModelProto, front: Front) -> bool:
     """Whether nothing but a cast comes before the front, and nobody else takes what the graph is given."""
     name = input_of(model).name
     takers = [node for node in model.graph.node if name in node.input]
     cast = [node.output[0] for node in takers if node.op_type == "Cast"]
     return len(takers) == 1 and front.start in (name, *cast)
+
+
+def _standardized(model: ModelProto, front: Front, offset: Array, scale: Array) -> ModelProto:
+    linear = front.linear.behind(offset, scale)
+    if front.layer is not None and front.layer.padded:
+        linear = Linear(linear.bands, linear.matrix, np.zeros_like(linear.shift))  # but for the offset's rounding
+    return written(model, front, linear, offset, scale)[0]
 
 
 def _affine(front: Front, spectra: NDArray[Any]) -> tuple[Array, Array] | None:

@@ -2,70 +2,73 @@
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
-from typing import Any
+import logging
 
 import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
+
+from hsiedge.graphs.passes.edit import array_of, constant, maker_of, name_of, taken, use_count
+
+_LOG = logging.getLogger(__name__)
 
 STEPS = 127  # bytes in each unit of a tanh: -1 is 0, 0 is 127 and 1 is 254; LiteRT fixes its scale likewise
-_MOVES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def fix_tanh(model: Any, ranges: Any) -> None:
-    """Gives what Tanh made, moved or not, the range of which a quantizer makes `STEPS` steps a unit.
-
-    Args:
-        ranges: onnxruntime's `TensorsData`, which is changed.
-    """
-    from onnxruntime.quantization.calibrate import TensorData
-
-    found: set[str] = set()
-    for node in model.graph.node:
-        if node.op_type == "Tanh" or (node.op_type in _MOVES and node.input[0] in found):
-            found.add(node.output[0])
-    limits = {"lowest": np.array(-1, np.float32), "highest": np.array((255 - STEPS) / STEPS, np.float32)}
-    ranges.data.update({name: TensorData(**limits) for name in found if name in ranges.data})
-
-
-def tanh_lut(model: Any) -> Any:
+class TanhLut(InPlacePass):
     """Has onnxruntime look tanh up (its QLinearSigmoid), in the place of three passes through float.
 
     tanh(x) = 2 sigmoid(2 x) - 1, so that with its range fixed both have the same integers, which stand for other numbers.
 
-    Requires: a QDQ graph.
+    Requires: nothing; only a QDQ graph has something to look up.
     Does: DequantizeLinear, Tanh and QuantizeLinear to uint8 with `STEPS` steps a unit become DequantizeLinear of twice the
     scale, Sigmoid, and QuantizeLinear with half as large steps, from 0 on.
-    Ensures: integers are the same, but for what lies within float's rounding error of a half.
+    Ensures: integers are the same, but for what lies within float's rounding error of a half; no such Tanh is left.
     """
-    from onnx import helper, numpy_helper
 
-    made = copy.deepcopy(model)
-    graph = made.graph
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
-    for node in graph.node:
-        tanh = makers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        taken = makers.get(tanh.input[0]) if tanh is not None and tanh.op_type == "Tanh" else None
-        if tanh is None or taken is None or taken.op_type != "DequantizeLinear" or uses[tanh.output[0]] > 1:
-            continue
-        if uses[taken.output[0]] > 1 or not _is_fixed(node, values) or values[taken.input[1]].ndim:
-            continue
-        name = tanh.output[0]
-        constants = {
-            f"{name}_doubled": 2 * values[taken.input[1]],
-            f"{name}_step": np.array(1 / (2 * STEPS), np.float32),
-            f"{name}_from": np.array(0, np.uint8),
-        }
-        graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
-        taken.input[1], node.input[1], node.input[2] = constants
-        tanh.CopyFrom(helper.make_node("Sigmoid", list(tanh.input), list(tanh.output), name=tanh.name))
-    return made
+    def call(self, model: ir.Model) -> PassResult:
+        """Works on the model itself."""
+        count = 0
+        for node in model.graph:
+            tanh = _fixed_tanh(node)
+            if tanh is not None:
+                _look_up(model.graph, tanh, node)
+                count += 1
+        if count:
+            _LOG.info("tanh is looked up in %d tables", count)
+        return PassResult(model, bool(count))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raises PostconditionError where a Tanh is left that could be looked up."""
+        if any(_fixed_tanh(node) for node in model.graph):
+            raise PostconditionError("a tanh of bytes is computed in float")
 
 
-def _is_fixed(node: Any, values: dict[str, Any]) -> bool:
-    scale, zero_point = (values.get(name) for name in (*node.input[1:], "")[:2])
+def _fixed_tanh(quantize: ir.Node) -> ir.Node | None:
+    """The Tanh of dequantized bytes that a QuantizeLinear alone takes, and rounds to `STEPS` steps a unit."""
+    tanh = maker_of(quantize.inputs[0], "Tanh") if quantize.op_type == "QuantizeLinear" else None
+    dequantize = maker_of(tanh.inputs[0], "DequantizeLinear") if tanh is not None else None
+    if tanh is None or dequantize is None or max(use_count(node.outputs[0]) for node in (tanh, dequantize)) > 1:
+        return None
+    scale = array_of(dequantize.inputs[1])
+    return tanh if scale is not None and not scale.ndim and _is_fixed(quantize) else None
+
+
+def _look_up(graph: ir.Graph, tanh: ir.Node, quantize: ir.Node) -> None:
+    name, dequantize = name_of(tanh.outputs[0]), taken(tanh).producer()
+    assert dequantize is not None
+    scale = array_of(dequantize.inputs[1])
+    assert scale is not None
+    dequantize.replace_input_with(1, constant(graph, f"{name}_doubled", 2 * scale))
+    quantize.replace_input_with(1, constant(graph, f"{name}_step", np.array(1 / (2 * STEPS), np.float32)))
+    quantize.replace_input_with(2, constant(graph, f"{name}_from", np.array(0, np.uint8)))
+    tanh.op_type = "Sigmoid"
+
+
+def _is_fixed(quantize: ir.Node) -> bool:
+    if len(quantize.inputs) < 3:
+        return False
+    scale, zero_point = (array_of(value) for value in quantize.inputs[1:3])
     if scale is None or zero_point is None or zero_point.dtype != np.uint8 or zero_point.ndim:
         return False
     return int(zero_point) == STEPS and bool(np.isclose(scale, 1 / STEPS, rtol=1e-5))

@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import MissingExtraError, ModelError, SceneError
-from hsiedge.graphs.passes.clip_outliers import without_outliers
-from hsiedge.graphs.passes.tanh_lut import fix_tanh
+from hsiedge.graphs.passes import apply
+from hsiedge.graphs.passes.clip_outliers import ClipOutliers
+from hsiedge.graphs.passes.edit import LAYERS, MOVES
+from hsiedge.graphs.passes.fixed_point_input import Ranges
+from hsiedge.graphs.passes.tanh_lut import STEPS
 from hsiedge.graphs.quantization.recipes import Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes import splits
@@ -24,10 +27,12 @@ from hsiedge.scenes.patches import batches, touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 CALIBRATION_PATCHES = 1000
 HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
 SHARE = 0.6  # of the time of quantizing, or so; the rest is judging
-LAYERS = ("Conv", "Gemm", "MatMul")
 OPERATORS = [*LAYERS, "Relu", "MaxPool", "Reshape", "Flatten", "Unsqueeze", "Squeeze", "Transpose"]
 _BATCH = 64
 
@@ -75,21 +80,18 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
 
 
 def calibrate(
-    graph: Any,
+    graph: ModelProto,
     card: Card,
     plan: Recipe,
     scene: Scene,
     pixels: NDArray[np.intp],
     progress: Progress = silent,
     everything: bool = False,
-) -> Any:
+) -> Ranges:
     """The range of each tensor, min and max over all patches but for outliers, streamed: memory is that of one batch.
 
     Args:
         everything: of what any operator gives, and not only of those that onnxruntime quantizes.
-
-    Returns:
-        onnxruntime's `TensorsData`.
     """
     quantization = tools()
 
@@ -112,7 +114,7 @@ def calibrate(
 
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "float.onnx"
-        original.write_bytes(inferred(without_outliers(graph, spectra(scene, pixels))).SerializeToString())
+        original.write_bytes(inferred(apply(graph, ClipOutliers(spectra(scene, pixels)))).SerializeToString())
         # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
         # Without it two scalars a tensor and batch are kept, which is nothing.
         calibrator = create_calibrator(
@@ -122,10 +124,30 @@ def calibrate(
             extra_options={"symmetric": plan.symmetric_activations},
         )
         calibrator.collect_data(Reader())
-        ranges = calibrator.compute_data()
-    if plan.activations == "uint8":
-        fix_tanh(graph, ranges)
-    return ranges
+        limits = {name: entry.range_value for name, entry in calibrator.compute_data().data.items()}
+    ranges = {name: (float(np.ravel(low)[0]), float(np.ravel(high)[0])) for name, (low, high) in limits.items()}
+    return fixed_tanh(graph, ranges) if plan.activations == "uint8" else ranges
+
+
+def fixed_tanh(graph: ModelProto, ranges: Ranges) -> Ranges:
+    """Ranges in which what Tanh made, moved or not, has that of which a quantizer makes `STEPS` steps a unit."""
+    values: set[str] = set()
+    for node in graph.graph.node:
+        if node.op_type == "Tanh" or (node.op_type in MOVES and node.input[0] in values):
+            values.add(node.output[0])
+    return {**ranges, **dict.fromkeys(values & {*ranges}, (-1.0, (255 - STEPS) / STEPS))}
+
+
+def tensors_data(ranges: Ranges) -> Any:
+    """Ranges as onnxruntime takes them, `TensorsData` of float32 numbers."""
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
+    entries = {
+        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        for name, (low, high) in ranges.items()
+    }
+    return TensorsData(CalibrationMethod.MinMax, entries)
 
 
 def spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
@@ -133,7 +155,7 @@ def spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
     return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
 
 
-def inferred(graph: Any) -> Any:
+def inferred(graph: ModelProto) -> ModelProto:
     """A copy that knows the sizes of its values."""
     import onnx
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,29 +17,22 @@ from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionErro
 from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.channels_last_flatten import channels_last_flatten
-from hsiedge.graphs.passes.channels_last_input import channels_last_input
-from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d
-from hsiedge.graphs.passes.exact_mean import exact_mean
-from hsiedge.graphs.passes.extract_input_affine import extract_input_affine
-from hsiedge.graphs.passes.fixed_point_input import fixed_point_input
-from hsiedge.graphs.passes.float_logits import float_logits
-from hsiedge.graphs.passes.hoist_quantize import hoist_quantize
-from hsiedge.graphs.passes.merge_reshapes import merge_reshapes
-from hsiedge.graphs.passes.minify import minify
-from hsiedge.graphs.passes.polyphase_pool import polyphase_pool
-from hsiedge.graphs.passes.pool_before_activation import pool_before_activation
-from hsiedge.graphs.passes.standardize_input import standardize_input
-from hsiedge.graphs.passes.tanh_lut import tanh_lut
+from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write
+from hsiedge.graphs.passes.edit import LAYERS
+from hsiedge.graphs.passes.extract_input_affine import input_affine
+from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, Ranges, adjusted_ranges
+from hsiedge.graphs.passes.float16_weights import Float16Weights
+from hsiedge.graphs.passes.minify import Minify
+from hsiedge.graphs.passes.standardize_input import StandardizeInput
 from hsiedge.graphs.quantization.calibration import (
     CALIBRATION_PATCHES,
-    LAYERS,
     OPERATORS,
     Pixels,
     calibrate,
     choose_pixels,
     inferred,
     spectra,
+    tensors_data,
     tools,
 )
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe
@@ -84,7 +76,7 @@ class FloatModel:
     scene: Scene
     pixels: Pixels
     logits: NDArray[np.float32]
-    ranges: Any = field(default=None)
+    ranges: Ranges = field(default_factory=dict)
 
 
 def quantize(
@@ -145,7 +137,9 @@ def quantize(
     floats: list[str] = []
     snr: dict[str, float] = {}
     if to_tflite or plan.weights == "float16":
-        candidate = _tflite(source, plan, tile, progress) if to_tflite else Artifact(minify(to_float16(source.graph)))
+        candidate = (
+            _tflite(source, plan, tile, progress) if to_tflite else Artifact(apply(source.graph, Float16Weights(), Minify()))
+        )
         judgement = judge(source, candidate)
     else:
         give_ranges(source, plan, progress)
@@ -189,21 +183,23 @@ def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
 
 def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Artifact:
     try:
-        from hsiedge.graphs.tflite import convert, lower
+        from hsiedge.graphs.tflite import convert
     except ImportError as error:
         raise MissingExtraError("making TFLite files", "tflite") from error
     tile = convert.checked_tile(source.card, source.scene, tile)
     if plan.weights == "float16":
         return convert.float_graph(source.graph, source.card, tile, "float16")
     give_ranges(source, plan, progress, everything=True)
-    return convert.integer_graph(source.graph, source.card, tile, lower.spans(source.ranges))
+    return convert.integer_graph(source.graph, source.card, tile, source.ranges)
 
 
 def give_ranges(source: FloatModel, plan: Recipe, progress: Progress = silent, everything: bool = False) -> None:
     """Calibrates, and lets the affine make whole steps of the range that it was found to need. See `calibrate`."""
     source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything)
     if not plan.symmetric_activations:
-        source.graph = fixed_point_input(source.graph, source.ranges, spectra(source.scene, source.pixels.calibration))
+        model = read(source.graph)
+        if run(model, [FixedPointInput(source.ranges, spectra(source.scene, source.pixels.calibration))]):
+            source.graph, source.ranges = write(model), adjusted_ranges(model, source.ranges)
 
 
 def layers(graph: Any) -> list[str]:
@@ -218,10 +214,9 @@ def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Ar
 
 def finished(graph: Any) -> Artifact:
     """A QDQ graph as it is deployed: float logits, integers wherever values are only moved or averaged last, integer input."""
-    for step in (float_logits, hoist_quantize, exact_mean, tanh_lut, polyphase_pool, channels_last_flatten):
-        graph = step(graph)
-    made, affine = extract_input_affine(graph)
-    return Artifact(minify(made if affine is None else channels_last_input(made)), affine)
+    model = read(graph)
+    run(model, INTEGER)
+    return Artifact(write(model), input_affine(model))
 
 
 def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
@@ -236,7 +231,7 @@ def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
         plan.seven_bit_weights,
         types.QInt8,
         types.QUInt8 if plan.activations == "uint8" else types.QInt8,
-        source.ranges,
+        tensors_data(source.ranges),
         [],
         kept_float,
         OPERATORS,
@@ -278,29 +273,6 @@ def layer_snr(source: FloatModel, plan: Recipe) -> dict[str, float]:
     return result
 
 
-def to_float16(graph: Any) -> Any:
-    """Stores the layers' weights in half the bytes; each is cast back to float32 when the model is loaded.
-
-    The per-band affine stays float32: counts of 2048 and more have no exact float16.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    halved = copy.deepcopy(graph)
-    weights = {name for node in halved.graph.node if node.op_type in LAYERS for name in node.input[1:]}
-    casts = []
-    for tensor in halved.graph.initializer:
-        if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
-            values = numpy_helper.to_array(tensor).astype(np.float16)
-            if not np.isfinite(values).all():
-                raise ModelError(f"weight {tensor.name} is too large for float16")
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(values, f"{name}_float16"))
-            casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
-    for place, node in enumerate(casts):
-        halved.graph.node.insert(place, node)
-    return halved
-
-
 def _search(source: FloatModel, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Artifact, list[str], Judgement]:
     """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
     chosen = layers(source.graph)
@@ -336,9 +308,7 @@ def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | N
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = standardize_input(name_nodes(read_onnx(path)), spectra(scene, pixels.calibration))
-    for step in (pool_before_activation, conv3d_to_conv2d, merge_reshapes):
-        graph = step(graph)
+    graph = apply(name_nodes(read_onnx(path)), StandardizeInput(spectra(scene, pixels.calibration)), *FLOAT)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
 from hsiedge import files
 from hsiedge.card import Affine, Card, Step, now
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.graphs.artifact import TfliteArtifact, compared
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d
-from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values, shortest
+from hsiedge.graphs.passes import apply, read
+from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values, shortest
+from hsiedge.graphs.passes.split_offset import SplitOffset
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
 from hsiedge.runtimes import load
 from hsiedge.runtimes.litert import LitertSession
@@ -26,7 +26,6 @@ from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
-_LARGEST_HALF = 65504.0
 Tile = tuple[int, int]
 
 
@@ -58,7 +57,7 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
     tile = checked_tile(card, scene, tile)
-    artifact = float_graph(conv3d_to_conv2d(graph) if card.kind == "patch" else graph, card, tile, "float32")
+    artifact = float_graph(apply(graph, Conv3dToConv2d()) if card.kind == "patch" else graph, card, tile, "float32")
     options = {} if tile is None else {"tile": list(tile)}
     step = Step("tflite", now(), options, files.digest(path), artifact.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
@@ -91,38 +90,18 @@ def float_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, precision
         precision: "float32" or "float16".
     """
     if precision == "float16":
-        graph = _offset_in_halves(graph)
+        graph = apply(graph, SplitOffset())
     return TfliteArtifact(
         converted(lowered(graph, _start(graph.graph.input[0].name, card, tile), None), precision), None, versions()
     )
 
 
-def _offset_in_halves(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The per-band offset as two float16 numbers, one after the other: one has no more than 11 bits, too few for counts."""
-    front = affine_front(graph)
-    if front is None:
-        return graph
-    halved = copy.deepcopy(graph)
-    place = next(place for place, node in enumerate(halved.graph.node) if node.output[0] == front[-2].output[0])
-    subtract = halved.graph.node[place]
-    (offset,) = (numpy_helper.to_array(tensor) for tensor in halved.graph.initializer if tensor.name == subtract.input[1])
-    coarse = np.clip(offset, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16).astype(np.float32)
-    names = [f"{subtract.input[1]}_{part}" for part in ("coarse", "fine")]
-    halved.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for value, name in zip((coarse, offset - coarse), names)
-    )
-    between = f"{subtract.output[0]}_coarse"
-    halved.graph.node.insert(place, helper.make_node("Sub", [subtract.input[0], names[0]], [between], name=between))
-    halved.graph.node[place + 1].input[0], halved.graph.node[place + 1].input[1] = between, names[1]
-    return halved
-
-
 def integer_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
     """The TFLite graph as integers all through, in and out, with the affine that makes its input of counts."""
-    front = affine_front(graph)
-    name = front[-1].output[0] if front else graph.graph.input[0].name
+    nodes = affine_nodes(read(graph).graph)
+    name = str(nodes[-1].outputs[0].name) if nodes else graph.graph.input[0].name
     data = converted(lowered(graph, _start(name, card, tile), ranges), "int8")
-    offset, scale = preprocessing_values(graph, front) if front else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
+    offset, scale = affine_values(nodes) if nodes else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "integer.tflite"
         file.write_bytes(data)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import tensorflow as tf
@@ -17,9 +16,6 @@ from hsiedge.graphs.tflite.node import Node
 from hsiedge.graphs.tflite.rules import RULES, SHAPE_OPS
 from hsiedge.graphs.tflite.tensor_view import Size, TensorView
 from hsiedge.runtimes.litert import unsaid
-
-if TYPE_CHECKING:
-    from onnxruntime.quantization.calibrate import TensorsData
 
 Ranges = Mapping[str, tuple[float, float]]
 Function: TypeAlias = tf.types.experimental.PolymorphicFunction
@@ -136,15 +132,6 @@ def converted(function: Function, precision: str) -> bytes:
     except Exception as error:  # MLIR's diagnostics come as bare exceptions
         raise ModelError(f"TFLite's converter refuses the graph: {str(error).strip().splitlines()[0]}") from error
     return data
-
-
-def spans(data: TensorsData) -> dict[str, tuple[float, float]]:
-    """Calibrated ranges as `lowered` takes them."""
-    ranges = {}
-    for name in data:
-        low, high = (float(np.ravel(limit)[0]) for limit in data[name].range_value)
-        ranges[name] = (low, high)
-    return ranges
 
 
 def versions() -> dict[str, str]:

@@ -14,8 +14,9 @@ import onnx
 import onnxruntime
 
 from hsiedge.graphs.onnx_io import read_onnx
-from hsiedge.graphs.passes.clip_outliers import FAR, without_outliers
-from hsiedge.graphs.passes.extract_input_affine import affine_front, preprocessing_values
+from hsiedge.graphs.passes import apply, read
+from hsiedge.graphs.passes.clip_outliers import FAR, ClipOutliers
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.scenes.patches import extract
 from tests import workstation
@@ -49,7 +50,7 @@ def test_only_what_lies_far_outside_is_changed() -> None:
     scene, graph = workstation.scene(), read_onnx(workstation.float_file("cnn2d"))
     pixels = np.arange(0, 21025, 211)
     spectra = scene.cube.reshape(-1, 200)[pixels]
-    made = without_outliers(graph, spectra)
+    made = apply(graph, ClipOutliers(spectra))
     patches = extract(scene.cube, pixels, 7)
     np.testing.assert_array_equal(run(made, patches), run(graph, patches))
     far, farther = patches.copy(), patches.copy()
@@ -58,11 +59,11 @@ def test_only_what_lies_far_outside_is_changed() -> None:
     np.testing.assert_array_equal(run(made, far), run(made, farther))
     limits = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in made.graph.initializer if not tensor.dims}
     low, high = (next(value for name, value in limits.items() if name.endswith(end)) for end in ("_low", "_high"))
-    offset, scale = preprocessing_values(graph, affine_front(graph))
+    offset, scale = affine_values(affine_nodes(read(graph).graph))
     core = np.percentile((spectra - np.array(offset)) * np.array(scale), [0.1, 99.9])
     np.testing.assert_allclose([low, high], FAR * core, rtol=1e-3)
 
 
 def test_a_graph_that_begins_otherwise_is_left_alone() -> None:
     graph = read_onnx(workstation.integer_file("cnn2d"))
-    assert without_outliers(graph, workstation.scene().cube[:2, :2].reshape(-1, 200)) is graph
+    assert apply(graph, ClipOutliers(workstation.scene().cube[:2, :2].reshape(-1, 200))) is graph

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from hsiedge import nets
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d, raised
+from hsiedge.graphs.passes import apply
+from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d, raised
 from tests import workstation
 from tests.graphs.strangers import BANDS, CLASSES, Pooled3d, SpectrumLast, exported, run, seeded
 
@@ -63,7 +64,7 @@ def built(kind) -> nn.Module:
 )
 def test_outputs_are_the_same(kind, patch) -> None:
     model = name_nodes(exported(built(kind), BANDS, patch))
-    lowered = conv3d_to_conv2d(model)
+    lowered = apply(model, Conv3dToConv2d())
     onnx.checker.check_model(lowered, full_check=True)
     for batch in (1, 6):
         patches = np.random.default_rng(batch).normal(size=(batch, BANDS, patch, patch)).astype(np.float32)
@@ -78,7 +79,7 @@ def test_outputs_are_the_same(kind, patch) -> None:
 
 
 def test_what_works_value_by_value_stands_right_behind_its_convolution() -> None:
-    lowered = conv3d_to_conv2d(read_onnx(workstation.float_file("hybridsn")))
+    lowered = apply(read_onnx(workstation.float_file("hybridsn")), Conv3dToConv2d())
     before = {node.input[0]: node.op_type for node in lowered.graph.node}
     convolutions = [node for node in lowered.graph.node if node.op_type == "Conv" and node.name.startswith("conv")]
     assert [before[node.output[0]] for node in convolutions] == ["Relu"] * 4
@@ -86,7 +87,7 @@ def test_what_works_value_by_value_stands_right_behind_its_convolution() -> None
 
 def test_a_net_without_them_is_returned_as_it_is() -> None:
     model = exported(built("cnn2d"), BANDS, 13)
-    assert conv3d_to_conv2d(model) is model
+    assert apply(model, Conv3dToConv2d()) is model
 
 
 @pytest.mark.parametrize("net", ["cnn3d", "hybridsn"])

@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of this test, and is not installed")
-from hsiedge.graphs.passes.exact_mean import exact_mean  # noqa: E402
+from hsiedge.graphs.passes import apply  # noqa: E402
+from hsiedge.graphs.passes.exact_mean import ExactMean  # noqa: E402
 
 KERNEL, COUNT = 5, 400
 
@@ -43,7 +44,7 @@ def run(model: Any, values: Any) -> Any:
 
 
 def test_ties_are_ties() -> None:
-    before, after = run(graph(), tied()), run(exact_mean(graph()), tied())
+    before, after = run(graph(), tied()), run(apply(graph(), ExactMean()), tied())
     assert (before[:, 0] != before[:, 1]).any()  # what this pass is for
     assert (after[:, 0] == after[:, 1]).all()
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
@@ -52,11 +53,11 @@ def test_ties_are_ties() -> None:
 def test_one_step_is_a_difference() -> None:
     lower = tied()
     lower[:, 1] -= lower[:, 1] == lower[:, 1].max((1, 2), keepdims=True)
-    after = run(exact_mean(graph()), lower)
+    after = run(apply(graph(), ExactMean()), lower)
     assert (after[:, 0] > after[:, 1]).all()
 
 
 @pytest.mark.parametrize("other", [{"pool": "Relu"}, {"pool": "MaxPool"}, {"scales": (0.1, 0.2)}])
 def test_graphs_that_end_otherwise_stay_as_they_are(other: dict[str, Any]) -> None:
     made = graph(**other)
-    assert exact_mean(made) is made
+    assert apply(made, ExactMean()) is made

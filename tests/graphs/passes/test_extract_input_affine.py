@@ -13,8 +13,9 @@ onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from hsiedge.graphs.onnx_io import write_onnx  # noqa: E402
-from hsiedge.graphs.passes.extract_input_affine import extract_input_affine  # noqa: E402
-from hsiedge.graphs.passes.hoist_quantize import hoist_quantize  # noqa: E402
+from hsiedge.graphs.passes import read, run, write  # noqa: E402
+from hsiedge.graphs.passes.extract_input_affine import ExtractInputAffine, input_affine  # noqa: E402
+from hsiedge.graphs.passes.hoist_quantize import HoistQuantize  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 BANDS, PATCH = 5, 3
@@ -56,6 +57,13 @@ def graph(moves: bool = False, cast: bool = True, zero_point: Any = ZERO, step: 
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
+def extracted(model: Any, *before: Any) -> tuple[Any, Any]:
+    """The graph without its affine, and the affine."""
+    changed = read(model)
+    run(changed, [*before, ExtractInputAffine()])
+    return write(changed), input_affine(changed)
+
+
 @pytest.fixture
 def patches() -> np.ndarray[Any, Any]:
     """Counts within the range of the integers, and far outside of it on both sides."""
@@ -68,7 +76,7 @@ def test_it_does_what_it_did(
     moves: bool, zero_point: np.generic, patches: Any, make_card: Any, tiny_scene: Any, tmp_path: Path
 ) -> None:
     before = graph(moves, zero_point=zero_point)
-    after, affine = extract_input_affine(hoist_quantize(before))
+    after, affine = extracted(before, HoistQuantize())
     assert affine is not None
     assert (affine.dtype, affine.zero_point) == (zero_point.dtype.name, int(zero_point))
     assert not {"Cast", "Sub", "Mul", "QuantizeLinear"} & {node.op_type for node in after.graph.node}
@@ -85,7 +93,7 @@ def test_it_does_what_it_did(
 
 
 def test_the_input_is_left_in_float32_where_nothing_was_cast() -> None:
-    after, affine = extract_input_affine(graph(cast=False))
+    after, affine = extracted(graph(cast=False))
     assert affine is not None
     assert after.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
 
@@ -121,6 +129,6 @@ def step_by_band(_: Any) -> Any:
 def test_graphs_that_begin_otherwise_are_left_alone(change: Any) -> None:
     model = change(graph())
     text = model.SerializeToString()
-    after, affine = extract_input_affine(model)
+    after, affine = extracted(model)
     assert affine is None
     assert after.SerializeToString() == text

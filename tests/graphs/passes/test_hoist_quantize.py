@@ -11,7 +11,8 @@ onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.passes.hoist_quantize import hoist_quantize  # noqa: E402
+from hsiedge.graphs.passes import apply  # noqa: E402
+from hsiedge.graphs.passes.hoist_quantize import HoistQuantize  # noqa: E402
 
 VALUES = np.random.default_rng(2).normal(0, 3, (2, 6, 4, 5)).astype(np.float32)
 
@@ -78,7 +79,7 @@ y = DequantizeLinear(r, step, zero)
 @pytest.mark.parametrize("text", [CUT_AND_JOINED, PADDED, RESHAPED])
 def test_to_the_bit_and_as_integers(text: str) -> None:
     before = graph(text, extra=LIMITS)
-    after = hoist_quantize(before)
+    after = apply(before, HoistQuantize())
     np.testing.assert_array_equal(run(after), run(before))
     kinds = [node.op_type for node in after.graph.node]
     assert kinds.count("QuantizeLinear") == 1
@@ -101,13 +102,13 @@ NOT_MOVED = {
 @pytest.mark.parametrize("text", NOT_MOVED.values(), ids=list(NOT_MOVED))
 def test_what_stays(text: str) -> None:
     before = graph(text)
-    after = hoist_quantize(before)
+    after = apply(before, HoistQuantize())
     assert [node.op_type for node in after.graph.node] == [node.op_type for node in before.graph.node]
     np.testing.assert_array_equal(run(after), run(before))
 
 
 def test_padding_with_another_value_stays() -> None:
     before = graph(PADDED.replace("pads)", "pads, one)"), extra={**LIMITS, "one": np.float32(1)})
-    after = hoist_quantize(before)
+    after = apply(before, HoistQuantize())
     np.testing.assert_array_equal(run(after), run(before))
     assert [node.op_type for node in after.graph.node][:2] == ["Neg", "Pad"]

@@ -11,12 +11,14 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.passes.channels_last_flatten import channels_last_flatten  # noqa: E402
-from hsiedge.graphs.passes.extract_input_affine import extract_input_affine  # noqa: E402
-from hsiedge.graphs.passes.merge_reshapes import merge_reshapes  # noqa: E402
-from hsiedge.graphs.passes.polyphase_pool import polyphase_pool  # noqa: E402
-from hsiedge.graphs.passes.pool_before_activation import pool_before_activation  # noqa: E402
-from hsiedge.graphs.passes.tanh_lut import STEPS, tanh_lut  # noqa: E402
+from hsiedge.graphs.passes import apply, read  # noqa: E402
+from hsiedge.graphs.passes import run as run_passes  # noqa: E402
+from hsiedge.graphs.passes.channels_last_flatten import ChannelsLastFlatten  # noqa: E402
+from hsiedge.graphs.passes.extract_input_affine import ExtractInputAffine, input_affine  # noqa: E402
+from hsiedge.graphs.passes.merge_reshapes import MergeReshapes  # noqa: E402
+from hsiedge.graphs.passes.polyphase_pool import PolyphasePool  # noqa: E402
+from hsiedge.graphs.passes.pool_before_activation import PoolBeforeActivation  # noqa: E402
+from hsiedge.graphs.passes.tanh_lut import STEPS, TanhLut  # noqa: E402
 
 RNG = np.random.default_rng(5)
 FILTERS, KERNEL, POOL, LENGTH, OUTPUTS = 3, 4, 3, 21, 5
@@ -95,7 +97,7 @@ def bytes_of(*shape: int) -> Any:
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_pooled_line_is_one_wide_convolution(plain: bool) -> None:
     before, values = line(), bytes_of(2, 1, 4, LENGTH)
-    after = polyphase_pool(before)
+    after = apply(before, PolyphasePool())
     conv = next(entry for entry in after.graph.node if entry.op_type == "Conv")
     assert list(next(entry.ints for entry in conv.attribute if entry.name == "strides")) == [1, POOL]
     found = run(after, values, plain)
@@ -118,7 +120,7 @@ def test_a_pooled_line_is_one_wide_convolution(plain: bool) -> None:
 )
 def test_other_lines_stay(other: dict[str, Any]) -> None:
     before = line(**other)
-    assert polyphase_pool(before).SerializeToString() == before.SerializeToString()
+    assert apply(before, PolyphasePool()).SerializeToString() == before.SerializeToString()
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
@@ -131,7 +133,7 @@ def test_a_linear_layer_takes_maps_with_channels_last(transposed: int) -> None:
     ]
     linear = CONSTANTS["linear"] if transposed else np.ascontiguousarray(CONSTANTS["linear"].T)
     before = graph(nodes, ["n", FILTERS, 2, PLACES // 2], TensorProto.UINT8, linear=linear)
-    after, values = channels_last_flatten(before), bytes_of(4, FILTERS, 2, PLACES // 2)
+    after, values = apply(before, ChannelsLastFlatten()), bytes_of(4, FILTERS, 2, PLACES // 2)
     assert kinds(after).count("Transpose") == 1
     np.testing.assert_allclose(run(after, values), run(before, values), rtol=1e-5, atol=1e-4)
 
@@ -139,7 +141,7 @@ def test_a_linear_layer_takes_maps_with_channels_last(transposed: int) -> None:
 def test_the_greatest_first() -> None:
     nodes = [node("Tanh", "x", "t"), node("MaxPool", "t", "y", kernel_shape=[2, 2], pads=[1, 1, 0, 0], strides=[2, 2])]
     before, values = graph(nodes, [1, 2, 7, 7]), RNG.normal(size=(1, 2, 7, 7)).astype(np.float32)
-    after = pool_before_activation(before)
+    after = apply(before, PoolBeforeActivation())
     assert kinds(after) == ["MaxPool", "Tanh"]
     np.testing.assert_array_equal(run(after, values), run(before, values))
 
@@ -154,8 +156,8 @@ def test_what_does_not_rise_or_is_taken_twice_keeps_its_place() -> None:
         ],
         [1, 2, 6, 6],
     )
-    assert kinds(pool_before_activation(falls)) == ["Neg", "MaxPool"]
-    assert kinds(pool_before_activation(twice)) == ["Tanh", "MaxPool", "Add"]
+    assert kinds(apply(falls, PoolBeforeActivation())) == ["Neg", "MaxPool"]
+    assert kinds(apply(twice, PoolBeforeActivation())) == ["Tanh", "MaxPool", "Add"]
 
 
 def test_moves_of_one_order_are_one_reshape() -> None:
@@ -167,16 +169,16 @@ def test_moves_of_one_order_are_one_reshape() -> None:
         node("Neg", "r", "y"),
     ]
     before, values = graph(nodes, ["n", LENGTH, 1, 1]), RNG.normal(size=(3, LENGTH, 1, 1)).astype(np.float32)
-    after = merge_reshapes(before)
+    after = apply(before, MergeReshapes())
     assert kinds(after) == ["Reshape", "Neg"]
     np.testing.assert_array_equal(run(after, values), run(before, values))
 
 
 def test_a_choice_among_several_is_no_reshape() -> None:
     nodes = [node("Gather", "x first", "g", axis=2), node("Neg", "g", "y")]
-    assert kinds(merge_reshapes(graph(nodes, ["n", LENGTH, 2, 1]))) == ["Gather", "Neg"]
+    assert kinds(apply(graph(nodes, ["n", LENGTH, 2, 1]), MergeReshapes())) == ["Gather", "Neg"]
     twice = graph([node("Gather", "x both", "g", axis=2), node("Neg", "g", "y")], ["n", LENGTH, 1, 1], both=np.array([0, 0]))
-    assert kinds(merge_reshapes(twice)) == ["Gather", "Neg"]
+    assert kinds(apply(twice, MergeReshapes())) == ["Gather", "Neg"]
 
 
 def tanh(step: str = "unit", zero: str = "unit_zero") -> Any:
@@ -192,7 +194,7 @@ def tanh(step: str = "unit", zero: str = "unit_zero") -> Any:
 @pytest.mark.parametrize("plain", [True, False])
 def test_tanh_of_every_byte(plain: bool) -> None:
     every = np.arange(256).astype(np.uint8)
-    after = tanh_lut(tanh())
+    after = apply(tanh(), TanhLut())
     assert "Tanh" not in kinds(after)
     before, found = run(tanh(), every), run(after, every, plain)
     assert len(np.unique(before)) > 100
@@ -201,8 +203,8 @@ def test_tanh_of_every_byte(plain: bool) -> None:
 
 
 def test_tanh_of_another_range_stays() -> None:
-    assert "Tanh" in kinds(tanh_lut(tanh("step", "zero")))
-    assert "Tanh" in kinds(tanh_lut(tanh("unit", "zero")))
+    assert "Tanh" in kinds(apply(tanh("step", "zero"), TanhLut()))
+    assert "Tanh" in kinds(apply(tanh("unit", "zero"), TanhLut()))
 
 
 @pytest.mark.parametrize("side", [1, 3])
@@ -216,4 +218,6 @@ def test_single_pixels_keep_their_affine(side: int) -> None:
         node("DequantizeLinear", "q step zero", "y"),
     ]
     made = graph(nodes, ["n", LENGTH, side, side], TensorProto.UINT16, offset=1000 * bands, scale=0.01 * bands)
-    assert (extract_input_affine(made)[1] is None) == (side == 1)
+    model = read(made)
+    run_passes(model, [ExtractInputAffine()])
+    assert (input_affine(model) is None) == (side == 1)

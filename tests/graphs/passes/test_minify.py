@@ -17,11 +17,18 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from hsiedge import files  # noqa: E402
 from hsiedge.card import Step, now  # noqa: E402
 from hsiedge.graphs.onnx_io import check_onnx, write_onnx  # noqa: E402
-from hsiedge.graphs.passes.minify import minify  # noqa: E402
+from hsiedge.graphs.passes import apply  # noqa: E402
+from hsiedge.graphs.passes.minify import Minify  # noqa: E402
+from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 
 NETS = ["cnn1d", "cnn2d", "cnn3d", "hybridsn", "dscnn"]
 SHIPPED = Path(__file__).parents[3] / "models" / "indian_pines-cnn2d-random-s0-int8.onnx"
+
+
+def minified(model: Any) -> Any:
+    """The graph as `quantize` writes it."""
+    return apply(model, SeparateInt8Tensors(), Minify())
 
 
 def run(model: Any, folder: Path, batch: int = 64) -> tuple[Any, list[str]]:
@@ -60,8 +67,8 @@ class TestQuantizedNets:
     def candidate(net: str, recipe: str = "default") -> Any:
         pytest.importorskip("torch", reason="these tests train the nets that they quantize")
         pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
-        from hsiedge.graphs.passes.extract_input_affine import extract_input_affine
-        from hsiedge.graphs.passes.float_logits import float_logits
+        from hsiedge.graphs.passes.extract_input_affine import ExtractInputAffine
+        from hsiedge.graphs.passes.float_logits import FloatLogits
         from hsiedge.graphs.quantization.calibration import calibrate
         from hsiedge.graphs.quantization.quantize import layers, open_float, qdq_graph
         from hsiedge.graphs.quantization.recipes import RECIPES
@@ -70,24 +77,24 @@ class TestQuantizedNets:
         source = open_float(workstation.float_file(net), workstation.scene(), 64, 0)
         plan = RECIPES[recipe]
         source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration)
-        return extract_input_affine(float_logits(qdq_graph(source, plan, layers(source.graph))))[0]
+        return apply(qdq_graph(source, plan, layers(source.graph)), FloatLogits(), ExtractInputAffine())
 
     @pytest.mark.parametrize("net", NETS)
     def test_they_say_the_same(self, net: str, tmp_path: Path) -> None:
         before = self.candidate(net)
         text = before.SerializeToString()
-        after = minify(before)
+        after = minified(before)
         assert before.SerializeToString() == text
         same(before, after, tmp_path)
         assert layer_names(after) == layer_names(before)
         assert [after.graph.input[0].name, after.graph.output[0].name] == ["counts", "logits"]
         weights = sum(numpy_helper.to_array(tensor).nbytes for tensor in before.graph.initializer)
         assert after.ByteSize() < weights + 0.5 * (before.ByteSize() - weights)
-        assert minify(after).SerializeToString() == after.SerializeToString()
+        assert minified(after).SerializeToString() == after.SerializeToString()
 
     def test_symmetric_integers_and_float_biases(self, tmp_path: Path) -> None:
         before = self.candidate("cnn2d", "tensorrt")
-        same(before, minify(before), tmp_path)
+        same(before, minified(before), tmp_path)
 
     def test_the_student_with_its_card_is_under_16_kib(self, tmp_path: Path) -> None:
         """As written: five steps of lineage, 200 bands, 16 classes."""
@@ -112,7 +119,7 @@ class TestQuantizedNets:
 
 def test_the_shipped_model_says_the_same(tmp_path: Path) -> None:
     before = onnx.load(SHIPPED)
-    after = minify(before)
+    after = minified(before)
     same(before, after, tmp_path)
     assert [entry.key for entry in after.metadata_props] == ["hsiedge.card"]
     assert after.metadata_props[0] == next(entry for entry in before.metadata_props if entry.key == "hsiedge.card")
@@ -154,7 +161,7 @@ def stranger() -> Any:
 
 def test_what_is_left_out(tmp_path: Path) -> None:
     before = stranger()
-    after = minify(before)
+    after = minified(before)
     same(before, after, tmp_path)
     graph = after.graph
     assert [node.name for node in graph.node] == ["", "", "", "", "layer"]
@@ -177,7 +184,7 @@ def test_zero_points_that_are_not_zero_stay(tmp_path: Path) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.int8(0), "nought"))
     bias = next(entry for entry in before.graph.initializer if entry.name == "bias")
     bias.CopyFrom(numpy_helper.from_array(np.array([1, 2, 3], np.int8), "bias"))
-    after = minify(before)
+    after = minified(before)
     same(before, after, tmp_path)
     assert len(after.graph.node[3].input) == 3  # 8 bits: weights or activations
 
@@ -190,7 +197,7 @@ def test_more_values_than_short_names(tmp_path: Path) -> None:
     chain[0].input[0] = "clipped"
     del before.graph.node[:]
     before.graph.node.extend([*nodes[:4], *chain, nodes[4]])
-    after = minify(before)
+    after = minified(before)
     values = [name for node in after.graph.node for name in node.output]
     assert len(set(values)) == len(values) == 4005
     np.testing.assert_array_equal(run(after, tmp_path)[0], run(before, tmp_path)[0])
@@ -220,7 +227,7 @@ def test_graphs_within_graphs_are_left_alone(change: Any) -> None:
     model = stranger()
     change(model)
     text = model.SerializeToString()
-    assert minify(model).SerializeToString() == text
+    assert minified(model).SerializeToString() == text
 
 
 def test_operators_of_other_domains_keep_what_they_say(tmp_path: Path) -> None:
@@ -229,7 +236,7 @@ def test_operators_of_other_domains_keep_what_they_say(tmp_path: Path) -> None:
         helper.make_node("FusedMatMul", ["sum", "square"], ["product"], domain="com.microsoft", alpha=1.0, name="fused")
     )
     before.graph.initializer.append(numpy_helper.from_array(np.eye(4, dtype=np.float32), "square"))
-    after = minify(before)
+    after = minified(before)
     assert [entry.domain for entry in after.opset_import] == ["", "com.microsoft"]
     assert [entry.name for entry in after.graph.node[1].attribute] == ["alpha"]
     np.testing.assert_array_equal(run(after, tmp_path)[0], run(before, tmp_path)[0])
@@ -238,6 +245,6 @@ def test_operators_of_other_domains_keep_what_they_say(tmp_path: Path) -> None:
 def test_weights_that_are_inputs_too_keep_their_names(tmp_path: Path) -> None:
     before = stranger()
     before.graph.input.append(helper.make_tensor_value_info("another_one", TensorProto.FLOAT, [4]))
-    after = minify(before)
+    after = minified(before)
     same(before, after, tmp_path)
     assert after.graph.node[1].input[1] == "another_one" != after.graph.node[0].input[1]

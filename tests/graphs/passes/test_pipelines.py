@@ -19,12 +19,10 @@ onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import helper, numpy_helper  # noqa: E402
 
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes  # noqa: E402
-from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d  # noqa: E402
-from hsiedge.graphs.passes.fixed_point_input import fixed_point_input  # noqa: E402
-from hsiedge.graphs.passes.merge_reshapes import merge_reshapes  # noqa: E402
-from hsiedge.graphs.passes.pool_before_activation import pool_before_activation  # noqa: E402
-from hsiedge.graphs.passes.standardize_input import standardize_input  # noqa: E402
-from hsiedge.graphs.passes.tanh_lut import fix_tanh  # noqa: E402
+from hsiedge.graphs.passes import FLOAT, apply, read, run, write  # noqa: E402
+from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, adjusted_ranges  # noqa: E402
+from hsiedge.graphs.passes.standardize_input import StandardizeInput  # noqa: E402
+from hsiedge.graphs.quantization.calibration import fixed_tanh  # noqa: E402
 from hsiedge.graphs.quantization.quantize import FloatModel, finished, layers, qdq_graph  # noqa: E402
 from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
 
@@ -52,33 +50,21 @@ CASES = [*map(Case, GRAPHS), Case("cnn2d", "avx2"), Case("cnn1d", "tensorrt"), C
 
 def float_passes(model: Any, spectra: Any) -> Any:
     """A float graph as it is calibrated."""
-    model = standardize_input(name_nodes(model), spectra)
-    for step in (pool_before_activation, conv3d_to_conv2d, merge_reshapes):
-        model = step(model)
-    return model
-
-
-def stored_ranges(graph: str) -> Any:
-    """onnxruntime's `TensorsData` of a graph after the float passes."""
-    from onnxruntime.quantization import CalibrationMethod
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
-
-    limits = json.loads((FOLDER / "ranges.json").read_text())[graph]
-    entries = {
-        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for name, (low, high) in limits.items()
-    }
-    return TensorsData(CalibrationMethod.MinMax, entries)
+    return apply(name_nodes(model), StandardizeInput(spectra), *FLOAT)
 
 
 def stages(case: Case) -> dict[str, Any]:
     """What the graph is after each stage, and the affine that was taken out of it."""
-    plan, spectra, ranges = RECIPES[case.recipe], np.load(FOLDER / "spectra.npy"), stored_ranges(case.graph)
+    plan, spectra = RECIPES[case.recipe], np.load(FOLDER / "spectra.npy")
+    ranges = {name: tuple(limits) for name, limits in json.loads((FOLDER / "ranges.json").read_text())[case.graph].items()}
     floats = float_passes(onnx.load(FOLDER / f"{case.graph}.onnx"), spectra)
     if plan.activations == "uint8":
-        fix_tanh(floats, ranges)
-    calibrated = floats if plan.symmetric_activations else fixed_point_input(floats, ranges, spectra)
-    source = FloatModel(FOLDER, calibrated, None, None, None, None, ranges)  # type: ignore[arg-type]
+        ranges = fixed_tanh(floats, ranges)
+    model = read(floats)
+    if not plan.symmetric_activations:
+        run(model, [FixedPointInput(ranges, spectra)])
+    calibrated = write(model)
+    source = FloatModel(FOLDER, calibrated, None, None, None, None, adjusted_ranges(model, ranges))  # type: ignore[arg-type]
     chosen = layers(calibrated)
     qdq = qdq_graph(source, plan, chosen[: len(chosen) - case.float_layers])
     artifact = finished(qdq)

@@ -12,15 +12,15 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 import onnx
 from onnx import helper, numpy_helper
+from onnx_ir.passes import PassResult
 from torch import Tensor, nn
 
 from hsiedge.card import Card
 from hsiedge.graphs.export.attach_card import take_dtype
-from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx
-from hsiedge.graphs.passes.extract_input_affine import affine_front
-from hsiedge.graphs.passes.standardize_input import standardize_input
-from hsiedge.graphs.quantization import quantize as module
+from hsiedge.graphs.passes import apply, read
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes
+from hsiedge.graphs.passes.standardize_input import StandardizeInput
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.runtimes import load
@@ -29,6 +29,7 @@ from hsiedge.scenes.preprocess import fit_affine
 from hsiedge.scenes.splits import TRAIN
 from hsiedge.shipped import shipped
 from tests import workstation
+from tests.graphs.preprocessing.merge import merged
 from tests.graphs.strangers import conv, exported, run, seeded
 
 BANDS, PATCH = 200, 7
@@ -63,7 +64,7 @@ def step(kind: str, value: str, *rest: str, output: str, **attributes) -> onnx.N
 
 
 def counts_as_they_are() -> onnx.ModelProto:
-    return fold(read_onnx(shipped(".onnx")))
+    return merged(read_onnx(shipped(".onnx")))
 
 
 def reflectances() -> onnx.ModelProto:
@@ -103,7 +104,7 @@ STRANGERS = {"counts": counts_as_they_are, "reflectances": reflectances, "compon
 
 
 def begins_with_bands(model: onnx.ModelProto) -> bool:
-    front = affine_front(model)
+    front = affine_nodes(read(model).graph)
     return front is not None and [node.op_type for node in front] == ["Cast", "Sub", "Mul"]
 
 
@@ -111,7 +112,7 @@ def begins_with_bands(model: onnx.ModelProto) -> bool:
 def test_the_same_logits_behind_standardized_bands(stranger: str) -> None:
     model = STRANGERS[stranger]()
     text = model.SerializeToString()
-    made = standardize_input(model, spectra())
+    made = apply(model, StandardizeInput(spectra()))
     assert model.SerializeToString() == text
     onnx.checker.check_model(made, full_check=True)
     assert not begins_with_bands(model)
@@ -120,8 +121,7 @@ def test_the_same_logits_behind_standardized_bands(stranger: str) -> None:
     theirs, ours = run(model, patches(13)), run(made, patches(13))
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
     np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
-    arrays = {entry.name: numpy_helper.to_array(entry) for entry in made.graph.initializer}
-    offset, scale = (arrays[node.input[1]].ravel() for node in affine_front(made)[-2:])
+    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(made).graph)[-2:])
     fitted = fit_affine(spectra())
     np.testing.assert_array_equal([offset, scale], [fitted.offset, fitted.scale])
 
@@ -132,7 +132,7 @@ def test_what_int8_gains(stranger: str, ruined: float, tmp_path, monkeypatch) ->
     source, card = tmp_path / "stranger.onnx", load(shipped(".onnx")).known
     write_onnx(source, STRANGERS[stranger](), card)
     after = quantize(source, workstation.scene(), tmp_path / "after.onnx", patches=200, max_drop=100)
-    monkeypatch.setattr(module, "standardize_input", lambda model, _: model)
+    monkeypatch.setattr(StandardizeInput, "call", lambda self, model: PassResult(model, False))
     before = quantize(source, workstation.scene(), tmp_path / "before.onnx", patches=200, max_drop=100)
     print(f"{stranger}: {agreement(before):.2f} -> {agreement(after):.2f} %")
     assert agreement(before) < ruined
@@ -153,21 +153,21 @@ def test_the_shipped_model_is_quantized_as_before(tmp_path, monkeypatch) -> None
     for name in ("with", "without"):
         quantize(shipped(".onnx"), workstation.scene(), tmp_path / name)
         graphs.append(onnx.load(tmp_path / name).graph.SerializeToString(deterministic=True))
-        monkeypatch.setattr(module, "standardize_input", lambda model, _: model)
+        monkeypatch.setattr(StandardizeInput, "call", lambda self, model: PassResult(model, False))
     assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_ours_begin_so_already(net: str) -> None:
     model = read_onnx(workstation.float_file(net))
-    assert standardize_input(model, spectra()) is model
+    assert apply(model, StandardizeInput(spectra())) is model
     whole = densify(model).model
-    assert standardize_input(whole, spectra()) is whole
+    assert apply(whole, StandardizeInput(spectra())) is whole
 
 
 def test_a_scene_graph_of_a_stranger() -> None:
     whole = densify(counts_as_they_are()).model
-    made = standardize_input(whole, spectra())
+    made = apply(whole, StandardizeInput(spectra()))
     assert begins_with_bands(made)
     strip = workstation.scene().cube[40:60, 30:60].transpose(2, 0, 1)[None]
     theirs, ours = run(whole, strip), run(made, strip)
@@ -205,14 +205,13 @@ def exported_small(before, first) -> onnx.ModelProto:
 )
 def test_where_the_first_layer_leaves_less_freedom(before, first, moved: bool) -> None:
     model = exported_small(before, first)
-    made = standardize_input(model, spectra())
+    made = apply(model, StandardizeInput(spectra()))
     onnx.checker.check_model(made, full_check=True)
     assert begins_with_bands(made)
     theirs, ours = run(model, patches()), run(made, patches())
     assert np.ptp(theirs) > 0
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
-    arrays = {entry.name: numpy_helper.to_array(entry) for entry in made.graph.initializer}
-    offset, scale = (arrays[node.input[1]].ravel() for node in affine_front(made)[-2:])
+    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(made).graph)[-2:])
     assert offset.any() == moved
     values = (spectra() - offset) * scale
     assert 0.3 < np.sqrt(np.square(values).mean()) < 3
@@ -222,7 +221,7 @@ def test_a_band_that_does_not_vary_is_still_looked_at() -> None:
     model = counts_as_they_are()
     flat = spectra().copy()
     flat[:, 7] = 1200
-    made = standardize_input(model, flat)
+    made = apply(model, StandardizeInput(flat))
     theirs, ours = run(model, patches(13)), run(made, patches(13))
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
 
@@ -230,11 +229,11 @@ def test_a_band_that_does_not_vary_is_still_looked_at() -> None:
 @pytest.mark.parametrize("before", [lambda x: (x / 10000).clamp(0.1, 0.6) - 0.3, lambda x: (x + 1).log()])
 def test_what_is_not_linear_is_left_alone(before) -> None:
     model = exported_small(before, lambda: conv(BANDS))
-    assert standardize_input(model, spectra()) is model
+    assert apply(model, StandardizeInput(spectra())) is model
 
 
 def test_an_input_that_somebody_else_takes_is_left_alone() -> None:
     model = exported_small(lambda x: x / 5000, lambda: conv(BANDS))
     model.graph.node.append(helper.make_node("Shape", [model.graph.input[0].name], ["sizes"]))
     model.graph.output.append(helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, [4]))
-    assert standardize_input(model, spectra()) is model
+    assert apply(model, StandardizeInput(spectra())) is model

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hsiedge.errors import CheckError, ModelError, OptionError
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes.conv3d_to_conv2d import conv3d_to_conv2d
+from hsiedge.graphs.passes import apply
+from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.graphs.tflite import convert
@@ -122,7 +123,7 @@ def test_anyones_nets(kind: type, patch: int, as_patches: bool, tmp_path: Path) 
     model, size = strangers.stranger(kind, patch), (6, 9)
     if as_patches:
         tensor = strangers.patches_of(strangers.scene(patch, *size), patch, *size)
-        agree(conv3d_to_conv2d(name_nodes(model)), model, tensor, True, tmp_path)
+        agree(apply(name_nodes(model), Conv3dToConv2d()), model, tensor, True, tmp_path)
     if kind not in (strangers.FoundSecond, strangers.Padded):  # which have no scene graph
         made = densify(model)
         agree(made.model, made.model, strangers.scene(made.patch, *size), False, tmp_path)

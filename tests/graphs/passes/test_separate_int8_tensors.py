@@ -12,7 +12,8 @@ onnx = pytest.importorskip("onnx", reason="onnx makes the graphs of this test, a
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from hsiedge.graphs.one_use import one_use  # noqa: E402
+from hsiedge.graphs.passes import apply  # noqa: E402
+from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors  # noqa: E402
 from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
 from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
@@ -52,7 +53,7 @@ def test_both_separate_what_an_older_version_shared(suffix: str) -> None:
     model = sharing(onnx.load(shipped(suffix)))
     before, kept = shared_by(model), model.SerializeToString()
     assert before
-    on_the_wire, by_onnx = onnx.load_from_string(separated(kept)), one_use(model)
+    on_the_wire, by_onnx = onnx.load_from_string(separated(kept)), apply(model, SeparateInt8Tensors())
     assert model.SerializeToString() == kept
     for made in (on_the_wire, by_onnx):
         onnx.checker.check_model(made, full_check=True)
@@ -71,12 +72,12 @@ def test_the_shipped_ones_share_nothing() -> None:
         data = shipped(suffix).read_bytes()
         assert separated(data) is data
         model = onnx.load_from_string(data)
-        assert one_use(model) is model
+        assert apply(model, SeparateInt8Tensors()) is model
 
 
 def test_inner_graphs_are_done_by_onnx() -> None:
     model = inner_graphs()
-    made = one_use(model)
+    made = apply(model, SeparateInt8Tensors())
     onnx.checker.check_model(made, full_check=True)
     for graph in (made.graph, *(entry.g for entry in made.graph.node[0].attribute)):
         taken = [name for node in graph.node if node.op_type == "DequantizeLinear" for name in (node.input[0], node.input[2])]
@@ -89,7 +90,7 @@ def test_inner_graphs_are_done_by_onnx() -> None:
 
 def test_what_reaches_inward_is_found(tmp_path: Path) -> None:
     model, path = inner_graphs(), tmp_path / "inner.onnx"
-    for graph, inward in ((model, True), (one_use(model), False)):
+    for graph, inward in ((model, True), (apply(model, SeparateInt8Tensors()), False)):
         onnx.save(graph, path)
         assert reaches_inward(path) is inward
     assert not reaches_inward(shipped("-int8.onnx"))
@@ -100,7 +101,7 @@ def test_a_tensor_that_may_be_fed_stays() -> None:
     name = shared_by(model)[0]
     model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT8, None))
     assert shared_by(onnx.load_from_string(separated(model.SerializeToString()))) == [name]
-    assert shared_by(one_use(model)) == [name]
+    assert shared_by(apply(model, SeparateInt8Tensors())) == [name]
 
 
 @pytest.mark.parametrize(("low", "high", "wide"), [(-64, 64, False), (-65, 0, True), (0, 65, True)])

@@ -1,4 +1,4 @@
-"""Pass: what is done to the bands of each pixel before the first layer is done by its weights."""
+"""Merges what a graph does to its bands into its first layer: all that `preprocessing/` can do, at once."""
 
 from __future__ import annotations
 
@@ -11,25 +11,18 @@ from hsiedge.graphs.preprocessing.match import Front, find_front
 from hsiedge.graphs.preprocessing.rewrite import written
 
 
-def fold(model: Any) -> Any:
-    """Merges scaling, selection and projection of bands into the first convolution or linear layer.
+def merged(model: Any) -> Any:
+    """The `onnx.ModelProto` with its preprocessing in the first layer's weights; itself where there is nothing to merge.
 
-    Requires: float32 from the cast of the input on; weights that are constant.
-    Does: takes Add, Sub, Mul, Div by one constant or one a band, BatchNormalization, Gather and Slice of bands, projections
-    (1 x 1 Conv, MatMul over bands that lie last) and what moves axes between them as one linear map, in float64; multiplies
-    the first layer's weights with it and rounds once. Where that layer has a larger kernel, or takes other axes than bands
-    as channels, a projection is the first layer itself. A selection or projection stays where one layer in the place of two
-    would take over a quarter more multiplications.
-    Ensures: outputs are the same but for the rounding of sums. What is not linear stays, and what comes before it; so does
-    what is used elsewhere, an offset before a layer that pads, and, before a kernel that moves along the spectrum, what
-    differs from band to band. A graph without anything to merge is returned as it is.
+    What is not linear stays, and what comes before it; so does what is used elsewhere, an offset before a layer that pads,
+    and, before a kernel that moves along the spectrum, what differs from band to band.
     """
     front = find_front(model)
     rest = None if front is None else _rest(front)
     if front is None or rest is None:
         return model
-    made, count = written(model, front, *rest)
-    return made if count < len(front.nodes) + (front.layer is not None) else model
+    rewritten, count = written(model, front, *rest)
+    return rewritten if count < len(front.nodes) + (front.layer is not None) else model
 
 
 def _rest(front: Front) -> tuple[Linear, Array | None, Array | None] | None:

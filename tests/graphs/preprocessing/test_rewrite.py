@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from hsiedge.graphs.export.attach_card import take_dtype
-from hsiedge.graphs.fold import fold
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.scenes.patches import extract, surrounded
 from hsiedge.shipped import shipped
 from tests import workstation
+from tests.graphs.preprocessing.merge import merged
 from tests.graphs.strangers import conv, exported, run, seeded
 
 BANDS, CLASSES, PATCH = 24, 5, 7
@@ -147,16 +147,16 @@ def test_it_does_what_it_did_in_fewer_nodes(case: str) -> None:
     make, expected = CASES[case]
     model = built(make)
     text = model.SerializeToString()
-    made = fold(model)
+    made = merged(model)
     assert model.SerializeToString() == text
     same(model, made, counts())
     assert operators(made) == expected
-    assert fold(made) is made
+    assert merged(made) is made
 
 
 def test_counts_are_cast_first() -> None:
     model = take_dtype(built(CASES["constants"][0]), np.dtype(np.uint16))
-    made = fold(model)
+    made = merged(model)
     same(model, made, counts().astype(np.uint16))
     assert operators(made) == ["Cast", "Conv"]
 
@@ -164,7 +164,7 @@ def test_counts_are_cast_first() -> None:
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_our_nets_on_real_patches(net: str) -> None:
     model = read_onnx(workstation.float_file(net))
-    made = fold(model)
+    made = merged(model)
     if net in ("cnn1d", "cnn3d"):  # whose first kernel moves along the spectrum
         assert made is model
         return
@@ -177,10 +177,10 @@ def test_our_nets_on_real_patches(net: str) -> None:
 
 def test_the_shipped_model_and_its_scene_graph() -> None:
     model, cube = read_onnx(shipped(".onnx")), workstation.scene().cube
-    made = fold(model)
+    made = merged(model)
     same(model, made, extract(cube, np.arange(0, 21025, 53), 13))
     whole = densify(model).model
-    small = fold(whole)
+    small = merged(whole)
     same(whole, small, surrounded(cube, 60, 72, 6).transpose(2, 0, 1)[None])
     assert [operators(graph) for graph in (made, small)] == [["Cast", "Conv"]] * 2
 
@@ -237,12 +237,12 @@ def divides(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_what_it_cannot_merge_is_left_alone(change) -> None:
     model = change(built(CASES["constants"][0]))
     onnx.checker.check_model(model, full_check=True)
-    assert fold(model) is model
+    assert merged(model) is model
 
 
 def test_what_is_used_elsewhere_stays_and_what_follows_is_merged() -> None:
     model = other_use(built(CASES["constants"][0]))
-    made = fold(model)
+    made = merged(model)
     same(model, made, counts())
     assert operators(made) == ["Div", "Sub", "Conv"]
 
@@ -258,7 +258,7 @@ def test_two_layers_that_take_the_same_value() -> None:
             return self.head((torch.relu(self.one(x)) + torch.relu(self.two(x))).mean((2, 3)))
 
     model = built(Two)
-    assert fold(model) is model
+    assert merged(model) is model
 
 
 def test_a_band_times_zero_before_padding() -> None:
@@ -266,9 +266,9 @@ def test_a_band_times_zero_before_padding() -> None:
     zero = MEAN.clone()
     zero[3] = 0
     model = built(lambda: Net(lambda x: x / 5000 * zero + 1, conv(padding=1)))
-    assert fold(model) is model
+    assert merged(model) is model
     unpadded = built(lambda: Net(lambda x: x / 5000 * zero + 1, conv()))
-    made = fold(unpadded)
+    made = merged(unpadded)
     same(unpadded, made, counts())
     assert operators(made) == ["Conv"]
 
@@ -283,7 +283,7 @@ def test_weights_that_another_layer_uses_too() -> None:
             return self.head(self.conv(torch.relu(self.conv(divided(x)))).mean((2, 3)))
 
     model = built(Twice)
-    made = fold(model)
+    made = merged(model)
     same(model, made, counts())
     assert operators(made) == ["Conv"]
 
@@ -293,7 +293,7 @@ def test_weights_that_are_listed_as_inputs() -> None:
     model = built(CASES["many bands"][0])
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    made = fold(model)
+    made = merged(model)
     same(model, made, counts())
     assert operators(made) == ["Conv"]
 
@@ -306,14 +306,14 @@ STEPS = st.sampled_from(["add", "sub", "from", "mul", "div", "neg", "norm", "pic
 def test_any_steps_in_any_order(steps: list[str], padding: int, seed: int) -> None:
     """Written as ONNX, for an exporter takes seconds."""
     model = written(steps, padding, np.random.default_rng(seed))
-    made = fold(model)
+    made = merged(model)
     tensor = np.random.default_rng(seed).normal(size=(5, 6, 5, 5)).astype(np.float32)
     theirs, ours = run(model, tensor), run(made, tensor)
     onnx.checker.check_model(made, full_check=True)
     assert np.abs(ours - theirs).max() <= LIMIT * np.abs(theirs).max()
     allowed = {"Add", "Sub", "Gather", "Conv"} if padding else {"Conv", "Gather"}
     assert {node.op_type for node in made.graph.node} <= allowed
-    assert fold(made) is made
+    assert merged(made) is made
 
 
 def written(steps: list[str], padding: int, rng: np.random.Generator) -> onnx.ModelProto:
