@@ -18,28 +18,29 @@ from hsiedge.compression.qdq import QdqNet
 from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Artifact
 from hsiedge.graphs.export.checkpoint import check_pixels, export
-from hsiedge.graphs.passes import apply
+from hsiedge.graphs.passes import apply, read
 from hsiedge.graphs.passes.conv3d_to_conv2d import raised
+from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.passes.float_logits import FloatLogits
-from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES, calibrate
-from hsiedge.graphs.quantization.quantize import (
-    FloatModel,
-    Judgement,
-    finished,
-    give_ranges,
-    judge,
-    layers,
-    open_float,
-    qdq_graph,
-    run_artifact,
-)
+from hsiedge.graphs.quantization.judge import Judgement, judge, run_artifact
 from hsiedge.graphs.quantization.recipes import RECIPES
+from hsiedge.graphs.quantization.session import (
+    CalibratedModel,
+    FloatModel,
+    QdqModel,
+    calibrate,
+    deploy,
+    open_float,
+    quantize_layers,
+)
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes.input_affine import InputAffine
 from hsiedge.scenes.patches import batches
+from hsiedge.scenes.preprocess import BandAffine
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
+from hsiedge.training.classifier import Classifier
 from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet
 from hsiedge.training.finetune import derived, finetune, finetuned, training_set_for
@@ -101,28 +102,29 @@ def qat(
     if bits not in BITS:
         raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")
     settings = settings or SETTINGS
-    lesson = training_set_for(checkpoint, scene, split)
+    training_set = training_set_for(checkpoint, scene, split)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        start = _float_model(checkpoint, scene, split, folder)
-        start.ranges = calibrate(start.graph, start.card, RECIPES["default"], scene, start.pixels.calibration)
-        net = _quantized_net(start, bits)
-        with conditioned(net, lesson.axes):
-            finetune(net, lesson, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
-        candidate, check = _verified(net, start, lesson)
+        start = _calibrated(checkpoint, scene, split, folder)
+        training_set = _behind_affine(training_set, start)
+        qdq = _float_logits(quantize_layers(start))
+        net = QdqNet(qdq.graph, start.graph, bits)
+        with conditioned(net, training_set.axes):
+            finetune(net, training_set, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
+        artifact, check = _verified(net, qdq, training_set)
         floats = finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
-        after = _float_model(floats, scene, split, folder)
-        give_ranges(after, RECIPES["default"])
-        control = finished(_quantized_net(after, bits).write())
-        judged = judge(start, candidate)
-        beside = replace(judge(after, control), oa_float=judged.oa_float)
-        said = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
-        step = Step("qat", now(), said, parent, versions())
-        card = _card(start, judged, candidate, [*checkpoint.card.lineage, step], bits, [check])
-        beside_card = _card(after, beside, control, floats.card.lineage, bits, [])
+        after = _calibrated(floats, scene, split, folder)
+        control = deploy(_untrained(after, bits))
+        judged = judge(start.source, artifact)
+        beside = replace(judge(after.source, control), oa_float=judged.oa_float)
+        options = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
+        step = Step("qat", now(), options, parent, versions())
+        card = _card(start.source, judged, artifact, [*checkpoint.card.lineage, step], bits, [check])
+        beside_card = _card(after.source, beside, control, floats.card.lineage, bits, [])
+        on_grid = Checkpoint(Classifier(_on_grid(net, checkpoint), training_set.affine), checkpoint.card)
         return Qat(
-            checkpoint=derived(checkpoint, _on_grid(net, checkpoint), scene, split, "qat", said, parent),
-            model=_bytes(folder, candidate, card),
+            checkpoint=derived(on_grid, on_grid.classifier.net, scene, split, "qat", options, parent),
+            model=_bytes(folder, artifact, card),
             card=card,
             judged=judged,
             control=_bytes(folder, control, beside_card),
@@ -130,33 +132,52 @@ def qat(
         )
 
 
-def _float_model(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Path) -> FloatModel:
-    """The checkpoint as an ONNX graph."""
+def _calibrated(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Path) -> CalibratedModel:
+    """The checkpoint as an ONNX graph with known ranges."""
     path = folder / "float.onnx"
     export(checkpoint, scene, path)
     masks = split if split.kind == "masks" else None
-    return open_float(path, scene, CALIBRATION_PATCHES, split.seed, masks)
+    return calibrate(open_float(path, scene, seed=split.seed, masks=masks), RECIPES["default"])
 
 
-def _quantized_net(source: FloatModel, bits: int) -> QdqNet:
-    """Untrained, this is post-training quantization."""
-    graph = apply(qdq_graph(source, RECIPES["default"], layers(source.graph)), FloatLogits())
-    return QdqNet(graph, source.graph, bits)
+def _behind_affine(training_set: TrainingSet, model: CalibratedModel) -> TrainingSet:
+    """What there is to learn, standardized as the calibrated graph does it, which 16-bit integers compute.
+
+    Its first layer has undone the difference, W to W D; so do the axes, A to A D, that W = V A is trained behind.
+    """
+    nodes = affine_nodes(read(model.graph).graph)
+    if nodes is None:
+        return training_set
+    offset, scale = (np.array(values, np.float32) for values in affine_values(nodes))
+    old = training_set.affine.scale
+    ratio = np.divide(old, scale, out=np.ones_like(old), where=scale != 0)
+    return replace(training_set, affine=BandAffine(offset, scale), axes=training_set.axes * torch.from_numpy(ratio))
 
 
-def _verified(net: QdqNet, source: FloatModel, lesson: TrainingSet) -> tuple[Artifact, Check]:
-    """What is deployed, once onnxruntime gives the labels that were simulated.
+def _float_logits(qdq: QdqModel) -> QdqModel:
+    """The graph as it is trained: its logits are not rounded, as they are not when it is deployed."""
+    return replace(qdq, graph=apply(qdq.graph, FloatLogits()))
+
+
+def _untrained(model: CalibratedModel, bits: int) -> QdqModel:
+    """Post-training quantization to `bits` bits."""
+    qdq = _float_logits(quantize_layers(model))
+    return replace(qdq, graph=QdqNet(qdq.graph, model.graph, bits).write())
+
+
+def _verified(net: QdqNet, qdq: QdqModel, training_set: TrainingSet) -> tuple[Artifact, Check]:
+    """What is deployed of a trained graph, once onnxruntime gives the labels that were simulated.
 
     A label may differ only where the two best logits lie within one step of one of the last layer's inputs: there the
     rounding of a sum decides.
     """
-    candidate = finished(net.write())
-    pixels = check_pixels(lesson.scene, source.card, CHECKED)
-    theirs = run_artifact(candidate, source, pixels)
-    ours = _simulated(net, candidate, lesson, source.card.patch, pixels, torch.float32)
+    artifact, source = deploy(replace(qdq, graph=net.write())), qdq.calibrated.source
+    pixels = check_pixels(training_set.scene, source.card, CHECKED)
+    theirs = run_artifact(artifact, source, pixels)
+    ours = _simulated(net, artifact, training_set, source.card.patch, pixels, torch.float32)
     doubtful = np.flatnonzero(ours.argmax(1) != theirs.argmax(1))  # by the rounding of float32 sums, perhaps
     if len(doubtful):
-        ours[doubtful] = _simulated(net, candidate, lesson, source.card.patch, pixels[doubtful], torch.float64)
+        ours[doubtful] = _simulated(net, artifact, training_set, source.card.patch, pixels[doubtful], torch.float64)
     places = np.flatnonzero(ours.argmax(1) != theirs.argmax(1))
     gaps = ours[places].max(1) - ours[places, theirs[places].argmax(1)]
     ties = gaps <= net.output_step
@@ -166,31 +187,31 @@ def _verified(net: QdqNet, source: FloatModel, lesson: TrainingSet) -> tuple[Art
             f"onnxruntime does not do what was simulated: {len(places)} of {len(pixels)} labels differ, "
             f"{int((~ties).sum())} of them by more than one step of the output"
         )
-    return candidate, Check("qat", "the simulated net", len(pixels), {"labels_differ": len(places), "ties": int(ties.sum())})
+    return artifact, Check("qat", "the simulated net", len(pixels), {"labels_differ": len(places), "ties": int(ties.sum())})
 
 
 def _simulated(
-    net: nn.Module, candidate: Artifact, lesson: TrainingSet, patch: int, pixels: NDArray[np.intp], dtype: torch.dtype
+    net: nn.Module, artifact: Artifact, training_set: TrainingSet, patch: int, pixels: NDArray[np.intp], dtype: torch.dtype
 ) -> NDArray[np.float32]:
     """The net's logits at flat `pixels`, computed in `dtype`."""
     pieces = []
-    for _, counts in batches(lesson.scene.cube, pixels, patch):
-        spectra = torch.from_numpy(_deployed_input(candidate, lesson, counts)).to(dtype)
+    for _, counts in batches(training_set.scene.cube, pixels, patch):
+        spectra = torch.from_numpy(_deployed_input(artifact, training_set, counts)).to(dtype)
         with torch.no_grad():
             pieces.append(net(spectra).to(torch.float32).numpy())
     return np.concatenate(pieces)
 
 
-def _deployed_input(candidate: Artifact, lesson: TrainingSet, counts: NDArray[Any]) -> NDArray[np.float32]:
+def _deployed_input(artifact: Artifact, training_set: TrainingSet, counts: NDArray[Any]) -> NDArray[np.float32]:
     """What the graph sees of counts `(n, bands, p, p)`: where it takes integers, those that the runtime adapter makes."""
-    if candidate.affine is None:
-        return lesson.affine(counts.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    steps = InputAffine(candidate.affine)(counts).astype(np.float32) - np.float32(candidate.affine.zero_point)
-    return steps * np.float32(candidate.affine.step)
+    if artifact.affine is None:
+        return training_set.affine(counts.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    steps = InputAffine(artifact.affine)(counts).astype(np.float32) - np.float32(artifact.affine.zero_point)
+    return steps * np.float32(artifact.affine.step)
 
 
 def _card(
-    source: FloatModel, judged: Judgement, candidate: Artifact, lineage: list[Step], bits: int, checks: list[Check]
+    source: FloatModel, judged: Judgement, artifact: Artifact, lineage: list[Step], bits: int, checks: list[Check]
 ) -> Card:
     plan: dict[str, Any] = {**vars(RECIPES["default"]), "weight_bits": bits, "simulated": bits < 8}
     quantization = Quantization(
@@ -204,12 +225,12 @@ def _card(
         oa_int8=judged.oa,
     )
     card = replace(source.card, created=now(), lineage=lineage, checks=checks, accuracy=[], quantization=quantization)
-    return candidate.card(card)
+    return artifact.card(card)
 
 
-def _bytes(folder: Path, candidate: Artifact, card: Card) -> bytes:
+def _bytes(folder: Path, artifact: Artifact, card: Card) -> bytes:
     path = folder / "quantized.onnx"
-    candidate.write(path, card)
+    artifact.write(path, card)
     return path.read_bytes()
 
 

@@ -75,7 +75,7 @@ class QdqNet(nn.Module):
     """A QDQ graph, from standardized spectra `(N, bands, p, p)` to logits `(N, C)`.
 
     Args:
-        graph: what `hsiedge.graphs.quantization.quantize.qdq_graph` made: it begins with the per-band affine.
+        graph: that of a `QdqModel` (`hsiedge.graphs.quantization.session`): it begins with the per-band affine.
         source: the float graph that it was made from; its weights are where training starts.
         bits: of the weights. Activations keep 8.
 

@@ -20,6 +20,7 @@ from hsiedge.errors import CheckError, OptionError
 from hsiedge.graphs.artifact import Artifact
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
+from hsiedge.runtimes.input_affine import WholeSteps
 from hsiedge.runtimes.model import InputAffine
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.splits import VALIDATION
@@ -58,6 +59,23 @@ def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
     steps = module._deployed_input(Artifact(None, affine), dataset, counts) / np.float32(affine.step)
     np.testing.assert_array_equal(np.rint(steps), InputAffine(affine)(counts).astype(int) - affine.zero_point)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+
+
+def test_quantize_qat_and_its_control_have_an_input_step_of_16_bit_integers(tmp_path) -> None:
+    result, dtype = made("cnn2d"), workstation.scene().cube.dtype
+    for name, model in (("qat", result.model), ("control", result.control)):
+        (tmp_path / f"{name}.onnx").write_bytes(model)
+    quantize(workstation.float_file("cnn2d"), workstation.scene(), tmp_path / "quantize.onnx", max_drop=100)
+    for name in ("quantize", "qat", "control"):
+        affine = load(tmp_path / f"{name}.onnx").known.input_affine
+        assert affine is not None, name
+        assert WholeSteps.of(affine, dtype) is not None, name
+
+
+def test_the_float_checkpoint_is_standardized_as_the_model_is() -> None:
+    affine, classifier = made("cnn2d").card.input_affine, made("cnn2d").checkpoint.classifier
+    np.testing.assert_array_equal(classifier.offset.ravel().numpy(), np.array(affine.offset, np.float32))
+    np.testing.assert_array_equal(classifier.scale.ravel().numpy(), np.array(affine.scale, np.float32))
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -79,7 +79,7 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
     return Pixels(drawn[held:][:count], drawn[:held], None, "pixels drawn evenly over the cube, no labels used")
 
 
-def calibrate(
+def measured_ranges(
     graph: ModelProto,
     card: Card,
     plan: Recipe,

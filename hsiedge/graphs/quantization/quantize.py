@@ -2,81 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hsiedge import files, metrics
+from hsiedge import files
 from hsiedge.card import Card, Quantization, Step, now
-from hsiedge.errors import CheckError, MissingExtraError, ModelError, OptionError
+from hsiedge.errors import CheckError, MissingExtraError, OptionError
 from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
-from hsiedge.graphs.onnx_io import name_nodes, read_onnx
-from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write
-from hsiedge.graphs.passes.edit import LAYERS
-from hsiedge.graphs.passes.extract_input_affine import input_affine
-from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, Ranges, adjusted_ranges
+from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
-from hsiedge.graphs.passes.standardize_input import StandardizeInput
-from hsiedge.graphs.quantization.calibration import (
-    CALIBRATION_PATCHES,
-    OPERATORS,
-    Pixels,
-    calibrate,
-    choose_pixels,
-    inferred,
-    spectra,
-    tensors_data,
-    tools,
-)
+from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
+from hsiedge.graphs.quantization.judge import judge
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe
+from hsiedge.graphs.quantization.search import Choice, search
+from hsiedge.graphs.quantization.session import FloatModel, calibrate, open_float
 from hsiedge.progress import Progress, silent
-from hsiedge.quiet import quiet
-from hsiedge.runtimes import load
-from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
-
-MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is reported and only ruin is refused
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A candidate beside the float model, on the judging pixels, in percent; OAs are None without labels."""
-
-    agreement: float
-    oa_float: float | None
-    oa: float | None
-
-    def holds(self, max_drop: float) -> bool:
-        """Whether at most `max_drop` points of OA are lost; without labels, whether `MIN_AGREEMENT` percent of labels stay."""
-        if self.oa is None or self.oa_float is None:
-            return self.agreement >= MIN_AGREEMENT
-        return self.oa_float - self.oa <= max_drop
-
-    def __str__(self) -> str:
-        """In words, for errors."""
-        lost = f"OA {self.oa_float:.2f} -> {self.oa:.2f} %, " if self.oa is not None else ""
-        return f"{lost}labels agree with float on {self.agreement:.2f} %"
-
-
-@dataclass
-class FloatModel:
-    """The float model in hand: its graph, its Card, its answers on the judging pixels, and the ranges of its tensors."""
-
-    path: Path
-    graph: Any
-    card: Card
-    scene: Scene
-    pixels: Pixels
-    logits: NDArray[np.float32]
-    ranges: Ranges = field(default_factory=dict)
 
 
 def quantize(
@@ -133,24 +77,15 @@ def quantize(
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
     if to_ort and plan.weights == "float16":
         raise OptionError("--recipe float16 saves nothing in ORT format, which keeps the float32 that weights are cast to")
-    source = open_float(Path(model), scene, patches, seed, masks)
-    floats: list[str] = []
-    snr: dict[str, float] = {}
-    if to_tflite or plan.weights == "float16":
-        candidate = (
-            _tflite(source, plan, tile, progress) if to_tflite else Artifact(apply(source.graph, Float16Weights(), Minify()))
-        )
-        judgement = judge(source, candidate)
-    else:
-        give_ranges(source, plan, progress)
-        snr = layer_snr(source, plan) if explain else {}
-        candidate, floats, judgement = _search(source, plan, max_drop, snr)
-    if not judgement.holds(max_drop):
-        raise CheckError(f"{recipe}: too much is lost ({judgement}); nothing was written; --max-drop {max_drop:g} decides")
-    card = candidate.card(_card(source, recipe, plan, candidate, judgement, floats, snr, patches, seed))
+    source = open_float(Path(model), scene, count=patches, seed=seed, masks=masks)
+    choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress)
+    if not choice.judgement.holds(max_drop):
+        lost = choice.judgement
+        raise CheckError(f"{recipe}: too much is lost ({lost}); nothing was written; --max-drop {max_drop:g} decides")
+    artifact, card = choice.artifact, choice.artifact.card(_card(source, recipe, plan, choice, patches, seed))
     if to_ort:
-        candidate, card = in_ort_format(candidate, card, scene)
-    candidate.write(Path(output), card)
+        artifact, card = in_ort_format(artifact, card, scene)
+    artifact.write(Path(output), card)
     progress(1.0)
     return card
 
@@ -181,6 +116,25 @@ def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
     return replace(RECIPES[recipe], activations="int8")
 
 
+def _chosen(
+    source: FloatModel,
+    plan: Recipe,
+    to_tflite: bool,
+    tile: tuple[int, int] | None,
+    max_drop: float,
+    explain: bool,
+    progress: Progress,
+) -> Choice:
+    """What is to be written, judged: a search over layers where some may stay float, else the one there is."""
+    if to_tflite:
+        artifact = _tflite(source, plan, tile, progress)
+    elif plan.weights == "float16":
+        artifact = Artifact(apply(source.graph, Float16Weights(), Minify()))
+    else:
+        return search(calibrate(source, plan, progress=progress), max_drop, explain=explain)
+    return Choice(artifact, judge(source, artifact))
+
+
 def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Artifact:
     try:
         from hsiedge.graphs.tflite import convert
@@ -189,142 +143,21 @@ def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, prog
     tile = convert.checked_tile(source.card, source.scene, tile)
     if plan.weights == "float16":
         return convert.float_graph(source.graph, source.card, tile, "float16")
-    give_ranges(source, plan, progress, everything=True)
-    return convert.integer_graph(source.graph, source.card, tile, source.ranges)
-
-
-def give_ranges(source: FloatModel, plan: Recipe, progress: Progress = silent, everything: bool = False) -> None:
-    """Calibrates, and lets the affine make whole steps of the range that it was found to need. See `calibrate`."""
-    source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration, progress, everything)
-    if not plan.symmetric_activations:
-        model = read(source.graph)
-        if run(model, [FixedPointInput(source.ranges, spectra(source.scene, source.pixels.calibration))]):
-            source.graph, source.ranges = write(model), adjusted_ranges(model, source.ranges)
-
-
-def layers(graph: Any) -> list[str]:
-    """Names of the nodes that carry weights, in order."""
-    return [node.name for node in graph.graph.node if node.op_type in LAYERS]
-
-
-def integer_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Artifact:
-    """The graph with the `chosen` layers, and what stands between them, in QDQ form; it takes integers where it can."""
-    return finished(qdq_graph(source, plan, chosen))
-
-
-def finished(graph: Any) -> Artifact:
-    """A QDQ graph as it is deployed: float logits, integers wherever values are only moved or averaged last, integer input."""
-    model = read(graph)
-    run(model, INTEGER)
-    return Artifact(write(model), input_affine(model))
-
-
-def qdq_graph(source: FloatModel, plan: Recipe, chosen: Sequence[str]) -> Any:
-    """The graph, still taking counts, with QuantizeLinear and DequantizeLinear around the `chosen` layers."""
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-    types = tools().QuantType
-    kept_float = [name for name in layers(source.graph) if name not in chosen]
-    quantizer = QDQQuantizer(
-        inferred(source.graph),
-        plan.per_channel,
-        plan.seven_bit_weights,
-        types.QInt8,
-        types.QUInt8 if plan.activations == "uint8" else types.QInt8,
-        tensors_data(source.ranges),
-        [],
-        kept_float,
-        OPERATORS,
-        {
-            "ActivationSymmetric": plan.symmetric_activations,
-            "WeightSymmetric": True,
-            "QuantizeBias": plan.integer_bias,
-        },
-    )
-    with quiet():
-        quantizer.quantize_model()
-        quantizer.model.clean_initializers()
-        quantizer.model.topological_sort()
-    return quantizer.model.model
-
-
-def judge(source: FloatModel, candidate: Artifact) -> Judgement:
-    """Labels of a candidate beside the float model's, on the judging pixels."""
-    ours = run_artifact(candidate, source, source.pixels.judging).argmax(1)
-    theirs = source.logits.argmax(1)
-    agreement = 100 * float((ours == theirs).mean())
-    if source.pixels.truth is None:
-        return Judgement(agreement, None, None)
-    ids = np.array([entry.id for entry in source.card.classes])
-    oas = [
-        metrics.accuracy(metrics.confusion_matrix(source.pixels.truth, ids[found], list(ids))).oa for found in (theirs, ours)
-    ]
-    return Judgement(agreement, oas[0], oas[1])
-
-
-def layer_snr(source: FloatModel, plan: Recipe) -> dict[str, float]:
-    """Signal-to-noise ratio of the logits, in dB, when one layer alone is integer: the lowest is the most sensitive."""
-    signal = source.logits - source.logits.mean(0)
-    result = {}
-    for name in layers(source.graph):
-        noise = run_artifact(integer_graph(source, plan, [name]), source, source.pixels.judging) - source.logits
-        power = float((noise.astype(np.float64) ** 2).mean())
-        result[name] = 10 * float(np.log10(float((signal.astype(np.float64) ** 2).mean()) / max(power, 1e-30)))
-    return result
-
-
-def _search(source: FloatModel, plan: Recipe, max_drop: float, snr: dict[str, float]) -> tuple[Artifact, list[str], Judgement]:
-    """The graph with as many integer layers as `max_drop` allows, and the names of those given back to float."""
-    chosen = layers(source.graph)
-    if not chosen:
-        raise ModelError(f"{source.path}: has no layer that could be quantized")
-    candidate = integer_graph(source, plan, chosen)
-    judgement = judge(source, candidate)
-    if not judgement.holds(max_drop):
-        ratios = snr or layer_snr(source, plan)
-        for name in sorted(ratios, key=lambda entry: ratios[entry]):
-            chosen = [entry for entry in chosen if entry != name]
-            candidate = integer_graph(source, plan, chosen)
-            judgement = judge(source, candidate)
-            if not chosen or judgement.holds(max_drop):
-                break
-    if not chosen:
-        raise CheckError(f"{source.path}: no layer can be integer within --max-drop {max_drop:g}; nothing was written")
-    return candidate, [name for name in layers(source.graph) if name not in chosen], judgement
-
-
-def open_float(path: Path, scene: Scene, count: int, seed: int, masks: Split | None = None) -> FloatModel:
-    """A float patch model, with the pixels that calibrate (at most `count`) and judge it.
-
-    Raises:
-        ModelError, CardError, SplitError, SceneError: see `quantize`.
-    """
-    model = load(path)
-    card = model.known
-    if card.quantization is not None:
-        raise ModelError(f"{path}: is quantized already; give the float model that it was made from")
-    if card.kind == "checkpoint" or card.input_affine is not None:
-        raise ModelError(f"{path}: quantize takes a float graph, as hsiedge export writes it")
-    model.check_fits(scene)
-    check_patch(card.patch, scene.shape)
-    pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = apply(name_nodes(read_onnx(path)), StandardizeInput(spectra(scene, pixels.calibration)), *FLOAT)
-    return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
+    calibrated = calibrate(source, plan, all_values=True, progress=progress)
+    return convert.integer_graph(calibrated.graph, source.card, tile, calibrated.ranges)
 
 
 def _card(
     source: FloatModel,
     recipe: str,
     plan: Recipe,
-    candidate: Artifact,
-    judgement: Judgement,
-    floats: list[str],
-    snr: dict[str, float],
+    choice: Choice,
     patches: int,
     seed: int,
 ) -> Card:
     import onnxruntime
 
+    judgement = choice.judgement
     calibrated = 0 if plan.weights == "float16" else len(source.pixels.calibration)
     return replace(
         source.card,
@@ -337,26 +170,18 @@ def _card(
                 now(),
                 {"recipe": recipe, "seed": seed},
                 files.digest(source.path),
-                {"onnxruntime": onnxruntime.__version__, **candidate.versions},
+                {"onnxruntime": onnxruntime.__version__, **choice.artifact.versions},
             ),
         ],
         quantization=Quantization(
             recipe=recipe,
             options=vars(plan),
             calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed},
-            float_layers=floats,
+            float_layers=choice.float_layers,
             pixels=len(source.pixels.judging),
             agreement=judgement.agreement,
             oa_float=judgement.oa_float,
             oa_int8=judgement.oa,
-            layer_snr_db={name: round(value, 1) for name, value in snr.items()},
+            layer_snr_db={name: round(value, 1) for name, value in choice.snr.items()},
         ),
     )
-
-
-def run_artifact(candidate: Artifact, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
-    """A candidate's logits `(n, classes)` at flat `pixels`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"candidate{candidate.suffix}"
-        candidate.write(path, candidate.card(source.card))
-        return load(path).logits_at(source.scene, pixels)

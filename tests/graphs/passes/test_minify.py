@@ -69,15 +69,13 @@ class TestQuantizedNets:
         pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
         from hsiedge.graphs.passes.extract_input_affine import ExtractInputAffine
         from hsiedge.graphs.passes.float_logits import FloatLogits
-        from hsiedge.graphs.quantization.calibration import calibrate
-        from hsiedge.graphs.quantization.quantize import layers, open_float, qdq_graph
         from hsiedge.graphs.quantization.recipes import RECIPES
+        from hsiedge.graphs.quantization.session import calibrate, open_float, quantize_layers
         from tests import workstation
 
-        source = open_float(workstation.float_file(net), workstation.scene(), 64, 0)
-        plan = RECIPES[recipe]
-        source.ranges = calibrate(source.graph, source.card, plan, source.scene, source.pixels.calibration)
-        return apply(qdq_graph(source, plan, layers(source.graph)), FloatLogits(), ExtractInputAffine())
+        source = open_float(workstation.float_file(net), workstation.scene(), count=64)
+        qdq = quantize_layers(calibrate(source, RECIPES[recipe]))
+        return apply(qdq.graph, FloatLogits(), ExtractInputAffine())
 
     @pytest.mark.parametrize("net", NETS)
     def test_they_say_the_same(self, net: str, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from hsiedge.graphs.passes import FLOAT, apply, read, run, write  # noqa: E402
 from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, adjusted_ranges  # noqa: E402
 from hsiedge.graphs.passes.standardize_input import StandardizeInput  # noqa: E402
 from hsiedge.graphs.quantization.calibration import fixed_tanh  # noqa: E402
-from hsiedge.graphs.quantization.quantize import FloatModel, finished, layers, qdq_graph  # noqa: E402
 from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
+from hsiedge.graphs.quantization.session import CalibratedModel, deploy, quantize_layers  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "data"
 DIGESTS = FOLDER / "digests.json"
@@ -64,11 +64,10 @@ def stages(case: Case) -> dict[str, Any]:
     if not plan.symmetric_activations:
         run(model, [FixedPointInput(ranges, spectra)])
     calibrated = write(model)
-    source = FloatModel(FOLDER, calibrated, None, None, None, None, adjusted_ranges(model, ranges))  # type: ignore[arg-type]
-    chosen = layers(calibrated)
-    qdq = qdq_graph(source, plan, chosen[: len(chosen) - case.float_layers])
-    artifact = finished(qdq)
-    return {"float": floats, "calibrated": calibrated, "qdq": qdq, "integer": artifact.graph, "affine": artifact.affine}
+    source = CalibratedModel(None, calibrated, adjusted_ranges(model, ranges), plan)  # type: ignore[arg-type]
+    qdq = quantize_layers(source, source.layers[: len(source.layers) - case.float_layers])
+    artifact = deploy(qdq)
+    return {"float": floats, "calibrated": calibrated, "qdq": qdq.graph, "integer": artifact.graph, "affine": artifact.affine}
 
 
 def digest(*parts: Any) -> str:

@@ -16,12 +16,18 @@ onnx = pytest.importorskip("onnx", reason="quantizing needs onnx")
 pytest.importorskip("torch", reason="these tests train the nets that they quantize")
 pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
+import onnx_ir as ir  # noqa: E402
+from onnx_ir.passes import PassResult  # noqa: E402
+
 from hsiedge import files  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx  # noqa: E402
+from hsiedge.graphs.passes.edit import LAYERS  # noqa: E402
+from hsiedge.graphs.passes.float16_weights import Float16Weights  # noqa: E402
 from hsiedge.graphs.quantization.calibration import choose_pixels  # noqa: E402
-from hsiedge.graphs.quantization.quantize import layers, quantize  # noqa: E402
+from hsiedge.graphs.quantization.judge import Judgement  # noqa: E402
+from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION  # noqa: E402
@@ -69,7 +75,7 @@ def test_every_layer_runs_in_integers(net: str, tmp_path: Path) -> None:
     assert load(path).known.quantization.float_layers == []  # type: ignore[union-attr]
     found = kernels(path, tmp_path)
     assert not {"Conv", "FusedConv", "Gemm", "MatMul"} & set(found)
-    count = len(layers(read_onnx(workstation.float_file(net))))
+    count = sum(node.op_type in LAYERS for node in read_onnx(workstation.float_file(net)).graph.node)
     assert sum(kernel in ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat") for kernel in found) == count
 
 
@@ -204,9 +210,7 @@ def test_the_models_own_cube_without_its_labels_is_refused(tmp_path: Path) -> No
 
 
 def test_a_model_none_of_whose_layers_can_be_integer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsiedge.graphs.quantization import quantize as module
-
-    monkeypatch.setattr(module.Judgement, "holds", lambda self, max_drop: False)
+    monkeypatch.setattr(Judgement, "holds", lambda self, max_drop: False)
     with pytest.raises(CheckError, match="no layer can be integer"):
         quantize(workstation.float_file("cnn1d"), workstation.scene(), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -244,18 +248,16 @@ def test_sensitive_layers_go_back_to_float(tmp_path: Path) -> None:
 
 
 def test_a_result_that_loses_too_much_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsiedge.graphs.quantization.quantize.to_float16", _without_classifier)
+    monkeypatch.setattr(Float16Weights, "call", _without_classifier)
     with pytest.raises(CheckError, match="nothing was written"):
         quantize(workstation.float_file("cnn2d"), workstation.scene(), tmp_path / "a.onnx", "float16")
     assert list(tmp_path.iterdir()) == []
 
 
-def _without_classifier(graph: Any) -> Any:
-    for tensor in graph.graph.initializer:
-        if tensor.name == "net.classifier.weight":
-            values = onnx.numpy_helper.to_array(tensor) * 0
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    return graph
+def _without_classifier(_: Float16Weights, model: Any) -> PassResult:
+    weight = model.graph.initializers["net.classifier.weight"]
+    weight.const_value = ir.tensor(weight.const_value.numpy() * 0, name=weight.name)
+    return PassResult(model, True)
 
 
 def test_it_repeats(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Judging: an artifact beside the float model that it was made of, on pixels that did not calibrate."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge import metrics
+from hsiedge.graphs.artifact import Artifact
+from hsiedge.graphs.quantization.session import FloatModel
+from hsiedge.runtimes import load
+
+MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is reported and only ruin is refused
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How an artifact does beside the float model, on the judging pixels, in percent; OAs are None without labels."""
+
+    agreement: float
+    oa_float: float | None
+    oa: float | None
+
+    def holds(self, max_drop: float) -> bool:
+        """Whether at most `max_drop` points of OA are lost; without labels, whether `MIN_AGREEMENT` percent of labels stay."""
+        if self.oa is None or self.oa_float is None:
+            return self.agreement >= MIN_AGREEMENT
+        return self.oa_float - self.oa <= max_drop
+
+    def __str__(self) -> str:
+        """In words, for errors."""
+        lost = f"OA {self.oa_float:.2f} -> {self.oa:.2f} %, " if self.oa is not None else ""
+        return f"{lost}labels agree with float on {self.agreement:.2f} %"
+
+
+def judge(source: FloatModel, artifact: Artifact) -> Judgement:
+    """Labels of an artifact beside the float model's, on the judging pixels."""
+    ours = run_artifact(artifact, source, source.pixels.judging).argmax(1)
+    theirs = source.logits.argmax(1)
+    agreement = 100 * float((ours == theirs).mean())
+    truth = source.pixels.truth
+    if truth is None:
+        return Judgement(agreement, None, None)
+    ids = np.array([entry.id for entry in source.card.classes])
+    oas = [metrics.accuracy(metrics.confusion_matrix(truth, ids[labels], list(ids))).oa for labels in (theirs, ours)]
+    return Judgement(agreement, oas[0], oas[1])
+
+
+def run_artifact(artifact: Artifact, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The logits `(n, classes)` of an artifact at flat `pixels`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"artifact{artifact.suffix}"
+        artifact.write(path, artifact.card(source.card))
+        return load(path).logits_at(source.scene, pixels)
