@@ -122,15 +122,15 @@ class QdqNet(nn.Module):
 
     def write(self) -> Any:
         """The graph, with the integers and steps of weights and biases as they stand."""
-        made = copy.deepcopy(self._graph)
-        stored = {tensor.name: tensor for tensor in made.graph.initializer}
+        graph = copy.deepcopy(self._graph)
+        stored = {tensor.name: tensor for tensor in graph.graph.initializer}
         for layer in self._quantized():
             for name, values in layer.stored().items():
                 stored[name].CopyFrom(numpy_helper.from_array(values, name))
-        return made
+        return graph
 
     def weights(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Of each layer its name, and weights and bias as the graph has them."""
+        """The name of each layer, and its weights and bias as the graph has them."""
         with torch.no_grad():
             for layer in self._quantized():
                 yield layer.name, layer.weights(), layer.bias_value()
@@ -200,7 +200,7 @@ class _Layer(nn.Module):
         return rounded(self.bias / self._bias_step())
 
     def stored(self) -> dict[str, NDArray[Any]]:
-        """What the graph keeps, by the names of its initializers."""
+        """Integers and steps of weights and bias, by the names of the graph's initializers."""
         with torch.no_grad():
             values = (self.weights.integers(), self.weights.step, self._integer_bias(), self._bias_step())
             dtypes = (np.int8, np.float32, np.int32, np.float32)
@@ -216,16 +216,16 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 
 
 def _convolution(node: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    given = query.attributes(node)
-    ndim = len(given["kernel_shape"])
-    pads = list(given.get("pads", [0] * 2 * ndim))
+    attributes = query.attributes(node)
+    ndim = len(attributes["kernel_shape"])
+    pads = list(attributes.get("pads", [0] * 2 * ndim))
     if pads[:ndim] != pads[ndim:]:
         raise ModelError(f"{node.name}: a convolution padded on one side more than on the other")
     function = (functional.conv1d, functional.conv2d, functional.conv3d)[ndim - 1]
-    stride, dilation = (tuple(given.get(name, [1] * ndim)) for name in ("strides", "dilations"))
+    stride, dilation = (tuple(attributes.get(name, [1] * ndim)) for name in ("strides", "dilations"))
 
     def convolve(value: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return function(value, weight, bias, stride, tuple(pads[:ndim]), dilation, given.get("group", 1))
+        return function(value, weight, bias, stride, tuple(pads[:ndim]), dilation, attributes.get("group", 1))
 
     return convolve
 
@@ -244,12 +244,12 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
 
 
 def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    given = query.attributes(node)
-    kernel = given["kernel_shape"]
-    if any(given.get("pads", [])) or given.get("ceil_mode", 0):
+    attributes = query.attributes(node)
+    kernel = attributes["kernel_shape"]
+    if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0):
         raise ModelError(f"{node.name}: padded pooling is not known here")
     function = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernel) - 1]
-    return lambda value: function(value, kernel, given.get("strides", [1] * len(kernel)))
+    return lambda value: function(value, kernel, attributes.get("strides", [1] * len(kernel)))
 
 
 def _mean(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from hsiedge.runtimes.tflite_file import with_card
 from hsiedge.scenes import splits
 from hsiedge.scenes.scene import Scene
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 CHECK_PIXELS = 512
 
 _OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime adapter makes the graph's integers with it"
@@ -25,15 +28,20 @@ _OUTSIDE = "per-band affine fitted on training pixels, in the Card: the runtime 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An ONNX graph, the affine that makes its input where that is integer, and versions of what it was made with."""
+    """An ONNX graph that is judged, and written as a file if it holds.
 
-    graph: Any
+    Attributes:
+        affine: makes its input of counts, where that is integer.
+        versions: of the libraries that it was made with, by name.
+    """
+
+    graph: ModelProto
     affine: Affine | None = None
     versions: dict[str, str] = field(default_factory=dict)
     suffix: ClassVar[str] = ".onnx"
 
     def card(self, card: Card) -> Card:
-        """`card`, telling of the affine and of where it is applied."""
+        """The Card of the file: `card`, with the affine, and where it is applied."""
         return card if self.affine is None else replace(card, input_affine=self.affine, preprocess=_OUTSIDE)
 
     def write(self, path: Path, card: Card) -> None:
@@ -43,12 +51,17 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TfliteArtifact(Artifact):
-    """The same of a TFLite flatbuffer, `graph` its bytes."""
+    """A TFLite flatbuffer that is judged, and written as a file if it holds.
 
+    Attributes:
+        graph: the flatbuffer's bytes.
+    """
+
+    graph: bytes
     suffix: ClassVar[str] = ".tflite"
 
     def write(self, path: Path, card: Card) -> None:
-        """As above. Raises OutputError."""
+        """Writes flatbuffer and Card as one file, whole or not at all. Raises OutputError."""
         files.write_bytes(path, with_card(self.graph, card.encode()))
 
 
@@ -66,18 +79,24 @@ class OrtArtifact(Artifact):
     suffix: ClassVar[str] = ".ort"
 
     def write(self, path: Path, card: Card) -> None:
-        """As above, and ModelError where onnxruntime does not convert it."""
+        """Writes graph and Card as one file, whole or not at all.
+
+        Raises:
+            ModelError: onnxruntime does not convert the graph.
+            CheckError: onnx.checker finds fault with it.
+            OutputError: the place cannot be written to.
+        """
         from hsiedge.runtimes.ort import save_optimized
 
         with tempfile.TemporaryDirectory() as folder:
-            source, made = Path(folder) / "model.onnx", Path(folder) / "made.ort"
+            source, optimized = Path(folder) / "model.onnx", Path(folder) / "optimized.ort"
             write_onnx(source, self.graph, card)
-            save_optimized(source, made, exact=self.exact)
-            files.write_bytes(path, made.read_bytes())
+            save_optimized(source, optimized, exact=self.exact)
+            files.write_bytes(path, optimized.read_bytes())
 
 
-def compared(made: Artifact, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:
-    """A candidate beside the ONNX model that it was made of, on pixels drawn evenly over a scene; labels are not looked at.
+def compared(artifact: Artifact, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:
+    """Compares an artifact with the ONNX model that it was made of, on pixels drawn evenly over a scene, labels unseen.
 
     Args:
         step: that made it, for the Check.
@@ -88,13 +107,13 @@ def compared(made: Artifact, card: Card, source: Model, scene: Scene, step: str,
     """
     pixels = splits.scattered(scene.shape, CHECK_PIXELS, 0)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"made{made.suffix}"
-        made.write(file, card)
+        file = Path(folder) / f"artifact{artifact.suffix}"
+        artifact.write(file, card)
         ours, theirs = load(file).logits_at(scene, pixels), source.logits_at(scene, pixels)
     difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
     differ = int((ours.argmax(1) != theirs.argmax(1)).sum())
     if differ or not difference <= limit:
         raise CheckError(
-            f"the {made.suffix} file is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
+            f"the {artifact.suffix} file is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
         )
     return Check(step, "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})

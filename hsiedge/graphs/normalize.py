@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnxruntime
 
 from hsiedge.errors import ModelError
 from hsiedge.graphs.export.attach_card import input_of
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 _OPSET = 18
 
 
-def normalized(model: Any) -> Any:
-    """A patch graph `(N, bands, p, p) -> (N, classes)` for N = 1, as `onnx.ModelProto`.
+def normalized(model: ModelProto) -> ModelProto:
+    """A patch graph `(N, bands, p, p) -> (N, classes)` for N = 1.
 
     Does: fixes N, lets onnxruntime fold what is constant then (shapes, BatchNorm behind a convolution, a bias behind a
     product), and infers shapes. Nodes with weights keep their names.
@@ -44,7 +47,7 @@ def normalized(model: Any) -> Any:
     return inferred
 
 
-def _folded(model: Any) -> Any:
+def _folded(model: ModelProto) -> ModelProto:
     import onnx
 
     options = onnxruntime.SessionOptions()

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hsiedge import files
 from hsiedge.card import KEY, Card
 from hsiedge.errors import CheckError, MissingExtraError, ModelError
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 MAX_OPSET, MAX_IR = 21, 10  # what onnxruntime 1.18 loads
 _LARGEST = 1 << 31  # protobuf's own limit
 
 
-def _onnx() -> Any:
+def _onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
         raise MissingExtraError("working on ONNX graphs", "quantize") from error
-    return onnx
+    module: ModuleType = onnx
+    return module
 
 
-def read_onnx(path: Path) -> Any:
+def read_onnx(path: Path) -> ModelProto:
     """The `onnx.ModelProto` of a file.
 
     Raises:
@@ -45,7 +50,7 @@ def read_onnx(path: Path) -> Any:
     return model
 
 
-def name_nodes(model: Any) -> Any:
+def name_nodes(model: ModelProto) -> ModelProto:
     """The model, each node with a name of its own: strangers leave them out, and quantizers know layers by nothing else."""
     taken: set[str] = set()
     for place, node in enumerate(model.graph.node):
@@ -55,7 +60,7 @@ def name_nodes(model: Any) -> Any:
     return model
 
 
-def write_onnx(path: Path, model: Any, card: Card) -> None:
+def write_onnx(path: Path, model: ModelProto, card: Card) -> None:
     """Puts the Card into the model's metadata, checks the model, and writes it, whole or not at all.
 
     Raises:
@@ -67,7 +72,7 @@ def write_onnx(path: Path, model: Any, card: Card) -> None:
     files.write_bytes(path, model.SerializeToString())
 
 
-def set_card(model: Any, card: Card) -> None:
+def set_card(model: ModelProto, card: Card) -> None:
     """Replaces the Card in the model's metadata, and leaves the other entries be."""
     kept = [entry for entry in model.metadata_props if entry.key != KEY]
     del model.metadata_props[:]
@@ -75,7 +80,7 @@ def set_card(model: Any, card: Card) -> None:
     model.metadata_props.add(key=KEY, value=card.encode())
 
 
-def check_onnx(model: Any) -> None:
+def check_onnx(model: ModelProto) -> None:
     """Raises CheckError unless onnx.checker passes the model and onnxruntime 1.18 can load its opset and IR."""
     onnx = _onnx()
     try:

@@ -1,10 +1,11 @@
-"""Adopting a stranger's ONNX: a Card is written into it, and its input made to take the scene's stored dtype."""
+"""Attaching a Card to anyone's ONNX file, whose input is made to take the scene's stored dtype."""
 
 from __future__ import annotations
 
 import copy
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, Split
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
 
 
 def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
@@ -79,7 +83,7 @@ def rewrite(model: Path, output: Path) -> Card:
     return card
 
 
-def take_dtype(graph: Any, dtype: np.dtype[Any]) -> Any:
+def take_dtype(graph: ModelProto, dtype: np.dtype[Any]) -> ModelProto:
     """The graph with its one input in `dtype`, cast to what it took before; itself where that is the same.
 
     Raises:
@@ -108,13 +112,13 @@ def take_dtype(graph: Any, dtype: np.dtype[Any]) -> Any:
     return changed
 
 
-def input_of(graph: Any) -> Any:
+def input_of(graph: ModelProto) -> ValueInfoProto:
     """The one input that is no weight (older files list their weights among the inputs)."""
     weights = {tensor.name for tensor in graph.graph.initializer}
     return next(entry for entry in graph.graph.input if entry.name not in weights)
 
 
-def _check_input(path: Path, graph: Any, scene: Scene, patch: int) -> None:
+def _check_input(path: Path, graph: ModelProto, scene: Scene, patch: int) -> None:
     initializers = {tensor.name for tensor in graph.graph.initializer}
     inputs = [entry for entry in graph.graph.input if entry.name not in initializers]
     if len(inputs) != 1:
@@ -129,12 +133,10 @@ def _check_input(path: Path, graph: Any, scene: Scene, patch: int) -> None:
         raise ModelError(f"{path}: takes batches of {shape[0]} only; export it with a free first dimension")
 
 
-def _check_output(path: Path, graph: Any, card: Card, scene: Scene) -> None:
-    import tempfile
-
+def _check_output(path: Path, graph: ModelProto, card: Card, scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        candidate = Path(folder) / "model.onnx"
-        candidate.write_bytes(graph.SerializeToString())
-        logits = load(candidate).session.run([extract(scene.cube, np.zeros(1, np.intp), card.patch)])
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(graph.SerializeToString())
+        logits = load(file).session.run([extract(scene.cube, np.zeros(1, np.intp), card.patch)])
     if logits.shape != (1, len(card.classes)):
         raise ModelError(f"{path}: gives {logits.shape} for one patch, {scene.name} has {len(card.classes)} classes")

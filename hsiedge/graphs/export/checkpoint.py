@@ -6,7 +6,7 @@ import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, predict_logits
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 OPSET = 18
 CHECK_PATCHES = 512
@@ -61,7 +64,7 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
     return card
 
 
-def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32") -> Any:
+def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32") -> ModelProto:
     """A module that takes `(N, bands, p, p)` as an `onnx.ModelProto`: input `counts`, output `logits`, N free in both."""
     example = torch.zeros(2, bands, patch, patch, dtype=torch.from_numpy(np.zeros(1, dtype)).dtype)
     with quiet():
@@ -80,7 +83,7 @@ def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | st
     return name_layers(strip(program.model_proto))
 
 
-def strip(model: Any) -> Any:
+def strip(model: ModelProto) -> ModelProto:
     """Removes what only tells of the exporting program: stack traces and namespaces of nodes and values."""
     for entry in (
         *model.graph.node,
@@ -96,7 +99,7 @@ def strip(model: Any) -> Any:
     return model
 
 
-def name_layers(model: Any) -> Any:
+def name_layers(model: ModelProto) -> ModelProto:
     """Names each node with weights after the module they come from: the weight `net.spatial.0.weight` gives `spatial.0`."""
     for node in model.graph.node:
         owners = [name for name in node.input[1:] if name.startswith("net.") and name.endswith(".weight")]
@@ -119,7 +122,7 @@ def check_pixels(scene: Scene, card: Card, count: int = CHECK_PATCHES) -> NDArra
     return everywhere[order][:count]
 
 
-def compare(model: Any, card: Card, classifier: Classifier, patches: NDArray[Any]) -> Check:
+def compare(model: ModelProto, card: Card, classifier: Classifier, patches: NDArray[Any]) -> Check:
     """Runs the graph in onnxruntime, beside PyTorch, on `patches` `(n, bands, p, p)`.
 
     Raises:

@@ -6,10 +6,11 @@ import inspect
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from hsiedge import files
@@ -19,6 +20,9 @@ from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.registry import run_file
 from hsiedge.runtimes.ort import OrtSession
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _PATCHES = 64
 _WRAPPED = ("state_dict", "model_state_dict", "model", "net")
@@ -77,7 +81,7 @@ def _made(source: str, sizes: Mapping[str, int]) -> nn.Module:
     return module
 
 
-def _arguments(factory: Callable[..., Any], sizes: Mapping[str, int]) -> dict[str, int]:
+def _arguments(factory: Callable[..., object], sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes that it has parameters for."""
     return {name: sizes[name] for name in inspect.signature(factory).parameters if name in sizes}
 
@@ -104,19 +108,19 @@ def _fill(module: nn.Module, path: Path) -> None:
         raise ModelError(f"{path}: its weights are not those of the net ({' '.join(str(error).split())[:200]})") from error
 
 
-def _logits(source: str, module: nn.Module, patches: torch.Tensor, classes: int) -> np.ndarray[Any, Any]:
+def _logits(source: str, module: nn.Module, patches: torch.Tensor, classes: int) -> NDArray[Any]:
     try:
         with torch.no_grad():
-            found = module(patches)
+            logits = module(patches)
     except Exception as error:
         raise ModelError(f"{source}: does not take {tuple(patches.shape)} ({_first_line(error)})") from error
-    if not isinstance(found, torch.Tensor) or tuple(found.shape) != (len(patches), classes):
-        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (len(patches), classes):
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ModelError(f"{source}: gives {shape} for {len(patches)} patches, ({len(patches)}, {classes}) was expected")
-    return np.asarray(found.numpy())
+    return np.asarray(logits.numpy())
 
 
-def _compared(model: Any, patches: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> Check:
+def _compared(model: ModelProto, patches: NDArray[Any], theirs: NDArray[Any]) -> Check:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "exported.onnx"
         path.write_bytes(model.SerializeToString())

@@ -48,16 +48,16 @@ def ort_file(model: str | Path, scene: Scene, output: str | Path) -> Card:
     source = load(path)
     source.check_fits(scene)
     check_patch(source.known.patch, scene.shape)
-    candidate, card = in_ort_format(Artifact(read_onnx(path)), source.known, scene, files.digest(path))
-    candidate.write(Path(output), card)
+    artifact, card = in_ort_format(Artifact(read_onnx(path)), source.known, scene, files.digest(path))
+    artifact.write(Path(output), card)
     return card
 
 
-def in_ort_format(candidate: Artifact, card: Card, scene: Scene, parent: str | None = None) -> tuple[OrtArtifact, Card]:
-    """What writes an ONNX candidate in ORT format, and the Card for it, once both forms gave the same.
+def in_ort_format(artifact: Artifact, card: Card, scene: Scene, parent: str | None = None) -> tuple[OrtArtifact, Card]:
+    """The artifact that writes an ONNX one in ORT format, and the Card for it, once both forms gave the same.
 
     Args:
-        card: of the candidate.
+        card: of the ONNX artifact.
         parent: sha256 of its file, if it has one.
 
     Raises:
@@ -65,24 +65,24 @@ def in_ort_format(candidate: Artifact, card: Card, scene: Scene, parent: str | N
             their range.
     """
     exact = int8.overflows_here() and _is_wide(card)
-    made = OrtArtifact(candidate.graph, candidate.affine, candidate.versions, exact)
+    ort = OrtArtifact(artifact.graph, artifact.affine, artifact.versions, exact)
     step = Step("ort", now(), {"exact_int8": True} if exact else {}, parent, {"onnxruntime": onnxruntime.__version__})
-    told = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
+    ort_card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "source.onnx"
-        candidate.write(file, card)
-        check = compared(made, told, load(file), scene, "ort", 0.0 if _is_integer(card) else FLOAT_LIMIT)
-    return made, replace(told, checks=[*told.checks, check])
+        artifact.write(file, card)
+        check = compared(ort, ort_card, load(file), scene, "ort", 0.0 if _is_integer(card) else FLOAT_LIMIT)
+    return ort, replace(ort_card, checks=[*ort_card.checks, check])
 
 
 def _is_wide(card: Card) -> bool:
-    """Whether it has integer layers whose weights take more than 7 bits."""
+    """Whether a model has integer layers whose weights take more than 7 bits."""
     return card.precision == "int8" and card.quantization is not None and not card.quantization.options.get("seven_bit_weights")
 
 
 def _is_integer(card: Card) -> bool:
-    """Whether all layers are integer, biases too."""
-    made = card.quantization
-    if made is None or card.precision == "float16":
+    """Whether all layers of a model are integer, biases too."""
+    quantization = card.quantization
+    if quantization is None or card.precision == "float16":
         return False
-    return made.options.get("integer_bias") is True and not made.float_layers
+    return quantization.options.get("integer_bias") is True and not quantization.float_layers

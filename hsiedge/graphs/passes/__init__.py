@@ -35,7 +35,7 @@ FLOAT: tuple[PassBase, ...] = (
     Conv3dToConv2d(),
     MergeReshapes(),
 )
-"""What a float graph goes through before it is calibrated: layers that integer kernels know, and few nodes."""
+"""The passes of a float graph before it is calibrated: towards layers that integer kernels know, and few nodes."""
 
 INTEGER: tuple[PassBase, ...] = (
     FloatLogits(),
@@ -49,7 +49,7 @@ INTEGER: tuple[PassBase, ...] = (
     SeparateInt8Tensors(),
     Minify(),
 )
-"""What a QDQ graph goes through before it is deployed: integers wherever values are only moved, in and, small, on disk."""
+"""The passes of a QDQ graph before it is deployed: towards integers wherever values are only moved, and a small file."""
 
 
 def read(model: ModelProto) -> ir.Model:

@@ -40,7 +40,7 @@ class ChannelsLastFlatten(InPlacePass):
 
 
 def _flatten_last(graph: ir.Graph, node: ir.Node, maps: tuple[int, ...]) -> bool:
-    """Transposes before a node that lays maps flat, if a Gemm of integer weights alone takes them; whether it does."""
+    """Transposes before a node that lays maps flat, if a Gemm of integer weights alone takes them; tells whether."""
     dequantize = sole_taker(node.outputs[0], "DequantizeLinear")
     gemm = sole_taker(dequantize.outputs[0], "Gemm") if dequantize is not None else None
     weight = stored_weight(gemm.inputs[1]) if gemm is not None else None

@@ -100,7 +100,7 @@ class _Slide:
 
     @property
     def rests_in_space(self) -> bool:
-        """Whether it moves along the spectrum alone, given a kernel of 1 x 1 in space."""
+        """Tells whether a kernel of 1 x 1 in space moves along the spectrum alone."""
         return not any((*self.heads[1:], *self.tails[1:])) and self.strides[1:] == [1, 1]
 
 
@@ -248,14 +248,14 @@ class _Rewriter:
         return weight.swapaxes(1, 2).reshape(outputs, kernel * inputs, *space)
 
     def _padded(self, value: ir.Value, slide: _Slide, output: str) -> ir.Value:
-        """What a convolution takes `(N, depth, y, x, channels)`, with zeros at both ends of the spectrum."""
+        """Zeros at both ends of the spectrum of `(N, depth, y, x, channels)`, as many as a convolution pads."""
         if not slide.heads[0] and not slide.tails[0]:
             return value
         pads = self._constant([0, slide.heads[0], 0, 0, 0, 0, slide.tails[0], 0, 0, 0])
         return self._op("Pad", [value, pads], f"{output}_padded")
 
     def _side_by_side(self, value: ir.Value, slide: _Slide, kernel: int, positions: int, output: str) -> ir.Value:
-        """What each place of a kernel sees of the spectrum, joined in the channels."""
+        """The slices of the spectrum that each place of a kernel sees, joined in the channels."""
         pieces = []
         for place in range(kernel):
             first = place * slide.dilations[0]

@@ -88,7 +88,7 @@ def affine_values(nodes: Sequence[ir.Node]) -> tuple[list[float], list[float]]:
 
 
 def shortest(value: np.generic) -> float:
-    """Of the decimals that are read as this float32, the shortest: what a Card keeps, and the adapter applies."""
+    """The shortest decimal that is read as this float32: what a Card keeps, and the adapter applies."""
     return float(str(value))
 
 

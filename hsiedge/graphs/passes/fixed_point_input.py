@@ -120,7 +120,7 @@ def _with_zero_point(
     least: NDArray[Any],
     most: NDArray[Any],
 ) -> Affine:
-    """That with so many integers below its zero point, for spectra from `least` to `most`."""
+    """The affine with so many integers below its zero point, for spectra from `least` to `most`."""
     fraction = _three_digits(max(-low / zero, high / (255 - zero)) / FRACTION)
     allowed, wanted = factors(zero), scale / fraction
     above, below = np.searchsorted(allowed, wanted, "left"), np.searchsorted(allowed, wanted, "right") - 1

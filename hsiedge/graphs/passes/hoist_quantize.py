@@ -72,7 +72,7 @@ def _share_scales(graph: ir.Graph) -> None:
 
 
 def _merge(graph: ir.Graph) -> bool:
-    """Of two that do the same, one stays."""
+    """Merges the first two QuantizeLinear that do the same to one value; tells whether there were any."""
     seen: dict[tuple[ir.Value | None, ...], ir.Value] = {}
     for node in _quantizers(graph):
         first = seen.setdefault(tuple(node.inputs), node.outputs[0])
@@ -84,7 +84,7 @@ def _merge(graph: ir.Graph) -> bool:
 
 
 def _cancel(graph: ir.Graph) -> bool:
-    """Integers that were only looked at as floats stay integers."""
+    """Removes a QuantizeLinear that undoes a DequantizeLinear; tells whether there was any."""
     for node in _quantizers(graph):
         before = maker_of(node.inputs[0], "DequantizeLinear")
         if before is not None and tuple(before.inputs[1:]) == tuple(node.inputs[1:]):
@@ -106,7 +106,7 @@ def _mover(quantize: ir.Node) -> ir.Node | None:
 
 
 def _lift(graph: ir.Graph) -> bool:
-    """One step up, through a node that only moves values, and whose values nobody else takes as floats."""
+    """Takes a QuantizeLinear up through a node that only moves values; tells whether there was any to take."""
     for node in _quantizers(graph):
         mover = _mover(node)
         if mover is None:
@@ -129,7 +129,7 @@ def _lift(graph: ir.Graph) -> bool:
 
 
 def _pad_with(mover: ir.Node, zero_point: ir.Value) -> None:
-    """0 is the zero point, among integers."""
+    """Pads integers with the zero point, which stands for 0."""
     if len(mover.inputs) < 3:
         mover.resize_inputs(3)
     mover.replace_input_with(2, zero_point)

@@ -64,8 +64,8 @@ def _say_less(model: ir.Model) -> None:
     for key in _QUANTIZERS_OWN:
         model.metadata_props.pop(key, None)
     graph.metadata_props.clear()
-    made = [value for node in graph for value in node.outputs]
-    for value in (*graph.inputs, *graph.initializers.values(), *made):
+    computed = [value for node in graph for value in node.outputs]
+    for value in (*graph.inputs, *graph.initializers.values(), *computed):
         value.doc_string = None
         value.metadata_props.clear()
         value.meta.clear()  # onnx-ir keeps quantization annotations there
@@ -89,7 +89,7 @@ def _drop_defaults(node: ir.Node, opset: int) -> None:
 
 
 def _drop_zero_points(graph: ir.Graph) -> None:
-    """Those of biases, and of the weights of convolutions, which are 0: DequantizeLinear takes 0 where none is said."""
+    """Drops zero points of biases and of convolutions' weights, which are 0: DequantizeLinear takes 0 where none is said."""
     filters = {node.inputs[1] for node in graph if node.op_type == "Conv"}
     for node in graph:
         if node.op_type != "DequantizeLinear" or len(node.inputs) != 3:

@@ -114,7 +114,7 @@ def _shifted(weight: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 def _order(graph: ir.Graph, line: _Line) -> None:
-    """Of integers `(n, length * filters, rows, windows)` those that were before, `(n, filters, rows, places)`.
+    """Puts integers `(n, length * filters, rows, windows)` back into the order `(n, filters, rows, places)`.
 
     Between the two, channels are last, where integer kernels keep them: onnxruntime cancels these transposes by its own.
     """

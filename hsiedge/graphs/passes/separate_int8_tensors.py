@@ -42,7 +42,7 @@ class SeparateInt8Tensors(InPlacePass):
 
 
 def _is_int8(value: ir.Value) -> bool:
-    """Whether it is an int8 initializer that nobody may feed."""
+    """Tells whether a value is an int8 initializer that nobody may feed."""
     tensor = value.const_value
     stored = tensor is not None and value.is_initializer() and not value.is_graph_input()
     return stored and tensor is not None and tensor.dtype == ir.DataType.INT8

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from hsiedge.scenes.splits import Split
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime.quantization.calibrate import TensorsData
 
 CALIBRATION_PATCHES = 1000
 HELD_OUT = 1000  # of an unlabelled cube: pixels that judge, none of which calibrates
@@ -130,7 +132,7 @@ def measured_ranges(
 
 
 def fixed_tanh(graph: ModelProto, ranges: Ranges) -> Ranges:
-    """Ranges in which what Tanh made, moved or not, has that of which a quantizer makes `STEPS` steps a unit."""
+    """The ranges, but that of which a quantizer makes `STEPS` steps a unit for what Tanh gives, moved or not."""
     values: set[str] = set()
     for node in graph.graph.node:
         if node.op_type == "Tanh" or (node.op_type in MOVES and node.input[0] in values):
@@ -138,10 +140,9 @@ def fixed_tanh(graph: ModelProto, ranges: Ranges) -> Ranges:
     return {**ranges, **dict.fromkeys(values & {*ranges}, (-1.0, (255 - STEPS) / STEPS))}
 
 
-def tensors_data(ranges: Ranges) -> Any:
+def tensors_data(ranges: Ranges) -> TensorsData:
     """Ranges as onnxruntime takes them, `TensorsData` of float32 numbers."""
-    from onnxruntime.quantization import CalibrationMethod
-    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
     entries = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
@@ -151,7 +152,7 @@ def tensors_data(ranges: Ranges) -> Any:
 
 
 def spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
-    """Of flat `pixels`, `(n, bands)` in the stored dtype."""
+    """Spectra `(n, bands)` at flat `pixels`, in the stored dtype."""
     return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
 
 
@@ -162,10 +163,11 @@ def inferred(graph: ModelProto) -> ModelProto:
     return onnx.shape_inference.infer_shapes(copy.deepcopy(graph))
 
 
-def tools() -> Any:
-    """Onnxruntime's own module of quantization. Raises MissingExtraError."""
+def tools() -> ModuleType:
+    """The module of quantization that onnxruntime has. Raises MissingExtraError."""
     try:
         import onnxruntime.quantization as quantization
     except ImportError as error:
         raise MissingExtraError("quantizing", "quantize") from error
-    return quantization
+    module: ModuleType = quantization
+    return module

@@ -39,8 +39,8 @@ from hsiedge.graphs.quantization.calibration import (
     tools,
 )
 from hsiedge.graphs.quantization.recipes import Recipe
-from hsiedge.quiet import quiet
 from hsiedge.progress import Progress, silent
+from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
