@@ -44,13 +44,13 @@ def build(kind: Any, value: Any) -> Any:
     raise TypeError(f"{value!r} is not {getattr(kind, '__name__', kind)}")
 
 
-def texts(value: Any, change: Callable[[str], str]) -> Any:
-    """Changes each string in plain data."""
-    if isinstance(value, str):
-        return change(value)
+def each(kind: type, value: Any, change: Callable[[Any], Any]) -> Any:
+    """Plain data with each leaf of a kind changed, keys of objects among them; tuples become lists."""
     if isinstance(value, dict):
-        return {texts(key, change): texts(entry, change) for key, entry in value.items()}
-    return [texts(entry, change) for entry in value] if isinstance(value, list) else value
+        return {each(kind, key, change): each(kind, entry, change) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [each(kind, entry, change) for entry in value]
+    return change(value) if isinstance(value, kind) else value
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hsiedge import notebook
-from hsiedge.decoding import build, printable, texts
+from hsiedge.decoding import build, each, printable
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import MissingExtraError, ResultError
 
@@ -252,7 +252,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, `schema` first; floats shortened to 6 significant digits, NaN as None."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = each(float, dataclasses.asdict(self), _short)
         return {"schema": plain.pop("schema"), **plain}
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -277,7 +277,7 @@ class Report:
         if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
             raise ResultError(f"{where}: a result of schema {data['schema']!r}; this hsiedge reads schema {SCHEMA}")
         try:
-            report: Report = build(cls, texts(data, printable))
+            report: Report = build(cls, each(str, data, printable))
             report._believable()
         except (TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"{where}: no result that hsiedge bench wrote ({error})") from error
@@ -285,7 +285,7 @@ class Report:
 
     def renamed(self, rename: Callable[[str], str]) -> Report:
         """A copy with every text in it renamed: names of models stand in many."""
-        report: Report = build(Report, texts(dataclasses.asdict(self), rename))
+        report: Report = build(Report, each(str, dataclasses.asdict(self), rename))
         return report
 
     def _believable(self) -> None:
@@ -301,11 +301,5 @@ class Report:
             raise ValueError("a sustained run without a window")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
+def _short(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

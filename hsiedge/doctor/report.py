@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsiedge import __version__
-from hsiedge.decoding import build, printable, texts
+from hsiedge.decoding import build, each, printable
 from hsiedge.device.energy import find_meter
 from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, throttle_state
 from hsiedge.doctor.findings import SEVERITIES, Finding
@@ -65,7 +65,7 @@ class DoctorReport:
             OptionError: it is not that.
         """
         try:
-            report: DoctorReport = build(cls, texts(data, printable))
+            report: DoctorReport = build(cls, each(str, data, printable))
             if report.schema != SCHEMA or any(finding.severity not in SEVERITIES for finding in report.findings):
                 raise ValueError(f"schema {SCHEMA} and severities {', '.join(SEVERITIES)} are known")
             return report

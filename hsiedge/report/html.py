@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,26 @@ import jinja2
 
 from hsiedge import __version__
 from hsiedge.report.terminal.model import Shown, split_words
+
+
+def page_template(name: str) -> jinja2.Template:
+    """Template of a page, which escapes what is filled in, and takes no name that is missing for empty."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hsiedge.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["signed"] = _signed
+    return environment.get_template(name)
+
+
+def _signed(value: float) -> str:
+    """A change in points: "+0.4", "-12", blank where none is to be seen."""
+    if math.isnan(value):
+        return "?"
+    return "" if abs(value) < 0.05 else f"{value:+.1f}" if abs(value) < 9.95 else f"{value:+.0f}"
 
 
 def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: bytes, picture_title: str) -> str:
@@ -20,15 +41,8 @@ def render(title: str, models: Sequence[Shown], bench: dict[str, Any], picture: 
         bench: `Report.to_json()` of those models.
         picture: PNG, put into the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hsiedge.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     first = models[0].evaluation
-    return environment.get_template("report.html").render(
+    return page_template("report.html").render(
         title=title,
         models=models,
         bench=bench,

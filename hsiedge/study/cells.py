@@ -24,7 +24,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from hsiedge import __version__, files, nets
+from hsiedge import files, nets
 from hsiedge.card import Card
 from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
@@ -39,7 +39,7 @@ from hsiedge.study.paths import scene_place
 from hsiedge.study.rows import Cell, Form, Row
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.train import train
+from hsiedge.training.train import train, versions
 
 PROBE_STEPS, PROBE_SECONDS = 10, 15.0
 _GZIP_LEVEL = 9
@@ -228,7 +228,7 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
         control=(control.oa, control.aa, control.kappa) if control is not None else None,
         told="; ".join(result.remarks),
         seconds=round(seconds, 2),
-        versions=_versions(),
+        versions={**versions(), "onnxruntime": onnxruntime.__version__},
     )
     return Made(row, models, split.parts)
 
@@ -347,12 +347,3 @@ def _score(path: Path, precision: str, scene: Scene, split: Split) -> Form:
 
 def _nonzeros(checkpoint: Checkpoint) -> int:
     return sum(int(torch.count_nonzero(weights)) for weights in checkpoint.classifier.net.parameters())
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "hsiedge": __version__,
-        "torch": str(torch.__version__),
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-    }

@@ -75,11 +75,16 @@ def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:
         ModelError: not the checkpoint's scene, or a Card without a split.
         SplitError: the labels give another split.
     """
-    if scene.sha256 != card.scene.sha256:
-        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
+    check_cube(card, scene)
     if card.split is None:
         raise ModelError("the checkpoint's Card tells of no split; without it, test pixels would be trained on")
     return splits.redraw(scene, card.split, masks)
+
+
+def check_cube(card: Card, scene: Scene) -> None:
+    """Raises ModelError unless a scene's cube is the one that a checkpoint was trained on."""
+    if scene.sha256 != card.scene.sha256:
+        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
 
 
 def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:

@@ -21,7 +21,7 @@ from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.dataset import TrainingSet, prepare
+from hsiedge.training.dataset import TrainingSet, check_cube, prepare
 from hsiedge.training.fit import AfterStep, FitSettings, fit
 from hsiedge.training.train import checked, validated, versions
 
@@ -36,8 +36,7 @@ def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Trai
         ModelError: another cube or another split than the checkpoint's; test pixels would be trained on.
     """
     card = checkpoint.card
-    if scene.sha256 != card.scene.sha256:
-        raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
+    check_cube(card, scene)
     if card.split is None or card.split.digest != split.digest:
         raise ModelError("this is not the split that the checkpoint was trained on; its test pixels would be trained on")
     return prepare(scene, split, card.patch, affine_of(checkpoint.classifier))

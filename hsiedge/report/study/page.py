@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 from matplotlib.image import imsave
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from hsiedge import __version__
 from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
+from hsiedge.report.html import page_template
 from hsiedge.report.plots import Plot, amount
 from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, groups, scene_title
 from hsiedge.report.study.plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
@@ -107,16 +106,8 @@ def render_study(rows: Sequence[Row], parts: Parts, source: str, failures: Seque
     Raises:
         StudyError: there is no row.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hsiedge.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["signed"] = _signed
     study_groups = groups(rows)
-    return environment.get_template("study.html").render(
+    return page_template("study.html").render(
         chapters=[chapter(group, parts) for group in study_groups],
         scenes=list(dict.fromkeys(scene_title(group.scene) for group in study_groups)),
         cells=len(rows),
@@ -262,10 +253,3 @@ def _beside(group: Group, entry: Entry) -> str:
     control = control_of(entry, group.entries)
     words = (spread_words(one.figures["oa"], "{:.2f}") for one in (entry, control) if one)
     return "; OA {}, control {}".format(*words) if control else ""
-
-
-def _signed(value: float) -> str:
-    """A change in points: "+0.4", "-12", blank where none is to be seen."""
-    if math.isnan(value):
-        return "?"
-    return "" if abs(value) < 0.05 else f"{value:+.1f}" if abs(value) < 9.95 else f"{value:+.0f}"
