@@ -8,9 +8,11 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hsiedge.errors import OptionError, OutputError
 
@@ -78,6 +80,20 @@ def write_bytes(path: Path, data: bytes) -> None:
         return
     with atomic(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises OptionError where it cannot be read, or is none."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # no TOML, or not UTF-8
+        raise OptionError(f"{path}: not a TOML file ({error})") from error
 
 
 def parse_size(text: str) -> int:

@@ -62,7 +62,8 @@ def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
 def quantized_stem(source: str, recipe: str) -> str:
     """The name that `recipe` gives what it makes of the float model `source`, a file's stem."""
     plain = source.removesuffix(f"-{SCENE}")
-    return f"{plain}-{_SUFFIX.get(recipe, recipe)}" + source[len(plain) :]
+    name = recipe.rpartition(":")[2] if ".py:" in recipe else Path(recipe).stem if recipe.endswith(".toml") else recipe
+    return f"{plain}-{_SUFFIX.get(name, safe(name))}" + source[len(plain) :]
 
 
 def safe(name: str, length: int = 80) -> str:

@@ -27,7 +27,11 @@ def quantize_command(
     ] = None,
     file_options: options.FileOptions,
     recipe: Annotated[
-        str, typer.Option(help="Recipe: default, avx2 (7 bits: x86 without VNNI), tensorrt, or float16.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE.toml|FILE.py:NAME",
+            help="Recipe: default, avx2 (7 bits: x86 without VNNI), tensorrt or float16; or your own.",
+        ),
     ] = "default",
     calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
     max_drop: Annotated[

@@ -25,16 +25,15 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hsiedge import nets
+from hsiedge import files, nets
 from hsiedge.compression import distill, prune, qat
-from hsiedge.errors import MissingExtraError, OptionError
+from hsiedge.errors import OptionError
 from hsiedge.scenes.catalog import CATALOG, lookup
 from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD
 from hsiedge.study.rows import Cell
@@ -91,7 +90,7 @@ def read_config(path: Path) -> Study:
         OptionError: a file that is missing or no TOML, or says what is not understood; the line names the key.
         SceneError: a scene that is neither a path nor in the catalog.
     """
-    data = _parse(path)
+    data = files.read_toml(path)
     try:
         return Study(_one(data, "title", str, path.stem), path.absolute().parent, tuple(_cells(data)))
     except OptionError as error:
@@ -110,22 +109,6 @@ def parse_student(level: str) -> Student:
             f"methods.distill: {level!r}: {parts['net']} takes odd patches from {nets.spec(parts['net']).min_patch} up"
         )
     return Student(parts["net"], patch, tuple(map(int, parts["widths"].split(","))) if parts["widths"] else None)
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError as error:
-            raise MissingExtraError("reading a study's config", "study") from error
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:  # no TOML, or not UTF-8
-        raise OptionError(f"{path}: not a TOML file ({error})") from error
 
 
 def _cells(data: dict[str, Any]) -> Iterator[Cell]:

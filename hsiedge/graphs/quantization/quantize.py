@@ -15,7 +15,7 @@ from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.quantization.judge import judge
-from hsiedge.graphs.quantization.recipes import RECIPES, Recipe
+from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
 from hsiedge.graphs.quantization.search import Choice, search
 from hsiedge.graphs.quantization.session import FloatModel, calibrate, open_float
 from hsiedge.progress import Progress, silent
@@ -48,7 +48,7 @@ def quantize(
     whose quantization hurts the logits most goes back to float, then the next, until it holds; the Card lists them.
 
     Args:
-        recipe: a name in `RECIPES`.
+        recipe: a name in `RECIPES`, FILE.py:NAME of one's own, or a TOML file (`find_recipe`).
         patches: how many calibrate, at most.
         explain: put each layer's signal-to-noise ratio into the Card.
         masks: the split, for a model whose split came from mask files.
@@ -67,12 +67,11 @@ def quantize(
         OutputError: `output` cannot be written.
         MissingExtraError: TensorFlow is not installed, which TFLite files are made with.
     """
-    if recipe not in RECIPES:
-        raise OptionError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+    recipe, plan = find_recipe(recipe)
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
     to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteArtifact, OrtArtifact))
-    plan = tflite_plan(recipe, explain) if to_tflite else RECIPES[recipe]
+    plan = tflite_plan(recipe, explain) if to_tflite else plan
     if tile is not None and not to_tflite:
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
     if to_ort and plan.weights == "float16":
