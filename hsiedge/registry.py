@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -100,6 +101,12 @@ class Registry(Generic[T]):
                     warnings.warn(str(error), stacklevel=2)
                 continue
             yield name, entry
+
+    def first(self, fits: Callable[[T], bool]) -> T | None:
+        """The first entry that fits: one of a user's file, else one of ours, else a package's; None where none does."""
+        named = (self[name] for name in (*self._files, *self._ours))
+        every = chain(named, (entry for _, entry in self.items()))
+        return next((entry for entry in every if fits(entry)), None)
 
     def name_of(self, text: str) -> str:
         """The name of what a user asks for: a name, or FILE.py:NAME, whose entry is called NAME from then on.

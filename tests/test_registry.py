@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import textwrap
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 import tests.plugin as plugin
-from hsiedge.errors import OptionError
+from hsiedge.errors import OptionError, SceneError
+from hsiedge.mapping.writers import WRITERS, MapFacts, check_suffix, writer
 from hsiedge.registry import Origin, Registry, instance_of, run_file
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene, pack
+from hsiedge.scenes.io import arrays
+from hsiedge.scenes.scene import Scene, open_scene, pack
 from tests.conftest import card_for
 
 
@@ -202,3 +205,72 @@ class TestRuntimes:
         plugin.run("bench", model, "--seconds", "0.1", "--runs", "2", site=site, folder=tmp_path)
         done = plugin.run("bench", model, "--runtime", "ort", "--seconds", "0.1", "--runs", "2", site=site, folder=tmp_path)
         assert "runtime 'ort' is hsiedge's own; that of example-plugin 1.0 has the same name" in done.stderr
+
+
+RAW = f"{plugin.PLUGIN}/example_plugin/raw.py"
+
+
+class TestFormats:
+    """A reader and a writer of one's own, from a file and from an installed package."""
+
+    @pytest.fixture(autouse=True)
+    def _no_formats_of_other_tests(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for registry in (arrays.CUBE_READERS, arrays.LABEL_READERS, WRITERS):
+            monkeypatch.setattr(registry, "_files", {})
+            monkeypatch.setattr(registry, "_loaded", {})
+
+    @pytest.fixture
+    def raw(self, tiny_scene: Scene, tmp_path: Path) -> Path:
+        """flight.raw and labels.raw of the tiny scene."""
+        module = run_file(Path(RAW))[0]
+        module.write(tmp_path / "flight.raw", tiny_scene.cube)
+        module.write(tmp_path / "labels.raw", tiny_scene.labelled())
+        return tmp_path
+
+    def test_a_scene_of_ones_own_format(self, raw: Path, tiny_scene: Scene) -> None:
+        with pytest.raises(SceneError, match=r"flight\.raw: not a format that hsiedge reads \(\.mat, "):
+            open_scene(raw / "flight.raw", raw / "labels.raw")
+        arrays.CUBE_READERS.name_of(f"{RAW}:READER")
+        with pytest.raises(SceneError, match=r"labels\.raw: not a format that hsiedge reads"):
+            open_scene(raw / "flight.raw", raw / "labels.raw")
+        arrays.LABEL_READERS.name_of(f"{RAW}:READER")
+        scene = open_scene(raw / "flight.raw", raw / "labels.raw")
+        assert scene.sha256 == tiny_scene.sha256
+        assert (scene.labelled() == tiny_scene.labelled()).all()
+
+    def test_ones_own_reader_comes_first(self, raw: Path, tiny_scene: Scene) -> None:
+        (raw / "mine.py").write_text(Path(RAW).read_text().replace('(".raw",)', '(".npy",)'))
+        (raw / "flight.npy").write_bytes((raw / "flight.raw").read_bytes())
+        with pytest.raises(SceneError, match="cannot be read"):
+            arrays.read(raw / "flight.npy")
+        arrays.CUBE_READERS.name_of(f"{raw}/mine.py:READER")
+        assert (arrays.read(raw / "flight.npy").array == tiny_scene.cube).all()
+
+    def test_maps_of_ones_own_format(self, tmp_path: Path) -> None:
+        facts = MapFacts((3, 4), {1: "a", 300: "b"}, {})
+        with pytest.raises(OptionError, match=r"a map is written as one of \.tif, \.tiff, \.hdr, \.img, \.png, \.npy"):
+            check_suffix(tmp_path / "map.raw")
+        WRITERS.name_of(f"{RAW}:WRITER")
+        labels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+        with writer(tmp_path / "map.raw", facts) as take:
+            take(labels[:2])
+            take(labels[2:])
+        assert (run_file(Path(RAW))[0].read(tmp_path / "map.raw", None, 2).array == labels).all()
+        with pytest.raises(OptionError, match="probabilities are written as one of"):
+            check_suffix(tmp_path / "map.raw", probabilities=True)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("installed", [True, False])
+    def test_the_commands_take_them(self, raw: Path, tiny_scene: Scene, installed: bool) -> None:
+        site = plugin.install(raw / "site") if installed else None
+        own = [] if installed else ["--cube-reader", f"{RAW}:READER", "--map-writer", f"{RAW}:WRITER"]
+        linear_model(raw / "a.linear", tiny_scene)
+        runtime = ["--runtime", f"{plugin.PLUGIN}/example_plugin/linear_runtime.py:ENGINE"]
+        plugin.run("classify", "a.linear", "flight.raw", "-o", "map.raw", *own, *runtime, site=site, folder=raw)
+        labels = run_file(Path(RAW))[0].read(raw / "map.raw", None, 2).array
+        model = load(raw / "a.linear", runtime=runtime[1])
+        assert (labels.ravel() == model.predict(tiny_scene, np.arange(labels.size))).all()
+        own = [] if installed else ["--cube-reader", f"{RAW}:READER", "--labels-reader", f"{RAW}:READER"]
+        words = ["eval", "a.linear", "--cube", "flight.raw", "--labels", "labels.raw", "--json", "-"]
+        done = plugin.run(*words, *own, *runtime, site=site, folder=raw)
+        assert json.loads(done.stdout)["n"] == np.count_nonzero(tiny_scene.labelled())

@@ -63,6 +63,10 @@ def classify_command(
         typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT, whose workers find the cubes at the same paths."),
     ] = None,
     cube_key: options.CubeKeyOption = None,
+    cube_reader: options.CubeReaderOption = None,
+    map_writer: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="Writer of your own for the maps; the file is run.")
+    ] = None,
     json: options.JsonOption = None,
 ) -> None:
     """Labels every pixel of cubes, strip by strip: memory does not grow with the length of the flight.
@@ -73,10 +77,15 @@ def classify_command(
     from hsiedge import files
     from hsiedge.cli import names
     from hsiedge.mapping.stream import ClassifyOptions
-    from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
+    from hsiedge.mapping.writers import WRITERS, MapFacts, check_places, check_suffix, maps
     from hsiedge.runtimes import check_engine, load
+    from hsiedge.scenes.io.arrays import CUBE_READERS
     from hsiedge.scenes.io.rows import check_file, open_rows
 
+    if cube_reader is not None:
+        CUBE_READERS.name_of(cube_reader)
+    if map_writer is not None:
+        WRITERS.name_of(map_writer)
     check_engine(runtime, model, provider)
     places = names.map_places(cubes, output or [], "map", format_ or [])
     likely = names.map_places(cubes, [probabilities], "probabilities", []) if probabilities is not None else [[]] * len(cubes)

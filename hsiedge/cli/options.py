@@ -22,6 +22,9 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder in which scenes are looked for first, before $HSIEDGE_DATA and the user's cache."),
 ]
+CubeReaderOption = Annotated[
+    str | None, typer.Option("--cube-reader", metavar="FILE.py:NAME", help="Reader of your own for the cube; the file is run.")
+]
 CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
@@ -89,10 +92,24 @@ class FileOptions:
     ] = None
     cube_key: CubeKeyOption = None
     labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")] = None
+    cube_reader: CubeReaderOption = None
+    labels_reader: Annotated[
+        str | None,
+        typer.Option("--labels-reader", metavar="FILE.py:NAME", help="Reader of your own for the labels; the file is run."),
+    ] = None
     data_dir: DataDirOption = None
+
+    def load_readers(self) -> None:
+        """Makes readers of the user's own known to this process. Raises OptionError where one cannot be loaded."""
+        from hsiedge.scenes.io import arrays
+
+        for readers, text in ((arrays.CUBE_READERS, self.cube_reader), (arrays.LABEL_READERS, self.labels_reader)):
+            if text is not None:
+                readers.name_of(text)
 
     def open_named(self, name: str) -> Scene:
         """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
+        self.load_readers()
         return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir)
 
 
@@ -119,6 +136,7 @@ class SceneOptions(FileOptions):
             )
         if self.cube is None:
             return self.open_named(str(name))
+        self.load_readers()
         path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
         return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key)
 

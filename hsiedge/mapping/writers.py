@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hsiedge import files
 from hsiedge.errors import MissingExtraError, OptionError, OutputError
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
+from hsiedge.registry import Registry, instance_of
 from hsiedge.scenes.io import arrays, pam
 
 Take = Callable[[NDArray[Any]], None]
@@ -47,19 +48,44 @@ class MapFacts:
         return np.dtype(np.uint8 if max(self.classes, default=0) <= 255 else np.uint16)
 
 
+@dataclass(frozen=True)
+class Writer:
+    """A format of maps.
+
+    Attributes:
+        title: its name.
+        suffixes: of its files, in lower case.
+        open: a context manager of `(path, facts)`, as `writer`: the file is there once the block has ended well, or not at all.
+        probabilities: whether it also holds probabilities, float32, a band a class.
+        files: all that a map at a path leaves; None for the path alone.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    open: Callable[[Path, MapFacts], AbstractContextManager[Take]]
+    probabilities: bool = False
+    files: Callable[[Path], tuple[Path, ...]] | None = None
+
+
 def check_suffix(path: Path, probabilities: bool = False) -> None:
     """Raises OptionError where a path does not name a format that is written."""
-    known = [suffix for suffix in _WRITERS if not probabilities or suffix in (".tif", ".tiff", ".npy")]
-    if path.suffix.lower() not in known:
-        what = "probabilities are" if probabilities else "a map is"
-        raise OptionError(f"{path}: {what} written as one of {', '.join(known)}")
+    if _writer_of(path, probabilities) is None:
+        known = [
+            suffix for _, entry in WRITERS.items() if entry.probabilities or not probabilities for suffix in entry.suffixes
+        ]
+        subject = "probabilities are" if probabilities else "a map is"
+        raise OptionError(f"{path}: {subject} written as one of {', '.join(known)}")
+
+
+def _writer_of(path: Path, probabilities: bool = False) -> Writer | None:
+    suffix = path.suffix.lower()
+    return WRITERS.first(lambda entry: suffix in entry.suffixes and (entry.probabilities or not probabilities))
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """All that a map at `path` leaves: an ENVI header and its data, a GeoTIFF and its side-car."""
-    if path.suffix.lower() in (".hdr", ".img"):
-        return path.with_suffix(".hdr"), path.with_suffix(".img")
-    return (path, _side_car(path)) if path.suffix.lower() in (".tif", ".tiff") else (path,)
+    entry = _writer_of(path)
+    return (path,) if entry is None or entry.files is None else entry.files(path)
 
 
 @contextmanager
@@ -74,7 +100,9 @@ def writer(path: Path, facts: MapFacts) -> Iterator[Take]:
         OutputError: it cannot be written.
     """
     check_suffix(path, bool(facts.bands))
-    with _WRITERS[path.suffix.lower()](path, facts) as take:
+    entry = _writer_of(path, bool(facts.bands))
+    assert entry is not None
+    with entry.open(path, facts) as take:
         yield take
 
 
@@ -177,6 +205,10 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
             files.write_bytes(_side_car(path), _category_names(facts.classes).encode())
 
 
+def _envi_files(path: Path) -> tuple[Path, ...]:
+    return path.with_suffix(".hdr"), path.with_suffix(".img")
+
+
 def _side_car(path: Path) -> Path:
     return path.with_name(path.name + pam.SUFFIX)
 
@@ -200,7 +232,7 @@ def _category_names(classes: dict[int, str]) -> str:
 @contextmanager
 def _envi(path: Path, facts: MapFacts) -> Iterator[Take]:
     """An ENVI classification: a header, and the ids as they are beside it."""
-    header, data = files_of(path)
+    header, data = _envi_files(path)
     with files.atomic(data) as temporary:
         with temporary.open("wb") as file:
             yield lambda rows: _write(file, rows.astype(facts.dtype))
@@ -274,11 +306,15 @@ def _palette(classes: dict[int, str], size: int) -> dict[int, tuple[int, int, in
 
 
 _NOT_IN_ENVI = str.maketrans("{},", "();")
-_WRITERS: dict[str, Callable[[Path, MapFacts], Any]] = {
-    ".tif": _geotiff,
-    ".tiff": _geotiff,
-    ".hdr": _envi,
-    ".img": _envi,
-    ".png": _png,
-    ".npy": _npy,
-}
+WRITERS: Registry[Writer] = Registry(
+    "hsiedge.map_writers",
+    "map writer",
+    {
+        "geotiff": Writer("GeoTIFF", (".tif", ".tiff"), _geotiff, True, lambda path: (path, _side_car(path))),
+        "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=_envi_files),
+        "png": Writer("PNG", (".png",), _png),
+        "numpy": Writer("NumPy", (".npy",), _npy, True),
+    },
+    instance_of(Writer),
+)
+"""Writers of maps by name; a path's suffix chooses among them."""

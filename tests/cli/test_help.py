@@ -65,5 +65,6 @@ def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
     def scene_command(*, scene_options: options.SceneOptions, seed: options.SeedOption = 3) -> None:
         seen.extend([scene_options, seed])
 
-    scene_command(cube=Path("a.npy"), labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4)
-    assert seen == [options.SceneOptions(cube=Path("a.npy"), cube_key="k"), 4]
+    readers = {"cube_reader": None, "labels_reader": "mine.py:READER"}
+    scene_command(cube=Path("a.npy"), labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
+    assert seen == [options.SceneOptions(cube=Path("a.npy"), cube_key="k", labels_reader="mine.py:READER"), 4]

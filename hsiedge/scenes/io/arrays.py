@@ -9,6 +9,7 @@ import math
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.registry import Registry, instance_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,36 @@ class RowSource:
     whole: bool = False
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A format of files that hold cubes, label maps or both.
+
+    Attributes:
+        title: its name.
+        suffixes: of its files, in lower case.
+        read: `(path, key, ndim)` to a cube (`ndim` 3: height, width, bands) or a label map (2); None where a cube can only be
+            read by rows. It says of a broken file what is wrong with it, by SceneError or any other error.
+        open_rows: a context manager of `(path, key)` that gives a `RowSource`; None where a cube has to be read at once.
+        takes: whether a file of another suffix is of this format; None where suffixes tell.
+        files: the files that a cube at a path may be read from; None for the path alone.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path, str | None, int], Raster] | None
+    open_rows: Callable[[Path, str | None], AbstractContextManager[RowSource]] | None = None
+    takes: Callable[[Path], bool] | None = None
+    files: Callable[[Path], tuple[Path, ...]] | None = None
+
+
+def reader_of(readers: Registry[Reader], path: Path) -> Reader | None:
+    """The reader of a file: by its suffix, else by what lies beside it; None where no format fits."""
+    suffix = path.suffix.lower()
+    return readers.first(lambda entry: suffix in entry.suffixes) or readers.first(
+        lambda entry: entry.takes is not None and entry.takes(path)
+    )
+
+
 def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
     """Reads a cube (`ndim` 3: height, width, bands) or a label map (2).
 
@@ -72,12 +104,13 @@ def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
     path = Path(path)
     if not path.is_file():
         raise SceneError(f"{path}: no such file")
-    reader = _READERS.get(path.suffix.lower(), _read_envi if _header_of(path) else None)
-    if reader is None:
-        known = ", ".join([*_READERS, "or ENVI with a .hdr beside it"])
-        raise SceneError(f"{path}: not a format that hsiedge reads ({known})")
+    readers = CUBE_READERS if ndim == 3 else LABEL_READERS
+    reader = reader_of(readers, path)
+    if reader is None or reader.read is None:
+        known = [suffix for _, entry in readers.items() if entry.read is not None for suffix in entry.suffixes]
+        raise SceneError(f"{path}: not a format that hsiedge reads ({', '.join([*known, 'or ENVI with a .hdr beside it'])})")
     try:
-        raster = reader(path, key, ndim)
+        raster = reader.read(path, key, ndim)
     except (SceneError, MissingExtraError):
         raise
     except MemoryError as error:
@@ -94,10 +127,13 @@ def read(path: Path, key: str | None = None, ndim: int = 3) -> Raster:
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """The files that a cube at `path` may be read from: of ENVI, its header and what may be its data."""
-    header = _header_of(path) if path.suffix.lower() not in _READERS or path.suffix.lower() == ".hdr" else None
-    if header is None:
-        return (path,)
-    return path, header, header.with_suffix(""), header.with_suffix(".img")
+    reader = reader_of(CUBE_READERS, path)
+    return (path,) if reader is None or reader.files is None else reader.files(path)
+
+
+def _envi_files(path: Path) -> tuple[Path, ...]:
+    header = _header_of(path)
+    return (path,) if header is None else (path, header, header.with_suffix(""), header.with_suffix(".img"))
 
 
 def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
@@ -248,11 +284,32 @@ def fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
 
 _NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "sparse", "unknown")
 _MAT_BYTES = {"int8": 1, "uint8": 1, "logical": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "single": 4}
-_READERS: dict[str, Callable[[Path, str | None, int], Raster]] = {
-    ".mat": _read_mat,
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".hdr": _read_envi,
-    ".tif": _read_tif,
-    ".tiff": _read_tif,
+
+
+def _rows_of_tif(path: Path, key: str | None) -> AbstractContextManager[RowSource]:
+    from hsiedge.scenes.io.geotiff import rows_of
+
+    return rows_of(path)
+
+
+def _rows_of_hdf(path: Path, key: str | None) -> AbstractContextManager[RowSource]:
+    from hsiedge.scenes.io.rows import hdf_rows
+
+    return hdf_rows(path, key)
+
+
+_ARRAYS = {
+    "mat": Reader("MATLAB", (".mat",), _read_mat),
+    "npy": Reader("NumPy", (".npy",), _read_npy),
+    "npz": Reader("NumPy, compressed", (".npz",), _read_npz),
+    "envi": Reader("ENVI", (".hdr",), _read_envi, takes=lambda path: _header_of(path) is not None, files=_envi_files),
+    "geotiff": Reader("GeoTIFF", (".tif", ".tiff"), _read_tif, _rows_of_tif),
 }
+CUBE_READERS: Registry[Reader] = Registry(
+    "hsiedge.cube_readers",
+    "cube reader",
+    {**_ARRAYS, "hdf5": Reader("NetCDF-4 or HDF5", (".nc", ".nc4", ".h5", ".hdf5", ".he5"), None, _rows_of_hdf)},
+    instance_of(Reader),
+)
+LABEL_READERS: Registry[Reader] = Registry("hsiedge.label_readers", "label reader", dict(_ARRAYS), instance_of(Reader))
+"""Readers of label maps by name; like those of cubes they are chosen by a file's suffix."""

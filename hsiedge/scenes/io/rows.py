@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
-from hsiedge.scenes.io import arrays, geotiff
+from hsiedge.scenes.io import arrays
 from hsiedge.scenes.io.arrays import Raster, RowSource
-
-HDF_SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5", ".he5")
 
 
 @contextmanager
@@ -30,13 +28,10 @@ def open_rows(path: Path, key: str | None = None) -> Iterator[RowSource]:
         SceneError: missing, broken, of an unknown kind, or not a cube.
         MissingExtraError: the format's package is not installed.
     """
-    suffix = path.suffix.lower()
     check_file(path)
-    if suffix in geotiff.SUFFIXES:
-        with geotiff.rows_of(path) as source:
-            yield source
-    elif suffix in HDF_SUFFIXES:
-        with _hdf(path, key) as source:
+    reader = arrays.reader_of(arrays.CUBE_READERS, path)
+    if reader is not None and reader.open_rows is not None:
+        with reader.open_rows(path, key) as source:
             yield source
     else:
         yield rows_of(path, arrays.read(path, key, 3))
@@ -84,7 +79,8 @@ def _let_go(array: NDArray[Any]) -> None:
 
 
 @contextmanager
-def _hdf(path: Path, key: str | None) -> Iterator[RowSource]:
+def hdf_rows(path: Path, key: str | None) -> Iterator[RowSource]:
+    """A NetCDF-4 or HDF5 file to be read by rows. Raises SceneError, or MissingExtraError where h5py is not installed."""
     try:
         import h5py
     except ImportError as error:
