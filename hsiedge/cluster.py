@@ -17,7 +17,7 @@ try:
     from distributed import CancelledError, Client, KilledWorker, wait
     from distributed import TimeoutError as Late
 except ImportError as error:
-    raise MissingExtraError("--scheduler", "dask") from error
+    raise MissingExtraError("a Dask cluster", "dask") from error
 
 PATIENCE_SECONDS = 20.0
 """How long a scheduler may take to answer, and may be without a worker."""
@@ -50,14 +50,16 @@ def joined(scheduler: str, version: Callable[[], str | None], extra: str) -> Ite
             client.wait_for_workers(1, timeout=PATIENCE_SECONDS)
         versions = client.run(version, on_error="return")
         if not versions:
-            raise ClusterError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
+            raise ClusterError(f"has no workers; start some with: dask worker {scheduler}", option="scheduler", value=scheduler)
         package = f"hsiedge[{extra}]" if extra else "hsiedge"
         for address, installed in versions.items():
             if installed != __version__:  # an exception, where a worker has no hsiedge that could be asked
                 other = installed if isinstance(installed, str) else "no"
                 raise ClusterError(
-                    f"--scheduler {scheduler}: its worker {address} has {other} {package}, "
-                    f"here it is {__version__}; all must have the same: pip install '{package}=={__version__}'"
+                    f"its worker {address} has {other} {package}, "
+                    f"here it is {__version__}; all must have the same: pip install '{package}=={__version__}'",
+                    option="scheduler",
+                    value=scheduler,
                 )
         yield client
 
@@ -76,16 +78,18 @@ def awaited(client: Any, scheduler: str, task: Any, title: str) -> Any:
             if task.done() or client.nthreads():
                 seen = time.monotonic()
             elif time.monotonic() - seen > PATIENCE_SECONDS:
-                raise ClusterError(f"--scheduler {scheduler}: all its workers are gone")
+                raise ClusterError("all its workers are gone", option="scheduler", value=scheduler)
         return task.result()
     except KilledWorker as error:
         raise ClusterError(f"{title}: the workers that were given it died, one after another; out of memory?") from error
     except (CancelledError, OSError) as error:
-        raise ClusterError(f"--scheduler {scheduler}: the connection to it was lost") from error
+        raise ClusterError("the connection to it was lost", option="scheduler", value=scheduler) from error
 
 
 def _client(scheduler: str) -> Any:
     try:
         return Client(scheduler, timeout=f"{PATIENCE_SECONDS}s")
     except (OSError, ValueError, Late, TypeError) as error:
-        raise ClusterError(f"--scheduler {scheduler}: no Dask scheduler answers there; as tcp://HOST:8786") from error
+        raise ClusterError(
+            "no Dask scheduler answers there; as tcp://HOST:8786", option="scheduler", value=scheduler
+        ) from error

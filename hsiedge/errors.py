@@ -6,8 +6,11 @@ and exits 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Spell = Callable[[str, object], str]
 """Writes a parameter, by its name in Python, and its value; "" where only the parameter is meant."""
@@ -36,20 +39,32 @@ class HsiedgeError(Exception):
         option: str | None = None,
         value: object = None,
         use: Mapping[str, object] | None = None,
-        run: tuple[Any, ...] = (),
+        run: Sequence[Any] = (),
     ) -> None:
         super().__init__(reason)
         self.reason, self.option, self.value = reason, option, value
-        self.use, self.run = dict(use or {}), run
+        self.use, self.run = dict(use or {}), tuple(run)
 
     def __str__(self) -> str:
         return self.text(spell)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All but the reason, as plain data: with both, another process or a wrapper makes the error again."""
+        plain = [[str(part) for part in word] if isinstance(word, (tuple, list)) else str(word) for word in self.run]
+        value = None if self.value is None else str(self.value)
+        use = {option: str(needed) for option, needed in self.use.items()}
+        return {"option": self.option, "value": value, "use": use, "run": plain}
+
+    def within(self, where: object) -> Self:
+        """The same error, its reason beginning with the file or place that it is about."""
+        return type(self)(f"{where}: {self.reason}", **self.fields)
 
     def text(self, spell: Spell) -> str:
         """The whole message in one line, its parameters written by `spell`."""
         parameter = "" if self.option is None else spell(self.option, "" if self.value is None else self.value) + ": "
         mended = " and ".join(spell(option, value) for option, value in self.use.items())
-        command = " ".join(spell(*word) if isinstance(word, tuple) else str(word) for word in self.run)
+        command = " ".join(spell(*word) if isinstance(word, (tuple, list)) else str(word) for word in self.run)
         remedies = [f"use {mended}"] * bool(mended) + [f"hsiedge {command}"] * bool(command)
         return "; ".join([parameter + self.reason, *remedies])
 

@@ -67,7 +67,7 @@ def check_writable(path: Path) -> None:
     if _is_special(target):
         return
     if not folder.is_dir() or not os.access(folder, os.W_OK) or target.is_dir():
-        raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place with -o")
+        raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -125,4 +125,4 @@ def _is_special(path: Path) -> bool:
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o")
+    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another place")

@@ -112,7 +112,7 @@ def test_masks(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
     masks = splits.masks_split(tiny_scene, train, test)
     card = make_card(tiny_scene, 3, split=masks.facts)
     assert split_for(card, tiny_scene, masks) is masks
-    with pytest.raises(SplitError, match="--train-mask"):
+    with pytest.raises(SplitError, match="use train_mask=FILE"):
         split_for(card, tiny_scene)
     random = make_card(tiny_scene, 3, split=splits.draw("random", tiny_scene).facts)
     with pytest.raises(SplitError, match="another masks split"):
@@ -122,7 +122,7 @@ def test_masks(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
 def test_a_net_that_looks_too_far_for_its_split(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
     facts = splits.draw("blocks", tiny_scene, guard=2).facts
     assert split_for(make_card(tiny_scene, 5, split=facts), tiny_scene) is not None
-    with pytest.raises(SplitError, match="use --patch 5 or less"):
+    with pytest.raises(SplitError, match="use patch=5 or less"):
         split_for(make_card(tiny_scene, 7, split=facts), tiny_scene)
 
 

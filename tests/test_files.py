@@ -69,7 +69,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "a", tmp_path / "file" / "b" / "a", tmp_path / "folder", tmp_path / ("x" * 300)):
-        with pytest.raises(OutputError, match=r"cannot write .*choose another place with -o") as caught:
+        with pytest.raises(OutputError, match=r"cannot write .*choose another place$") as caught:
             files.write_bytes(path, b"data")
         assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

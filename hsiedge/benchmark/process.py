@@ -68,7 +68,7 @@ class Worker:
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             kind = getattr(errors, reply["error"], HsiedgeError)
-            raise HsiedgeError(reply["message"]) if kind is MissingExtraError else kind(reply["message"])
+            raise (HsiedgeError if kind is MissingExtraError else kind)(reply["message"], **reply["fields"])
         return reply
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Worker:
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         if code < 0:
             name = signal.Signals(-code).name
-            hint = "; out of memory? try a smaller --batch" if -code == signal.SIGKILL else ""
+            hint = "; out of memory? try a smaller batch" if -code == signal.SIGKILL else ""
             return ModelError(f"{self._path}: the process that measured it was ended by {name}{hint}")
         return ModelError(f"{self._path}: the process that measured it ended with code {code}: {lines[-1] if lines else ''}")
 

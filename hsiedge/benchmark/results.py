@@ -271,9 +271,9 @@ class Report:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ResultError(f"{where}: not JSON ({error}); a result is written by hsiedge bench --json FILE") from error
+            raise ResultError(f"{where}: not JSON ({error}), and no result of a bench") from error
         if not isinstance(data, dict) or not {"schema", "device", "results"} <= data.keys():
-            raise ResultError(f"{where}: JSON, but no result of hsiedge bench --json")
+            raise ResultError(f"{where}: JSON, but no result of hsiedge bench")
         if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
             raise ResultError(f"{where}: a result of schema {data['schema']!r}; this hsiedge reads schema {SCHEMA}")
         try:

@@ -150,14 +150,14 @@ def _check(
     if not models:
         raise OptionError("no model to measure: name one or more .onnx or .tflite files")
     if not batches or min(batches) < 1:
-        raise OptionError(f"--batch {min(batches, default='')}: must be 1 or more")
+        raise OptionError("must be 1 or more", option="batches", value=min(batches, default=""))
     if threads is not None and threads < 0:
-        raise OptionError(f"--threads {threads}: must be 1 or more, or 0 for one a physical core")
+        raise OptionError("must be 1 or more, or 0 for one a physical core", option="threads", value=threads)
     if runs < 1:
-        raise OptionError(f"--runs {runs}: must be 1 or more")
+        raise OptionError("must be 1 or more", option="runs", value=runs)
     for name, value in (("seconds", seconds), ("duration", duration if duration is not None else 1.0)):
         if not (math.isfinite(value) and value > 0):
-            raise OptionError(f"--{name} {value}: must be more than 0")
+            raise OptionError("must be more than 0", option=name, value=value)
     for text in shapes:
         parse_shape(text)
 
@@ -165,13 +165,13 @@ def _check(
 def _check_runtime(models: Sequence[Path], runtime: str | None, provider: str | None, ops: bool, fast_int8: bool) -> None:
     if runtime == ALL:
         if provider is not None or fast_int8:
-            option = f"--provider {provider}" if provider is not None else "--fast-int8"
-            raise OptionError(f"{option}: --runtime all takes each runtime as it is")
+            option = "provider" if provider is not None else "fast_int8"
+            raise OptionError("where all runtimes run, each is taken as it is", option=option, value=provider)
         return
     for path in models:
         check_engine(runtime, path, provider)
     if ops and runtime not in (None, "ort"):
-        raise OptionError(f"--ops: only onnxruntime profiles by operator, not {runtime}")
+        raise OptionError(f"only onnxruntime profiles by operator, not {runtime}", option="ops")
 
 
 class _Stages:

@@ -133,7 +133,7 @@ def open_file(command: dict[str, Any]) -> Model:
     if prefix is None:
         return model
     if engine_of(path, runtime) != "ort":
-        raise OptionError(f"--ops: only {ENGINES['ort'].title} profiles by operator, which does not run {path.name}")
+        raise OptionError(f"only {ENGINES['ort'].title} profiles by operator, which does not run {path.name}", option="ops")
     return Model(path, _profiling(path, threads, Path(prefix), provider, fast), model.card)
 
 
@@ -161,9 +161,10 @@ def serve(commands: TextIO, replies: TextIO, open_model: Opener, prepare: Prepar
                 }
                 reply = does[command["do"]](command)
         except HsiedgeError as error:
-            reply = {"error": type(error).__name__, "message": str(error)}
+            reply = {"error": type(error).__name__, "message": error.reason, "fields": error.fields}
         except MemoryError:
-            reply = {"error": "ModelError", "message": f"{command.get('path', 'the model')}: does not fit into memory"}
+            message = f"{command.get('path', 'the model')}: does not fit into memory"
+            reply = {"error": "ModelError", "message": message, "fields": {}}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

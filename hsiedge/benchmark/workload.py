@@ -72,7 +72,7 @@ def parse_shape(text: str) -> ShapeOption:
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1 or (equals and not name):
-        raise OptionError(f"--shape {text}: not a shape; write it as 1,200,13,13 or NAME=1,200,13,13")
+        raise OptionError("not a shape; write it as 1,200,13,13 or NAME=1,200,13,13", option="shapes", value=text)
     return ShapeOption(name or None, numbers)
 
 
@@ -94,7 +94,8 @@ def workload(model: Model, batch: int, shapes: Sequence[ShapeOption] = ()) -> Wo
     specs = model.session.inputs
     unknown = sorted({entry.name for entry in shapes if entry.name is not None} - {spec.name for spec in specs})
     if unknown:
-        raise OptionError(f"--shape {unknown[0]}=...: {model.path} has no such input, but {', '.join(s.name for s in specs)}")
+        inputs = ", ".join(spec.name for spec in specs)
+        raise OptionError(f"{model.path} has no such input, but {inputs}", option="shapes", value=f"{unknown[0]}=...")
     if model.card is None:
         return _tensors(model, batch, shapes)
     if len(specs) != 1:
@@ -183,19 +184,21 @@ def _resolve(
         wanted = "x".join("N" if size is None else str(size) for size in known)
         raise ModelError(f"{title} is {written}, its Card says {wanted}")
     if option is not None and len(option) != len(spec.shape):
-        raise OptionError(f"{title} has {len(spec.shape)} dimensions ({written}), --shape gives {len(option)}")
+        raise OptionError(
+            f"{title} has {len(spec.shape)} dimensions ({written}), the shape given has {len(option)}", option="shapes"
+        )
     sizes: list[int] = []
     for axis, own in enumerate(spec.shape):
         size = own if own is not None else batch if axis == 0 else known[axis]
         asked = option[axis] if option is not None else None
         if axis == 0 and own is None and asked not in (None, 1, batch):
-            raise OptionError(f"{title}: its first dimension is the batch; say --batch {asked}, and --shape with 1 there")
+            raise OptionError(f"{title}: its first dimension is the batch; a shape has 1 there", use={"batches": asked})
         if axis > 0 and asked is not None and size is not None and asked != size:
-            raise OptionError(f"{title}: dimension {axis} is {size}, --shape says {asked}")
+            raise OptionError(f"{title}: dimension {axis} is {size}, the shape given says {asked}", option="shapes")
         size = size if size is not None else asked
         if size is None:
             raise OptionError(
-                f"{title} is {written}: its free dimension {axis} needs a size; give one with --shape {spec.name}=..."
+                f"{title} is {written}: its free dimension {axis} needs a size", use={"shapes": f"{spec.name}=..."}
             )
         sizes.append(size)
     return tuple(sizes)

@@ -22,6 +22,7 @@ from hsiedge.cli import (
     doctor,
     evaluate,
     export,
+    flags,
     models,
     quantize,
     report,
@@ -96,7 +97,7 @@ def main() -> None:
     except (HsiedgeError, OSError, MemoryError) as error:
         if verbose:
             traceback.print_exc()
-        console.fail(str(error) or "out of memory")
+        console.fail(flags.message(error) or "out of memory")
         status = 2
     if status == 130:
         console.say("stopped; nothing was left half-written")

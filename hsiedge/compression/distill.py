@@ -66,7 +66,7 @@ def distill(
     if not (0 < weight <= 1 and temperature > 0):
         raise OptionError(f"weight {weight:g}, temperature {temperature:g}: from over 0 to 1, and over 0")
     if unlabelled and method != "logits":
-        raise OptionError("unlabelled pixels have soft labels and no others; they go with --method logits")
+        raise OptionError("unlabelled pixels have soft labels and no others", option="unlabelled", use={"method": "logits"})
     settings = settings or FitSettings()
     student = nets.NETS.name_of(student)
     if patch is None and teacher.card.patch >= nets.spec(student).min_patch:

@@ -108,7 +108,9 @@ def write_config(operators: Operators, path: Path) -> None:
         OutputError: it cannot be written.
     """
     if not operators.config:
-        raise OptionError(f"--config: {operators.model} is no model of onnxruntime; LiteRT's build takes the model itself")
+        raise OptionError(
+            f"{operators.model} is no model of onnxruntime; LiteRT's build takes the model itself", option="config"
+        )
     files.write_bytes(path, operators.config.encode())
 
 

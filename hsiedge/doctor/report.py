@@ -70,7 +70,7 @@ class DoctorReport:
                 raise ValueError(f"schema {SCHEMA} and severities {', '.join(SEVERITIES)} are known")
             return report
         except (TypeError, ValueError) as error:
-            raise OptionError(f"not what hsiedge doctor --json writes ({type(error).__name__}: {error})") from error
+            raise OptionError(f"not what hsiedge doctor writes ({type(error).__name__}: {error})") from error
 
 
 def examine(progress: Progress = silent) -> DoctorReport:

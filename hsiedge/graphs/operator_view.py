@@ -16,14 +16,14 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hsiedge.errors import ModelError
+from hsiedge.errors import HsiedgeError, ModelError
 
 Array = NDArray[Any]
 V = TypeVar("V", covariant=True)
 Float = TypeVar("Float", np.float32, np.float64)
 
 
-class UnfitError(Exception):
+class UnfitError(HsiedgeError):
     """A node that is not translated, and why; `Rules.apply` names the node."""
 
 
@@ -265,7 +265,7 @@ class Rules(Generic[Op, R]):
         try:
             return self.table[operator.kind](operator)
         except UnfitError as error:
-            raise ModelError(f"{where}: {error}") from error
+            raise ModelError(f"{where}: {error.reason}", use=error.use) from error
 
 
 def constant_of(value: ir.Value) -> Array | None:

@@ -125,7 +125,9 @@ def _version() -> str:
 def _plan(model: Model, cube: Path, key: str | None, asked: ClassifyOptions, memory: int, threads: int) -> Plan:
     with open_rows(cube, key) as source:
         if source.whole:
-            raise OptionError(f"--scheduler: {cube} cannot be read by rows, each block would read it all; convert it to .npy")
+            raise OptionError(
+                f"{cube} cannot be read by rows, each block would read it all; convert it to .npy", option="scheduler"
+            )
         check_fits(model.known, source)
         rows = strip_rows(model, source.shape[1], memory)
         known = (source.shape, source.bands, str(source.dtype))

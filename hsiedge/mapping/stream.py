@@ -115,7 +115,7 @@ class ClassifyOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.reject < 1:
-            raise OptionError(f"--reject {self.reject:g}: a probability from 0 to 1 was expected")
+            raise OptionError("a probability from 0 to 1 was expected", option="reject", value=f"{self.reject:g}")
 
 
 def classify_rows(
@@ -229,7 +229,7 @@ def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
     least = 1 if tile is None else tile[0]
     if each * (card.radius * 2 + least) > 4 * memory:
         needed = int(each * (card.radius * 2 + least) / 4) >> 20
-        raise OptionError(f"--memory: rows of {width} pixels take some {needed + 1} MiB at least")
+        raise OptionError(f"rows of {width} pixels take some {needed + 1} MiB at least", option="memory")
     rows = int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
     return max(least, rows // least * least)
 

@@ -151,9 +151,9 @@ def check_places(outputs: list[Path], inputs: list[Path]) -> None:
     for path in outputs:
         for part in map(Path.resolve, files_of(path)):
             if part in read:
-                raise OutputError(f"{path}: {part.name} is what is read; choose another place with -o")
+                raise OutputError(f"{path}: {part.name} is what is read; choose another place")
             if part in written:
-                raise OptionError(f"{path}: two maps would be written there; give each a place of its own with -o")
+                raise OptionError(f"{path}: two maps would be written there; give each a place of its own")
             written.add(part)
         files.check_writable(path)
 

@@ -49,7 +49,9 @@ def parse_address(text: str) -> Address:
         port = port if colon else None
         fits = bool(_NAME.fullmatch(host)) and (port is None or re.fullmatch(r"\d{1,5}", port) is not None)
     if not fits or (at and not _USER.fullmatch(user)):
-        raise OptionError(f"--on {text}: [USER@]HOST[:PORT] is expected, an IPv6 address with a port in brackets: pi@[::1]:22")
+        raise OptionError(
+            "[USER@]HOST[:PORT] is expected, an IPv6 address with a port in brackets: pi@[::1]:22", option="on", value=text
+        )
     if port is not None and not 1 <= int(port) <= 65535:
-        raise OptionError(f"--on {text}: there is no port {port}")
+        raise OptionError(f"there is no port {port}", option="on", value=text)
     return Address(host, user if at else None, int(port) if port is not None else None)

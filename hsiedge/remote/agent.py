@@ -190,7 +190,7 @@ class Agent:
         if not _has_ensurepip():
             raise CannotError(
                 f"{sys.executable} can make no environment, for want of ensurepip; on it: sudo apt install python3-venv; "
-                "or name with --python an interpreter that has hsiedge"
+                "or name an interpreter there that has hsiedge"
             )
         place.parent.mkdir(parents=True, exist_ok=True)
         _tidy(place.parent)

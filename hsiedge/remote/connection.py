@@ -68,7 +68,9 @@ class Connection:
         self.address, self._python = address, python
         program = shutil.which("ssh")
         if program is None:
-            raise RemoteError("--on takes the OpenSSH client, and there is no ssh on PATH: sudo apt install openssh-client")
+            raise RemoteError(
+                "another machine takes the OpenSSH client, and there is no ssh on PATH: sudo apt install openssh-client"
+            )
         port = ["-p", str(address.port)] if address.port is not None else []
         options = [word for option in OPTIONS for word in ("-o", option)]
         # A file, not a pipe: a master connection of the user's, left in the background, would hold a pipe open.
@@ -187,7 +189,8 @@ class Connection:
         if version < OLDEST:
             raise RemoteError(
                 f"{self.address}: {self._python} there is Python {version[0]}.{version[1]}, and hsiedge takes "
-                f"{OLDEST[0]}.{OLDEST[1]} or later; name another there with --python"
+                f"{OLDEST[0]}.{OLDEST[1]} or later; name another there",
+                use={"python": "PATH"},
             )
         source = Path(agent.__file__).read_bytes()
         with self._sending, self._sent():
@@ -264,9 +267,9 @@ def explain(address: Address, python: str, code: int, stderr: str) -> str:
                 return f"{address}: {text.format(login=login, host=address.host)}"
         return f"{address}: the connection was lost{': ' + last if last else ''}"
     if code in (126, 127):
-        return f"{address}: no Python at {python!r} there; install python3 there, or name one with --python ({last})"
+        return f"{address}: no Python at {python!r} there; install python3 there, or name one ({last})"
     if "SyntaxError" in stderr:  # of the constant first words: only a Python 2 takes offence
-        return f"{address}: {python} there is no Python 3; name another there with --python"
+        return f"{address}: {python} there is no Python 3; name another there"
     return f"{address}: Python there ended with code {code}: {last or 'it printed nothing'}"
 
 

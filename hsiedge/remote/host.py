@@ -215,8 +215,9 @@ def _environment(
         if host.wheelhouse is not None:
             hint = f"{host.wheelhouse} must have wheels for Python {python} on {machine}, of hsiedge's own requirements as well"
         else:
-            hint = "without internet there, give wheels with --wheelhouse FOLDER"
-        raise RemoteError(f"{error}; {hint}") from error
+            hint = "without internet there, wheels can be sent along"
+        use = {} if host.wheelhouse is not None else {"wheelhouse": "FOLDER"}
+        raise RemoteError(f"{error}; {hint}", use=use) from error
     return name
 
 
@@ -290,7 +291,9 @@ def _wheels(folder: Path | None) -> list[Path]:
         return []
     wheels = sorted(path for path in folder.glob("*.whl") if re.fullmatch(r"\w[\w.+-]*", path.name, flags=re.ASCII))
     if not wheels:
-        raise OptionError(f"--wheelhouse {folder}: no wheels there; fill it with: pip wheel, or pip download --platform")
+        raise OptionError(
+            "no wheels there; fill it with: pip wheel, or pip download --platform", option="wheelhouse", value=folder
+        )
     return wheels
 
 

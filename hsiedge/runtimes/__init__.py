@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.device import int8
-from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
+from hsiedge.errors import MissingExtraError, ModelError, OptionError
 from hsiedge.registry import Registry, instance_of
-from hsiedge.runtimes.model import Model, Session, TensorSpec
+from hsiedge.runtimes.model import Model, Session, TensorSpec, no_card
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
 
@@ -111,7 +111,7 @@ def load(
     name = engine_of(path, runtime, provider)
     engine = ENGINES[name]
     if fast_int8 and not engine.exact_mode:
-        raise OptionError(f"--fast-int8: {engine.title} has no exact mode to do without")
+        raise OptionError(f"{engine.title} has no exact mode to do without", option="fast_int8")
     home = _import(path, name)
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
@@ -139,7 +139,7 @@ def _check_ort_file(model: Model) -> None:
     if not model.fast_int8:
         warnings.warn(
             f"{model.path}: made where 8-bit sums do not overflow, and they do on this processor: labels may differ from those "
-            "of others; export it anew from its ONNX here (hsiedge export MODEL.onnx --to ort)",
+            "of others; export it anew from its ONNX here",
             stacklevel=3,
         )
 
@@ -165,7 +165,7 @@ def _import(path: Path, name: str) -> types.ModuleType:
         return importlib.import_module(engine.home)
     except ImportError as error:
         if not engine.extra:
-            raise OptionError(f"--runtime {name}: {engine.title} cannot be imported ({error})") from error
+            raise OptionError(f"{engine.title} cannot be imported ({error})", option="runtime", value=name) from error
         raise MissingExtraError(f"running {path.name} in {engine.title}", engine.extra) from error
 
 
@@ -191,12 +191,13 @@ def check_engine(runtime: str | None, path: Path | None = None, provider: str | 
     A `provider` is onnxruntime's own; any other engine for it is an error, too.
     """
     if runtime is not None and ".py:" not in runtime and runtime not in ENGINES:
-        raise OptionError(f"--runtime {runtime}: choose {', '.join(ENGINES)}")
+        raise OptionError(f"choose {', '.join(ENGINES)}", option="runtime", value=runtime)
     engine = ENGINES["ort"] if runtime is None else ENGINES.find(runtime)
     if path is not None and runtime is not None and path.suffix not in engine.suffixes:
-        raise OptionError(f"--runtime {runtime} runs {' and '.join(engine.suffixes)} files, not {path}")
+        raise OptionError(f"runs {' and '.join(engine.suffixes)} files, not {path}", option="runtime", value=runtime)
     if provider is not None and (runtime not in (None, "ort") or (path is not None and path.suffix not in engine.suffixes)):
-        raise OptionError(f"--provider {provider}: onnxruntime has providers, {runtime or 'what runs ' + str(path)} has none")
+        other = runtime or f"what runs {path}"
+        raise OptionError(f"onnxruntime has providers, {other} has none", option="provider", value=provider)
 
 
 def read_card(path: str | Path) -> Card | None:
@@ -236,7 +237,7 @@ def require_card(path: Path) -> Card:
     """The Card in a file. Raises CardError where there is none."""
     card = read_card(path)
     if card is None:
-        raise CardError(f"{path}: has no Card; write one in with: hsiedge card {path} --scene NAME --patch P")
+        raise no_card(path)
     return card
 
 
@@ -267,7 +268,9 @@ def _check_suffix(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if path.suffix not in SUFFIXES and not any(path.suffix in engine.suffixes for engine in _theirs()):
-        scene = "; it may be a packed scene: give it with --scene" if path.suffix == ".npz" else ""
-        kept = "; a checkpoint is exported first (hsiedge export), or run with --runtime torch"
-        hint = kept if path.suffix in ENGINES["torch"].suffixes else scene
-        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)}){hint}")
+        hint, use = "", {}
+        if path.suffix in ENGINES["torch"].suffixes:
+            hint, use = "; a checkpoint is exported first (hsiedge export), or run by PyTorch", {"runtime": "torch"}
+        elif path.suffix == ".npz":
+            hint, use = "; it may be a packed scene", {"scene": str(path)}
+        raise ModelError(f"{path}: not a model that hsiedge runs ({', '.join(SUFFIXES)}){hint}", use=use)

@@ -76,7 +76,7 @@ class Model:
     def known(self) -> Card:
         """The Card. Raises CardError where there is none."""
         if self.card is None:
-            raise CardError(f"{self.path}: has no Card; write one in with: hsiedge card {self.path} --scene NAME --patch P")
+            raise no_card(self.path)
         return self.card
 
     @property
@@ -284,6 +284,21 @@ class Model:
             strip = surrounded(scene.cube, first, first + tall, self.known.radius)
             found = self.strip(self.prepare(strip))
             yield places, found[:, rows[places] - first, pixels[places] % width].T
+
+
+def no_card(path: Path) -> CardError:
+    """Error of a file without a Card, where one is needed."""
+    return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
+
+
+def no_card(path: Path) -> CardError:
+    """Error of a file without a Card, where one is needed."""
+    return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
+
+
+def no_card(path: Path) -> CardError:
+    """Error of a file without a Card, where one is needed."""
+    return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
 
 
 def _starts(size: int, tile: int) -> list[int]:

@@ -28,7 +28,7 @@ _SETTINGS = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
 _BUILDS = {
     "cuda": "; pip install onnxruntime-gpu in the place of onnxruntime",
     "tensorrt": "; pip install onnxruntime-gpu in the place of onnxruntime",
-    "xnnpack": "; a build of your own has it (--use_xnnpack)",
+    "xnnpack": "; a build of your own can have it",
 }
 _OF_CUDA = {PROVIDERS["cuda"], PROVIDERS["tensorrt"]}
 # onnxruntime 1.24 and later tell which node went where.
@@ -41,12 +41,14 @@ def named(text: str) -> list[str]:
     built = onnxruntime.get_available_providers()
     for word in words:
         if word not in PROVIDERS:
-            raise OptionError(f"--provider {text}: choose {', '.join(PROVIDERS)}, or several with commas between them")
+            known = ", ".join(PROVIDERS)
+            raise OptionError(f"choose {known}, or several with commas between them", option="provider", value=text)
         if PROVIDERS[word] not in built:
             has = ", ".join(built)
             raise OptionError(
-                f"--provider {word}: onnxruntime {onnxruntime.__version__} here is built without it, "
-                f"it has {has}{_BUILDS.get(word, '')}"
+                f"onnxruntime {onnxruntime.__version__} here is built without it, it has {has}{_BUILDS.get(word, '')}",
+                option="provider",
+                value=word,
             )
     return [PROVIDERS[word] for word in dict.fromkeys(words)]
 
@@ -81,7 +83,7 @@ def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:
     providers = named(text)
     for word, provider in zip(dict.fromkeys(text.split(",")), providers):
         if provider not in session.get_providers():
-            raise OptionError(_not_started(word, _missing(word) or "its device or driver is not there"))
+            raise _not_started(word, _missing(word) or "its device or driver is not there")
     if not _TELLS:
         return ", ".join(providers)
     nodes: dict[str, Counter[str]] = {provider: Counter() for provider in providers}
@@ -92,8 +94,10 @@ def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in left.most_common())
         total = sum(found.total() for found in nodes.values())
         raise OptionError(
-            f"--provider {text}: {left.total()} of {total} nodes of {path} would run on the CPU: {kinds}; "
-            f"--provider {text},cpu lets them"
+            f"{left.total()} of {total} nodes of {path} would run on the CPU: {kinds}; naming it lets them",
+            option="provider",
+            value=text,
+            use={"provider": f"{text},cpu"},
         )
     used = {provider: found.total() for provider, found in nodes.items() if found}
     return ", ".join(f"{name} ({count} nodes)" if len(used) > 1 else name for name, count in used.items())
@@ -107,11 +111,12 @@ def check_started(text: str) -> None:
     for word in text.split(","):
         missing = _missing(word)
         if missing is not None:
-            raise OptionError(_not_started(word, missing))
+            raise _not_started(word, missing)
 
 
-def _not_started(word: str, why: str) -> str:
-    return f"--provider {word}: onnxruntime {onnxruntime.__version__} cannot start it here: {why}"
+def _not_started(word: str, why: str) -> OptionError:
+    reason = f"onnxruntime {onnxruntime.__version__} cannot start it here: {why}"
+    return OptionError(reason, option="provider", value=word)
 
 
 def _missing(word: str) -> str | None:

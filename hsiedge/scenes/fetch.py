@@ -53,7 +53,8 @@ def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
         status = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
         raise DownloadError(
             f"{file.url}: cannot be downloaded ({status}); is there a network? "
-            f"A copy of {file.name} in {folder}, $HSIEDGE_DATA or --data-dir serves as well"
+            f"A copy of {file.name} in {folder}, in $HSIEDGE_DATA or in a folder of your own serves as well",
+            use={"data_dir": "FOLDER"},
         ) from error
     except ValueError as error:  # pooch: the checksum
         raise DownloadError(
@@ -61,7 +62,7 @@ def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
         ) from error
     except OSError as error:
         raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}; choose another place with --data-dir"
+            f"cannot write to {folder}: {error.strerror or error}; choose another place", use={"data_dir": "FOLDER"}
         ) from error
 
 

@@ -157,7 +157,7 @@ class Scene:
     def labelled(self) -> NDArray[np.uint16]:
         """The label map. Raises SceneError for an unlabelled cube."""
         if self.labels is None:
-            raise SceneError(f"{self.name} has no labels; give them with --labels FILE")
+            raise SceneError(f"{self.name} has no labels", use={"labels": "FILE"})
         return self.labels
 
     @property
@@ -235,7 +235,9 @@ def open_scene(
     if path.is_dir() and _looks_like_file(text):
         return _open_mosaic(path, Path(labels) if labels is not None else None)
     if not _looks_like_file(text):
-        raise SceneError(f"{text}: --labels goes with a cube of your own (--cube FILE); a catalog scene has its labels")
+        raise SceneError(
+            f"{text} is a scene of the catalog, and has its labels; others go with a cube of your own", option="labels"
+        )
     if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
         return packed
     cube = arrays.read(path, cube_key, 3)

@@ -105,7 +105,8 @@ class Split:
         if self.guard is not None and radius > self.guard:
             raise SplitError(
                 f"patch {2 * radius + 1} looks {radius} pixels far, this split keeps only {self.guard} between test and "
-                f"training pixels; use --patch {2 * self.guard + 1} or less"
+                "training pixels",
+                use={"patch": f"{2 * self.guard + 1} or less"},
             )
 
 
@@ -122,7 +123,10 @@ def draw(kind: str, scene: Scene, seed: int = 0, fraction: float = DEFAULT_FRACT
         return blocks_split(scene, seed, fraction, guard)
     if kind == "lists":
         return lists_split(scene, seed)
-    raise OptionError(f"split {kind!r}: choose random, blocks or (a mosaic's own) lists, or give --train-mask and --test-mask")
+    raise OptionError(
+        f"split {kind!r}: choose random, blocks or (a mosaic's own) lists; or, for a published one",
+        use={"train_mask": "FILE", "test_mask": "FILE"},
+    )
 
 
 def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
@@ -155,7 +159,9 @@ def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split
         SplitError: it does not come out the same, so the labels are not those the model was trained with.
     """
     if facts.kind == "masks" and masks is None:
-        raise SplitError("the model's split came from mask files; give the same ones with --train-mask and --test-mask")
+        raise SplitError(
+            "the model's split came from mask files; give the same ones", use={"train_mask": "FILE", "test_mask": "FILE"}
+        )
     split = masks if masks is not None else draw(facts.kind, scene, facts.seed, facts.fraction or 0, facts.guard or 0)
     if split.digest != facts.digest:
         raise SplitError(
@@ -200,7 +206,7 @@ def lists_split(scene: Scene, seed: int = 0) -> Split:
         SplitError: fewer than two classes are in all three parts.
     """
     if scene.parts is None:
-        raise OptionError(f"{scene.name} has no lists of its own; choose --split random or blocks")
+        raise OptionError(f"{scene.name} has no lists of its own", use={"split": "random"})
     labels = usable(scene)
     parts = np.where(labels != 0, scene.parts, 0).astype(np.uint8)
     kept = _kept(labels, scene, parts)
@@ -226,8 +232,8 @@ def check_nodata(scene: Scene, radius: int) -> None:
     """Raises SplitError for a net that looks farther than splits keep from nodata, on a scene that has some."""
     if radius > NODATA_GUARD and scene.empty.any():
         raise SplitError(
-            f"patch {2 * radius + 1} looks {radius} pixels far, splits of {scene.name} keep {NODATA_GUARD} from its nodata; "
-            f"use --patch {2 * NODATA_GUARD + 1} or less"
+            f"patch {2 * radius + 1} looks {radius} pixels far, splits of {scene.name} keep {NODATA_GUARD} from its nodata",
+            use={"patch": f"{2 * NODATA_GUARD + 1} or less"},
         )
 
 
@@ -262,7 +268,8 @@ def blocks_split(scene: Scene, seed: int, fraction: float, guard: int = DEFAULT_
     parts[np.isin(labels, dropped)] = 0
     if len(kept) < 2:
         raise SplitError(
-            f"{scene.name}: no {guard}-pixel guard fits between its classes; use --split random, or a larger scene"
+            f"{scene.name}: no {guard}-pixel guard fits between its classes; a larger scene may have room",
+            use={"split": "random"},
         )
     return Split("blocks", parts, seed, fraction, guard, dropped)
 

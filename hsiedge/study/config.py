@@ -94,7 +94,7 @@ def read_config(path: Path) -> Study:
     try:
         return Study(_one(data, "title", str, path.stem), path.absolute().parent, tuple(_cells(data)))
     except OptionError as error:
-        raise OptionError(f"{path}: {error}") from error
+        raise error.within(path) from error
 
 
 def parse_student(level: str) -> Student:

@@ -66,9 +66,9 @@ def run_study(study: Study, plan: Plan) -> None:
         OutputError: the folder cannot be written to.
     """
     if plan.workers is not None and plan.workers < 1:
-        raise OptionError(f"--workers {plan.workers}: must be 1 or more")
+        raise OptionError("must be 1 or more", option="workers", value=plan.workers)
     if plan.measuring not in MEASURING:
-        raise OptionError(f"--measure {plan.measuring}: choose {', '.join(MEASURING)}")
+        raise OptionError(f"choose {', '.join(MEASURING)}", option="measure", value=plan.measuring)
     with locked(plan.folder), Store(plan.folder / NAME) as store:
         run = _Run(study, plan, store)
         try:

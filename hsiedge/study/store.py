@@ -74,7 +74,7 @@ class Store:
             # Without a URI a missing file would be made by a mere reader.
             self._database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}", uri=True)
         except (sqlite3.Error, OSError) as error:
-            raise OutputError(f"cannot write {path}: {error}; choose another place with -o") from error
+            raise OutputError(f"cannot write {path}: {error}; choose another place") from error
         self._database.isolation_level = None  # transactions begin where the code says so
         try:
             with self._reading():
@@ -262,12 +262,12 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StudyError(f"{folder}: another process runs a study there; wait for it, or choose another with -o") from error
+            raise StudyError(f"{folder}: another process runs a study there; wait for it, or choose another folder") from error
         yield
     finally:
         os.close(handle)

@@ -67,7 +67,10 @@ def test_fast_int8_is_in_every_result(haswell: Callable[..., Run], tmp_path: Pat
     mapped = haswell("classify", model, "cube.npy", "-o", "map.npy", "--fast-int8", "--json", "-")
     assert json.loads(mapped.out)["warnings"] == [OVERFLOW]
     assert f"warning: {OVERFLOW}" in mapped.err
-    assert "--fast-int8: --runtime all takes each runtime as it is" in haswell("bench", "--runtime", "all", "--fast-int8").error
+    assert (
+        "--fast-int8: where all runtimes run, each is taken as it is"
+        in haswell("bench", "--runtime", "all", "--fast-int8").error
+    )
     assert "LiteRT has no exact mode" in haswell("eval", shipped("-int8.tflite"), "--fast-int8").error
 
 

@@ -40,7 +40,7 @@ def test_from_scene_to_measured_int8(hsiedge: Hsiedge, tmp_path: Path) -> None:
     scored = hsiedge("eval", f"{STEM}-int8.onnx", "--scene", "indian_pines", "--json", "-")
     result = json.loads(scored.out)
     assert list(result) == [
-        *("schema", "scene", "model", "split", "n", "oa", "oa_interval", "aa", "kappa", "per_class", "confusion"),
+        *("schema", "scene", "model", "split", "n", "oa", "oa_interval", "aa", "kappa", "per_class", "confusion", "warnings"),
     ]
     assert result["schema"] == 1
     assert result["split"]["kind"] == "random"

@@ -167,11 +167,9 @@ def test_the_last_worker_the_scheduler_and_neither(flight: Path, elsewhere: Path
         with Client(address) as client:
             client.wait_for_workers(1)
         monkeypatch.setattr(joining, "PATIENCE_SECONDS", 1.0)
-        with pytest.raises(ClusterError, match=f"--scheduler {address}: all its workers are gone"):
+        with pytest.raises(ClusterError, match=f"scheduler={address}: all its workers are gone"):
             on_cluster(address, model, flight, each=lambda strip: workers[0].kill())
-        with pytest.raises(
-            ClusterError, match=f"--scheduler {address}: has no workers; start some with: dask worker {address}"
-        ):
+        with pytest.raises(ClusterError, match=f"scheduler={address}: has no workers; start some with: dask worker {address}"):
             on_cluster(address, model, flight)
     with pytest.raises(ClusterError, match="no Dask scheduler answers there; as tcp://HOST:8786"):
         on_cluster(address, model, flight)

@@ -238,7 +238,7 @@ def test_hdf5_with_more_than_one_cube_or_none(stored: Model, tiny_scene: Scene, 
         file["elsewhere"] = h5py.ExternalLink("other.h5", "/data")
         file.create_group("sensor_band_parameters")["wavelengths"] = np.arange(5.0) + 400
         file["sensor_band_parameters"]["good_wavelengths"] = np.array([1, 1, 1, 1, 0])
-    with pytest.raises(SceneError, match=r"--cube-key; it has mask/second 40x30x5, reflectance 40x30x5"):
+    with pytest.raises(SceneError, match=r"name the variable; it has mask/second 40x30x5, reflectance 40x30x5"):
         mapped(stored, path)
     with open_rows(path, "mask/second") as source:
         assert (source.shape, source.wavelengths, source.good) == ((40, 30), (400, 401, 402, 403, 404), (True,) * 4 + (False,))
@@ -399,7 +399,7 @@ def test_strips_of_a_graph_with_a_tile_are_whole_tiles() -> None:
 
 def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:
     assert strip_rows(stored, 30) > 1
-    with pytest.raises(OptionError, match=r"--memory: rows of 30000 pixels take some [0-9]+ MiB at least"):
+    with pytest.raises(OptionError, match=r"memory: rows of 30000 pixels take some [0-9]+ MiB at least"):
         strip_rows(stored, 30000, 100_000)
 
 

@@ -162,7 +162,7 @@ def test_of_a_runtime_without_such_a_mode(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
     path = tmp_path / "model.tflite"
     shutil.copy(shipped("-int8.tflite"), path)
-    with pytest.raises(OptionError, match="--fast-int8: LiteRT has no exact mode to do without"):
+    with pytest.raises(OptionError, match="fast_int8: LiteRT has no exact mode to do without"):
         load(path, fast_int8=True)
 
 

@@ -31,7 +31,7 @@ def test_the_cpu_is_what_runs_unasked() -> None:
 
 @pytest.mark.parametrize("text", ["vulkan", "", "cpu,vulkan", "CPUExecutionProvider"])
 def test_one_that_nobody_knows(text: str) -> None:
-    with pytest.raises(OptionError, match=f"--provider {text}: choose cpu, xnnpack, cuda, tensorrt"):
+    with pytest.raises(OptionError, match=f"provider={text}: choose cpu, xnnpack, cuda, tensorrt"):
         load(STORED / "float.onnx", provider=text)
 
 
@@ -40,7 +40,7 @@ def test_one_that_the_build_lacks(word: str) -> None:
     if providers.PROVIDERS[word] in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has {word}")
     for text in (word, f"{word},cpu"):
-        with pytest.raises(OptionError, match=rf"--provider {word}: .* built without it, it has .*CPUExecutionProvider; ."):
+        with pytest.raises(OptionError, match=rf"provider={word}: .* built without it, it has .*CPUExecutionProvider; ."):
             load(STORED / "float.onnx", provider=text)
 
 
@@ -51,8 +51,8 @@ def test_nodes_that_would_go_to_the_cpu_unsaid() -> None:
     said = str(caught.value)
     assert "\n" not in said
     if TELLS:
-        assert "--provider azure: 3 of 3 nodes of" in said
-        assert "would run on the CPU: Cast (1), Conv (1), Flatten (1); --provider azure,cpu lets them" in said
+        assert "provider=azure: 3 of 3 nodes of" in said
+        assert "would run on the CPU: Cast (1), Conv (1), Flatten (1); naming it lets them; use provider=azure,cpu" in said
     else:  # before 1.24 onnxruntime tells that there are some
         assert "graph nodes that are assigned to the default CPU EP" in said
 
@@ -68,7 +68,7 @@ def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "capi").mkdir()
     (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
     monkeypatch.setattr(onnxruntime, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(OptionError, match=r"--provider cuda: onnxruntime \S+ cannot start it here: .*_cuda\.so"):
+    with pytest.raises(OptionError, match=r"provider=cuda: onnxruntime \S+ cannot start it here: .*_cuda\.so"):
         providers.check_started("cpu,cuda")
     providers.check_started("cpu")
 

@@ -121,7 +121,7 @@ class TestModel:
         assert model.card is None
         assert read_card(STORED / "stranger.onnx") is None
         for act in (lambda: model.known, lambda: model.predict(tiny_scene, np.arange(3)), lambda: require_card(model.path)):
-            with pytest.raises(CardError, match=r"has no Card; write one in with: hsiedge card .*stranger\.onnx"):
+            with pytest.raises(CardError, match=r"has no Card; hsiedge card .*stranger\.onnx scene=NAME patch=P"):
                 act()
 
 
@@ -343,5 +343,5 @@ class TestSafetensors:
 def test_a_packed_scene_is_told_from_a_model(tmp_path, tiny_scene) -> None:
     pack(tiny_scene, tmp_path / "tiny.npz")
     for opens in (load, read_card):
-        with pytest.raises(ModelError, match="may be a packed scene: give it with --scene"):
+        with pytest.raises(ModelError, match="may be a packed scene; use scene="):
             opens(tmp_path / "tiny.npz")

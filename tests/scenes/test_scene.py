@@ -96,7 +96,7 @@ class TestBuild:
     def test_unlabelled(self) -> None:
         scene = build(None)
         assert (scene.labels, scene.classes) == (None, {})
-        with pytest.raises(SceneError, match="made has no labels; give them with --labels"):
+        with pytest.raises(SceneError, match="made has no labels; use labels=FILE"):
             scene.labelled()
 
 

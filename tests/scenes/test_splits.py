@@ -225,7 +225,7 @@ def test_redraw_of_masks(tiny_scene: Scene) -> None:
     train, test = halves(tiny_scene)
     split = splits.masks_split(tiny_scene, train, test, 1)
     assert splits.redraw(tiny_scene, split.facts, split) is split
-    with pytest.raises(SplitError, match="give the same ones with --train-mask"):
+    with pytest.raises(SplitError, match="give the same ones; use train_mask=FILE and test_mask=FILE"):
         splits.redraw(tiny_scene, split.facts)
     other = splits.masks_split(tiny_scene, test, train, 1)
     with pytest.raises(SplitError, match="another masks split"):
@@ -235,7 +235,7 @@ def test_redraw_of_masks(tiny_scene: Scene) -> None:
 def test_check_radius(tiny_scene: Scene) -> None:
     split = splits.draw("blocks", tiny_scene, guard=2)
     split.check_radius(2)
-    with pytest.raises(SplitError, match=re.escape("use --patch 5 or less")):
+    with pytest.raises(SplitError, match=re.escape("use patch=5 or less")):
         split.check_radius(3)
     splits.draw("random", tiny_scene).check_radius(30)
 

@@ -31,9 +31,9 @@ def test_it_gives_what_its_export_gives() -> None:
 
 
 def test_only_where_it_is_asked_for() -> None:
-    with pytest.raises(ModelError, match=r"exported first \(hsiedge export\), or run with --runtime torch"):
+    with pytest.raises(ModelError, match=r"exported first \(hsiedge export\), or run by PyTorch; use runtime=torch"):
         load(shipped(".safetensors"))
-    with pytest.raises(OptionError, match=r"--runtime torch runs \.safetensors files, not .*\.onnx"):
+    with pytest.raises(OptionError, match=r"runtime=torch: runs \.safetensors files, not .*\.onnx"):
         load(shipped(".onnx"), runtime="torch")
 
 

@@ -138,5 +138,5 @@ def test_errors() -> None:
     with pytest.raises(SceneError, match="odd"):
         train(scene, split, patch=4)
     whole = workstation.scene()
-    with pytest.raises(SplitError, match="--patch 13"):
+    with pytest.raises(SplitError, match="use patch=13 or less"):
         train(whole, draw("blocks", whole, 0), patch=15)

@@ -63,7 +63,7 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
     if own and card.split is not None:
         if scene.labels is None:
             raise SceneError(
-                f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate (--labels FILE)"
+                f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate", use={"labels": "FILE"}
             )
         split = splits.redraw(scene, card.split, masks)
         judging = split.pixels(splits.VALIDATION)

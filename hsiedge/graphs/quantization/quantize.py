@@ -75,12 +75,14 @@ def quantize(
     if tile is not None and not to_tflite:
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
     if to_ort and plan.weights == "float16":
-        raise OptionError("--recipe float16 saves nothing in ORT format, which keeps the float32 that weights are cast to")
+        reason = "saves nothing in ORT format, which keeps the float32 that weights are cast to"
+        raise OptionError(reason, option="recipe", value="float16")
     source = open_float(Path(model), scene, count=patches, seed=seed, masks=masks)
     choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress)
     if not choice.judgement.holds(max_drop):
         lost = choice.judgement
-        raise CheckError(f"{recipe}: too much is lost ({lost}); nothing was written; --max-drop {max_drop:g} decides")
+        reason = f"{recipe}: too much is lost ({lost}); nothing was written"
+        raise CheckError(reason, option="max_drop", value=f"{max_drop:g}")
     artifact, card = choice.artifact, choice.artifact.card(_card(source, recipe, plan, choice, patches, seed))
     if to_ort:
         artifact, card = in_ort_format(artifact, card, scene)
@@ -109,9 +111,9 @@ def seven_bits_cost_nothing(card: Card, other: Card) -> bool:
 def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
     """The recipe as LiteRT has it. Raises OptionError for one of onnxruntime's own, and for what only its graphs tell."""
     if recipe not in ("default", "float16"):
-        raise OptionError(f"--recipe {recipe} is for onnxruntime; for TFLite there are default and float16")
+        raise OptionError("for onnxruntime; for TFLite there are default and float16", option="recipe", value=recipe)
     if explain:
-        raise OptionError("--explain tells of single layers; a TFLite graph is integer all through")
+        raise OptionError("tells of single layers; a TFLite graph is integer all through", option="explain")
     return replace(RECIPES[recipe], activations="int8")
 
 

@@ -54,7 +54,8 @@ def search(calibrated: CalibratedModel, max_drop: float, *, explain: bool = Fals
         artifact, judgement = _judged(calibrated, layers)
         if judgement.holds(max_drop):
             return Choice(artifact, judgement, [layer for layer in calibrated.layers if layer not in layers], ratios)
-    raise CheckError(f"{path}: no layer can be integer within --max-drop {max_drop:g}; nothing was written")
+    reason = f"{path}: no layer can be integer; nothing was written"
+    raise CheckError(reason, option="max_drop", value=f"{max_drop:g}")
 
 
 def layer_snr(calibrated: CalibratedModel) -> dict[str, float]:

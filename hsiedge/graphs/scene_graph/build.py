@@ -59,7 +59,7 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
     try:
         graph = densify(name_nodes(read_onnx(path)), approximate)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise error.within(path) from error
     options = {"approximations": graph.approximations} if graph.approximations else {}
     step = Step("scene-graph", now(), options, files.digest(path))
     card = replace(

@@ -32,7 +32,9 @@ class Node(Operator[Layout]):
     def allow(self, reason: str) -> None:
         """Goes on, and says so, where an approximation was asked for; else raises UnfitError."""
         if not self.approximate:
-            raise UnfitError(f"{reason}; --approximate lets it see what lies around the patch instead")
+            raise UnfitError(
+                f"{reason}; an approximation lets it see what lies around the patch instead", use={"approximate": ""}
+            )
         line = f"{self.name} ({self.kind}): {reason}"
         if line not in self.approximations:
             self.approximations.append(line)

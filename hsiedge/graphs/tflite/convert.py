@@ -50,9 +50,7 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     source = load(path)
     card = source.known
     if card.kind not in ("patch", "scene") or card.quantization is not None or card.input_affine is not None:
-        raise ModelError(
-            f"{path}: takes a float graph, as hsiedge export writes it; it is quantized with hsiedge quantize --to tflite"
-        )
+        raise ModelError(f"{path}: takes a float graph, as hsiedge export writes it; quantizing makes TFLite files of its own")
     source.check_fits(scene)
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
@@ -76,10 +74,10 @@ def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
     """The tile that a graph is made for; None for a patch graph. Raises OptionError."""
     if card.kind == "patch":
         if tile is not None:
-            raise OptionError("--tile is the size of what a scene graph labels at a time; this is a patch graph")
+            raise OptionError("the size of what a scene graph labels at a time; this is a patch graph", option="tile")
         return None
     if tile is not None and min(tile) < 1:
-        raise OptionError(f"--tile {tile[0]}x{tile[1]}: at least one pixel")
+        raise OptionError("at least one pixel", option="tile", value=f"{tile[0]}x{tile[1]}")
     return tile or default_tile(scene)
 
 

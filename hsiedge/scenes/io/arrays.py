@@ -266,8 +266,8 @@ def _choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None, 
         return key
     fitting = [name for name, shape in shapes.items() if len(shape) == ndim]
     if len(fitting) != 1:
-        option = "--cube-key" if ndim == 3 else "--labels-key"
-        raise SceneError(f"{path}: name the variable with {option}; it has {listing}")
+        option = "cube_key" if ndim == 3 else "labels_key"
+        raise SceneError(f"{path}: name the variable; it has {listing}", use={option: "NAME"})
     return fitting[0]
 
 

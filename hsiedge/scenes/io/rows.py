@@ -111,7 +111,7 @@ def _hdf_cube(path: Path, file: Any, key: str | None) -> Any:
     found = {name: item for name, item in _hdf_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
     listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in found.items()) or "none"
     if key is None and len(found) > 1:
-        raise SceneError(f"{path}: name the variable with --cube-key; it has {listing}")
+        raise SceneError(f"{path}: name the variable; it has {listing}", use={"cube_key": "NAME"})
     name = key if key is not None else next(iter(found), "")
     if name not in found:
         raise SceneError(f"{path}: has no cube {name!r}; its variables of three dimensions: {listing}")

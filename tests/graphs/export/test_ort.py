@@ -95,6 +95,6 @@ def test_quantize_writes_it(tmp_path: Path) -> None:
 
 
 def test_float16_saves_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--recipe float16 saves nothing in ORT format"):
+    with pytest.raises(OptionError, match="recipe=float16: saves nothing in ORT format"):
         quantize(shipped(".onnx"), workstation.scene(), tmp_path / "a.ort", "float16")
     assert not list(tmp_path.iterdir())

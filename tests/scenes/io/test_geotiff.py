@@ -131,7 +131,7 @@ def test_scenes_without_nodata_keep_their_splits(indian_pines) -> None:
 def test_a_net_that_would_see_nodata_is_refused(tiles) -> None:
     scene = Scene.open(tiles)
     splits.check_nodata(scene, 6)
-    with pytest.raises(SplitError, match="use --patch 13 or less"):
+    with pytest.raises(SplitError, match="use patch=13 or less"):
         splits.check_nodata(scene, 7)
 
 

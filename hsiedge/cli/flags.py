@@ -1,0 +1,28 @@
+"""Flags: how the command line writes the parameters that errors name."""
+
+from __future__ import annotations
+
+from hsiedge.errors import HsiedgeError
+
+_NAMES = {
+    "batches": "--batch",
+    "kind": "--split",
+    "models": "MODEL",
+    "output": "-o",
+    "path": "-o",
+    "patches": "--calib-patches",
+    "shapes": "--shape",
+    "train": "--train-fraction",
+}
+"""Flags that are not called as the parameter is."""
+
+
+def flag(option: str, value: object = "") -> str:
+    """A parameter as it is written on the command line: "--threads 4", or "--threads" alone."""
+    name = _NAMES.get(option, f"--{option.replace('_', '-')}")
+    return name if value == "" else f"{name} {value}"
+
+
+def message(error: Exception) -> str:
+    """The line that the user reads of an error."""
+    return error.text(flag) if isinstance(error, HsiedgeError) else str(error)
