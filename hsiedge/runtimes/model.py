@@ -291,16 +291,6 @@ def no_card(path: Path) -> CardError:
     return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
 
 
-def no_card(path: Path) -> CardError:
-    """Error of a file without a Card, where one is needed."""
-    return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
-
-
-def no_card(path: Path) -> CardError:
-    """Error of a file without a Card, where one is needed."""
-    return CardError(f"{path}: has no Card", run=("card", path, ("scene", "NAME"), ("patch", "P")))
-
-
 def _starts(size: int, tile: int) -> list[int]:
     """Starts of tiles that cover `size`, which is no smaller than one."""
     return [*range(0, size - tile, tile), size - tile]

@@ -28,7 +28,7 @@ _SETTINGS = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
 _BUILDS = {
     "cuda": "; pip install onnxruntime-gpu in the place of onnxruntime",
     "tensorrt": "; pip install onnxruntime-gpu in the place of onnxruntime",
-    "xnnpack": "; a build of your own can have it",
+    "xnnpack": "; a build of your own has it (--use_xnnpack)",
 }
 _OF_CUDA = {PROVIDERS["cuda"], PROVIDERS["tensorrt"]}
 # onnxruntime 1.24 and later tell which node went where.

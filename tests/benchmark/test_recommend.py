@@ -120,11 +120,11 @@ def test_one_runtime_is_no_choice() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"runtime": "tvm"}, "--runtime tvm: choose ort, litert, openvino, torch"),
-        ({"runtime": "litert"}, r"--runtime litert runs \.tflite files, not .*float\.onnx"),
-        ({"runtime": "all", "provider": "cpu"}, "--provider cpu: --runtime all"),
-        ({"provider": "vulkan"}, "--provider vulkan: choose"),
-        ({"runtime": "openvino", "ops": True}, "--ops: only onnxruntime profiles"),
+        ({"runtime": "tvm"}, "runtime=tvm: choose ort, litert, openvino, torch"),
+        ({"runtime": "litert"}, r"runtime=litert: runs \.tflite files, not .*float\.onnx"),
+        ({"runtime": "all", "provider": "cpu"}, "provider=cpu: where all runtimes run, each is taken as it is"),
+        ({"provider": "vulkan"}, "provider=vulkan: choose"),
+        ({"runtime": "openvino", "ops": True}, "ops: only onnxruntime profiles"),
     ],
 )
 def test_what_cannot_be(options: dict[str, Any], says: str) -> None:

@@ -71,14 +71,17 @@ def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_strange
     [
         (["float.onnx", "--runtime", "tvm"], "--runtime tvm"),
         (["--runtime", "tvm"], "--runtime tvm"),
-        (["float.onnx", "--runtime", "torch"], "--runtime torch runs .safetensors files, not float.onnx"),
+        (["float.onnx", "--runtime", "torch"], "--runtime torch: runs .safetensors files, not float.onnx"),
         (["float.onnx", "--runtime", "openvino", "--ops"], "--ops: only onnxruntime profiles by operator, not openvino"),
         (["float.onnx", "--provider", "vulkan"], "--provider vulkan: choose cpu, xnnpack, cuda, tensorrt"),
         (
             ["float.onnx", "--runtime", "openvino", "--provider", "cpu"],
             "--provider cpu: onnxruntime has providers, openvino has none",
         ),
-        (["float.onnx", "--runtime", "all", "--provider", "cpu"], "--provider cpu: --runtime all takes each runtime as it is"),
+        (
+            ["float.onnx", "--runtime", "all", "--provider", "cpu"],
+            "--provider cpu: where all runtimes run, each is taken as it is",
+        ),
         (["none.onnx"], "none.onnx: no such file"),
         (["float.onnx", "--batch", "0"], "--batch 0"),
         (["float.onnx", "--duration", "soon"], "--duration soon"),

@@ -411,7 +411,7 @@ WRONG = (
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(OptionError, match="--on"):
+    with pytest.raises(OptionError, match="on="):
         parse_address(text)
 
 
