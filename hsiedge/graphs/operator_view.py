@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -234,9 +234,8 @@ def _same(kernel: Kernel, size: int, upper: bool) -> Kernel:
     """A kernel, padded so that an axis of `size` gets one position a stride; the odd zero stands behind where `upper`."""
     outputs = -(-size // kernel.stride)
     total = max(0, (outputs - 1) * kernel.stride + kernel.reach + 1 - size)
-    small, large = total // 2, total - total // 2
-    head, tail = (small, large) if upper else (large, small)
-    return Kernel(kernel.size, kernel.stride, kernel.dilation, head, tail, kernel.ceil)
+    head = total // 2 if upper else total - total // 2
+    return replace(kernel, head=head, tail=total - head)
 
 
 Op = TypeVar("Op", bound=Operator[object])

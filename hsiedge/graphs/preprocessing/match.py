@@ -96,24 +96,19 @@ class _Walk:
         """All that is found on the way."""
         known = self._known()
         start = _data(known[0]) if known else None
-        if start is None or not _is_float(start) or len(_sizes(start)) != 4 or _sizes(start)[1] < 1:
+        if start is None or start.dtype != ir.DataType.FLOAT or start.shape is None or len(start.shape) != 4:
             return None
-        sizes = _sizes(start)
+        sizes = [size if isinstance(size, int) else -1 for size in start.shape]
+        if sizes[1] < 1:
+            return None
         self._path = path = Path(start, dict(zip("nbyx", sizes)), Linear.identity(sizes[1]))
         layer = self._forth(known)
         if layer is None and self._projection is None:
             return None
         rigid = layer is not None and (path.shaped or layer.shared or len(layer.weight) > 1)
+        names = start.name or "", path.value.name or ""
         return Preprocessing(
-            start.name or "",
-            sizes[1],
-            self._taken,
-            path.value.name or "",
-            path.linear,
-            path.shape_ops,
-            layer,
-            self._projection,
-            rigid,
+            names[0], sizes[1], self._taken, names[1], path.linear, path.shape_ops, layer, self._projection, rigid
         )
 
     def _known(self) -> list[ir.Node]:
@@ -122,11 +117,9 @@ class _Walk:
         known = [] if first is None else [first]
         while known:
             value = _data(known[0])
-            maker = value.producer() if value is not None else None
-            if value is None or maker is None or _use_count(value) > 1 or maker not in STEPS:
-                break
-            before = _data(maker)
-            if before is None or not _is_float(before):
+            maker = value.producer() if value is not None and _use_count(value) == 1 else None
+            before = _data(maker) if maker is not None and maker in STEPS else None
+            if maker is None or before is None or before.dtype != ir.DataType.FLOAT:
                 break
             known.insert(0, maker)
         return known
@@ -180,23 +173,10 @@ class _Walk:
 
 def _data(node: ir.Node) -> ir.Value | None:
     """The value that a node works on: its one input that is not constant; None where there are more, or several outputs."""
-    values = [value for value in node.inputs if value is not None and not _is_constant(value)]
+    values = [value for value in node.inputs if value is not None and ir.convenience.get_const_tensor(value) is None]
     return values[0] if len(values) == 1 and len(node.outputs) == 1 else None
-
-
-def _is_constant(value: ir.Value) -> bool:
-    return ir.convenience.get_const_tensor(value) is not None
 
 
 def _use_count(value: ir.Value) -> int:
     """The number of inputs of nodes, and outputs of the graph, that a value is."""
     return len(value.uses()) + value.is_graph_output()
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype == ir.DataType.FLOAT
-
-
-def _sizes(value: ir.Value) -> list[int]:
-    """The sizes of a value's axes; -1 where they are not known."""
-    return [] if value.shape is None else [size if isinstance(size, int) else -1 for size in value.shape]
