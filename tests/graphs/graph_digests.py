@@ -285,13 +285,13 @@ class _Digester:
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         for place, entry in enumerate(model.graph.node):
             attributes = {a.name: helper.get_attribute_value(a) for a in entry.attribute}
-            said = [
+            texts = [
                 f"{key}={self.array(numpy_helper.to_array(value)) if key == 'value' else value}"
                 for key, value in sorted(attributes.items())
             ]
             taken = [self.array(constants[name]) if name in constants else names[name] for name in entry.input]
             name = entry.name if entry.op_type in ("Conv", "Gemm", "MatMul") else ""
-            self.line(entry.domain, entry.op_type, name, *said, "|", *taken)
+            self.line(entry.domain, entry.op_type, name, *texts, "|", *taken)
             names |= {output: f"{place}.{number}" for number, output in enumerate(entry.output)}
         for entry in (*model.graph.input, *model.graph.output):
             sizes = [size.dim_value or size.dim_param for size in entry.type.tensor_type.shape.dim]
@@ -305,8 +305,8 @@ class _Digester:
             attributes = {key: value for key, value in operation.node_def.attr.items() if not key.startswith("_")}
             if operation.type == "Const":
                 attributes = {"value": self.array(tf.make_ndarray(attributes["value"].tensor))}
-            said = [f"{key}={' '.join(str(value).split())}" for key, value in sorted(attributes.items())]
-            self.line(operation.type, *said, "|", *(names[tensor.name] for tensor in operation.inputs))
+            texts = [f"{key}={' '.join(str(value).split())}" for key, value in sorted(attributes.items())]
+            self.line(operation.type, *texts, "|", *(names[tensor.name] for tensor in operation.inputs))
             names |= {tensor.name: f"{place}.{number}" for number, tensor in enumerate(operation.outputs)}
 
     def digest(self) -> Digest:
@@ -330,9 +330,9 @@ def scene_digest(model: onnx.ModelProto, approximate: bool = False) -> Digest:
     from hsiedge.graphs.scene_graph.densify import densify
 
     def make(digester: _Digester) -> None:
-        made = densify(model, approximate)
-        digester.line(made.patch, made.macs_per_pixel, made.approximations)
-        digester.onnx(made.model)
+        scene_graph = densify(model, approximate)
+        digester.line(scene_graph.patch, scene_graph.macs_per_pixel, scene_graph.approximations)
+        digester.onnx(scene_graph.model)
 
     return _or_error(make)
 

@@ -46,11 +46,11 @@ def test_labels_are_those_of_patch_by_patch(net) -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_quantized_it_is_as_good_as_the_quantized_patch_graph(net) -> None:
     model = load(workstation.integer_scene_file(net))
-    made = model.known.quantization
-    assert made.float_layers == []
+    quantization = model.known.quantization
+    assert quantization.float_layers == []
     assert (model.known.input_affine.dtype, model.session.inputs[0].dtype) == ("uint8", np.uint8)
     beside = load(workstation.integer_file(net)).known.quantization
-    assert made.oa_int8 >= beside.oa_int8 - 1.5
+    assert quantization.oa_int8 >= beside.oa_int8 - 1.5
     floats, patches = labels(load(workstation.scene_file(net))), load(workstation.integer_file(net))
     assert (labels(model) == floats).mean() >= (labels(patches) == floats).mean() - 0.02
     graph = onnx.load(workstation.integer_scene_file(net)).graph
@@ -108,9 +108,9 @@ def test_a_wrong_graph_is_not_written(tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def _spoil(made):
-    tensor = next(tensor for tensor in made.model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[-1] == 3)
+def _spoil(graph):
+    tensor = next(tensor for tensor in graph.model.graph.initializer if len(tensor.dims) == 4 and tensor.dims[-1] == 3)
     values = numpy_helper.to_array(tensor).copy()
     values[0] *= 1.05
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    return made
+    return graph

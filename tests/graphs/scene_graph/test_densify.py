@@ -44,26 +44,26 @@ LIMIT = 1e-4  # of the logits' range
 
 def agree(model, patch: int, size: tuple[int, int] = (6, 9), bands: int = BANDS):
     """The scene graph, once its logits are those of the patch graph."""
-    made = densify(model)
-    assert made.approximations == []
-    assert made.patch == patch
+    graph = densify(model)
+    assert graph.approximations == []
+    assert graph.patch == patch
     strip = scene(patch, *size, bands)
     theirs = run(model, patches_of(strip, patch, *size))
-    ours = run(made.model, strip)
+    ours = run(graph.model, strip)
     assert ours.shape == (1, theirs.shape[1], *size)
     ours = ours[0].reshape(theirs.shape[1], -1).T
     assert np.ptp(theirs) > 0
     assert np.abs(ours - theirs).max() <= LIMIT * np.ptp(theirs)
     np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
-    return made
+    return graph
 
 
 @pytest.mark.parametrize("net", list(nets.NETS))
 def test_our_nets(net) -> None:
     patch = nets.spec(net).patch
-    made = agree(exported(seeded(lambda: nets.build(net, BANDS, CLASSES, patch)), BANDS, patch), patch)
-    kinds = {node.op_type for node in made.model.graph.node}
-    assert all(len(weight.dims) == 4 for weight in made.model.graph.initializer if weight.name and len(weight.dims) > 2), kinds
+    graph = agree(exported(seeded(lambda: nets.build(net, BANDS, CLASSES, patch)), BANDS, patch), patch)
+    kinds = {node.op_type for node in graph.model.graph.node}
+    assert all(len(weight.dims) == 4 for weight in graph.model.graph.initializer if weight.name and len(weight.dims) > 2), kinds
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_any_height_and_width(size) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "patch", "said"),
+    ("kind", "patch", "message"),
     [
         (FoundSecond, 7, r"node \w*conv\w*2?\w* \(Conv\): .*squeeze-and-excitation"),
         (Padded, 7, r"node .*conv.* \(Conv\): it pads its patches"),
@@ -100,16 +100,16 @@ def test_any_height_and_width(size) -> None:
         (Sideways, 5, r"node .*\(Conv\): it takes places of a patch as channels"),
     ],
 )
-def test_what_has_no_scene_graph_is_refused_by_name(kind, patch, said) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_what_has_no_scene_graph_is_refused_by_name(kind, patch, message) -> None:
+    with pytest.raises(ModelError, match=message):
         densify(stranger(kind, patch))
 
 
 def test_a_padded_net_is_approximated_when_asked_for() -> None:
     """It is the net without padding, on a patch that is larger by what was padded: inside a scene, nothing else is meant."""
-    made = densify(stranger(Padded, 7), approximate=True)
-    assert made.patch == 11
-    assert [line.split(": ")[1] for line in made.approximations] == ["it pads its patches"] * 2
+    graph = densify(stranger(Padded, 7), approximate=True)
+    assert graph.patch == 11
+    assert [line.split(": ")[1] for line in graph.approximations] == ["it pads its patches"] * 2
     module = seeded(Padded)
     for conv in module.convs:
         conv.padding = (0, 0)
@@ -118,22 +118,22 @@ def test_a_padded_net_is_approximated_when_asked_for() -> None:
     with torch.no_grad():
         maps = torch.from_numpy(patches_of(strip, 11, 5, 6))
         theirs = module(maps).numpy()
-    ours = run(made.model, strip)[0].reshape(CLASSES, -1).T
+    ours = run(graph.model, strip)[0].reshape(CLASSES, -1).T
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_gate_between_convolutions_is_approximated_by_the_gate_of_the_patch_around_each_place() -> None:
-    made = densify(stranger(FoundSecond, 7), approximate=True)
-    assert made.patch > 7
-    flat = np.full((1, BANDS, made.patch + 3, made.patch + 4), 0.7, np.float32)  # where all is alike, so are all gates
-    ours = run(made.model, flat)
+    graph = densify(stranger(FoundSecond, 7), approximate=True)
+    assert graph.patch > 7
+    flat = np.full((1, BANDS, graph.patch + 3, graph.patch + 4), 0.7, np.float32)  # where all is alike, so are all gates
+    ours = run(graph.model, flat)
     theirs = run(stranger(FoundSecond, 7), flat[:, :, :7, :7])
     np.testing.assert_allclose(ours, np.broadcast_to(theirs[:, :, None, None], (1, CLASSES, 4, 5)), atol=1e-5)
 
 
 def test_macs_are_those_of_a_large_scene() -> None:
-    made = densify(exported(seeded(lambda: nets.build("cnn2d", BANDS, CLASSES, 5, widths=(8, 6, 4))), BANDS, 5))
-    assert made.macs_per_pixel == BANDS * 8 + 9 * 8 * 6 + 9 * 6 * 4 + 4 * CLASSES
+    graph = densify(exported(seeded(lambda: nets.build("cnn2d", BANDS, CLASSES, 5, widths=(8, 6, 4))), BANDS, 5))
+    assert graph.macs_per_pixel == BANDS * 8 + 9 * 8 * 6 + 9 * 6 * 4 + 4 * CLASSES
 
 
 def test_a_head_goes_before_the_pool_only_where_it_narrows() -> None:

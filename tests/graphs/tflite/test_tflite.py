@@ -39,15 +39,15 @@ def file_of(net: str, kind: str) -> Path:
 def test_float_files_give_the_same_labels(net: str, kind: str, tmp_path: Path) -> None:
     source, path = load(file_of(net, kind)), tmp_path / "a.tflite"
     card = tflite(source.path, workstation.scene(), path)
-    made = load(path)
-    assert made.known == card
-    assert made.takes_rows
+    lite = load(path)
+    assert lite.known == card
+    assert lite.takes_rows
     check = card.checks[-1]
     assert (check.step, check.against, check.patches) == ("tflite", "ONNX", 512)
     assert check.figures["labels_differ"] == 0
     assert check.figures["logit_difference"] < 1e-5
     corner = workstation.corner(20)  # of another width than the tile
-    ours, theirs = (model.logits_at(corner, np.arange(400)) for model in (made, source))
+    ours, theirs = (model.logits_at(corner, np.arange(400)) for model in (lite, source))
     assert np.abs(ours - theirs).max() < 1e-5 * np.ptp(theirs)
     np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
 
@@ -57,8 +57,8 @@ def test_float_files_give_the_same_labels(net: str, kind: str, tmp_path: Path) -
 def test_integer_files_are_integer_all_through(net: str, kind: str, tmp_path: Path) -> None:
     source, path = load(file_of(net, kind)), tmp_path / "a-int8.tflite"
     card = quantize(source.path, workstation.scene(), path, max_drop=5)
-    made = load(path)
-    session = made.session
+    lite = load(path)
+    session = lite.session
     assert isinstance(session, LitertSession)
     assert session.inputs[0].dtype == np.int8
     tensors = {str(np.dtype(entry["dtype"])) for entry in session._interpreter.get_tensor_details()}
@@ -70,7 +70,7 @@ def test_integer_files_are_integer_all_through(net: str, kind: str, tmp_path: Pa
     assert card.quantization is not None
     assert card.quantization.options["activations"] == "int8"
     scene = workstation.scene()
-    agreement = float((made.predict(scene, EVERYWHERE) == source.predict(scene, EVERYWHERE)).mean())
+    agreement = float((lite.predict(scene, EVERYWHERE) == source.predict(scene, EVERYWHERE)).mean())
     assert agreement > 0.95
     assert path.stat().st_size < source.path.stat().st_size
 
@@ -89,10 +89,10 @@ def test_halves_of_weights(tmp_path: Path) -> None:
 def test_a_tile_of_any_size_gives_the_same_labels(tile: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "a.tflite"
     tflite(workstation.scene_file("cnn2d"), workstation.scene(), path, tile)
-    made, corner = load(path), workstation.corner(20)
-    assert made.tile == tile
+    lite, corner = load(path), workstation.corner(20)
+    assert lite.tile == tile
     np.testing.assert_array_equal(
-        made.predict(corner, np.arange(400)), load(workstation.scene_file("cnn2d")).predict(corner, np.arange(400))
+        lite.predict(corner, np.arange(400)), load(workstation.scene_file("cnn2d")).predict(corner, np.arange(400))
     )
 
 
@@ -125,8 +125,8 @@ def test_anyones_nets(kind: type, patch: int, as_patches: bool, tmp_path: Path) 
         tensor = strangers.patches_of(strangers.scene(patch, *size), patch, *size)
         agree(apply(name_nodes(model), Conv3dToConv2d()), model, tensor, True, tmp_path)
     if kind not in (strangers.FoundSecond, strangers.Padded):  # which have no scene graph
-        made = densify(model)
-        agree(made.model, made.model, strangers.scene(made.patch, *size), False, tmp_path)
+        graph = densify(model)
+        agree(graph.model, graph.model, strangers.scene(graph.patch, *size), False, tmp_path)
 
 
 def agree(graph, model, tensor: np.ndarray, batched: bool, folder: Path) -> None:
@@ -205,10 +205,10 @@ def test_a_scene_graph_with_limits(tmp_path: Path) -> None:
     """Limits are numbers without axes: ONNX has them so, and TensorFlow takes them so."""
     tail = [helper.make_node("Conv", ["c", "w"], ["z"]), helper.make_node("Flatten", ["z"], ["y"])]
     constants = {"low": np.float32(0), "high": np.float32(6), "w": np.ones((3, 4, 5, 5), np.float32)}
-    made = densify(small(helper.make_node("Clip", ["x", "low", "high"], ["c"]), *tail, constants=constants))
-    assert [list(tensor.dims) for tensor in made.model.graph.initializer if not tensor.dims] == [[], []]
+    graph = densify(small(helper.make_node("Clip", ["x", "low", "high"], ["c"]), *tail, constants=constants))
+    assert [list(tensor.dims) for tensor in graph.model.graph.initializer if not tensor.dims] == [[], []]
     strip = np.random.default_rng(2).normal(size=(1, 4, 8, 9)).astype(np.float32)
-    agree(made.model, made.model, strip, False, tmp_path)
+    agree(graph.model, graph.model, strip, False, tmp_path)
 
 
 @pytest.mark.parametrize(
