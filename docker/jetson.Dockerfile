@@ -8,7 +8,7 @@ ARG BASE=l4t-jetpack:r36.4.0
 
 FROM ${BASE} AS builder
 ARG EXTRAS=""
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 # NVIDIA's build of onnxruntime for JetPack 6 (Python 3.10, CUDA 12): what pip is to install, and the index that has it,
 # or put its wheel into docker/wheels.
 ARG ONNXRUNTIME=onnxruntime-gpu
@@ -31,7 +31,7 @@ RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:al
 
 FROM ${BASE}
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="hsiedge: Jetson" \
       org.opencontainers.image.description="Hyperspectral classifiers on the device, with CUDA and TensorRT: bench, eval, classify" \
       org.opencontainers.image.version="${VERSION}" \

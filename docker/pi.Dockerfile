@@ -7,7 +7,7 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS builder
 ARG EXTRAS=""
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 # Where QEMU plays the board: which core, such as cortex-a72.
 ARG QEMU_CPU
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -22,7 +22,7 @@ RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:al
 
 FROM ${BASE}
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG QEMU_CPU
 LABEL org.opencontainers.image.title="hsiedge: Raspberry Pi" \
       org.opencontainers.image.description="Hyperspectral classifiers on the device: bench, eval, classify" \

@@ -8,7 +8,7 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS builder
 # tflite (TensorFlow) would double the image.
 ARG EXTRAS=demo,geo,litert,study
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 # Where torch's wheel for CPUs is: without one of these, or that wheel in docker/wheels, pip brings gigabytes of CUDA.
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
@@ -23,7 +23,7 @@ RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --find-links dock
 
 FROM ${BASE}
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="hsiedge: workstation" \
       org.opencontainers.image.description="Hyperspectral classifiers for small computers: train, compress, export, quantize, study" \
       org.opencontainers.image.version="${VERSION}" \
