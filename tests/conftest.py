@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import re
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from hsiedge.card import KEY, Card, ClassFacts, SceneFacts
 from hsiedge.scenes.scene import Scene, open_scene
 from tests.once import session_folder
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: before torch or a BLAS counts them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
