@@ -57,7 +57,7 @@ _TRAINING = 0.45  # of the whole time; the control takes as much
 
 @dataclass(frozen=True)
 class Qat:
-    """What quantization-aware training made, and its control.
+    """Result of quantization-aware training, and its control.
 
     Attributes:
         checkpoint: float weights that lie on the grid of the integers; activations are float in it.
@@ -141,7 +141,7 @@ def _calibrated(checkpoint: Checkpoint, scene: Scene, split: Split, folder: Path
 
 
 def _behind_affine(training_set: TrainingSet, model: CalibratedModel) -> TrainingSet:
-    """What there is to learn, standardized as the calibrated graph does it, which 16-bit integers compute.
+    """Training set standardized as the calibrated graph does it, which 16-bit integers compute.
 
     Its first layer has undone the difference, W to W D; so do the axes, A to A D, that W = V A is trained behind.
     """
@@ -166,7 +166,7 @@ def _untrained(model: CalibratedModel, bits: int) -> QdqModel:
 
 
 def _verified(net: QdqNet, qdq: QdqModel, training_set: TrainingSet) -> tuple[Artifact, Check]:
-    """What is deployed of a trained graph, once onnxruntime gives the labels that were simulated.
+    """Artifact to deploy of a trained graph, once onnxruntime gives the labels that were simulated.
 
     A label may differ only where the two best logits lie within one step of one of the last layer's inputs: there the
     rounding of a sum decides.
@@ -203,7 +203,7 @@ def _simulated(
 
 
 def _deployed_input(artifact: Artifact, training_set: TrainingSet, counts: NDArray[Any]) -> NDArray[np.float32]:
-    """What the graph sees of counts `(n, bands, p, p)`: where it takes integers, those that the runtime adapter makes."""
+    """Input of the graph for counts `(n, bands, p, p)`: where it takes integers, those that the runtime adapter makes."""
     if artifact.affine is None:
         return training_set.affine(counts.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     steps = InputAffine(artifact.affine)(counts).astype(np.float32) - np.float32(artifact.affine.zero_point)

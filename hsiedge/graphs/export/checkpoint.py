@@ -109,7 +109,7 @@ def name_layers(model: ModelProto) -> ModelProto:
 
 
 def check_pixels(scene: Scene, card: Card, count: int = CHECK_PATCHES) -> NDArray[np.intp]:
-    """At most `count` pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
+    """Draws at most `count` pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
 
     The test part of a split that came from mask files is not known here; unlabelled pixels come first then.
     """

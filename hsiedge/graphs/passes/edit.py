@@ -63,7 +63,7 @@ def name_of(value: ir.Value) -> str:
 
 
 def use_count(value: ir.Value) -> int:
-    """How many inputs of nodes, and outputs of the graph, a value is."""
+    """Number of inputs of nodes, and outputs of the graph, that a value is."""
     return len(value.uses()) + value.is_graph_output()
 
 

@@ -132,7 +132,7 @@ def _with_zero_point(
 
 
 def _change(affine: Affine, scale: NDArray[np.float64], step: float) -> float:
-    """By how much steps differ from those that were wanted."""
+    """Difference of steps from those that were wanted."""
     fixed, wanted = np.array(affine.scale) / affine.step, scale / step
     return float(np.abs(np.log(fixed[scale != 0] / wanted[scale != 0])).mean())
 

@@ -81,7 +81,7 @@ def _line(conv: ir.Node) -> _Line | None:
 
 
 def _window(conv: ir.Node, pool: ir.Node, weight: NDArray[Any]) -> int | None:
-    """How long the pool's window is; None where it does not slide by itself, or the convolution by more than one place."""
+    """Length of the pool's window; None where it does not slide by itself, or the convolution by more than one place."""
     rows, length = pool.attributes.get_ints("kernel_shape", (0, 0))
     padded = any(any(node.attributes.get_ints("pads", ())) for node in (conv, pool))
     dilated = any({1} != {*node.attributes.get_ints("dilations", (1,))} for node in (conv, pool))

@@ -41,7 +41,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a scene gives to quantization: flat indices that calibrate, and others that judge.
+    """Pixels of a scene for quantization: flat indices that calibrate, and others that judge.
 
     `truth` holds the label ids of the judging pixels; None where the cube has no labels of the model's own split.
     """

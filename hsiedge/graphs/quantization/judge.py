@@ -19,7 +19,7 @@ MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is repor
 
 @dataclass(frozen=True)
 class Judgement:
-    """How an artifact does beside the float model, on the judging pixels, in percent; OAs are None without labels."""
+    """Comparison of an artifact with the float model on the judging pixels, in percent; OAs are None without labels."""
 
     agreement: float
     oa_float: float | None
@@ -32,7 +32,7 @@ class Judgement:
         return self.oa_float - self.oa <= max_drop
 
     def __str__(self) -> str:
-        """In words, for errors."""
+        """Summary in words, for errors."""
         lost = f"OA {self.oa_float:.2f} -> {self.oa:.2f} %, " if self.oa is not None else ""
         return f"{lost}labels agree with float on {self.agreement:.2f} %"
 

@@ -126,7 +126,7 @@ def _chosen(
     explain: bool,
     progress: Progress,
 ) -> Choice:
-    """What is to be written, judged: a search over layers where some may stay float, else the one there is."""
+    """Artifact to write, judged: found by a search over layers where some may stay float, else the only one."""
     if to_tflite:
         artifact = _tflite(source, plan, tile, progress)
     elif plan.weights == "float16":

@@ -14,7 +14,7 @@ from hsiedge.registry import Registry, instance_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """How weights and activations become integers.
+    """Recipe by which weights and activations become integers.
 
     Attributes:
         title: what it is for.
