@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hsiedge.errors import SceneError
 from hsiedge.files import read_toml
@@ -47,7 +48,7 @@ def _entries(path: Path) -> Iterator[CatalogEntry]:
         names = facts.pop("classes")
         labels = facts.pop("label_ids", range(1, len(names) + 1))
         cube, label_map = (_remote_file(tables["site"], **facts.pop(part)) for part in ("cube", "labels"))
-        tuples = {"shape": tuple(facts.pop("shape")), "aliases": tuple(facts.pop("aliases", ()))}
+        tuples: dict[str, Any] = {"shape": tuple(facts.pop("shape")), "aliases": tuple(facts.pop("aliases", ()))}
         yield CatalogEntry(name=name, cube=cube, labels=label_map, classes=dict(zip(labels, names)), **tuples, **facts)
 
 
