@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
+
+_LOG = logging.getLogger(__name__)
 
 Predict = Callable[[Scene, NDArray[np.intp]], NDArray[np.uint16]]
 """Label ids `(n,)` at flat pixel indices `(n,)` of a scene; `Model.predict` is one."""
@@ -115,6 +118,7 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
     pixels = np.flatnonzero(labels) if split is None else split.pixels(splits.TEST)
     dropped = split.dropped if split else ()
     classes = {label: title for label, title in scene.classes.items() if label not in dropped}
+    _LOG.info("%s: counting %d %s pixels", scene.name, len(pixels), "labelled" if split is None else "test")
     predicted = predict(scene, pixels)
     for label in map(int, np.unique(predicted)):
         classes.setdefault(label, scene.classes.get(label, f"class {label}"))

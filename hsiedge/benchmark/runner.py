@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, thr
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import check_engine
+
+_LOG = logging.getLogger(__name__)
 
 ALL = "all"
 """Value of `runtime` for every one that is installed and takes the file."""
@@ -90,6 +93,8 @@ def bench(
     )
     modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime, fast_int8=fast_int8)
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
+    names = ", ".join(model.name for model in modelled)
+    _LOG.info("measuring %s at batches %s, %d threads", names, ", ".join(map(str, batches)), plan.threads)
     before = throttle_state()
     groups = [measure_group(modelled, batch, batches, plan, stages.next(stages.group)) for batch in batches]
     facts = device_facts(runtime=_runtime(groups), before=before)

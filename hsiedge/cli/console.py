@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -15,6 +16,9 @@ from hsiedge.progress import PREFIX, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_LONG_SECONDS, _PAUSE_SECONDS = 10.0, 30.0  # until a log has the first line of a step, and between two of them
 
 
 def stdout() -> Console:
@@ -85,7 +89,7 @@ def write_json(data: dict[str, Any], target: str) -> None:
 
 @contextmanager
 def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
-    """A bar on stderr with the time left, for what takes over two seconds; nothing where nobody watches.
+    """A bar on stderr with the time left, for what takes over two seconds; lines where stderr is no terminal (`_log_lines`).
 
     It is drawn when it is told to, and at no other time: a thread that redraws would be measured along with a model.
 
@@ -95,12 +99,16 @@ def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
     if os.environ.get("HSIEDGE_PROGRESS"):
         yield _progress_lines()
         return
+    if not sys.stderr.isatty():
+        with _log_lines(title) as update:
+            yield update
+        return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     pace = TextColumn("{task.fields[pace]}")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), pace, TimeRemainingColumn())
-    with Bar(*columns, console=stderr(), transient=True, auto_refresh=False, disable=not sys.stderr.isatty()) as bar:
+    with Bar(*columns, console=stderr(), transient=True, auto_refresh=False) as bar:
         task, began, drawn = bar.add_task(title, total=1.0, pace=""), time.monotonic(), 0.0
         bar.refresh()
 
@@ -129,7 +137,47 @@ def _progress_lines() -> Progress:
 
 
 @contextmanager
+def _log_lines(title: str) -> Iterator[Progress]:
+    """Lines for a log, of work that takes over ten seconds: how far it is, now and then, and how long it took."""
+    began = time.monotonic()
+    due = began + _LONG_SECONDS
+
+    def update(share: float) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due and share < 1:
+            due = now + _PAUSE_SECONDS
+            say(f"{title}: {share:.0%} after {now - began:.0f} s")
+
+    yield update
+    if time.monotonic() - began >= _LONG_SECONDS:
+        say(f"{title}: done in {time.monotonic() - began:.0f} s")
+
+
+@contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """A spinner on stderr, for what takes over two seconds and cannot tell how far it is."""
-    with stderr().status(title):
+    """A spinner on stderr, for work that cannot tell how far it is; a line in a log once it is done, if it was long."""
+    if os.environ.get("HSIEDGE_PROGRESS"):
         yield
+    elif not sys.stderr.isatty():
+        with _log_lines(title):
+            yield
+    else:
+        with stderr().status(title):
+            yield
+
+
+@contextmanager
+def logging_to_stderr(level: int) -> Iterator[None]:
+    """Shows what the package logs, from `level` on, as lines on stderr inside the block."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logger = logging.getLogger("hsiedge")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 import warnings
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +42,9 @@ app = typer.Typer(
 )
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
 
+_VERBOSE, _TRACEBACK = ("-v", "--verbose"), "--traceback"
+_EVERYWHERE = (*_VERBOSE, _TRACEBACK)  # options that may stand anywhere on the line
+
 app.add_typer(scenes.app, name="scenes")
 app.command("train")(train.train_command)
 app.command("prune")(compression.prune_command)
@@ -70,7 +75,10 @@ def _version(value: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the traceback of an error (anywhere on the line).")
+        bool, typer.Option("--verbose", "-v", help="Show each pass, choice and check as it is made (anywhere on the line).")
+    ] = False,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show the traceback of an error (anywhere on the line).")
     ] = False,
 ) -> None:
     """Options that stand before the command's name."""
@@ -78,13 +86,14 @@ def _root(
 
 def main() -> None:
     """Runs the command line; a user's error is one line on stderr and exit code 2, Ctrl-C is 130."""
-    arguments = [word for word in sys.argv[1:] if word not in ("-v", "--verbose")]
-    verbose = len(arguments) < len(sys.argv) - 1
+    arguments = [word for word in sys.argv[1:] if word not in _EVERYWHERE]
+    verbose = any(word in _VERBOSE for word in sys.argv[1:])
     warnings.showwarning = console.show_warning
     warnings.simplefilter("default" if verbose else "ignore")
     warnings.filterwarnings("always", module="hsiedge")
     try:
-        status = app(arguments or ["--help"], standalone_mode=False)
+        with console.logging_to_stderr(logging.INFO) if verbose else nullcontext():
+            status = app(arguments or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except _USAGE_ERROR as error:
@@ -95,7 +104,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except (HsiedgeError, OSError, MemoryError) as error:
-        if verbose:
+        if _TRACEBACK in sys.argv[1:]:
             traceback.print_exc()
         console.fail(flags.message(error) or "out of memory")
         status = 2

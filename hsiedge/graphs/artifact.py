@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.tflite_file import with_card
 from hsiedge.scenes import splits
 from hsiedge.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -116,4 +119,6 @@ def compared(artifact: Artifact, card: Card, source: Model, scene: Scene, step: 
         raise CheckError(
             f"the {artifact.suffix} file is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
         )
-    return Check(step, "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})
+    check = Check(step, "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})
+    _LOG.info("%s", check)
+    return check

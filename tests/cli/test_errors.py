@@ -124,9 +124,11 @@ def test_outputs_are_tried_before_the_work(hsiedge: Hsiedge, own: Path) -> None:
     assert "cannot write" in hsiedge(*measure, own).error
 
 
-def test_verbose_gives_the_traceback(hsiedge: Hsiedge) -> None:
-    assert "Traceback" in hsiedge("eval", "gone.onnx", "-v").err
+def test_the_traceback_is_shown_on_request(hsiedge: Hsiedge) -> None:
+    assert "Traceback" in hsiedge("eval", "gone.onnx", "--traceback").err
+    assert "Traceback" in hsiedge("--traceback", "eval", "gone.onnx").err
     assert "Traceback" not in hsiedge("eval", "gone.onnx").err
+    assert "Traceback" not in hsiedge("eval", "gone.onnx", "-v").err
 
 
 def test_no_network(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, predict_logits
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -140,4 +143,6 @@ def compare(model: ModelProto, card: Card, classifier: Classifier, patches: NDAr
         raise CheckError(
             f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}"
         )
-    return Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
+    check = Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
+    _LOG.info("%s", check)
+    return check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.registry import run_file
 from hsiedge.runtimes.ort import OrtSession
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -131,7 +134,9 @@ def _compared(model: ModelProto, patches: NDArray[Any], theirs: NDArray[Any]) ->
         raise CheckError(
             f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}"
         )
-    return Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
+    check = Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
+    _LOG.info("%s", check)
+    return check
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from hsiedge.runtimes import Model, load
 from hsiedge.scenes.patches import check_patch, surrounded
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.synthetic import draw_rows
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +100,9 @@ def _compared(graph: onnx.ModelProto, card: Card, patches: Model, scene: Scene, 
             worst = max(worst, float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30)))
     if not approximate and (differ or not worst <= LOGIT_LIMIT):
         raise CheckError(f"the scene graph is not the net: {differ} of {pixels} labels differ, logits by {worst:.1e}")
-    return Check("scene-graph", "the patch graph", pixels, {"labels_differ": differ, "logit_difference": worst})
+    check = Check("scene-graph", "the patch graph", pixels, {"labels_differ": differ, "logit_difference": worst})
+    _LOG.info("%s", check)
+    return check
 
 
 def _strip(scene: Scene, patch: int) -> NDArray[Any]:
