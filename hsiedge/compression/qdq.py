@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs import query
 
 _FRONT = ("Cast", "Sub", "Mul")
 _LAYERS = ("Conv", "Gemm")
@@ -215,8 +214,13 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
+def _attributes(node: Any) -> dict[str, Any]:
+    """The attributes that a node says, by name; not those that it leaves to their defaults."""
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
 def _convolution(node: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    attributes = query.attributes(node)
+    attributes = _attributes(node)
     ndim = len(attributes["kernel_shape"])
     pads = list(attributes.get("pads", [0] * 2 * ndim))
     if pads[:ndim] != pads[ndim:]:
@@ -244,7 +248,7 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
 
 
 def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    attributes = query.attributes(node)
+    attributes = _attributes(node)
     kernel = attributes["kernel_shape"]
     if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0):
         raise ModelError(f"{node.name}: padded pooling is not known here")
@@ -253,7 +257,7 @@ def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], T
 
 
 def _mean(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axes, keep = tuple(map(int, constants[node.input[1]])), bool(query.attributes(node).get("keepdims", 1))
+    axes, keep = tuple(map(int, constants[node.input[1]])), bool(_attributes(node).get("keepdims", 1))
     return lambda value: value.mean(axes, keepdim=keep)
 
 
@@ -274,7 +278,7 @@ def _unsqueeze(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tenso
 
 
 def _gather(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axis, place = int(query.attributes(node).get("axis", 0)), int(constants[node.input[1]])
+    axis, place = int(_attributes(node).get("axis", 0)), int(constants[node.input[1]])
     return lambda value: value.select(axis, place)
 
 
@@ -295,12 +299,12 @@ def _pad(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Te
 
 
 def _concat(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[..., Tensor]:
-    axis = int(query.attributes(node)["axis"])
+    axis = int(_attributes(node)["axis"])
     return lambda *values: torch.cat(values, axis)
 
 
 def _transpose(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    order = tuple(query.attributes(node)["perm"])
+    order = tuple(_attributes(node)["perm"])
     return lambda value: value.permute(order)
 
 

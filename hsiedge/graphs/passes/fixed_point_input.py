@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,12 +19,9 @@ from hsiedge.card import Affine
 from hsiedge.graphs.passes.edit import name_of
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.passes.standardize_input import takes_input
-from hsiedge.graphs.preprocessing.match import find_front
-from hsiedge.graphs.preprocessing.rewrite import written
+from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing
+from hsiedge.graphs.preprocessing.rewrite import rewrite
 from hsiedge.runtimes.input_affine import FRACTION, WholeSteps, factors, middle
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,15 +52,13 @@ class FixedPointInput(InPlacePass):
         self._ranges, self._spectra = ranges, spectra
 
     def call(self, model: ir.Model) -> PassResult:
-        """Gives the model another graph, and leaves the range of its affine in the model's `meta`."""
-        affine = self._fixed_point_affine(model)
-        if affine is None:
+        """Works on the model itself, and leaves the range of its affine in the model's `meta`."""
+        preprocessing = self._fitting_preprocessing(model)
+        affine = None if preprocessing is None else self._fixed_point_affine(model)
+        if affine is None or preprocessing is None:
             return PassResult(model, False)
-        proto = ir.to_proto(model)
-        front = find_front(proto)
-        assert front is not None
         offset, scale = np.array(affine.offset), np.array(affine.scale)
-        model.graph = ir.from_proto(written(proto, front, front.linear.behind(offset, scale), offset, scale)[0]).graph
+        rewrite(model, preprocessing, preprocessing.linear.behind(offset, scale), offset, scale)
         limits = (-affine.zero_point, 255 - affine.zero_point)
         model.meta[_KEY] = tuple(float(np.float32(steps * affine.step)) for steps in limits)
         _LOG.info("16-bit integers compute the input's affine, in steps of %g with zero at %d", affine.step, affine.zero_point)
@@ -74,11 +69,17 @@ class FixedPointInput(InPlacePass):
         if _KEY in model.meta and affine_nodes(model.graph) is None:
             raise PostconditionError("the graph has lost its affine")
 
-    def _fixed_point_affine(self, model: ir.Model) -> Affine | None:
-        """The affine that is near the graph's own; None where the graph is not fit for one."""
-        nodes = affine_nodes(model.graph)
-        if nodes is None or self._spectra.dtype not in (np.uint16, np.int16) or not _fits(ir.to_proto(model)):
+    def _fitting_preprocessing(self, model: ir.Model) -> Preprocessing | None:
+        """The per-band affine that the graph begins with; None where it or the counts are not fit for 16-bit integers."""
+        if affine_nodes(model.graph) is None or self._spectra.dtype not in (np.uint16, np.int16):
             return None
+        preprocessing = find_preprocessing(model)
+        return preprocessing if preprocessing is not None and _fits(model, preprocessing) else None
+
+    def _fixed_point_affine(self, model: ir.Model) -> Affine | None:
+        """The affine near the graph's own; None where there is none that is fine enough."""
+        nodes = affine_nodes(model.graph)
+        assert nodes is not None
         low, high = self._ranges[name_of(nodes[-1].outputs[0])]
         offset, scale = (np.array(values) for values in affine_values(nodes))
         return _near(offset, scale, min(low, 0.0), max(high, 0.0), self._spectra)
@@ -90,12 +91,12 @@ def adjusted_ranges(model: ir.Model, ranges: Ranges) -> Ranges:
     return ranges if limits is None or nodes is None else {**ranges, name_of(nodes[-1].outputs[0]): limits}
 
 
-def _fits(model: ModelProto) -> bool:
-    """Whether the front is all that the input goes to, and its bands go straight into a layer that can undo any affine."""
-    front = find_front(model)
-    if front is None or not takes_input(model, front):
+def _fits(model: ir.Model, preprocessing: Preprocessing) -> bool:
+    """Tells whether it is all that takes the input, and bands go straight into a layer that can undo any affine."""
+    layer = preprocessing.layer
+    if not takes_input(model.graph, preprocessing) or preprocessing.shape_ops or preprocessing.selects:
         return False
-    return (front.layer is None or not (front.layer.padded or front.layer.shared)) and not front.moves and not front.selects
+    return layer is None or not (layer.padded or layer.shared)
 
 
 def _near(

@@ -7,22 +7,18 @@ raw counts, or counts / 10000, would give one step to all of them: on Indian Pin
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.export.attach_card import input_of
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
-from hsiedge.graphs.preprocessing.match import Front, find_front
-from hsiedge.graphs.preprocessing.rewrite import written
+from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing
+from hsiedge.graphs.preprocessing.rewrite import rewrite
 from hsiedge.scenes.preprocess import fit_affine
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,43 +41,40 @@ class StandardizeInput(InPlacePass):
         self._spectra = spectra
 
     def call(self, model: ir.Model) -> PassResult:
-        """Gives the model another graph."""
-        if affine_nodes(model.graph) is not None:
+        """Works on the model itself."""
+        preprocessing = None if affine_nodes(model.graph) is not None else find_preprocessing(model)
+        if preprocessing is None or not takes_input(model.graph, preprocessing):
             return PassResult(model, False)
-        proto = ir.to_proto(model)
-        front = find_front(proto)
-        if front is None or not takes_input(proto, front):
-            return PassResult(model, False)
-        affine = _affine(front, self._spectra)
+        affine = _affine(preprocessing, self._spectra)
         if affine is None:
             return PassResult(model, False)
-        model.graph = ir.from_proto(_standardized(proto, front, *affine)).graph
-        _LOG.info("%d bands are standardized before the first layer, which undoes it", front.count)
+        _standardize(model, preprocessing, *affine)
+        _LOG.info("%d bands are standardized before the first layer, which undoes it", preprocessing.count)
         return PassResult(model, True)
 
 
-def takes_input(model: ModelProto, front: Front) -> bool:
-    """Whether nothing but a cast comes before the front, and nobody else takes what the graph is given."""
-    name = input_of(model).name
-    takers = [node for node in model.graph.node if name in node.input]
-    cast = [node.output[0] for node in takers if node.op_type == "Cast"]
-    return len(takers) == 1 and front.start in (name, *cast)
+def takes_input(graph: ir.Graph, preprocessing: Preprocessing) -> bool:
+    """Tells whether nothing but a cast comes before the preprocessing, and nobody else takes what the graph is given."""
+    value = next(entry for entry in graph.inputs if not entry.is_initializer())  # older files list their weights, too
+    takers = value.consumers()
+    starts = [value.name, *(node.outputs[0].name for node in takers if node.op_type == "Cast")]
+    return len(takers) == 1 and preprocessing.start in starts
 
 
-def _standardized(model: ModelProto, front: Front, offset: Array, scale: Array) -> ModelProto:
-    linear = front.linear.behind(offset, scale)
-    if front.layer is not None and front.layer.padded:
+def _standardize(model: ir.Model, preprocessing: Preprocessing, offset: Array, scale: Array) -> None:
+    linear = preprocessing.linear.behind(offset, scale)
+    if preprocessing.layer is not None and preprocessing.layer.padded:
         linear = Linear(linear.bands, linear.matrix, np.zeros_like(linear.shift))  # but for the offset's rounding
-    return written(model, front, linear, offset, scale)[0]
+    rewrite(model, preprocessing, linear, offset, scale)
 
 
-def _affine(front: Front, spectra: NDArray[Any]) -> tuple[Array, Array] | None:
+def _affine(preprocessing: Preprocessing, spectra: NDArray[Any]) -> tuple[Array, Array] | None:
     """Offset and scale `(bands,)` that the first layer can undo; None where there are none."""
     fitted = fit_affine(spectra)
     varies = fitted.scale > 0
     least = fitted.scale[varies].min() if varies.any() else 1.0
     offset, scale = fitted.offset.astype(np.float64), np.where(varies, fitted.scale, least).astype(np.float64)
-    layer, linear = front.layer, front.linear
+    layer, linear = preprocessing.layer, preprocessing.linear
     if layer is None or not (layer.padded or layer.shared):
         return offset, scale
     own = np.zeros(len(linear.bands)) if linear.mixes else linear.zeros()  # mixed, they go without a shift into what pads

@@ -51,23 +51,10 @@ class Preprocessing:
     rigid: bool
 
     @property
-    def moves(self) -> list[ir.Node]:
-        """The nodes that rearrange axes."""
-        return self.shape_ops
-
-    @property
     def selects(self) -> bool:
         """Tells preprocessing whose selection of bands stays a node of its own."""
         dear = self.count > DEARER * len(self.linear.bands)
         return not self.linear.takes_all(self.count) and (dear or self.rigid)
-
-
-Front = Preprocessing
-
-
-def find_front(model: onnx.ModelProto) -> Preprocessing | None:
-    """The preprocessing of an `onnx.ModelProto`; None where there is none."""
-    return find_preprocessing(ir.from_proto(model))
 
 
 def find_preprocessing(model: ir.Model) -> Preprocessing | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -11,15 +10,6 @@ from hsiedge.graphs.operator_view import Array as Constant
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.first_layer import Layer
 from hsiedge.graphs.preprocessing.match import Preprocessing
-
-
-def written(
-    model: onnx.ModelProto, old: Preprocessing, linear: Linear, offset: Array | None, scale: Array | None
-) -> tuple[onnx.ModelProto, int]:
-    """A copy of a graph, changed by `rewrite`, and how many nodes now stand where those of the preprocessing stood."""
-    work = ir.from_proto(model)
-    count = rewrite(work, old, linear, offset, scale)
-    return ir.to_proto(work), count
 
 
 def rewrite(model: ir.Model, old: Preprocessing, linear: Linear, offset: Array | None, scale: Array | None) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from hsiedge.graphs.passes import read, write
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
-from hsiedge.graphs.preprocessing.match import Front, find_front
-from hsiedge.graphs.preprocessing.rewrite import written
+from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing
+from hsiedge.graphs.preprocessing.rewrite import rewrite
 
 
 def merged(model: Any) -> Any:
@@ -17,15 +18,16 @@ def merged(model: Any) -> Any:
     What is not linear stays, and what comes before it; so does what is used elsewhere, an offset before a layer that pads,
     and, before a kernel that moves along the spectrum, what differs from band to band.
     """
-    front = find_front(model)
+    work = read(model)
+    front = find_preprocessing(work)
     rest = None if front is None else _rest(front)
     if front is None or rest is None:
         return model
-    rewritten, count = written(model, front, *rest)
-    return rewritten if count < len(front.nodes) + (front.layer is not None) else model
+    count = rewrite(work, front, *rest)
+    return write(work) if count < len(front.nodes) + (front.layer is not None) else model
 
 
-def _rest(front: Front) -> tuple[Linear, Array | None, Array | None] | None:
+def _rest(front: Preprocessing) -> tuple[Linear, Array | None, Array | None] | None:
     """The map that the first layer takes in, and the offset and scale of bands that it does not; None where that is all."""
     linear, layer = front.linear, front.layer
     if layer is None or linear.mixes:
