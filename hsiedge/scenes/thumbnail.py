@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.notebook import facts_html, image_html, thumbnail_step
-from hsiedge.scenes.scene import Scene
+
+if TYPE_CHECKING:  # a scene shows itself by this file
+    from hsiedge.scenes.scene import Scene
 
 _RED_GREEN_BLUE = (860.0, 650.0, 550.0)  # nm shown in red, green and blue: vegetation red (colour infrared)
 _SHARES = (0.5, 0.25, 0.1)  # of the way through the bands, where wavelengths are unknown

@@ -44,7 +44,7 @@ def test_bench_says_that_the_mode_is_on_and_measures_its_cost(haswell: Callable[
     plain = haswell(*words)
     assert plain.code == 0, plain.err
     assert plain.out.count("exact mode") == 1
-    assert "--ops tells its cost" in plain.out
+    assert "--ops measures its cost" in plain.out
     assert "labels" not in plain.out
     measured = haswell(*words, "--ops", "--json", "-")
     report = json.loads(measured.out)
