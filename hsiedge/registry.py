@@ -80,6 +80,9 @@ class Registry(Generic[T]):
         yield from (name for name in self._installed if name not in self._ours)
         yield from self._files
 
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
     def __getitem__(self, name: str) -> T:
         """The entry of a name.
 

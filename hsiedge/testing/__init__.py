@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hsiedge.testing.net import check_net
+    from hsiedge.testing.reader import check_reader
+    from hsiedge.testing.runtime import check_runtime
+    from hsiedge.testing.writer import check_writer
 
-__all__ = ["check_net"]
-_HOMES = {"check_net": "net"}
+__all__ = ["check_net", "check_reader", "check_runtime", "check_writer"]
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
     """Imports a check when it is asked for: that of nets needs torch, and the others do not."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'hsiedge.testing' has no attribute {name!r}")
-    check: Callable[..., Any] = getattr(import_module(f"hsiedge.testing.{_HOMES[name]}"), name)
+    check: Callable[..., Any] = getattr(import_module(f"hsiedge.testing.{name.removeprefix('check_')}"), name)
     return check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,8 @@ class LinearSession(Session):
     runtime = "example linear 1.0"
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                self._weights, self._biases, dtype = arrays["weights"], arrays["biases"], str(arrays["dtype"])
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{path}: not a linear model ({error})") from error
+        arrays = _read(path)
+        self._weights, self._biases, dtype = arrays["weights"], arrays["biases"], str(arrays["dtype"])
         self.inputs = [TensorSpec("counts", (None, len(self._weights), 1, 1), np.dtype(dtype))]
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -38,13 +36,19 @@ class LinearSession(Session):
         return logits
 
 
-open_session = LinearSession
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file. Raises ModelError."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("weights", "biases", "dtype", "card")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: not a linear model ({error})") from error
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts in a file, by name."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {"hsiedge.card": str(arrays["card"])}
+    return {"hsiedge.card": str(_read(path)["card"])}
 
 
+open_session = LinearSession
 ENGINE = Engine("Example linear", (SUFFIX,), __name__, "numpy")

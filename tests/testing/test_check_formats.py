@@ -1,0 +1,199 @@
+"""The checks of readers, map writers and runtimes: ours pass, and faulty ones are told what they lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tests.plugin as plugin
+from hsiedge.errors import CheckError
+from hsiedge.mapping.writers import WRITERS
+from hsiedge.registry import run_file
+from hsiedge.runtimes import ENGINES
+from hsiedge.scenes.io import arrays
+from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
+from hsiedge.testing import check_reader, check_runtime, check_writer
+from tests.test_registry import linear_model
+
+EXAMPLE = plugin.PLUGIN / "example_plugin"
+CUBE = np.random.default_rng(0).integers(1, 4000, (11, 7, 5)).astype(np.uint16)
+LABELS = np.random.default_rng(1).integers(0, 9, (11, 7)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _no_entries_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (arrays.CUBE_READERS, arrays.LABEL_READERS, WRITERS, ENGINES):
+        monkeypatch.setattr(registry, "_files", {})
+        monkeypatch.setattr(registry, "_loaded", {})
+
+
+def faulty(folder: Path, source: str, old: str, new: str) -> Path:
+    """A file of the example package with a fault."""
+    text = (EXAMPLE / source).read_text()
+    assert old in text
+    (folder / source).write_text(text.replace(old, new))
+    return folder / source
+
+
+def write_mat(path: Path, array: np.ndarray) -> None:
+    pytest.importorskip("scipy.io", reason="scipy writes the .mat").savemat(path, {"a": array})
+
+
+def write_envi(path: Path, array: np.ndarray) -> None:
+    height, width, bands = array.reshape(*array.shape[:2], -1).shape
+    kind = {"uint16": 12, "uint8": 1}[array.dtype.name]
+    path.write_text(
+        f"ENVI\nsamples = {width}\nlines = {height}\nbands = {bands}\ndata type = {kind}\ninterleave = bip\nbyte order = 0\n"
+        "header offset = 0\nfile type = ENVI Standard\n"
+    )
+    path.with_suffix(".img").write_bytes(array.tobytes())
+
+
+def write_tif(path: Path, array: np.ndarray) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio writes the GeoTIFF")
+    planes = array.reshape(*array.shape[:2], -1).transpose(2, 0, 1)
+    profile = {"height": len(array), "width": array.shape[1], "count": len(planes), "dtype": array.dtype.name}
+    with rasterio.open(path, "w", driver="GTiff", transform=rasterio.Affine(2, 0, 0, 0, -2, 0), **profile) as data:
+        data.write(planes)
+
+
+def write_hdf(path: Path, array: np.ndarray) -> None:
+    with pytest.importorskip("h5py", reason="h5py writes the HDF5").File(path, "w") as file:
+        file["cube"] = array
+
+
+FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
+    "mat": (".mat", write_mat),
+    "npy": (".npy", np.save),
+    "npz": (".npz", lambda path, array: np.savez(path, a=array)),
+    "envi": (".hdr", write_envi),
+    "geotiff": (".tif", write_tif),
+    "hdf5": (".h5", write_hdf),
+}
+
+
+class TestReaders:
+    @pytest.mark.parametrize("name", arrays.CUBE_READERS)
+    def test_ours_of_cubes_pass(self, name: str, tmp_path: Path) -> None:
+        suffix, write = FORMATS[name]
+        write(tmp_path / f"cube{suffix}", CUBE)
+        check_reader(name, tmp_path / f"cube{suffix}", CUBE)
+
+    @pytest.mark.parametrize("name", arrays.LABEL_READERS)
+    def test_ours_of_labels_pass(self, name: str, tmp_path: Path) -> None:
+        suffix, write = FORMATS[name]
+        write(tmp_path / f"labels{suffix}", LABELS)
+        check_reader(name, tmp_path / f"labels{suffix}", LABELS)
+
+    @pytest.mark.parametrize("array", [CUBE, LABELS], ids=["cube", "labels"])
+    def test_the_examples_passes(self, array: np.ndarray, tmp_path: Path) -> None:
+        run_file(EXAMPLE / "raw.py")[0].write(tmp_path / "a.raw", array)
+        check_reader(f"{EXAMPLE}/raw.py:READER", tmp_path / "a.raw", array)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ("tuple(map(int, sizes))))", "tuple(map(int, sizes)))[::-1])", "the array has other values"),
+            ("tuple(map(int, sizes))))", "tuple(map(int, sizes))).astype(float))", "the array is float64"),
+            ("tuple(map(int, sizes))))", "tuple(map(int, sizes))), wavelengths=(1.0,))", "1 wavelengths for 5 bands"),
+            ("np.memmap(path, dtype,", "_padded(path, dtype,", "a file cut short is read as if it were whole"),
+            ('(".raw",)', '(".war",)', r"another reader takes a\.raw; its suffixes are \.war"),
+            ("*sizes, dtype =", "raise KeyError('x')\n        *sizes, dtype =", "cannot be read"),
+        ],
+    )
+    def test_a_fault_is_told(self, old: str, new: str, reason: str, tmp_path: Path) -> None:
+        run_file(EXAMPLE / "raw.py")[0].write(tmp_path / "a.raw", CUBE)
+        source = faulty(tmp_path, "raw.py", old, new)
+        padded = "def _padded(path, dtype, mode, offset, shape):\n    size = int(np.prod(shape)) * np.dtype(dtype).itemsize\n"
+        padded += (
+            "    data = path.read_bytes()[offset:].ljust(size, b'x')\n    return np.frombuffer(data, dtype).reshape(shape)\n"
+        )
+        source.write_text(source.read_text() + padded)
+        with pytest.raises(CheckError, match=reason) as refused:
+            check_reader(f"{source}:READER", tmp_path / "a.raw", CUBE)
+        assert str(refused.value).startswith("reader READER: ")
+
+
+class TestWriters:
+    @pytest.mark.parametrize("name", WRITERS)
+    def test_ours_pass(self, name: str) -> None:
+        if name in ("geotiff", "png"):
+            pytest.importorskip({"geotiff": "rasterio", "png": "matplotlib"}[name], reason="it writes this format")
+        check_writer(name)
+
+    def test_the_examples_passes(self) -> None:
+        arrays.LABEL_READERS.name_of(f"{EXAMPLE}/raw.py:READER")
+        check_writer(f"{EXAMPLE}/raw.py:WRITER")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ("rows.astype(facts.dtype)", "rows.astype(np.uint8)", "holds other values than were written"),
+            (
+                "as file:\n        file.write",
+                "as file:\n        path.touch()\n        file.write",
+                "stopped halfway leaves map.raw",
+            ),
+            ("        yield lambda", "        path.with_name('x').touch()\n        yield lambda", "leaves x"),
+        ],
+    )
+    def test_a_fault_is_told(self, old: str, new: str, reason: str, tmp_path: Path) -> None:
+        source = faulty(tmp_path, "raw.py", old, new)
+        read = run_file(EXAMPLE / "raw.py")[0].read
+        with pytest.raises(CheckError, match=reason) as refused:
+            check_writer(f"{source}:WRITER", lambda path: np.array(_labels(read, path)))
+        assert str(refused.value).startswith("writer WRITER: ")
+
+
+def _labels(read: Callable[..., arrays.Raster], path: Path) -> np.ndarray:
+    try:
+        return read(path, None, 2).array
+    except ValueError:  # fewer bytes than its header tells of
+        return np.zeros(0)
+
+
+class TestRuntimes:
+    @pytest.mark.parametrize(
+        ("name", "suffix", "package"),
+        [
+            ("ort", ".onnx", "onnxruntime"),
+            ("ort", "-int8.onnx", "onnxruntime"),
+            ("litert", "-int8.tflite", "ai_edge_litert"),
+            ("openvino", ".onnx", "openvino"),
+            ("torch", ".safetensors", "torch"),
+        ],
+    )
+    @pytest.mark.slow
+    def test_ours_pass(self, name: str, suffix: str, package: str) -> None:
+        pytest.importorskip(package, reason="the engine is not installed")
+        check_runtime(name, shipped(suffix), shipped("-int8.onnx" if "int8" in suffix else ".onnx"))
+
+    @pytest.fixture
+    def model(self, tiny_scene: Scene, tmp_path: Path) -> Path:
+        linear_model(tmp_path / "a.linear", tiny_scene)
+        return tmp_path / "a.linear"
+
+    def test_the_examples_passes(self, model: Path) -> None:
+        check_runtime(f"{EXAMPLE}/linear_runtime.py:ENGINE", model)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ('runtime = "example linear 1.0"', 'runtime = ""', "its session must tell its runtime"),
+            ("+ self._biases", "+ self._biases + np.random.rand()", "other logits for the same patches|earlier one"),
+            ("+ self._biases", "* len(counts)", "depend on the other patches of its batch"),
+            ("raise ModelError(f\"the linear", "raise ValueError(f\"the linear", "end in ValueError, not in a ModelError"),
+            ("(OSError, ValueError, KeyError, zipfile.BadZipFile)", "ZeroDivisionError", "a file cut short ends in"),
+            ("        logits: NDArray", "        counts *= 2\n        logits: NDArray", "it changes what it is given"),
+        ],
+    )  # fmt: skip
+    def test_a_fault_is_told(self, old: str, new: str, reason: str, model: Path, tmp_path: Path) -> None:
+        source = faulty(tmp_path, "linear_runtime.py", old, new)
+        with pytest.raises(CheckError, match=reason) as refused:
+            check_runtime(f"{source}:ENGINE", model)
+        assert str(refused.value).startswith("runtime ENGINE: ")
