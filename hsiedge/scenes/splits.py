@@ -25,7 +25,6 @@ from hsiedge.errors import OptionError, SplitError
 from hsiedge.scenes.scene import Scene
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
-KINDS = ("random", "blocks", "lists", "masks")
 DEFAULT_FRACTION = 0.1
 DEFAULT_GUARD = 6
 NODATA_GUARD = 6  # pixels: what lies nearer to nodata is in no part, so that no patch of 13 holds any

@@ -185,7 +185,7 @@ class TestRuntimes:
         ("old", "new", "reason"),
         [
             ('runtime = "example linear 1.0"', 'runtime = ""', "its session must tell its runtime"),
-            ("+ self._biases", "+ self._biases + np.random.rand()", "other logits for the same patches|earlier one"),
+            ("+ self._biases", "* np.random.rand()", "other logits for the same patches|earlier one"),
             ("+ self._biases", "* len(counts)", "depend on the other patches of its batch"),
             ("raise ModelError(f\"the linear", "raise ValueError(f\"the linear", "end in ValueError, not in a ModelError"),
             ("(OSError, ValueError, KeyError, zipfile.BadZipFile)", "ZeroDivisionError", "a file cut short ends in"),
