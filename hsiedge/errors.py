@@ -57,7 +57,7 @@ class HsiedgeError(Exception):
         return {"option": self.option, "value": value, "use": use, "run": plain}
 
     def within(self, where: object) -> Self:
-        """The same error, its reason beginning with the file or place that it is about."""
+        """A copy whose reason begins with the file or place that it is about."""
         return type(self)(f"{where}: {self.reason}", **self.fields)
 
     def text(self, spell: Spell) -> str:

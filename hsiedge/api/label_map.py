@@ -71,8 +71,8 @@ class LabelMap:
 
     def counts(self) -> dict[str, int]:
         """Pixels of each class, by its name; "unknown" where the label is 0."""
-        found = np.bincount(self.labels.ravel(), minlength=max(self.classes, default=0) + 1)
-        return {"unknown": int(found[0])} | {title: int(found[label]) for label, title in self.classes.items()}
+        pixels = np.bincount(self.labels.ravel(), minlength=max(self.classes, default=0) + 1)
+        return {"unknown": int(pixels[0])} | {title: int(pixels[label]) for label, title in self.classes.items()}
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.labels, dtype, copy=None if copy is None else copy)

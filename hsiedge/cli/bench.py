@@ -51,10 +51,10 @@ def bench_command(
 
     lasting = parse_duration(duration) if duration is not None else None
     console.check_json(json)
-    there = remote.there(on, python, wheelhouse)
+    host = remote.host_of(on, python, wheelhouse)
     chosen = models or choose.bench_models(runtime if runtime != ALL else None)
-    if there is not None:
-        report = remote.bench(there, chosen, context)
+    if host is not None:
+        report = remote.bench(host, chosen, context)
     else:
         with console.progress("measuring") as progress:
             report = bench(
@@ -86,7 +86,7 @@ def parse_duration(text: str) -> float:
     """Seconds of "90", "90s", "10m" or "1.5h". Raises OptionError."""
     from hsiedge.errors import OptionError
 
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if found is None or float(found[1]) == 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None or float(match[1]) == 0:
         raise OptionError(f"--duration {text}: not a time; write it as 90s, 10m or 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

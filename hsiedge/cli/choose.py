@@ -20,7 +20,7 @@ def newest(suffixes: str | tuple[str, ...], fits: Fits, folder: Path | None = No
     """The file with the latest Card that fits; files without a readable Card are passed over."""
     from hsiedge.runtimes import read_card
 
-    found: list[tuple[str, Path]] = []
+    candidates: list[tuple[str, Path]] = []
     for path in sorted((folder or Path()).glob("[!.]*")):  # hidden ones are what a killed process left
         if not path.name.endswith(suffixes):
             continue
@@ -29,8 +29,8 @@ def newest(suffixes: str | tuple[str, ...], fits: Fits, folder: Path | None = No
         except (HsiedgeError, OSError):
             continue
         if card is not None and fits(card):
-            found.append((card.created, path))
-    return max(found)[1] if found else None
+            candidates.append((card.created, path))
+    return max(candidates)[1] if candidates else None
 
 
 def checkpoint() -> Path:
@@ -69,8 +69,8 @@ def bench_models(runtime: str | None = None) -> list[Path]:
         models = [shipped(".onnx"), shipped("-int8.onnx")] if ".onnx" in suffixes else [shipped("-int8.tflite")]
     else:
         digest = files.digest(latest)
-        made = newest(suffixes, lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
-        models = [path for path in (_made_from(latest, suffixes), latest, made) if path is not None]
+        derived = newest(suffixes, lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
+        models = [path for path in (_made_from(latest, suffixes), latest, derived) if path is not None]
     console.say("no model was named: taking " + " and ".join(str(path) for path in models))
     return models
 
@@ -92,11 +92,11 @@ def _shipped_for(runtime: str | None) -> str:
 
 def _exported(suffixes: tuple[str, ...], fits: Fits) -> Path | None:
     """The newest that fits. Raises ModelError if only a checkpoint lies here: its owner means it, and no shipped model."""
-    found = newest(suffixes, fits)
-    checkpoint = newest(".safetensors", lambda card: card.kind == "checkpoint") if found is None else None
+    model = newest(suffixes, fits)
+    checkpoint = newest(".safetensors", lambda card: card.kind == "checkpoint") if model is None else None
     if checkpoint is not None:
         raise ModelError(f"no model is here, but the checkpoint {checkpoint}; first: hsiedge export {checkpoint}")
-    return found
+    return model
 
 
 def _made_from(model: Path, suffixes: tuple[str, ...]) -> Path | None:

@@ -101,7 +101,7 @@ def classify_command(
         check_file(cube)
     loaded = load(model, threads, runtime, provider, fast_int8=fast_int8)
     classes = {entry.id: entry.name for entry in loaded.known.classes}
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     started = time.perf_counter()
     with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:
         for cube, paths, probable in zip(cubes, places, likely):
@@ -114,17 +114,17 @@ def classify_command(
                     maps(paths, next(iter(probable), None), facts) as take,
                     console.progress(f"classifying {cube.name}", count, "pixels") as tick,
                 ):
-                    told = classified(source, take, tick)
+                    stats = classified(source, take, tick)
                 written = [*paths, *probable]
-                _tell(told, source, written, reject)
-                found.append(_json(told, source, written))
+                _tell(stats, source, written, reject)
+                entries.append(_json(stats, source, written))
     if len(cubes) > 1:
-        pixels, seconds = sum(math.prod(entry["shape"]) for entry in found), time.perf_counter() - started
+        pixels, seconds = sum(math.prod(entry["shape"]) for entry in entries), time.perf_counter() - started
         console.say(f"{len(cubes)} cubes: {pixels:,} pixels in {seconds:.2f} s: {pixels / seconds:,.0f} a second")
     if json is not None:
         ran = {"runtime": loaded.session.runtime, "provider": loaded.session.provider}
-        said = {"schema": 1, "model": loaded.path.name, **ran, "warnings": loaded.warnings, "cubes": found}
-        console.write_json(said, json)
+        result = {"schema": 1, "model": loaded.path.name, **ran, "warnings": loaded.warnings, "cubes": entries}
+        console.write_json(result, json)
     console.warn(loaded.warnings)
 
 
@@ -141,31 +141,31 @@ def _classifier(
     return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
 
 
-def _tell(told: ClassificationStats, source: RowSource, paths: list[Path], reject: float) -> None:
+def _tell(stats: ClassificationStats, source: RowSource, paths: list[Path], reject: float) -> None:
     height, width = source.shape
-    pace = max(told.seconds, 1e-9)
-    said = f"{source.path.name}: {height} x {width} pixels in {told.seconds:.2f} s: {told.pixels / pace:,.0f} a second, "
-    said += f"{height / pace:,.0f} rows a second"
-    console.say(said)
-    if told.empty:
-        console.say(f"{told.empty:,} pixels without data are 0")
+    pace = max(stats.seconds, 1e-9)
+    text = f"{source.path.name}: {height} x {width} pixels in {stats.seconds:.2f} s: {stats.pixels / pace:,.0f} a second, "
+    text += f"{height / pace:,.0f} rows a second"
+    console.say(text)
+    if stats.empty:
+        console.say(f"{stats.empty:,} pixels without data are 0")
     if reject:
-        console.say(f"{told.unknown:,} pixels are 0, for no class is {reject:.0%} likely or more")
-    if told.outside is not None:
-        share = f"{100 * told.outside:.2g} % of values lie at or beyond the ends of the range that the model was calibrated on"
-        console.say(f"warning: {share}; its labels are not to be trusted there" if told.outside > _MANY_OUTSIDE else share)
+        console.say(f"{stats.unknown:,} pixels are 0, for no class is {reject:.0%} likely or more")
+    if stats.outside is not None:
+        share = f"{100 * stats.outside:.2g} % of values lie at or beyond the ends of the range that the model was calibrated on"
+        console.say(f"warning: {share}; its labels are not to be trusted there" if stats.outside > _MANY_OUTSIDE else share)
     console.say("wrote " + ", ".join(str(path) for path in paths))
 
 
-def _json(told: ClassificationStats, source: RowSource, paths: list[Path]) -> dict[str, Any]:
+def _json(stats: ClassificationStats, source: RowSource, paths: list[Path]) -> dict[str, Any]:
     return {
         "cube": source.path.name,
         "shape": list(source.shape),
-        "seconds": told.seconds,
-        "pixels_per_s": told.pixels / max(told.seconds, 1e-9),
-        "without_data": told.empty,
-        "rejected": told.unknown,
-        "outside_range": told.outside,
-        "rows_a_strip": told.rows,
+        "seconds": stats.seconds,
+        "pixels_per_s": stats.pixels / max(stats.seconds, 1e-9),
+        "without_data": stats.empty,
+        "rejected": stats.unknown,
+        "outside_range": stats.outside,
+        "rows_a_strip": stats.rows,
         "written": [str(path) for path in paths],
     }

@@ -19,8 +19,8 @@ def compare_command(
     from hsiedge.report.terminal.compare import compare_tables
 
     console.check_json(json)
-    found = compare_devices(results)
+    comparison = compare_devices(results)
     if json != "-":
-        console.stdout().print(*compare_tables(found), sep="\n")
+        console.stdout().print(*compare_tables(comparison), sep="\n")
     if json is not None:
-        console.write_json(found.to_dict(), json)
+        console.write_json(comparison.to_dict(), json)

@@ -54,13 +54,13 @@ def compress_command(
         opened = scene_options.open(scene)
         split = split_options.draw(opened, seed)
     source, loaded = _teacher(teacher, opened, split, net)
-    found = compress(loaded, opened, split, budget, console.progress, files.digest(source))
-    console.stdout().print(_table(found))
-    nearest = found.nearest
+    search = compress(loaded, opened, split, budget, console.progress, files.digest(source))
+    console.stdout().print(_table(search))
+    nearest = search.nearest
     words = f"{' -> '.join(nearest.path)}: {nearest.size:,} bytes, OA {nearest.oa:.2f} % of validation pixels"
-    if not found.met:
+    if not search.met:
         raise CheckError(
-            f"no file of at most {budget.size:,} bytes with OA {budget.floor(found.teacher):.2f} % or more was found; "
+            f"no file of at most {budget.size:,} bytes with OA {budget.floor(search.teacher):.2f} % or more was found; "
             f"nearest: {words}; nothing was written"
         )
     path = output or Path(f"{stem(nearest.card)}.onnx")
@@ -69,14 +69,14 @@ def compress_command(
     console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
 
 
-def _teacher(given: Path | None, scene: Scene, split: Split, net: str | None) -> tuple[Path, Checkpoint]:
+def _teacher(checkpoint: Path | None, scene: Scene, split: Split, net: str | None) -> tuple[Path, Checkpoint]:
     """The teacher's file and content; trained and kept where there is none, so that a second run starts from it."""
     from hsiedge.cli.names import file_stem
     from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
     from hsiedge.training.train import train
 
-    path = given or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
-    if given is None and not path.exists():
+    path = checkpoint or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
+    if checkpoint is None and not path.exists():
         with console.progress("training the teacher, cnn2d") as tick:
             save_checkpoint(path, train(scene, split, "cnn2d", progress=tick))
         console.say(f"teacher: trained, {path}")
@@ -85,17 +85,17 @@ def _teacher(given: Path | None, scene: Scene, split: Split, net: str | None) ->
     return path, load_checkpoint(path, net=net)
 
 
-def _table(found: Compressed) -> Table:
+def _table(search: Compressed) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=f"teacher: OA {found.teacher:.2f} % of validation pixels", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=f"teacher: OA {search.teacher:.2f} % of validation pixels", title_justify="left")
     table.add_column("what was tried")
     for title in ("bytes", "parameters", "OA %", "loss", ""):
         table.add_column(title, justify="right")
-    for entry in found.tried:
-        made = entry.checkpoint.card.net
-        mark = "taken" if entry is found.best and found.met else ("" if entry.size <= found.budget.size else "too large")
-        parameters = f"{made.parameters:,}" if made else ""
+    for entry in search.tried:
+        net = entry.checkpoint.card.net
+        mark = "taken" if entry is search.best and search.met else ("" if entry.size <= search.budget.size else "too large")
+        parameters = f"{net.parameters:,}" if net else ""
         table.add_row(" -> ".join(entry.path), f"{entry.size:,}", parameters, f"{entry.oa:.2f}", f"{entry.loss:.4f}", mark)
     return table

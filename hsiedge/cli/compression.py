@@ -64,16 +64,16 @@ def prune_command(
     settings = replace(TUNING, epochs=epochs)
     with console.progress(f"pruning {ratio:g}, {method}") as tick:
         if method == "magnitude":
-            made = prune_magnitude(
+            pruned = prune_magnitude(
                 loaded, scene, split, ratio, scope or "global", settings, parent=files.digest(source), progress=tick
             )
         else:
-            made = prune_structured(
+            pruned = prune_structured(
                 loaded, scene, split, ratio, criterion or "l1", scope or "layer", settings, files.digest(source), tick
             )
-    path = _save(made, output)
-    _tell_pruned(loaded.card, made.card, source, path)
-    _tell_validation(loaded.card, made.card)
+    path = _save(pruned, output)
+    _tell_pruned(loaded.card, pruned.card, source, path)
+    _tell_validation(loaded.card, pruned.card)
     console.say(f"{path}; next: hsiedge export {path}")
 
 
@@ -119,7 +119,7 @@ def distill_command(
     _check_output(output)
     check_own_net(name, scene, patch, **shape)
     with console.progress(f"distilling into {name}") as tick:
-        made = distill(
+        taught = distill(
             loaded,
             scene,
             split,
@@ -134,15 +134,15 @@ def distill_command(
             tick,
             **shape,
         )
-    path = _save(made, output)
-    before, after = loaded.card.net, made.card.net
+    path = _save(taught, output)
+    before, after = loaded.card.net, taught.card.net
     assert before is not None
     assert after is not None
     console.say(
         f"{before.name} -> {after.name}: {before.parameters:,} -> {after.parameters:,} parameters, "
         f"{before.macs_per_pixel / 1e6:.2f} -> {after.macs_per_pixel / 1e6:.2f} million MACs a pixel"
     )
-    _tell_validation(loaded.card, made.card)
+    _tell_validation(loaded.card, taught.card)
     console.say(f"{path}; next: hsiedge export {path}")
 
 
@@ -169,15 +169,15 @@ def qat_command(
     source, loaded, scene, split = _open(checkpoint, scene_options, masks, net)
     _check_output(output)
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
-        made = qat(loaded, scene, split, bits, replace(SETTINGS, epochs=epochs), files.digest(source), tick)
-    path = _save(made.checkpoint, output)
-    model = path.with_suffix(".onnx") if output else Path(f"{stem(made.card)}.onnx")
-    files.write_bytes(model, made.model)
-    check = made.card.checks[-1]
+        result = qat(loaded, scene, split, bits, replace(SETTINGS, epochs=epochs), files.digest(source), tick)
+    path = _save(result.checkpoint, output)
+    model = path.with_suffix(".onnx") if output else Path(f"{stem(result.card)}.onnx")
+    files.write_bytes(model, result.model)
+    check = result.card.checks[-1]
     differ = check.figures["labels_differ"]
     words = f"{differ:g} labels differ, each a tie" if differ else "labels equal"
     console.say(f"onnxruntime against the simulation on {check.patches} patches: {words}")
-    judged, control = made.judged, made.control_judged
+    judged, control = result.judged, result.control_judged
     console.say(
         f"validation pixels: OA {judged.oa:.2f} %; control (as many steps in float, then quantized to {bits} bits): "
         f"{control.oa:.2f} %; before both: {judged.oa_float:.2f} % in float"
@@ -217,11 +217,11 @@ def _save(checkpoint: Checkpoint, output: Path | None) -> Path:
 
 
 def _tell_pruned(before: Card, after: Card, source: Path, path: Path) -> None:
-    said = after.lineage[-1].options
-    if said["method"] == "magnitude":
-        share = 100 * said["zeros"] / said["weights"]
+    facts = after.lineage[-1].options
+    if facts["method"] == "magnitude":
+        share = 100 * facts["zeros"] / facts["weights"]
         console.say(
-            f"{said['zeros']:,} of {said['weights']:,} weights are 0 ({share:.1f} %); the file takes "
+            f"{facts['zeros']:,} of {facts['weights']:,} weights are 0 ({share:.1f} %); the file takes "
             f"{path.stat().st_size / 1000:.0f} kB, compressed {_compressed(path) / 1000:.0f} kB "
             f"(before: {_compressed(source) / 1000:.0f} kB)"
         )
@@ -230,12 +230,12 @@ def _tell_pruned(before: Card, after: Card, source: Path, path: Path) -> None:
     assert before.net is not None
     assert after.net is not None
     console.say(
-        f"{said['removed']} of {said['channels']} channels are gone: "
+        f"{facts['removed']} of {facts['channels']} channels are gone: "
         f"{before.net.parameters:,} -> {after.net.parameters:,} parameters, "
         f"{before.net.macs_per_pixel / 1e6:.2f} -> {after.net.macs_per_pixel / 1e6:.2f} million MACs a pixel"
     )
-    if said["removed"] < said["asked"]:
-        console.say(f"  less than asked: {said['asked']} were to go, but each layer keeps one")
+    if facts["removed"] < facts["asked"]:
+        console.say(f"  less than asked: {facts['asked']} were to go, but each layer keeps one")
 
 
 def _compressed(path: Path) -> int:

@@ -117,8 +117,8 @@ def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
             now = time.monotonic()
             due = now - drawn >= 0.1 or share >= 1
             drawn = now if due else drawn
-            said = f"{share * count / max(now - began, 1e-9):,.0f} {unit} a second" if count else ""
-            bar.update(task, completed=share, pace=said, refresh=due)
+            rate = f"{share * count / max(now - began, 1e-9):,.0f} {unit} a second" if count else ""
+            bar.update(task, completed=share, pace=rate, refresh=due)
 
         yield update
 

@@ -25,9 +25,9 @@ def doctor_command(
 ) -> None:
     """Looks at this device, or one over SSH: what it can do, lacks, should set. Changes nothing. Exit code 1: no model runs."""
     console.check_json(json)
-    there = remote.there(on, python, wheelhouse)
-    if there is not None:
-        remote.doctor(there, model, config, json)
+    host = remote.host_of(on, python, wheelhouse)
+    if host is not None:
+        remote.doctor(host, model, config, json)
         return
     if model is not None:
         _operators(model, config, json)
@@ -39,12 +39,12 @@ def doctor_command(
     if config is not None:
         raise OptionError("--config is written of a model: hsiedge doctor MODEL --config FILE")
     with console.progress("looking") as progress:
-        checkup = examine(progress)
+        report = examine(progress)
     if json is not None:
-        console.write_json(checkup.to_dict(), json)
+        console.write_json(report.to_dict(), json)
     if json != "-":
-        console.stdout().print(*doctor_tables(checkup), sep="\n")
-    if checkup.stopped:
+        console.stdout().print(*doctor_tables(report), sep="\n")
+    if report.stopped:
         raise typer.Exit(1)
 
 
@@ -53,10 +53,10 @@ def _operators(model: Path, config: Path | None, json: str | None) -> None:
     from hsiedge.doctor.operators import write_config
     from hsiedge.report.terminal.doctor import operator_tables
 
-    found = operators_of(model)
+    operators = operators_of(model)
     if config is not None:
-        write_config(found, config)
+        write_config(operators, config)
     if json is not None:
-        console.write_json(found.to_dict(), json)
+        console.write_json(operators.to_dict(), json)
     if json != "-":
-        console.stdout().print(*operator_tables(found), sep="\n")
+        console.stdout().print(*operator_tables(operators), sep="\n")

@@ -80,17 +80,17 @@ def export_command(
     with tempfile.TemporaryDirectory() as folder:
         steps: list[Callable[[Path, Path], None]] = []
         if known.kind == "checkpoint" or (not scene_graph and kind == "onnx"):
-            steps.append(lambda model, made: _patch_graph(model, scene, made, net))
+            steps.append(lambda model, output_path: _patch_graph(model, scene, output_path, net))
         if scene_graph:
-            steps.append(lambda model, made: _scene_graph(model, scene, made, approximate))
+            steps.append(lambda model, output_path: _scene_graph(model, scene, output_path, approximate))
         if kind == "tflite":
-            steps.append(lambda model, made: _tflite(model, scene, made, size))
+            steps.append(lambda model, output_path: _tflite(model, scene, output_path, size))
         if kind == "ort":
-            steps.append(lambda model, made: _ort(model, scene, made))
+            steps.append(lambda model, output_path: _ort(model, scene, output_path))
         for number, step in enumerate(steps):
-            made = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
-            step(source, made)
-            source = made
+            output_path = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
+            step(source, output_path)
+            source = output_path
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 

@@ -17,23 +17,24 @@ def stem(card: Card) -> str:
     """SCENE-NET-SPLIT-sSEED[-METHOD...][-RECIPE][-scene]: the recipe where it is quantized, scene where it is a scene graph."""
     words = [file_stem(card.scene.name, card.net.name if card.net else "net", card.split)]
     words += [tag for tag in map(_tag, card.lineage) if tag]
-    made = card.quantization
-    if made is not None:
-        simulated = made.options.get("simulated") is True
-        words.append(f"int{made.options.get('weight_bits')}-simulated" if simulated else _SUFFIX.get(made.recipe, made.recipe))
+    quantization = card.quantization
+    if quantization is not None:
+        simulated = quantization.options.get("simulated") is True
+        bits = quantization.options.get("weight_bits")
+        words.append(f"int{bits}-simulated" if simulated else _SUFFIX.get(quantization.recipe, quantization.recipe))
     return safe("-".join([*words, SCENE] if card.kind == "scene" else words), 160)
 
 
-def map_places(cubes: Sequence[Path], given: Sequence[Path], what: str, formats: Sequence[str]) -> list[list[Path]]:
+def map_places(cubes: Sequence[Path], outputs: Sequence[Path], what: str, formats: Sequence[str]) -> list[list[Path]]:
     """Files of each cube's maps: the files that are given for one, else as CUBE-`what`.FORMAT into folders.
 
-    A path without a suffix, or that is a folder, is a folder; where none is given, it is the current one.
+    A path without a suffix, or that is a folder, is a folder; where there is none, it is the current one.
 
     Raises:
         OptionError: a file for several cubes, or formats beside files.
     """
     places: list[list[Path]] = [[] for _ in cubes]
-    for path in given or [Path()]:
+    for path in outputs or [Path()]:
         folder = path.is_dir() or not path.suffix
         if not folder and len(cubes) > 1:
             raise OptionError(
@@ -41,17 +42,17 @@ def map_places(cubes: Sequence[Path], given: Sequence[Path], what: str, formats:
             )
         if not folder and formats:
             raise OptionError(f"--format: {path} names its format itself; name a folder, or leave --format out")
-        for cube, found in zip(cubes, places):
-            found += [path / f"{cube.stem}-{what}.{kind}" for kind in formats or ["npy"]] if folder else [path]
+        for cube, place in zip(cubes, places):
+            place += [path / f"{cube.stem}-{what}.{kind}" for kind in formats or ["npy"]] if folder else [path]
     return places
 
 
 def _tag(step: Step) -> str:
     """Tag of a compression in a file's name; "" for the other steps."""
-    said = step.options
+    options = step.options
     if step.step == "prune":
-        return f"{said.get('method')}{said.get('ratio')}"
-    return {"distill": "distilled", "qat": f"qat{said.get('bits')}"}.get(step.step, "")
+        return f"{options.get('method')}{options.get('ratio')}"
+    return {"distill": "distilled", "qat": f"qat{options.get('bits')}"}.get(step.step, "")
 
 
 def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:

@@ -74,18 +74,18 @@ def quantize_command(
     if path.exists():
         console.say(f"replacing {path}")
     with console.progress("calibrating") as tick:
-        made = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, split, size, tick)
+        quantized = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, split, size, tick)
     if explain:
-        console.stdout().print(layer_table(made))
-    _tell(made, source, path)
+        console.stdout().print(layer_table(quantized))
+    _tell(quantized, source, path)
     if recipe == "default" and kind != "tflite":
-        _propose_seven_bits(made, source, scene, calib_patches, max_drop, seed, split)
+        _propose_seven_bits(quantized, source, scene, calib_patches, max_drop, seed, split)
     if kind == "ort":
-        console.say(ort_line(made, scene.name))
+        console.say(ort_line(quantized, scene.name))
 
 
 def _propose_seven_bits(
-    made: Card, source: Path, scene: Scene, patches: int, max_drop: float, seed: int, masks: Split | None
+    eight: Card, source: Path, scene: Scene, patches: int, max_drop: float, seed: int, masks: Split | None
 ) -> None:
     """Tries 7-bit weights, which need no exact mode, where 8-bit sums overflow, and proposes them if they lose nothing."""
     from hsiedge.device import int8
@@ -100,10 +100,14 @@ def _propose_seven_bits(
             seven = quantize(source, scene, path, "avx2", patches, max_drop, seed, masks=masks, progress=tick)
     except CheckError:  # too much is lost: nothing to propose
         return
-    if seven_bits_cost_nothing(made, seven):
+    if seven_bits_cost_nothing(eight, seven):
         assert seven.quantization is not None
-        found = seven.quantization
-        figure = f"OA {found.oa_int8:.2f} %" if found.oa_int8 is not None else f"{found.agreement:.2f} % of float's labels"
+        quantization = seven.quantization
+        figure = (
+            f"OA {quantization.oa_int8:.2f} %"
+            if quantization.oa_int8 is not None
+            else f"{quantization.agreement:.2f} % of float's labels"
+        )
         console.say(
             f"7-bit weights are as good here ({figure}), and on this processor they need no exact mode, which takes time: "
             f"hsiedge quantize {source} --recipe avx2"
@@ -116,17 +120,17 @@ def _float_model_for(scene: Scene) -> Path:
     from hsiedge.scenes.catalog import CATALOG
     from hsiedge.shipped import shipped
 
-    found = choose.newest(".onnx", lambda card: choose.is_float(card) and card.scene.name == scene.name)
-    if found is None and scene.name not in CATALOG:
-        found = choose.newest(
+    model = choose.newest(".onnx", lambda card: choose.is_float(card) and card.scene.name == scene.name)
+    if model is None and scene.name not in CATALOG:
+        model = choose.newest(
             ".onnx",
             lambda card: (
                 choose.is_float(card) and card.scene.bands == scene.bands and card.scene.dtype == scene.cube.dtype.name
             ),
         )
-    if found is not None:
-        console.say(f"no model was named: taking the newest that fits, {found}")
-        return found
+    if model is not None:
+        console.say(f"no model was named: taking the newest that fits, {model}")
+        return model
     if scene.name == "indian_pines":
         return shipped(".onnx")
     name = scene.name if scene.name in CATALOG else f"--cube {scene.source} --labels LABELS"
@@ -135,19 +139,23 @@ def _float_model_for(scene: Scene) -> Path:
 
 
 def _tell(card: Card, source: Path, path: Path) -> None:
-    made = card.quantization
-    assert made is not None
-    if made.calibration["patches"]:
-        console.say(f"calibrated on {made.calibration['patches']} patches: {made.calibration['pixels']}")
-    if made.oa_int8 is None or made.oa_float is None:
-        console.say(f"{made.pixels} held-out pixels: labels agree with float on {made.agreement:.2f} %")
+    quantization = card.quantization
+    assert quantization is not None
+    if quantization.calibration["patches"]:
+        console.say(f"calibrated on {quantization.calibration['patches']} patches: {quantization.calibration['pixels']}")
+    if quantization.oa_int8 is None or quantization.oa_float is None:
+        console.say(f"{quantization.pixels} held-out pixels: labels agree with float on {quantization.agreement:.2f} %")
     else:
         console.say(
-            f"{made.pixels} validation pixels: labels agree with float on {made.agreement:.2f} %, "
-            f"OA {made.oa_float:.2f} -> {made.oa_int8:.2f} %"
+            f"{quantization.pixels} validation pixels: labels agree with float on {quantization.agreement:.2f} %, "
+            f"OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
         )
-    if made.float_layers:
-        console.say(f"left in float, for the drop would have been too large: {', '.join(made.float_layers)}")
+    if quantization.float_layers:
+        console.say(f"left in float, for the drop would have been too large: {', '.join(quantization.float_layers)}")
     before, after = source.stat().st_size, path.stat().st_size
-    note = "; float16 saves the file, not the time: weights are cast to float32 at load" if made.recipe == "float16" else ""
+    note = (
+        "; float16 saves the file, not the time: weights are cast to float32 at load"
+        if quantization.recipe == "float16"
+        else ""
+    )
     console.say(f"{path}  {after / 1000:.0f} kB, {after / before:.2f} of the float file{note}; next: hsiedge bench")

@@ -19,7 +19,7 @@ PYTHON = "python3"
 _NOT_SENT = ("models", "on", "python", "wheelhouse", "json")
 
 
-def there(on: str | None, python: str, wheelhouse: Path | None) -> Host | None:
+def host_of(on: str | None, python: str, wheelhouse: Path | None) -> Host | None:
     """The machine that the options name; None for this one. Raises OptionError."""
     from hsiedge.errors import OptionError
     from hsiedge.remote.address import parse_address
@@ -36,44 +36,46 @@ def there(on: str | None, python: str, wheelhouse: Path | None) -> Host | None:
     return Host(parse_address(on), python, wheelhouse)
 
 
-def bench(there: Host, models: Sequence[Path], context: typer.Context) -> Report:
+def bench(host: Host, models: Sequence[Path], context: typer.Context) -> Report:
     """The bench that the command line asks for, over there."""
     from hsiedge.remote.host import bench_on
 
-    with console.progress(f"measuring on {there.address}") as progress:
-        return bench_on(there, models, words(context), tell=console.say, progress=progress)
+    with console.progress(f"measuring on {host.address}") as progress:
+        return bench_on(host, models, words(context), tell=console.say, progress=progress)
 
 
-def doctor(there: Host, model: Path | None, config: Path | None, target: str | None) -> None:
+def doctor(host: Host, model: Path | None, config: Path | None, target: str | None) -> None:
     """Prints the other machine's doctor report as it is printed there; exit code 1 where models cannot run."""
     from hsiedge.errors import OptionError
     from hsiedge.remote.host import ask_on, tell_on
 
     if model is not None or config is not None:
         raise OptionError("doctor MODEL tells the same on every machine: leave --on out")
-    with console.progress(f"looking at {there.address}") as progress:
+    with console.progress(f"looking at {host.address}") as progress:
         if target is None:
-            code, text = tell_on(there, ["doctor"], tell=console.say, progress=progress)
+            code, text = tell_on(host, ["doctor"], tell=console.say, progress=progress)
         else:
-            code, found = ask_on(there, ["doctor"], tell=console.say, progress=progress)
+            code, report = ask_on(host, ["doctor"], tell=console.say, progress=progress)
     if target is None:
         sys.stdout.write(text)
     else:
-        console.write_json(found, target)
+        console.write_json(report, target)
     if code:
         raise typer.Exit(code)
 
 
 def words(context: typer.Context, left_out: Sequence[str] = _NOT_SENT) -> list[str]:
     """The options of a command line again, but for those `left_out`: what this machine was told is what the other one is."""
-    found: list[str] = []
+    written: list[str] = []
     for parameter in context.command.params:
         value: Any = context.params.get(str(parameter.name))
         if parameter.name in left_out or value is None or value is False:
             continue
         name = parameter.opts[0]
         if value is True:
-            found.append(name)
+            written.append(name)
         else:
-            found += [word for entry in (value if isinstance(value, (list, tuple)) else [value]) for word in (name, str(entry))]
-    return found
+            written += [
+                word for entry in (value if isinstance(value, (list, tuple)) else [value]) for word in (name, str(entry))
+            ]
+    return written

@@ -61,9 +61,11 @@ def train_command(
     with console.progress(f"training {name}") as tick:
         checkpoint = train(opened, split, name, patch, FitSettings(epochs=epochs), tick, **shape)
     save_checkpoint(path, checkpoint)
-    made, score = checkpoint.card.net, checkpoint.card.accuracy[0]
-    assert made is not None
-    console.say(f"{made.name}: {made.parameters:,} parameters, {made.macs_per_pixel / 1e6:.2f} million MACs a pixel")
+    net_facts, score = checkpoint.card.net, checkpoint.card.accuracy[0]
+    assert net_facts is not None
+    console.say(
+        f"{net_facts.name}: {net_facts.parameters:,} parameters, {net_facts.macs_per_pixel / 1e6:.2f} million MACs a pixel"
+    )
     near = "" if facts.kind == "random" else ", which lie near training pixels: expect less of the test"
     console.say(f"validation pixels: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
     console.say(f"{path}; next: hsiedge export")
