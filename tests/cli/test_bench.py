@@ -202,6 +202,7 @@ def test_energy_is_shown_where_there_is_one(width: int) -> None:
     assert any("Interrupted" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_ctrl_c_in_a_sustained_run_loses_nothing(
     late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -60,6 +60,7 @@ def layer_names(model: Any) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
 
 
+@pytest.mark.slow
 class TestQuantizedNets:
     """As `hsiedge quantize` makes them, before and after the pass, on each architecture."""
 
