@@ -14,6 +14,7 @@ pytest.importorskip("onnx_ir", reason="scene graphs are made with onnx-ir")
 
 from tests.graphs.graph_digests import DIGESTS, MAKERS, digests_of
 
+pytestmark = pytest.mark.slow
 ROUNDING = {"rtol": 1e-6, "atol": 1e-4}  # of sums of weights, whose last bits differ between processors
 
 

@@ -13,7 +13,7 @@ from hsiedge.graphs.preprocessing.match import Preprocessing
 
 
 def rewrite(model: ir.Model, old: Preprocessing, linear: Linear, offset: Array | None, scale: Array | None) -> int:
-    """Changes a graph so that `linear` follows `(x - offset) * scale`, and nothing else comes before the first layer.
+    """Changes a graph in place so that `linear` follows `(x - offset) * scale`, and nothing else comes before the first layer.
 
     Args:
         model: the model in which the preprocessing was found.
