@@ -1,6 +1,6 @@
 """Makes the inputs that lie here: `python -m tests.graphs.data.make`. Needs torch, which the test of the pipelines does not.
 
-Float graphs of the five nets, small and untrained; one that divides its counts; two of scenes; ranges of their values; spectra.
+Float graphs of the five nets, small and untrained; two of strangers; three of scenes; ranges of their values; spectra.
 Made anew, they differ in their weights: the digests in `digests.json` are then to be renewed, too (`test_pipelines`).
 """
 
@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hsiedge import nets
 from hsiedge.graphs.export.attach_card import take_dtype
@@ -46,6 +47,23 @@ class Dividing(nn.Module):
     def forward(self, counts: Tensor) -> Tensor:
         features: Tensor = self.head(torch.relu(self.first(counts / 10000)).amax((2, 3)))
         return features
+
+
+class PooledLine(nn.Module):
+    """A line's convolution behind a per-band affine, pooled by three: a kernel that is longer than the window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(1, 4, 9), nn.Linear(40, CLASSES)
+        affine = fit_affine(spectra())
+        self.register_buffer("offset", torch.from_numpy(affine.offset)[:, None, None])
+        self.register_buffer("scale", torch.from_numpy(affine.scale)[:, None, None])
+
+    def forward(self, counts: Tensor) -> Tensor:
+        line = ((counts - self.offset) * self.scale)[:, :, 0, 0].unsqueeze(1)
+        features = functional.max_pool1d(torch.tanh(self.conv(line)), 3)
+        logits: Tensor = self.head(features.flatten(1))
+        return logits
 
 
 def spectra() -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -101,7 +119,8 @@ def main() -> None:
     torch.manual_seed(0)
     models = {name: (of_net(name), patch) for name, (patch, _) in NETS.items()}
     models["dividing"] = (take_dtype(to_onnx(Dividing().eval(), BANDS, 5), np.dtype(np.uint16)), 5)
-    models |= {f"{name}-scene": (densify(models[name][0]).model, models[name][1]) for name in ("cnn1d", "cnn2d")}
+    models["pooled-line"] = (take_dtype(to_onnx(PooledLine().eval(), BANDS, 1), np.dtype(np.uint16)), 1)
+    models |= {f"{name}-scene": (densify(models[name][0]).model, models[name][1]) for name in ("cnn1d", "cnn2d", "dscnn")}
     limits = {}
     for name, (model, size) in models.items():
         onnx.save(model, FOLDER / f"{name}.onnx")

@@ -10,6 +10,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_ir.passes import PreconditionError  # noqa: E402
 
 from hsiedge.graphs.passes import apply  # noqa: E402
 from hsiedge.graphs.passes.hoist_quantize import HoistQuantize  # noqa: E402
@@ -112,3 +113,10 @@ def test_padding_with_another_value_stays() -> None:
     after = apply(before, HoistQuantize())
     np.testing.assert_array_equal(run(after), run(before))
     assert [node.op_type for node in after.graph.node][:2] == ["Neg", "Pad"]
+
+
+def test_a_scale_a_channel_is_refused() -> None:
+    """A move may take channels elsewhere."""
+    scales = {"step": np.full(6, 0.04, np.float32), "zero": np.full(6, 120, np.uint8)}
+    with pytest.raises(PreconditionError):
+        apply(graph("q = QuantizeLinear(x, step, zero)\ny = DequantizeLinear(q, step, zero)", extra=scales), HoistQuantize())

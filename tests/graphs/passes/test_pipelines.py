@@ -17,18 +17,35 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import helper, numpy_helper  # noqa: E402
+from onnx_ir.passes import PassResult, PostconditionError  # noqa: E402
 
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes  # noqa: E402
-from hsiedge.graphs.passes import FLOAT, apply, read, run, write  # noqa: E402
+from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write  # noqa: E402
+from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d  # noqa: E402
 from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, adjusted_ranges  # noqa: E402
+from hsiedge.graphs.passes.float_logits import FloatLogits  # noqa: E402
+from hsiedge.graphs.passes.hoist_quantize import HoistQuantize  # noqa: E402
+from hsiedge.graphs.passes.polyphase_pool import PolyphasePool  # noqa: E402
 from hsiedge.graphs.passes.standardize_input import StandardizeInput  # noqa: E402
+from hsiedge.graphs.passes.tanh_lut import TanhLut  # noqa: E402
 from hsiedge.graphs.quantization.calibration import fixed_tanh  # noqa: E402
 from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
 from hsiedge.graphs.quantization.session import CalibratedModel, deploy, quantize_layers  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "data"
 DIGESTS = FOLDER / "digests.json"
-GRAPHS = ["cnn1d", "cnn2d", "cnn3d", "hybridsn", "dscnn", "dividing", "cnn1d-scene", "cnn2d-scene"]
+GRAPHS = [
+    "cnn1d",
+    "cnn2d",
+    "cnn3d",
+    "hybridsn",
+    "dscnn",
+    "dividing",
+    "pooled-line",
+    "cnn1d-scene",
+    "cnn2d-scene",
+    "dscnn-scene",
+]
 _WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 
 
@@ -126,6 +143,34 @@ def test_what_they_make_is_valid(graph: str) -> None:
     made = stages(Case(graph))
     for name in ("float", "calibrated", "qdq", "integer"):
         check_onnx(made[name])
+
+
+def test_each_pass_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "hsiedge"):
+        for graph in ("hybridsn", "dividing", "pooled-line", "dscnn-scene"):
+            stages(Case(graph))
+    speakers = {record.name.rsplit(".", 1)[-1] for record in caplog.records if record.name.startswith("hsiedge.graphs.passes.")}
+    pipelines = {type(step).__module__.rsplit(".", 1)[-1] for step in (*FLOAT, *INTEGER)}
+    assert pipelines - speakers <= {"separate_int8_tensors"}  # QDQ graphs share none
+    assert {"standardize_input", "fixed_point_input"} <= speakers
+
+
+@pytest.mark.parametrize("step", [Conv3dToConv2d, FloatLogits, HoistQuantize, PolyphasePool, TanhLut])
+def test_a_pass_that_does_not_do_it_is_caught(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each ensures what the next relies on."""
+    before = "float" if step is Conv3dToConv2d else "qdq"
+    model = onnx.load(FOLDER / "pooled-line.onnx") if before == "float" else stages(Case("pooled-line"))[before]
+    apply(model, *earlier(step), step())
+    monkeypatch.setattr(step, "call", lambda self, model: PassResult(model, False))
+    with pytest.raises(PostconditionError):
+        apply(model, *earlier(step), step())
+
+
+def earlier(step: Any) -> list[Any]:
+    """The passes of a pipeline before this one."""
+    pipeline = FLOAT if any(isinstance(entry, step) for entry in FLOAT) else INTEGER
+    place = next(place for place, entry in enumerate(pipeline) if isinstance(entry, step))
+    return list(pipeline[:place])
 
 
 def test_the_digest_sees_values_and_structure_and_no_order() -> None:
