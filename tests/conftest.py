@@ -37,7 +37,7 @@ IDS = (1, 10, 11, 14)  # with gaps, as in Salinas-A
 BANDS = 5
 
 
-_LANES = {"building": "container", "server": "sshd", "tab": "browser"}
+_LANES = {"building": "container", "server": "sshd", "tab": "browser", "double": "slow"}
 """The marker of a test that takes one of these fixtures."""
 _LOADS_MUCH = re.compile(
     r"""^(import|from)\ (torch|tensorflow)\b
@@ -91,7 +91,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     tests: dict[tuple[str, str], set[str]] = defaultdict(set)
     for report in itertools.chain(*terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport) and not report.skipped:
-            lane = next((name for name in (*_LANES.values(), "board", "slow") if name in report.keywords), "quick")
+            lane = next((name for name in ("board", *_LANES.values()) if name in report.keywords), "quick")
             folder = "/".join(Path(report.nodeid.split("::")[0]).parts[:2])
             seconds[lane][folder] += report.duration
             tests[lane, folder].add(report.nodeid)

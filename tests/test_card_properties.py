@@ -39,6 +39,7 @@ def read(text: str) -> None:
         assert Card.decode(card.encode(), "here").to_json() == card.to_json()
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=3), st.booleans())
 def test_a_card_with_places_changed(changes: list[tuple[tuple[Any, ...], Any]], remove: bool) -> None:

@@ -165,6 +165,7 @@ def test_who_cannot_be_opened_is_told_and_the_others_are_timed(tmp_path: Path) -
     assert "no such peer" in found.failed["absent"]
 
 
+@pytest.mark.slow
 def test_int8_against_float_on_a_real_net(indian_pines: Scene, tmp_path: Path) -> None:
     """What --quick does, for one net and with few runs."""
     pytest.importorskip("torch", reason="torch makes the nets of this test, and is not installed")
@@ -188,6 +189,7 @@ def peer_command(path: Path, folder: Path, shape: tuple[int, ...], **more: Any) 
     return {**common, "path": str(path), **more}
 
 
+@pytest.mark.slow
 def test_a_peer_does_the_same_work(
     make_model: Callable[..., tuple[Path, np.ndarray]], make_card: Callable[..., Card], tiny_scene: Scene, tmp_path: Path
 ) -> None:

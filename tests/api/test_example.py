@@ -12,6 +12,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "indian_pines.py"
 
 
+@pytest.mark.slow
 def test_indian_pines_in_ten_lines(tmp_path: Path) -> None:
     for name in ("torch", "onnx", "tensorly", "matplotlib", "pandas"):
         pytest.importorskip(name, reason=f"the example needs {name}")

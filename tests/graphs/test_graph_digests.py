@@ -18,7 +18,9 @@ pytestmark = pytest.mark.slow
 ROUNDING = {"rtol": 1e-6, "atol": 1e-4}  # of sums of weights, whose last bits differ between processors
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize(
+    "maker", [pytest.param(maker, marks=pytest.mark.slow if maker.startswith("tflite") else ()) for maker in MAKERS]
+)
 def test_what_is_made_of_stored_graphs(maker: str) -> None:
     if maker.startswith("tflite"):
         pytest.importorskip("tensorflow", reason="TFLite files are made with TensorFlow")
