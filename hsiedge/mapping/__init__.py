@@ -31,7 +31,7 @@ def classify(model: Model, cube: NDArray[Any], progress: Progress = silent, noda
     """
     if cube.ndim != 3:
         raise SceneError(f"an array of {cube.shape} is no cube (height, width, bands)")
-    found: list[NDArray[np.uint16]] = []
+    strips: list[NDArray[np.uint16]] = []
     source = rows_of(Path("the cube"), Raster(cube, nodata=nodata))
-    classify_rows(model, source, lambda strip: found.append(strip.labels), progress=progress)
-    return np.concatenate(found)
+    classify_rows(model, source, lambda strip: strips.append(strip.labels), progress=progress)
+    return np.concatenate(strips)

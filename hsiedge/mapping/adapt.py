@@ -24,9 +24,9 @@ def filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[
     if not empty.any() or rows.shape[-1] != card.scene.bands:
         return rows
     median = card.scene.percentiles.get("50", [0.0] * card.scene.bands)
-    made = rows.copy()
-    made[empty] = np.asarray(median).astype(rows.dtype)
-    return made
+    mended = rows.copy()
+    mended[empty] = np.asarray(median).astype(rows.dtype)
+    return mended
 
 
 def as_stored(rows: NDArray[Any], card: Card, source: RowSource) -> NDArray[Any]:
@@ -63,9 +63,9 @@ def _bands(card: Card, source: RowSource) -> NDArray[np.intp] | None:
     if all(units) and units[0] != units[1]:
         raise ModelError(f"{source.path} is in {source.units!r}, the model takes {card.scene.units!r}")
     good = np.flatnonzero(source.good) if source.good else np.arange(source.bands)
-    wanted, given = np.array(card.scene.wavelengths), np.array(source.wavelengths)
-    if len(wanted) and len(given):
-        chosen = _nearest(card, source, wanted, given, good)
+    wanted, measured = np.array(card.scene.wavelengths), np.array(source.wavelengths)
+    if len(wanted) and len(measured):
+        chosen = _nearest(card, source, wanted, measured, good)
     elif len(good) == card.scene.bands:
         chosen = good
     elif source.bands == card.scene.bands:
@@ -77,9 +77,9 @@ def _bands(card: Card, source: RowSource) -> NDArray[np.intp] | None:
 
 
 def _nearest(
-    card: Card, source: RowSource, wanted: NDArray[np.float64], given: NDArray[np.float64], good: NDArray[np.intp]
+    card: Card, source: RowSource, wanted: NDArray[np.float64], measured: NDArray[np.float64], good: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    distance = np.abs(wanted[:, None] - given[good])
+    distance = np.abs(wanted[:, None] - measured[good])
     nearest = distance.argmin(1)
     limit = max(1.0, float(np.median(np.abs(np.diff(wanted)))) / 2) if len(wanted) > 1 else 1.0
     off = distance.min(1)
@@ -87,7 +87,7 @@ def _nearest(
         worst = int(off.argmax())
         raise ModelError(
             f"{source.path}: has no good band within {limit:.1f} nm of the model's {wanted[worst]:.1f} nm; "
-            f"the nearest is {given[good[nearest[worst]]]:.1f} nm"
+            f"the nearest is {measured[good[nearest[worst]]]:.1f} nm"
         )
     chosen: NDArray[np.intp] = good[nearest]
     return chosen

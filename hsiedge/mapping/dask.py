@@ -108,10 +108,10 @@ def on_cluster(
             def classified(source: RowSource, take: Callable[[Strip], None], progress: Progress) -> ClassificationStats:
                 counts, blocks, started = Counts(), next(waiting), time.perf_counter()
                 for block in blocks:
-                    found, submitted = next(results)
+                    result, submitted = next(results)
                     started = min(started, submitted)  # before this call, where a cube before it was under way
-                    take(found.strip)
-                    counts.add(found.counts)
+                    take(result.strip)
+                    counts.add(result.counts)
                     progress(block.part.stop / source.shape[0])
                 return ClassificationStats.of(counts, source, started, blocks[0].plan.rows)
 
@@ -166,11 +166,11 @@ def _in_order(client: Any, scheduler: str, model: Path, blocks: Iterable[Block])
 def _result(client: Any, scheduler: str, block: Block, task: Any, submitted: float) -> tuple[Found, float]:
     """Raises SceneError where a worker could not open or read the cube."""
     part = f"{block.plan.path}, rows {block.part.start} to {block.part.stop - 1}"
-    found = cluster.awaited(client, scheduler, task, part)
-    if isinstance(found, Refused):
-        raise SceneError(found.reason)
-    assert isinstance(found, Found)
-    return found, submitted
+    result = cluster.awaited(client, scheduler, task, part)
+    if isinstance(result, Refused):
+        raise SceneError(result.reason)
+    assert isinstance(result, Found)
+    return result, submitted
 
 
 def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
@@ -185,12 +185,12 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
                     f"{plan.path}: another cube lies there, {source.shape}, {source.bands} bands of {source.dtype}"
                 )
             opened = _opened(model, name, plan.threads, plan.runtime, plan.provider, plan.fast_int8)
-            found = list(strips(opened, source, block.part, plan.rows, plan.asked, counts))
+            pieces = list(strips(opened, source, block.part, plan.rows, plan.asked, counts))
     except (HsiedgeError, OSError, MemoryError) as error:
         from distributed import get_worker
 
         return Refused(f"worker {get_worker().address} on {socket.gethostname()}: {str(error) or 'out of memory'}")
-    return Found(_together(found), counts)
+    return Found(_together(pieces), counts)
 
 
 @functools.lru_cache(maxsize=2)
@@ -201,6 +201,6 @@ def _opened(model: bytes, name: str, threads: int, runtime: str | None, provider
         return load(path, threads, runtime, provider, fast_int8=fast_int8)
 
 
-def _together(found: list[Strip]) -> Strip:
-    likely = [strip.probabilities for strip in found if strip.probabilities is not None]
-    return Strip(np.concatenate([strip.labels for strip in found]), np.concatenate(likely, axis=1) if likely else None)
+def _together(pieces: list[Strip]) -> Strip:
+    likely = [strip.probabilities for strip in pieces if strip.probabilities is not None]
+    return Strip(np.concatenate([strip.labels for strip in pieces]), np.concatenate(likely, axis=1) if likely else None)

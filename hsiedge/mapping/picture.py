@@ -26,16 +26,16 @@ def legend(classes: dict[int, str], shown: Iterable[int], grey: str | None) -> l
 
 def map_png(labels: NDArray[np.unsignedinteger], classes: dict[int, str]) -> bytes:
     """PNG of a label map `(height, width)`, classes that are in it named below; a pixel of it is a pixel or more."""
-    found = {label: title for label, title in classes.items() if (labels == label).any()}
+    shown = {label: title for label, title in classes.items() if (labels == label).any()}
     with matplotlib.rc_context(STYLE):
         height, width = labels.shape
-        rows = -(-(len(found) + 1) // _LEGEND)
+        rows = -(-(len(shown) + 1) // _LEGEND)
         across = max(_INCHES, width / _DPI)
         figure = Figure(figsize=(across, across * height / width + 0.26 * rows + 0.1), dpi=_DPI, layout="constrained")
         axes = figure.subplots()
         axes.imshow(paint(labels, classes), interpolation="nearest")
         axes.set_axis_off()
-        handles = legend(classes, found, "unknown" if (labels == 0).any() else None)
+        handles = legend(classes, shown, "unknown" if (labels == 0).any() else None)
         figure.legend(handles=handles, loc="outside lower center", ncols=_LEGEND, frameon=False, fontsize=8, handlelength=1.2)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -187,9 +187,9 @@ def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterat
         last = min(first + rows, part.stop)
         due = min(last + radius, height)
         if due > end:
-            stored, found = _read(model, source, bands, range(end, due))
+            stored, without_data = _read(model, source, bands, range(end, due))
             held.push(stored)
-            empty, end = np.concatenate([empty, found]), due
+            empty, end = np.concatenate([empty, without_data]), due
             if due == height:
                 held.end()
         yield held.strip(last - first), empty[first - start : last - start]

@@ -166,8 +166,8 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
     except ImportError as error:
         raise MissingExtraError(f"writing {path.name}", "geo") from error
     height, width = facts.shape
-    given = facts.georeference
-    transform = [float(word) for word in given["transform"].split()] if given.get("transform") else None
+    georeference = facts.georeference
+    transform = [float(word) for word in georeference["transform"].split()] if georeference.get("transform") else None
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "height": height,
@@ -180,8 +180,8 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
         "blockysize": _TILE,
         "BIGTIFF": "IF_SAFER",
     }
-    if given.get("crs"):
-        profile["crs"] = given["crs"]
+    if georeference.get("crs"):
+        profile["crs"] = georeference["crs"]
     if transform is not None and transform != [1, 0, 0, 0, 1, 0]:
         profile["transform"] = rasterio.Affine(*transform)
     if not facts.bands:

@@ -29,16 +29,16 @@ class InputAffine:
     def __init__(self, affine: Affine) -> None:
         self._dtype = np.dtype(affine.dtype)
         self._floats = _FloatSteps(affine)
-        found = {dtype: WholeSteps.of(affine, dtype) for dtype in map(np.dtype, (np.uint16, np.int16))}
-        self.in_whole_steps = {dtype: steps for dtype, steps in found.items() if steps is not None}
+        candidates = {dtype: WholeSteps.of(affine, dtype) for dtype in map(np.dtype, (np.uint16, np.int16))}
+        self.in_whole_steps = {dtype: steps for dtype, steps in candidates.items() if steps is not None}
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
         steps = self._steps(planes.dtype)
-        made = np.empty(planes.shape, self._dtype)
+        integers = np.empty(planes.shape, self._dtype)
         values = np.empty(planes.shape, steps.dtype)
-        steps.apply(planes, [entry[:, None, None] for entry in steps.of_bands], values, made)
-        return made
+        steps.apply(planes, [entry[:, None, None] for entry in steps.of_bands], values, integers)
+        return integers
 
     def of_rows(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Integers of rows `(..., bands)`, made some pixels at a time: what is worked on stays in the processor's cache.
@@ -49,10 +49,10 @@ class InputAffine:
         if out is not None:
             self._write(np.ascontiguousarray(rows), out)
             return out
-        made = np.empty(rows.shape, self._dtype)
+        integers = np.empty(rows.shape, self._dtype)
         pixels = (1, -1, rows.shape[-1])
-        self._write(np.ascontiguousarray(rows).reshape(pixels), made.reshape(pixels))
-        return made
+        self._write(np.ascontiguousarray(rows).reshape(pixels), integers.reshape(pixels))
+        return integers
 
     def _write(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
         """Writes the integers of `(n, width, bands)`, block by block: some whole rows, or a part of one."""
@@ -88,13 +88,13 @@ class _Steps:
 
     def repeated(self, count: int) -> list[NDArray[Any]]:
         """The numbers for so many values, a multiple of the bands; kept, for a small input takes less time than they do."""
-        made = self._repeated
-        if len(made[0]) < count:
-            made = self._repeated = [np.tile(entry, count // len(entry)) for entry in self.of_bands]
-        return [entry[:count] for entry in made]
+        numbers = self._repeated
+        if len(numbers[0]) < count:
+            numbers = self._repeated = [np.tile(entry, count // len(entry)) for entry in self.of_bands]
+        return [entry[:count] for entry in numbers]
 
-    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
-        """Writes the integers of `stored` into `made`; what lies in `values` is lost."""
+    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], out: NDArray[Any]) -> None:
+        """Writes the integers of `stored` into `out`; what lies in `values` is lost."""
         raise NotImplementedError
 
 
@@ -109,7 +109,7 @@ class _FloatSteps(_Steps):
         self._limits = np.float32(0), np.float32(limits.max - limits.min)
         self._lowest = np.array(limits.min, limits.dtype).view(self._unsigned)
 
-    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
+    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], out: NDArray[Any]) -> None:
         offset, scale = constants
         values[...] = stored
         values -= offset
@@ -120,7 +120,7 @@ class _FloatSteps(_Steps):
         np.clip(values, *self._limits, out=values)
         if stored.dtype.kind == "f":
             np.copyto(values, self._middle, where=np.isnan(values))  # no number is the zero point, on every processor
-        integers = made.view(self._unsigned)
+        integers = out.view(self._unsigned)
         integers[...] = values
         if self._lowest:
             integers += self._lowest
@@ -155,8 +155,8 @@ class WholeSteps(_Steps):
         inside = (first <= limits.max) & (first + (1 << 16) / factor > limits.min)
         return cls(first, factor, stored, integers.min < 0) if ((first == np.rint(first)) & inside).all() else None
 
-    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], made: NDArray[Any]) -> None:
-        """Writes the integers of one block into `made`; `values` is room to work in."""
+    def apply(self, stored: NDArray[Any], constants: list[NDArray[Any]], values: NDArray[Any], out: NDArray[Any]) -> None:
+        """Writes the integers of one block into `out`; `values` is room to work in."""
         low, high, first, factor = constants
         np.maximum(stored, low, out=values)
         np.minimum(values, high, out=values)
@@ -164,7 +164,7 @@ class WholeSteps(_Steps):
         steps -= first
         steps *= factor
         steps >>= _SHIFT
-        made.view(np.uint8)[...] = steps
+        out.view(np.uint8)[...] = steps
 
 
 def middle(zero: int) -> int:
@@ -177,8 +177,8 @@ def factors(zero: int) -> NDArray[np.float64]:
     numbers = np.arange(1, _FINEST + 1)
     largest = ((1 << 16) - 1) // numbers * numbers
     fit = (middle(zero) % numbers == 0) & (largest // FRACTION == FRACTION - 1)
-    found: NDArray[np.float64] = numbers[fit].astype(np.float64)
-    return found
+    values: NDArray[np.float64] = numbers[fit].astype(np.float64)
+    return values
 
 
 def _rate(affine: Affine) -> NDArray[np.float32]:

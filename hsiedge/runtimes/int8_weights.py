@@ -78,17 +78,17 @@ def separated(data: bytes) -> bytes:
     graph = _separated_graph(view, graphs[0])
     if graph is None:
         return data
-    made, at = bytearray(), 0
+    content, at = bytearray(), 0
     for number, _, end in fields(view, 0, len(view)):
-        made += _field(GRAPH, graph) if number == GRAPH else view[at:end]
+        content += _field(GRAPH, graph) if number == GRAPH else view[at:end]
         at = end
-    return bytes(made)
+    return bytes(content)
 
 
 def _separated_graph(view: memoryview, graph: Span) -> bytes | None:
     """The graph's bytes, tensors copied and nodes renamed; None where no tensor is shared."""
-    given = {_text(view, _find(view, (a, b), _VALUE_NAME)) for number, a, b in fields(view, *graph) if number == _INPUT}
-    tensors = {name: span for name, span in _int8_initializers(view, graph).items() if name not in given}
+    inputs = {_text(view, _find(view, (a, b), _VALUE_NAME)) for number, a, b in fields(view, *graph) if number == _INPUT}
+    tensors = {name: span for name, span in _int8_initializers(view, graph).items() if name not in inputs}
     taken = Counter(name for node in _spans(view, graph, _NODE) for name in _names(view, node))
     if not any(taken[name] > 1 for name in tensors):
         return None
@@ -104,19 +104,19 @@ def _separated_graph(view: memoryview, graph: Span) -> bytes | None:
         copies.extend(_field(_INITIALIZER, _renamed(view, tensors[name], fresh)))
         return fresh
 
-    made, at = bytearray(), graph[0]
+    content, at = bytearray(), graph[0]
     for number, start, end in fields(view, *graph):
-        made += _field(_NODE, _with_own_inputs(view, (start, end), own)) if number == _NODE else view[at:end]
+        content += _field(_NODE, _with_own_inputs(view, (start, end), own)) if number == _NODE else view[at:end]
         at = end
-    return bytes(made + copies)
+    return bytes(content + copies)
 
 
 def _with_own_inputs(view: memoryview, node: Span, own: Callable[[str], str]) -> bytes:
-    made, at = bytearray(), node[0]
+    content, at = bytearray(), node[0]
     for number, start, end in fields(view, *node):
-        made += _field(_NODE_INPUT, _encoded_text(own(_text(view, (start, end))))) if number == _NODE_INPUT else view[at:end]
+        content += _field(_NODE_INPUT, _encoded_text(own(_text(view, (start, end))))) if number == _NODE_INPUT else view[at:end]
         at = end
-    return bytes(made)
+    return bytes(content)
 
 
 def _graphs(view: memoryview) -> Iterator[Span]:
@@ -129,10 +129,10 @@ def _spans(view: memoryview, message: Span, wanted: int) -> Iterator[Span]:
 
 def _find(view: memoryview, message: Span, wanted: int) -> Span | None:
     """Place of a field's bytes; of several the last, which counts."""
-    found = None
+    last = None
     for span in _spans(view, message, wanted):
-        found = span
-    return found
+        last = span
+    return last
 
 
 def _text(view: memoryview, span: Span | None) -> str:
@@ -144,8 +144,8 @@ def _names(view: memoryview, node: Span) -> Iterator[str]:
 
 
 def _int8_initializers(view: memoryview, graph: Span) -> dict[str, Span]:
-    found = (span for span in _spans(view, graph, _INITIALIZER) if _is_int8(view, span))
-    return {_text(view, _find(view, span, _TENSOR_NAME)): span for span in found}
+    spans = (span for span in _spans(view, graph, _INITIALIZER) if _is_int8(view, span))
+    return {_text(view, _find(view, span, _TENSOR_NAME)): span for span in spans}
 
 
 def _is_int8(view: memoryview, tensor: Span) -> bool:
@@ -164,11 +164,11 @@ def _is_wide(view: memoryview, tensor: Span) -> bool:
 
 
 def _renamed(view: memoryview, tensor: Span, name: str) -> bytes:
-    made, at = bytearray(), tensor[0]
+    content, at = bytearray(), tensor[0]
     for number, _, end in fields(view, *tensor):
-        made += b"" if number == _TENSOR_NAME else view[at:end]
+        content += b"" if number == _TENSOR_NAME else view[at:end]
         at = end
-    return bytes(made) + _field(_TENSOR_NAME, _encoded_text(name))
+    return bytes(content) + _field(_TENSOR_NAME, _encoded_text(name))
 
 
 def _encoded_text(text: str) -> bytes:
@@ -181,9 +181,9 @@ def _field(number: int, content: bytes) -> bytes:
 
 def _encoded(value: int) -> bytes:
     """A whole number as a varint: seven bits a byte, the lowest first."""
-    made = bytearray()
+    content = bytearray()
     while value > 127:
-        made.append(value & 127 | 128)
+        content.append(value & 127 | 128)
         value >>= 7
-    made.append(value)
-    return bytes(made)
+    content.append(value)
+    return bytes(content)

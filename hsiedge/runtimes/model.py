@@ -193,9 +193,9 @@ class Model:
         logits: NDArray[Any] | None = None
         for top in _starts(size[1], height):
             for left in _starts(size[2], width):
-                found = self._scene(rows[top : top + height + halo, left : left + width + halo])
-                logits = np.empty(size, found.dtype) if logits is None else logits
-                logits[:, top : top + height, left : left + width] = found
+                piece = self._scene(rows[top : top + height + halo, left : left + width + halo])
+                logits = np.empty(size, piece.dtype) if logits is None else logits
+                logits[:, top : top + height, left : left + width] = piece
         assert logits is not None
         return logits[:, :high, :wide]
 
@@ -258,9 +258,9 @@ class Model:
         logits = np.zeros((len(pixels), len(self.known.classes)), np.float32)
         done = 0
         pieces = self._strips(scene, pixels) if self.known.kind == "scene" else self._batches(scene, pixels)
-        for places, found in pieces:
-            logits[places] = found
-            done += len(found)
+        for places, piece in pieces:
+            logits[places] = piece
+            done += len(piece)
             progress(done / len(pixels))
         return logits
 
@@ -282,8 +282,8 @@ class Model:
             if not len(places):
                 continue
             strip = surrounded(scene.cube, first, first + tall, self.known.radius)
-            found = self.strip(self.prepare(strip))
-            yield places, found[:, rows[places] - first, pixels[places] % width].T
+            planes = self.strip(self.prepare(strip))
+            yield places, planes[:, rows[places] - first, pixels[places] % width].T
 
 
 def no_card(path: Path) -> CardError:
@@ -300,9 +300,9 @@ def _largest(planes: NDArray[Any]) -> NDArray[np.integer[Any]]:
     """`planes.argmax(0)`, plane by plane where there are many pixels: a tenth of the time."""
     if len(planes) > 255 or planes[0].size < _MANY:
         return np.asarray(planes.argmax(0))
-    best, found = planes[0].copy(), np.zeros(planes.shape[1:], np.uint8)
+    best, largest = planes[0].copy(), np.zeros(planes.shape[1:], np.uint8)
     for number in range(1, len(planes)):
         higher = planes[number] > best
         np.maximum(best, planes[number], out=best)
-        np.maximum(found, higher.view(np.uint8) * np.uint8(number), out=found)
-    return found
+        np.maximum(largest, higher.view(np.uint8) * np.uint8(number), out=largest)
+    return largest

@@ -78,5 +78,5 @@ def _spec(port: Any) -> TensorSpec:
 def _reason(error: Exception) -> str:
     """The line that says what is wrong: before it OpenVINO tells where in its sources it was, and that it failed."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(_NO_REASON)] or lines or ["?"]
-    return told[0] if len(told[0]) <= 200 else told[0][:200] + "..."
+    reasons = [line for line in lines if not line.startswith(_NO_REASON)] or lines or ["?"]
+    return reasons[0] if len(reasons[0]) <= 200 else reasons[0][:200] + "..."

@@ -92,14 +92,14 @@ def placed(path: Path, text: str, session: onnxruntime.InferenceSession) -> str:
     left = nodes.get(CPU, Counter())
     if CPU not in providers and left:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in left.most_common())
-        total = sum(found.total() for found in nodes.values())
+        total = sum(operators.total() for operators in nodes.values())
         raise OptionError(
             f"{left.total()} of {total} nodes of {path} would run on the CPU: {kinds}; naming it lets them",
             option="provider",
             value=text,
             use={"provider": f"{text},cpu"},
         )
-    used = {provider: found.total() for provider, found in nodes.items() if found}
+    used = {provider: operators.total() for provider, operators in nodes.items() if operators}
     return ", ".join(f"{name} ({count} nodes)" if len(used) > 1 else name for name, count in used.items())
 
 

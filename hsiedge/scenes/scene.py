@@ -196,9 +196,9 @@ def build_scene(
     label_map = None
     if labels is not None:
         label_map = _label_map(source, labels.array, array.shape[:2])
-        found = [int(label) for label in np.unique(label_map) if label]
-        given = {label: labels.class_names.get(label, f"{UNNAMED} {label}") for label in found}
-        classes = _same_classes(source, classes or given, found)
+        present = [int(label) for label in np.unique(label_map) if label]
+        names = {label: labels.class_names.get(label, f"{UNNAMED} {label}") for label in present}
+        classes = _same_classes(source, classes or names, present)
     return Scene(
         name=name,
         cube=array,
@@ -247,8 +247,8 @@ def open_scene(
 
 def search_path(data_dir: Path | None = None) -> list[Path]:
     """The folders in which catalog scenes are looked for, first to last."""
-    given = [data_dir, os.environ.get("HSIEDGE_DATA")]
-    return [Path(folder) for folder in given if folder] + [cache_dir()]
+    folders = [data_dir, os.environ.get("HSIEDGE_DATA")]
+    return [Path(folder) for folder in folders if folder] + [cache_dir()]
 
 
 def cache_dir() -> Path:
@@ -289,10 +289,10 @@ def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
     try:
         cube = geotiff.read_mosaic(folder / "images" if (folder / "images").is_dir() else folder, 3)
         own = folder / "labels" if (folder / "labels").is_dir() else None
-        given = labels or own
-        if given is not None and not given.is_dir():
-            raise SceneError(f"{given}: the labels of a mosaic are a folder of tiles, too")
-        label_raster = geotiff.read_mosaic(given, 2, cube.grid).raster if given is not None else None
+        label_folder = labels or own
+        if label_folder is not None and not label_folder.is_dir():
+            raise SceneError(f"{label_folder}: the labels of a mosaic are a folder of tiles, too")
+        label_raster = geotiff.read_mosaic(label_folder, 2, cube.grid).raster if label_folder is not None else None
         parts = geotiff.read_lists(folder, cube)
     except OSError as error:
         raise SceneError(f"{folder}: cannot be read ({error.strerror or error})") from error
@@ -462,11 +462,11 @@ def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDA
     return np.ascontiguousarray(whole, dtype=np.uint16)
 
 
-def _same_classes(source: str, classes: dict[int, str], found: list[int]) -> dict[int, str]:
-    unknown = sorted(set(found) - set(classes))
+def _same_classes(source: str, classes: dict[int, str], present: list[int]) -> dict[int, str]:
+    unknown = sorted(set(present) - set(classes))
     if unknown:
         raise SceneError(f"{source}: label ids {unknown} are not among the scene's classes {sorted(classes)}")
-    empty = [f"{label} ({classes[label]})" for label in classes if label not in found]
+    empty = [f"{label} ({classes[label]})" for label in classes if label not in present]
     if empty:
         raise SceneError(f"{source}: no pixel of class {', '.join(empty)}; a class without pixels cannot be learnt")
     return classes

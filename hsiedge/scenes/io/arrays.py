@@ -145,9 +145,9 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
         import scipy.io
     except ImportError as error:
         raise MissingExtraError(f"reading {path.name}", "mat") from error
-    found = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
-    name = _choose(path, {entry: shape for entry, shape, _ in found}, key, ndim)
-    shape, kind = next((shape, kind) for entry, shape, kind in found if entry == name)
+    variables = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
+    name = _choose(path, {entry: shape for entry, shape, _ in variables}, key, ndim)
+    shape, kind = next((shape, kind) for entry, shape, kind in variables if entry == name)
     fits(path, shape, 2 * _MAT_BYTES.get(kind, 8))  # twice: it is turned into row-major order
     return Raster(scipy.io.loadmat(str(path), variable_names=[name])[name])
 

@@ -101,10 +101,10 @@ def rows_of(path: Path) -> Iterator[RowSource]:
         def read(first: int, count: int) -> NDArray[Any]:
             rows = min(count, height - first)
             try:
-                found = data.read(list(tile.bands), window=((first, first + rows), (0, width)))
+                planes = data.read(list(tile.bands), window=((first, first + rows), (0, width)))
             except Exception as error:  # rasterio's own, of a file that is cut short
                 raise SceneError(f"{path}: row {first} cannot be read ({str(error).splitlines()[0]})") from error
-            return np.ascontiguousarray(found.transpose(1, 2, 0))
+            return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
         yield RowSource(
             path=path,
@@ -154,11 +154,11 @@ def read_lists(folder: Path, mosaic: Mosaic) -> NDArray[np.uint8] | None:
     Raises:
         SceneError: only some of the lists are there, one names what is no tile, or a tile stands in two.
     """
-    found = [name for name in LISTS if (folder / name).is_file()]
-    if not found:
+    lists = [name for name in LISTS if (folder / name).is_file()]
+    if not lists:
         return None
-    if len(found) < len(LISTS):
-        raise SceneError(f"{folder}: has {', '.join(found)}, but all of {', '.join(LISTS)} are needed")
+    if len(lists) < len(LISTS):
+        raise SceneError(f"{folder}: has {', '.join(lists)}, but all of {', '.join(LISTS)} are needed")
     parts = np.zeros(mosaic.grid.shape, np.uint8)
     for part, name in enumerate(LISTS, 1):
         for stem in _named(folder / name):
@@ -232,16 +232,16 @@ def _header(path: Path) -> Tile:
 
 def _tile(path: Path, data: Any, every_band: bool = False) -> Tile:
     tags = [data.tags(band) for band in data.indexes]
-    bands = tuple(band for band, said in zip(data.indexes, tags) if every_band or said.get("bbl", "1") != "0")
+    bands = tuple(band for band, entry in zip(data.indexes, tags) if every_band or entry.get("bbl", "1") != "0")
     if not bands:
         raise SceneError(f"{path}: its bad-band list rules out every band")
-    said = [tags[band - 1] for band in bands]
-    units = said[0].get("wavelength_units", "")
+    band_tags = [tags[band - 1] for band in bands]
+    units = band_tags[0].get("wavelength_units", "")
     scale = data.scales[0]
     left_out = len(tags) - len(bands)
     raster = Raster(
         np.zeros((0, 0, 0), data.dtypes[0]),
-        nanometres([entry.get("wavelength") for entry in said], units),
+        nanometres([entry.get("wavelength") for entry in band_tags], units),
         None if data.nodata is None else float(data.nodata),
         data.units[0] or (f"counts of {scale:g}" if scale != 1 else ""),
         georeference={

@@ -108,14 +108,14 @@ def hdf_rows(path: Path, key: str | None) -> Iterator[RowSource]:
 
 def _hdf_cube(path: Path, file: Any, key: str | None) -> Any:
     """The variable that holds the cube, rows first."""
-    found = {name: item for name, item in _hdf_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
-    listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in found.items()) or "none"
-    if key is None and len(found) > 1:
+    cubes = {name: item for name, item in _hdf_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
+    listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in cubes.items()) or "none"
+    if key is None and len(cubes) > 1:
         raise SceneError(f"{path}: name the variable; it has {listing}", use={"cube_key": "NAME"})
-    name = key if key is not None else next(iter(found), "")
-    if name not in found:
+    name = key if key is not None else next(iter(cubes), "")
+    if name not in cubes:
         raise SceneError(f"{path}: has no cube {name!r}; its variables of three dimensions: {listing}")
-    cube = found[name]
+    cube = cubes[name]
     if cube.is_virtual or cube.external:
         raise SceneError(f"{path}: {name} points into other files; copy its data into one")
     if 0 in cube.shape:
