@@ -26,15 +26,15 @@ def right(scene: Scene, pixels: np.ndarray) -> np.ndarray:
 def test_counts_the_test_pixels_of_the_card(make_card: Callable[..., Card], tiny_scene: Scene, kind: str) -> None:
     split = splits.draw(kind, tiny_scene, 3, guard=2)
     card = Card.from_json(make_card(tiny_scene, 3, split=split.facts).to_json(), "here")
-    found = split_for(card, tiny_scene)
-    assert found is not None
+    drawn = split_for(card, tiny_scene)
+    assert drawn is not None
     seen: list[np.ndarray] = []
 
     def predict(scene: Scene, pixels: np.ndarray) -> np.ndarray:
         seen.append(pixels)
         return right(scene, pixels)
 
-    result = evaluate(predict, tiny_scene, found)
+    result = evaluate(predict, tiny_scene, drawn)
     assert card.split is not None
     assert result.accuracy.n == card.split.test == len(split.pixels(splits.TEST))
     assert (np.concatenate(seen) == split.pixels(splits.TEST)).all()
@@ -92,9 +92,9 @@ def test_two_files_of_the_same_name_are_two_scenes(make_card: Callable[..., Card
 def test_the_same_cube_under_another_name(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
     split = splits.draw("random", tiny_scene)
     renamed = dataclasses.replace(tiny_scene, name="copy", cube=tiny_scene.cube.copy())
-    found = split_for(make_card(tiny_scene, 3, split=split.facts), renamed)
-    assert found is not None
-    assert found.digest == split.digest
+    drawn = split_for(make_card(tiny_scene, 3, split=split.facts), renamed)
+    assert drawn is not None
+    assert drawn.digest == split.digest
 
 
 def test_other_labels(make_card: Callable[..., Card], tiny_scene: Scene) -> None:

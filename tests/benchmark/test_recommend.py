@@ -23,11 +23,11 @@ QUICK: dict[str, Any] = {"threads": 1, "runs": 20, "seconds": 0.02}
 
 
 def sample(runtime: str, labels: list[int], ms: float, margins: list[float] | None = None, **opened: Any) -> Sample:
-    said = {"runtime": runtime, "precision": "float32", "batch": 1, "pixels_per_run": 1, **opened}
+    description = {"runtime": runtime, "precision": "float32", "batch": 1, "pixels_per_run": 1, **opened}
     answers = {"labels": labels, "margins": margins or [0.5] * len(labels)}
     model = ModelFile(Path("a.onnx"), 1, "", f"a.onnx ({runtime})", runtime)
     rounds = [np.full(4, ms * scale) for scale in (1.0, 1.1, 0.9)]
-    return Sample(model, said, rounds, OtherLoad(None, None), [], answers)
+    return Sample(model, description, rounds, OtherLoad(None, None), [], answers)
 
 
 class TestChoice:

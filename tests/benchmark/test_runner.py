@@ -203,14 +203,14 @@ FACTS: dict[str, Any] = dict.fromkeys(hsiedge.device.facts.DeviceFacts.__datacla
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"batches": [0]}, "--batch 0"),
-        ({"batches": []}, "--batch"),
-        ({"threads": -1}, "--threads -1"),
-        ({"runs": 0}, "--runs 0"),
-        ({"seconds": 0.0}, "--seconds 0"),
-        ({"seconds": float("nan")}, "--seconds nan"),
-        ({"duration": -1.0}, "--duration -1"),
-        ({"shapes": ["1,b"]}, "--shape 1,b"),
+        ({"batches": [0]}, "batches=0"),
+        ({"batches": []}, "batches"),
+        ({"threads": -1}, "threads=-1"),
+        ({"runs": 0}, "runs=0"),
+        ({"seconds": 0.0}, "seconds=0"),
+        ({"seconds": float("nan")}, "seconds=nan"),
+        ({"duration": -1.0}, "duration=-1"),
+        ({"shapes": ["1,b"]}, "shapes=1,b"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], says: str) -> None:

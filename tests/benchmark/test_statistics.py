@@ -9,10 +9,10 @@ from hsiedge.benchmark.statistics import drift, latency, paired_ratio, student_t
 
 
 def test_latency_of_known_values() -> None:
-    found = latency(np.arange(1.0, 102.0)[::-1])  # 1..101, so that percentile q is 1 + q
-    assert (found.p50, found.p90, found.p99) == pytest.approx((51, 91, 100))
-    assert (found.mean, found.min, found.max, found.runs) == pytest.approx((51, 1, 101, 101))
-    assert found.std == pytest.approx(math.sqrt(101 * 102 / 12))  # sample variance of 1..n is n (n + 1) / 12
+    spread = latency(np.arange(1.0, 102.0)[::-1])  # 1..101, so that percentile q is 1 + q
+    assert (spread.p50, spread.p90, spread.p99) == pytest.approx((51, 91, 100))
+    assert (spread.mean, spread.min, spread.max, spread.runs) == pytest.approx((51, 1, 101, 101))
+    assert spread.std == pytest.approx(math.sqrt(101 * 102 / 12))  # sample variance of 1..n is n (n + 1) / 12
     assert latency(np.array([2.5])).std == 0
 
 

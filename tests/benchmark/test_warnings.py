@@ -115,15 +115,15 @@ def test_plan_has_more_rounds_where_they_would_be_long() -> None:
 
 
 def test_a_line_tells_its_kind() -> None:
-    made = [
+    lines = [
         *found([*CALM[:5], *(np.concatenate([np.full(95, 18.0), np.full(5, 60.0)]) for _ in range(5))], clock_ms=1),
         *found([np.full(2, 10.0)] * 10, load=OtherLoad(0.8, 0.1)),
         *found([*CALM[:5], np.full(20, 18.0), *CALM[:4]], threads=8, facts={"throttle_reasons": ["heat"]}),
         *found(CALM, facts={"governor": "powersave", "instruction_sets": ["asimd"], "machine": "aarch64"}, precision="int8"),
         *found(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8", overflows=True),
     ]
-    assert {MeasurementWarning.of(line) for line in made} == set(MeasurementWarning)
-    assert {line.split(":")[0] for line in made if MeasurementWarning.of(line) is MeasurementWarning.DRIFT} == {"drift"}
+    assert {MeasurementWarning.of(line) for line in lines} == set(MeasurementWarning)
+    assert {line.split(":")[0] for line in lines if MeasurementWarning.of(line) is MeasurementWarning.DRIFT} == {"drift"}
 
 
 def test_a_line_that_bench_did_not_say_is_of_no_kind() -> None:

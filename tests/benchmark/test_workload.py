@@ -26,10 +26,10 @@ def card() -> Card:
 def test_cut_equals_the_scenes_own_patches(dtype: str, count: int, patch: int) -> None:
     rows = np.random.default_rng(0).integers(0, 100, (patch, count + patch - 1, 3)).astype(dtype)
     centres = patch // 2 * rows.shape[1] + patch // 2 + np.arange(count)
-    found = cut(rows.transpose(2, 0, 1), patch)
-    assert found.dtype == rows.dtype
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, extract(rows, centres, patch))
+    result = cut(rows.transpose(2, 0, 1), patch)
+    assert result.dtype == rows.dtype
+    assert result.flags.c_contiguous
+    np.testing.assert_array_equal(result, extract(rows, centres, patch))
 
 
 @pytest.mark.parametrize("name", ["float.onnx", "int8.onnx"])
@@ -109,10 +109,10 @@ def test_shapes_that_do_not_fit(name: str, shapes: Any, error: type[Exception], 
 
 
 def test_fixed_batch() -> None:
-    found = {
+    result = {
         name: fixed_batch(load(DATA / f"{name}.onnx", 1)) for name in ("float", "float_batch1", "scene", "stranger", "hungry")
     }
-    assert found == {"float": None, "float_batch1": 1, "scene": 1, "stranger": None, "hungry": 1}
+    assert result == {"float": None, "float_batch1": 1, "scene": 1, "stranger": None, "hungry": 1}
 
 
 def test_parse_shape() -> None:

@@ -72,7 +72,8 @@ def test_bad_input(hsiedge: Hsiedge, study: Path, tmp_path: Path, words: tuple[s
 def test_a_missing_extra_is_named_after_the_tables(hsiedge: Hsiedge, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.delitem(sys.modules, "hsiedge.report.study.page", raising=False)
+    for module in ("hsiedge.report.study.page", "hsiedge.report.html"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     run = hsiedge("report", "mine")
     assert "Salinas-A, random split" in run.out

@@ -27,14 +27,16 @@ SMALL = {"widths": (8, 12, 12)}
 @pytest.mark.parametrize("method", ["logits", "features", "attention"])
 def test_each_method_makes_another_student(method) -> None:
     teacher = workstation.checkpoint("cnn2d")
-    made = distill(teacher, workstation.scene(), workstation.split(), "dscnn", method, settings=BRIEF, parent="f00", **SMALL)
+    distilled = distill(
+        teacher, workstation.scene(), workstation.split(), "dscnn", method, settings=BRIEF, parent="f00", **SMALL
+    )
     alone = train(workstation.scene(), workstation.split(), "dscnn", 7, BRIEF, **SMALL)
-    assert made.card.patch == teacher.card.patch
-    assert [step.step for step in made.card.lineage] == ["train", "distill"]
-    assert made.card.lineage[-1].parent == "f00"
-    assert made.card.split == teacher.card.split
-    assert not any(torch.equal(a, b) for a, b in zip(made.classifier.net.parameters(), alone.classifier.net.parameters()))
-    assert set(made.classifier.state_dict()) == set(alone.classifier.state_dict())  # nothing of the method stays behind
+    assert distilled.card.patch == teacher.card.patch
+    assert [step.step for step in distilled.card.lineage] == ["train", "distill"]
+    assert distilled.card.lineage[-1].parent == "f00"
+    assert distilled.card.split == teacher.card.split
+    assert not any(torch.equal(a, b) for a, b in zip(distilled.classifier.net.parameters(), alone.classifier.net.parameters()))
+    assert set(distilled.classifier.state_dict()) == set(alone.classifier.state_dict())  # nothing of the method stays behind
 
 
 def test_the_whole_weight_on_logits_makes_the_student_answer_as_the_teacher_does() -> None:
@@ -53,10 +55,10 @@ def test_the_whole_weight_on_logits_makes_the_student_answer_as_the_teacher_does
 
 def test_teacher_and_student_of_other_kinds_and_patches() -> None:
     teacher = workstation.checkpoint("hybridsn")
-    made = distill(
+    distilled = distill(
         teacher, workstation.scene(), workstation.split(), "cnn3d", "features", patch=5, settings=BRIEF, widths=(2, 4)
     )
-    assert (made.card.patch, made.card.net.name) == (5, "cnn3d")
+    assert (distilled.card.patch, distilled.card.net.name) == (5, "cnn3d")
 
 
 def test_a_net_that_sees_one_pixel_has_no_attention() -> None:
@@ -82,11 +84,11 @@ def test_the_card_says_transductive_and_the_labels_of_test_pixels_are_not_looked
     spoiled = scene.labels.copy()
     spoiled.ravel()[split.pixels(TEST)] = np.roll(spoiled.ravel()[split.pixels(TEST)], 1000)
     other = dataclasses.replace(scene, labels=spoiled)
-    made = [
+    distilled = [
         distill(teacher, where, split, "dscnn", unlabelled=True, settings=BRIEF, **SMALL).classifier.state_dict()
         for where in (scene, other)
     ]
-    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+    assert all(torch.equal(distilled[0][name], distilled[1][name]) for name in distilled[0])
     card = distill(teacher, scene, split, "dscnn", unlabelled=True, settings=BRIEF, **SMALL).card
     assert card.lineage[-1].options["transductive"] is True
     assert card.lineage[-1].options["unlabelled"] == len(free_pixels(scene, split, 7))

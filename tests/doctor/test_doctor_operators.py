@@ -27,9 +27,9 @@ def test_as_it_is_are_the_files_own() -> None:
     for suffix in (".onnx", "-int8.onnx", "-int8-scene.onnx"):
         path = shipped(suffix)
         wanted = {node.op_type for node in onnx.load(path).graph.node}
-        found = kinds(operators_of(path))[0]
+        operators = kinds(operators_of(path))[0]
         # onnxruntime always replaces Constant nodes and drops Identity: they need no kernel.
-        assert {name.removeprefix("ai.onnx.") for name in found} == wanted - {"Constant", "Identity"}, suffix
+        assert {name.removeprefix("ai.onnx.") for name in operators} == wanted - {"Constant", "Identity"}, suffix
 
 
 def test_integer_layers_are_fused_into_onnxruntimes_own() -> None:
@@ -40,9 +40,9 @@ def test_integer_layers_are_fused_into_onnxruntimes_own() -> None:
 
 
 def test_types() -> None:
-    found = {entry.name: entry for entry in operators_of(shipped("-int8.onnx")).as_it_runs}
-    assert found["QLinearConv"].types == {"inputs": {"0": ["uint8_t"]}}
-    assert found["QuantizeLinear"].types == {"outputs": {"0": ["uint8_t"]}}
+    operators = {entry.name: entry for entry in operators_of(shipped("-int8.onnx")).as_it_runs}
+    assert operators["QLinearConv"].types == {"inputs": {"0": ["uint8_t"]}}
+    assert operators["QuantizeLinear"].types == {"outputs": {"0": ["uint8_t"]}}
     cast = {entry.name: entry for entry in operators_of(shipped(".onnx")).as_it_is}["Cast"]
     assert cast.types == {"inputs": {"0": ["uint16_t"]}, "outputs": {"0": ["float"]}}
 
@@ -58,8 +58,8 @@ def test_ort_format(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(
         str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
     )
-    found = operators_of(tmp_path / "int8.ort")
-    assert found.as_it_is == found.as_it_runs == operators_of(source).as_it_runs
+    operators = operators_of(tmp_path / "int8.ort")
+    assert operators.as_it_is == operators.as_it_runs == operators_of(source).as_it_runs
     (tmp_path / "broken.ort").write_bytes((tmp_path / "int8.ort").read_bytes()[:300])
     with pytest.raises(ModelError, match="ORT format"):
         operators_of(tmp_path / "broken.ort")
@@ -68,8 +68,8 @@ def test_ort_format(tmp_path: Path) -> None:
 def test_onnxruntimes_own_parser_takes_the_config(tmp_path: Path) -> None:
     from onnxruntime.tools.reduced_build_config_parser import parse_config
 
-    found = operators_of(shipped("-int8.onnx"))
-    write_config(found, tmp_path / "ops.config")
+    operators = operators_of(shipped("-int8.onnx"))
+    write_config(operators, tmp_path / "ops.config")
     required, types = parse_config(str(tmp_path / "ops.config"), enable_type_reduction=True)
     assert "QLinearConv" in required["com.microsoft"][1]
     assert {"Conv", "ReduceMean"} <= {name for version in required["ai.onnx"].values() for name in version}
@@ -78,13 +78,13 @@ def test_onnxruntimes_own_parser_takes_the_config(tmp_path: Path) -> None:
 
 def test_tflite() -> None:
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    found = operators_of(shipped("-int8.tflite"))
-    convolution = next(entry for entry in found.as_it_is if entry.name == "CONV_2D")
+    operators = operators_of(shipped("-int8.tflite"))
+    convolution = next(entry for entry in operators.as_it_is if entry.name == "CONV_2D")
     assert convolution.builtin
     assert convolution.types["inputs"] == {"0": ["int8"], "1": ["int8"], "2": ["int32"]}
-    assert found.as_it_is == found.as_it_runs
+    assert operators.as_it_is == operators.as_it_runs
     with pytest.raises(OptionError, match="no model of onnxruntime"):
-        write_config(found, Path("ops.config"))
+        write_config(operators, Path("ops.config"))
 
 
 def test_tflite_operators_are_those_that_litert_runs() -> None:

@@ -24,9 +24,9 @@ def here() -> DoctorReport:
 def test_this_machine(here: DoctorReport) -> None:
     assert not here.stopped
     assert here.device.runtime is not None
-    said = [finding.what for finding in here.findings if finding.topic == "onnxruntime"]
-    assert any(here.device.runtime.removeprefix("onnxruntime ") in what for what in said)
-    assert any("gives the labels that it should" in what for what in said)
+    whats = [finding.what for finding in here.findings if finding.topic == "onnxruntime"]
+    assert any(here.device.runtime.removeprefix("onnxruntime ") in what for what in whats)
+    assert any("gives the labels that it should" in what for what in whats)
     assert here.device.int8_overflows == any(finding.topic == "exact mode" for finding in here.findings)
 
 

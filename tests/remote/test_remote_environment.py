@@ -147,9 +147,9 @@ def test_the_wheel_is_whole_and_always_the_same() -> None:
             held = archive.read(name)
             expected = base64.urlsafe_b64encode(hashlib.sha256(held).digest()).rstrip(b"=").decode()
             assert (digest, int(size)) == (f"sha256={expected}", len(held))
-        said = archive.read(f"{info}/METADATA").decode().splitlines()
-    assert f"Version: {hsiedge.__version__}" in said
-    assert [line for line in said if line.startswith("Requires-Dist: onnxruntime")]
+        metadata_lines = archive.read(f"{info}/METADATA").decode().splitlines()
+    assert f"Version: {hsiedge.__version__}" in metadata_lines
+    assert [line for line in metadata_lines if line.startswith("Requires-Dist: onnxruntime")]
     assert {"hsiedge/cli/main.py", "hsiedge/remote/agent.py", "hsiedge/report/templates/report.html"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
     assert sorted(name for name in names if name.startswith("hsiedge/models/")) == [

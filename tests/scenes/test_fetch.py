@@ -164,7 +164,7 @@ def test_nobody_listens(site: Server, tmp_path: Path) -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     gone = dataclasses.replace(entry.cube, url=f"http://127.0.0.1:{port}/{entry.cube.name}")
-    fails(DownloadError, "is there a network.*HSIEDGE_DATA or --data-dir", dataclasses.replace(entry, cube=gone), tmp_path)
+    fails(DownloadError, "is there a network.*HSIEDGE_DATA.*data_dir=FOLDER", dataclasses.replace(entry, cube=gone), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,6 +188,6 @@ def test_a_folder_that_cannot_be_written(site: Server, tmp_path: Path) -> None:
     entry = offered(site)
     (tmp_path / "file").write_text("in its place")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        fails(OutputError, "cannot write to .*--data-dir", entry, folder)
+        fails(OutputError, "cannot write to .*data_dir=", entry, folder)
     assert (tmp_path / "file").read_text() == "in its place"
     assert site.asked == []

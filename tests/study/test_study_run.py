@@ -73,9 +73,9 @@ def start(path: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
 def run(path: Path, folder: Path, *words: str) -> tuple[int, str]:
     """Exit code and stderr of a whole run."""
     process = start(path, folder, *words)
-    _, said = process.communicate(timeout=300)
-    assert "Traceback" not in said, said
-    return process.returncode, said
+    _, output = process.communicate(timeout=300)
+    assert "Traceback" not in output, output
+    return process.returncode, output
 
 
 def rows(folder: Path) -> dict[str, Row]:
@@ -95,18 +95,18 @@ def outcomes(folder: Path) -> dict[str, str]:
     return {key: outcome(row) for key, row in rows(folder).items()}
 
 
-def noted(said: str) -> list[str]:
+def noted(output: str) -> list[str]:
     """The cells that a run has finished, by their titles."""
-    return re.findall(r"^\d+/\d+ (.*?): .* left$", said, re.MULTILINE)
+    return re.findall(r"^\d+/\d+ (.*?): .* left$", output, re.MULTILINE)
 
 
 @functools.cache
 def whole() -> Path:
     """The folder of a run that nothing disturbed, not measured."""
     folder = home() / "whole"
-    code, said = run(config("whole"), folder, "--measure", "no")
-    assert code == 0, said
-    assert len(noted(said)) == 5, said
+    code, output = run(config("whole"), folder, "--measure", "no")
+    assert code == 0, output
+    assert len(noted(output)) == 5, output
     return folder
 
 
@@ -161,20 +161,20 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
     for line in ("expected", "1/"):  # while the parent trains, and while cells are under way
         process = start(config("whole"), tmp_path, "--measure", "no")
         assert process.stderr is not None
-        said = ""
+        output = ""
         for text in process.stderr:
-            said += text
+            output += text
             if text.startswith(line):
                 break
         time.sleep(dice.uniform(0, 2))
         workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGKILL)
-        titles += noted(said + process.communicate()[1])
+        titles += noted(output + process.communicate()[1])
         _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive, "a worker outlives its client"
-    code, said = run(config("whole"), tmp_path, "--measure", "no")
-    assert code == 0, said
-    titles += noted(said)
+    code, output = run(config("whole"), tmp_path, "--measure", "no")
+    assert code == 0, output
+    titles += noted(output)
     assert len(set(titles)) == len(titles) >= 2, "a finished cell was run again"
     assert outcomes(tmp_path) == outcomes(whole())
     assert not list(tmp_path.glob("**/.*.onnx"))
@@ -183,20 +183,20 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
 def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_other(tmp_path: Path) -> None:
     """First without measuring; then with a cell more, and a split on which the parent cannot be trained; then once more."""
     folder, one = tmp_path / "study", ("--workers", "1")
-    code, said = run(config("first", FEW), folder, *one, "--measure", "no")
-    assert (code, len(noted(said))) == (0, 2), said
+    code, output = run(config("first", FEW), folder, *one, "--measure", "no")
+    assert (code, len(noted(output))) == (0, 2), output
     made = rows(folder)
     second = (
         FEW.replace('["random"]', '["random", "blocks"]').replace("[0.5]", "[0.5, 0.6]").replace("seeds", "guard = 2\nseeds")
     )
-    code, said = run(config("second", second), folder, *one)
+    code, output = run(config("second", second), folder, *one)
     assert code == 2
-    assert "6 cells, 2 of them done" in said
-    assert noted(said) == ["corner.npz random s0 cnn2d magnitude 0.6"]
-    failed = [line for line in said.splitlines() if line.startswith("failed:")]
-    assert len(failed) == 3, said
+    assert "6 cells, 2 of them done" in output
+    assert noted(output) == ["corner.npz random s0 cnn2d magnitude 0.6"]
+    failed = [line for line in output.splitlines() if line.startswith("failed:")]
+    assert len(failed) == 3, output
     assert all("keeps only 2 between test and training pixels" in line for line in failed)
-    assert said.splitlines()[-1].startswith("hsiedge: error: 3 of 6 cells failed;")
+    assert output.splitlines()[-1].startswith("hsiedge: error: 3 of 6 cells failed;")
     with Store(folder / NAME) as store:
         assert {cell.split for cell, _ in store.failures()} == {"blocks"}
     after = rows(folder)
@@ -207,15 +207,15 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
             assert [entry.batch for entry in form.timings] == ([] if row.cell.method == "magnitude" else [1, 256])
             assert all(0 < entry.p50 <= entry.p90 and entry.memory_mib > 0 for entry in form.timings)
             assert bool(row.untimed(form)) == (row.cell.method == "magnitude")
-    code, said = run(config("first", FEW), folder, *one)
-    assert (code, "measured" in said, "2 cells, 2 of them done" in said) == (0, False, True), said
+    code, output = run(config("first", FEW), folder, *one)
+    assert (code, "measured" in output, "2 cells, 2 of them done" in output) == (0, False, True), output
 
 
 def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
     with cluster(1) as (address, _):
-        code, said = run(config("first", FEW), tmp_path, "--measure", "no", "--scheduler", address)
-    assert code == 0, said
-    assert "on 1 worker" in said
+        code, output = run(config("first", FEW), tmp_path, "--measure", "no", "--scheduler", address)
+    assert code == 0, output
+    assert "on 1 worker" in output
     undisturbed = outcomes(whole())
     found = outcomes(tmp_path)
     assert len(found) == 2

@@ -46,9 +46,9 @@ def test_what_is_put_comes_back(tmp_path: Path) -> None:
         assert same(rows[0], ROW)
         assert [row.cell.seed for row in rows] == [1, 0]  # in the order in which they ended
         assert rows[1].control is None
-        found = store.get(CELL.key)
-        assert found is not None
-        assert same(found, ROW)
+        stored = store.get(CELL.key)
+        assert stored is not None
+        assert same(stored, ROW)
         assert rows[0].forms[0].predicted.dtype == np.uint16
         assert list(rows[0].classes) == [14, 1]
 
@@ -190,8 +190,8 @@ def test_where_the_test_pixels_lie(tmp_path: Path) -> None:
         store.put_parts("cd", parts)
         store.put_parts("cd", parts)  # each cell of a split brings it
     with Store(tmp_path / "study.sqlite", make=False) as store:
-        found = store.parts("cd")
-        assert found is not None
-        assert found.dtype == np.uint8
-        assert found.tolist() == parts.tolist()
+        stored = store.parts("cd")
+        assert stored is not None
+        assert stored.dtype == np.uint8
+        assert stored.tolist() == parts.tolist()
         assert store.parts("ef") is None

@@ -21,12 +21,12 @@ from tests import workstation  # noqa: E402
 
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_round_trip(net: str, tmp_path: Path) -> None:
-    made = workstation.trained(net, 1)
+    checkpoint = workstation.trained(net, 1)
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, made)
+    save_checkpoint(path, checkpoint)
     read = load_checkpoint(path)
-    assert read.card.to_json() == made.card.to_json()
-    ours, theirs = read.classifier.state_dict(), made.classifier.state_dict()
+    assert read.card.to_json() == checkpoint.card.to_json()
+    ours, theirs = read.classifier.state_dict(), checkpoint.classifier.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert not read.classifier.training

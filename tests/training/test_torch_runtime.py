@@ -24,9 +24,9 @@ def test_it_gives_what_its_export_gives() -> None:
     assert (ours.known.kind, ours.session.provider) == ("patch", "CPU")
     assert ours.session.inputs[0].shape == (None, 200, 13, 13)
     patches = extract(workstation.scene().cube, np.arange(0, 21025, 401), 13)
-    found, expected = ours.logits(patches), theirs.logits(patches)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.ptp(expected))
+    logits, expected = ours.logits(patches), theirs.logits(patches)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * np.ptp(expected))
     np.testing.assert_array_equal(ours.labels(patches), theirs.labels(patches))
 
 

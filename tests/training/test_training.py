@@ -123,9 +123,9 @@ def test_patches_of_the_image_are_those_of_the_scene() -> None:
 def test_classes_left_out_of_the_split_are_no_outputs() -> None:
     scene = workstation.scene()
     split = draw("blocks", scene, 0)
-    made = train(scene, split, "cnn1d", 1, FitSettings(epochs=1), widths=(4, 8))
-    assert [entry.id for entry in made.card.classes] == [label for label in scene.classes if label not in split.dropped]
-    assert made.card.split == split.facts
+    checkpoint = train(scene, split, "cnn1d", 1, FitSettings(epochs=1), widths=(4, 8))
+    assert [entry.id for entry in checkpoint.card.classes] == [label for label in scene.classes if label not in split.dropped]
+    assert checkpoint.card.split == split.facts
 
 
 def test_errors() -> None:

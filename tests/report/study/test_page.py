@@ -55,8 +55,8 @@ def rows() -> list[Row]:
     return study_rows.study((0, 1, 2)) + study_rows.study((0, 1, 2), split="blocks", guard=6, net="cnn3d")
 
 
-def page_of(made: list[Row], known: bool = True) -> str:
-    return render_study(made, lambda digest: study_rows.PARTS if known else None, "my <study>")
+def page_of(rows: list[Row], known: bool = True) -> str:
+    return render_study(rows, lambda digest: study_rows.PARTS if known else None, "my <study>")
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,11 @@ STUDENTS += ["dscnn:8,16,32,64,128,256,512", "cnn2d:8"]
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_names_of_students_stand_apart(tab: Page, tmp_path: Path, width: int, count: int) -> None:
-    made = [row for row in study_rows.study() if row.cell.method != "distill"]
+    rows = [row for row in study_rows.study() if row.cell.method != "distill"]
     for place, level in enumerate(STUDENTS[:count]):
-        made.append(study_rows.row(study_rows.cell("distill", level), study_rows.form("int8", 4 + place, 400 + place, 0.04)))
+        rows.append(study_rows.row(study_rows.cell("distill", level), study_rows.form("int8", 4 + place, 400 + place, 0.04)))
     file = tmp_path / "report.html"
-    file.write_text(page_of(made))
+    file.write_text(page_of(rows))
     tab.open(file, width)
     (plot,) = [plot for plot in tab.run(DRAWN) if plot["title"] == "Distillation"]
     assert plot["points"] == count
@@ -114,13 +114,13 @@ def test_a_student_is_named_as_long_as_there_is_room() -> None:
 
 def test_warnings_on_latencies_are_folded_away(tab: Page, file: Path) -> None:
     tab.open(file, 390)
-    found = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .warnings');
+    seen = tab.run("""(() => { const box = document.querySelector('section:not([hidden]) .warnings');
       const list = box.querySelector('ul'), folded = list.checkVisibility({contentVisibilityAuto: true});
       box.querySelector('summary').click();
       return [folded, list.checkVisibility(), [...list.children].map((line) => line.textContent)]; })()""")
-    assert found[:2] == [False, True]
-    assert found[2][0].startswith("cnn2d, structured pruning 0.5, int8, batch 1: drift: the last third took 20% longer")
-    assert len(found[2]) == 2
+    assert seen[:2] == [False, True]
+    assert seen[2][0].startswith("cnn2d, structured pruning 0.5, int8, batch 1: drift: the last third took 20% longer")
+    assert len(seen[2]) == 2
     shown = tab.run("[...document.querySelectorAll('section:not([hidden]) p')].map((text) => text.textContent)")
     assert "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)." in shown
 
@@ -139,18 +139,18 @@ def test_a_row_of_the_table_keeps_its_name_in_view(tab: Page, file: Path, width:
 
 
 def test_light_and_dark_differ_and_both_can_be_read(tab: Page, file: Path) -> None:
-    found = {}
+    seen = {}
     for dark in (False, True):
         tab.open(file, 1280, dark=dark)
-        found[dark] = tab.run(COLOURS)
-        levels = [_luminance(colour) for colour in found[dark][:2]]
+        seen[dark] = tab.run(COLOURS)
+        levels = [_luminance(colour) for colour in seen[dark][:2]]
         assert (max(levels) + 0.05) / (min(levels) + 0.05) > 7  # WCAG 2.1, contrast ratio, level AAA
-        card = _luminance(found[dark][4])
-        for colour in found[dark][2:4]:
+        card = _luminance(seen[dark][4])
+        for colour in seen[dark][2:4]:
             level = _luminance(colour)
             assert (max(level, card) + 0.05) / (min(level, card) + 0.05) > 3  # graphical objects, level AA
         assert (levels[0] < levels[1]) == dark
-    assert not set(found[False]) & set(found[True])
+    assert not set(seen[False]) & set(seen[True])
 
 
 def test_scenes_and_splits_are_switched(tab: Page, file: Path) -> None:
@@ -201,12 +201,12 @@ def test_qat_never_without_its_control() -> None:
 
 
 def test_magnitude_is_in_no_plot_of_latency_and_simulated_bits_on_no_front() -> None:
-    made = []
+    rows = []
     for row in study_rows.study():
         size = {"magnitude": 10, "qat": 6}.get(row.cell.method if row.cell.level != "8" else "")
         forms = tuple(study_rows.form(form.precision, 0, size, 0.01) if size else form for form in row.forms)
-        made.append(replace(row, forms=forms))
-    shown = chapter(groups(made)[0], lambda digest: None)
+        rows.append(replace(row, forms=forms))
+    shown = chapter(groups(rows)[0], lambda digest: None)
     for tradeoff in shown.tradeoffs:
         kinds = {mark.kind for mark in tradeoff.plot.marks}
         timed = "latency" in tradeoff.plot.title or "memory" in tradeoff.plot.title

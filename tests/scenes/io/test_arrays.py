@@ -100,8 +100,8 @@ class TestMat:
         path = tmp_path / "a.mat"
         scipy_io.savemat(path, {"paviaU": CUBE, "other": CUBE[1:]})
         refused(path, r"no variable 'pavia'; it has paviaU 4x6x3, other 3x6x3", "pavia")
-        refused(path, r"--cube-key; it has paviaU 4x6x3, other 3x6x3")
-        refused(path, r"--labels-key", ndim=2)
+        refused(path, r"it has paviaU 4x6x3, other 3x6x3; use cube_key=")
+        refused(path, r"use labels_key=", ndim=2)
         refused(path, r"2 dimensions was expected, this one is \(4, 6, 3\)", "paviaU", ndim=2)
         scipy_io.savemat(path, {"text": "no numbers"})
         refused(path, "it has no arrays")
