@@ -76,8 +76,9 @@ def _check_net(path: Path, facts: NetFacts) -> None:
     origin = facts.origin
     if facts.name not in nets.NETS:
         place = f" of {origin}" if origin is not None else ""
-        named = f"name its file, --net FILE.py:{facts.name}" if origin is None or origin.file else f"install {origin}"
-        raise ModelError(f"{path}: its net, {facts.name}{place}, is not here; {named}")
+        if origin is not None and origin.distribution:
+            raise ModelError(f"{path}: its net, {facts.name}{place}, is not here; install {origin}")
+        raise ModelError(f"{path}: its net, {facts.name}{place}, is not here", use={"net": f"FILE.py:{facts.name}"})
     here = nets.NETS.origin(facts.name)
     if here != origin:
         theirs, ours = origin or "hsiedge", here or "hsiedge"
