@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsiedge import evaluation, notebook, runtimes
 from hsiedge.api.label_map import LabelMap, classified
-from hsiedge.api.resolve import SceneLike, check_split, recipe_name, scene_for
+from hsiedge.api.resolve import SceneLike, check_recipe, check_split, scene_for
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import MissingExtraError
 from hsiedge.evaluation import Evaluation
@@ -85,7 +85,7 @@ class Model(runtimes.Model):
         Args:
             scene: that calibrates and judges; on another than the model's own, labels are not looked at.
             path: .onnx, .ort (onnxruntime's own format) or .tflite to write; left out, NAME-int8.onnx beside this one.
-            recipe: name of a recipe, or a Recipe.
+            recipe: name of a recipe, FILE.py:NAME, a TOML file, or a Recipe.
             patches: how many calibrate, at most.
             max_drop: points of OA that may be lost; layers go back to float until it holds.
             seed: random draws.
@@ -104,9 +104,8 @@ class Model(runtimes.Model):
         output = self._output(path, "-int8")
         scene = scene_for(self.known, scene, self.own_scene)
         quantize = _quantize()
-        quantize(
-            self.path, scene, output, recipe_name(recipe), patches, max_drop, seed, explain, masks, tile, progress=progress
-        )
+        check_recipe(recipe)
+        quantize(self.path, scene, output, recipe, patches, max_drop, seed, explain, masks, tile, progress=progress)
         return self._made(output, scene)
 
     def to_tflite(

@@ -1,20 +1,16 @@
-"""Scenes, splits and recipes that arguments of the public functions stand for."""
+"""Scenes that arguments of the public functions stand for, and checks of splits and recipes."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from hsiedge.arguments import PathLike, wrong_type
 from hsiedge.card import Card
-from hsiedge.errors import OptionError, SceneError
+from hsiedge.errors import SceneError
 from hsiedge.scenes import scene as scenes
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
-
-if TYPE_CHECKING:
-    from hsiedge.graphs.quantization.recipes import Recipe
 
 SceneLike = Scene | PathLike
 """Scene, name of the catalog, or path of a cube."""
@@ -51,15 +47,9 @@ def check_split(value: object) -> None:
         raise wrong_type("split", value, "a Split (scene.split makes one)")
 
 
-def recipe_name(value: str | Recipe) -> str:
-    """The name by which a recipe is known. Raises OptionError for another type, or a Recipe that has no name."""
-    from hsiedge.graphs.quantization.recipes import RECIPES, Recipe
+def check_recipe(value: object) -> None:
+    """Raises OptionError for what is neither a recipe's name nor a Recipe."""
+    from hsiedge.graphs.quantization.recipes import Recipe
 
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, Recipe):
+    if not isinstance(value, (str, Recipe)):
         raise wrong_type("recipe", value, "a name or a Recipe")
-    name = next((name for name, recipe in RECIPES.items() if recipe == value), None)
-    if name is None:
-        raise OptionError(f"{value.title!r} is not registered; there are {', '.join(RECIPES)}", option="recipe")
-    return name

@@ -64,8 +64,10 @@ def test_exported_quantized_and_evaluated_on_its_own_scene(trained: he.Checkpoin
         model.path, model.own_scene, tmp_path / "b.onnx", recipe=he.Recipe("ARM, and x86 with VNNI or AMX"), max_drop=100
     )
     assert card.quantization.recipe == "default"
-    with pytest.raises(he.errors.OptionError, match="'mine' is not registered"):
-        model.quantize(recipe=he.Recipe("mine", seven_bit_weights=True))
+    mine = model.quantize(path=tmp_path / "c.onnx", recipe=he.Recipe("mine", seven_bit_weights=True), max_drop=100).known
+    assert (mine.quantization.recipe, mine.quantization.options["seven_bit_weights"]) == ("mine", True)
+    with pytest.raises(he.errors.OptionError, match="mine: weights 'int5': choose int8 or float16"):
+        model.quantize(recipe=he.Recipe("mine", weights="int5"))
 
 
 def test_made_smaller_on_its_own_scene_and_split(trained: he.Checkpoint, tmp_path: Path) -> None:

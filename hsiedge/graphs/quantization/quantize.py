@@ -27,7 +27,7 @@ def quantize(
     model: str | Path,
     scene: Scene,
     output: str | Path,
-    recipe: str = "default",
+    recipe: str | Recipe = "default",
     patches: int = CALIBRATION_PATCHES,
     max_drop: float = 0.5,
     seed: int = 0,
@@ -48,7 +48,7 @@ def quantize(
     whose quantization hurts the logits most goes back to float, then the next, until it holds; the Card lists them.
 
     Args:
-        recipe: a name in `RECIPES`, FILE.py:NAME of one's own, or a TOML file (`find_recipe`).
+        recipe: a name in `RECIPES`, FILE.py:NAME of one's own, a TOML file, or a Recipe (`find_recipe`).
         patches: how many calibrate, at most.
         explain: put each layer's signal-to-noise ratio into the Card.
         masks: the split, for a model whose split came from mask files.
@@ -67,11 +67,11 @@ def quantize(
         OutputError: `output` cannot be written.
         MissingExtraError: TensorFlow is not installed, which TFLite files are made with.
     """
-    recipe, plan = find_recipe(recipe)
+    name, plan = find_recipe(recipe)
     if patches < 1 or max_drop < 0:
         raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
     to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteArtifact, OrtArtifact))
-    plan = tflite_plan(recipe, explain) if to_tflite else plan
+    plan = tflite_plan(name, explain) if to_tflite else plan
     if tile is not None and not to_tflite:
         raise OptionError("a tile is fixed in TFLite scene graphs only; ONNX ones take any height and width")
     if to_ort and plan.weights == "float16":
@@ -81,9 +81,9 @@ def quantize(
     choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress)
     if not choice.judgement.holds(max_drop):
         lost = choice.judgement
-        reason = f"{recipe}: too much is lost ({lost}); nothing was written"
+        reason = f"{name}: too much is lost ({lost}); nothing was written"
         raise CheckError(reason, option="max_drop", value=f"{max_drop:g}")
-    artifact, card = choice.artifact, choice.artifact.card(_card(source, recipe, plan, choice, patches, seed))
+    artifact, card = choice.artifact, choice.artifact.card(_card(source, name, plan, choice, patches, seed))
     if to_ort:
         artifact, card = in_ort_format(artifact, card, scene)
     artifact.write(Path(output), card)

@@ -53,14 +53,18 @@ RECIPES: Registry[Recipe] = Registry(
 )
 
 
-def find_recipe(text: str) -> tuple[str, Recipe]:
+def find_recipe(text: str | Recipe) -> tuple[str, Recipe]:
     """The recipe that a user asks for, and what it is called: a name, FILE.py:NAME, or a TOML file with `Recipe`'s fields.
 
-    A TOML file's recipe is called as the file, without its suffix; "title" may be left out.
+    A TOML file's recipe is called as the file, without its suffix; "title" may be left out. A `Recipe` itself is called as the
+    registered one that equals it, else as its title.
 
     Raises:
         OptionError: no such recipe or file, or a field that is unknown or cannot be.
     """
+    if isinstance(text, Recipe):
+        name = next((name for name, recipe in RECIPES.items() if recipe == text), text.title)
+        return name, checked(name, text)
     if not text.endswith(".toml"):
         name = RECIPES.name_of(text)
         return name, checked(text, RECIPES[name])
