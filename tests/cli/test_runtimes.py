@@ -93,15 +93,15 @@ def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("export", "--to", "ort", "-o", "a.onnx"), "--to ort is written to a file that ends in .ort, not a.onnx"),
         (("export", "a.py:Net", "--to", "ort"), "becomes ONNX first; then hsiedge card, then --to ort"),
         (("export", "--to", "ort", "--tile", "3x3"), "--tile is the size of what a TFLite scene graph labels"),
-        (("quantize", "--to", "ort", "--recipe", "float16"), "--recipe float16 saves nothing in ORT format"),
-        (("eval", "a.onnx", "--runtime", "torch"), "--runtime torch runs .safetensors files, not a.onnx"),
+        (("quantize", "--to", "ort", "--recipe", "float16"), "--recipe float16: saves nothing in ORT format"),
+        (("eval", "a.onnx", "--runtime", "torch"), "--runtime torch: runs .safetensors files, not a.onnx"),
         (("eval", "a.onnx", "--runtime", "all"), "--runtime all: choose ort, litert, openvino, torch"),
         (("eval", "--runtime", "ort", "--provider", "cuda"), "--provider cuda: onnxruntime"),
         (
             ("classify", "a.tflite", "a.npy", "--provider", "cpu"),
             "--provider cpu: onnxruntime has providers, what runs a.tflite",
         ),
-        (("eval", "a.ort", "--runtime", "openvino"), "--runtime openvino runs .onnx files, not a.ort"),
+        (("eval", "a.ort", "--runtime", "openvino"), "--runtime openvino: runs .onnx files, not a.ort"),
     ],
 )
 def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -253,5 +253,5 @@ def test_without_dask_the_extra_is_named(tiny_scene: Scene, tmp_path: Path) -> N
     command = [sys.executable, "-c", blocked, *words]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     done = subprocess.run([*command, "--scheduler", "tcp://nobody:1"], capture_output=True, text=True, check=False)
-    line = "hsiedge: error: --scheduler needs a package that is not installed: pip install 'hsiedge[dask]'\n"
+    line = "hsiedge: error: a Dask cluster needs a package that is not installed: pip install 'hsiedge[dask]'\n"
     assert (done.returncode, done.stderr) == (2, line)

@@ -29,8 +29,8 @@ class Minify(InPlacePass):
     Requires: nothing; a graph with inner graphs or functions stays as it is.
     Does: gives values names of one letter or two; takes the names of nodes without weights away, and docs, value_info,
     metadata of graph and nodes, attributes that say the default, initializers that nothing uses or that equal another (but int8
-    ones, of which each use keeps its own: `SeparateInt8Tensors`), zero points of biases and of convolutions' weights (they are
-    0; those of linear layers stay, which onnxruntime computes in float without them), and opsets that no node is of.
+    ones, of which each use keeps its own: `SeparateInt8Tensors`), zero points of biases and of the weights of integer
+    convolutions (they are 0; those of other layers stay, which onnxruntime needs), and opsets that no node is of.
     Ensures: outputs are the same to the bit. Names of inputs, outputs and nodes with weights are kept, and the model's
     metadata but for what a quantizer left there for itself.
     """
@@ -89,8 +89,12 @@ def _drop_defaults(node: ir.Node, opset: int) -> None:
 
 
 def _drop_zero_points(graph: ir.Graph) -> None:
-    """Drops zero points of biases and of convolutions' weights, which are 0: DequantizeLinear takes 0 where none is said."""
-    filters = {node.inputs[1] for node in graph if node.op_type == "Conv"}
+    """Drops zero points of biases and of integer convolutions' weights, which are 0: the default of DequantizeLinear.
+
+    Linear layers would be computed in float without them; and where a convolution is no integer kernel, onnxruntime's exact
+    mode makes unsigned weights by channel with one zero point for all, which DequantizeLinear refuses as it runs.
+    """
+    filters = {node.inputs[1] for node in graph if _is_integer_convolution(node)}
     for node in graph:
         if node.op_type != "DequantizeLinear" or len(node.inputs) != 3:
             continue
@@ -99,6 +103,15 @@ def _drop_zero_points(graph: ir.Graph) -> None:
             continue
         if zero_point.dtype.name == "int32" or node.outputs[0] in filters:  # no weight is that wide
             node.resize_inputs(2)
+
+
+def _is_integer_convolution(node: ir.Node) -> bool:
+    """Whether onnxruntime makes one QLinearConv of it: all that it takes is dequantized, and it is quantized right behind."""
+    if node.op_type != "Conv":
+        return False
+    makers = [value.producer() if value is not None else None for value in node.inputs]
+    takers = [use.node.op_type for use in node.outputs[0].uses()]
+    return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers) and takers == ["QuantizeLinear"]
 
 
 def _share_initializers(graph: ir.Graph) -> None:
