@@ -9,15 +9,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from hsiedge import __version__
-from hsiedge.errors import ClusterError, MissingExtraError
+from hsiedge.errors import ClusterError, needs_extra
 from hsiedge.quiet import quiet
 
-try:
+with needs_extra("a Dask cluster", "dask"):
     import dask
     from distributed import CancelledError, Client, KilledWorker, wait
     from distributed import TimeoutError as Late
-except ImportError as error:
-    raise MissingExtraError("a Dask cluster", "dask") from error
 
 PATIENCE_SECONDS = 20.0
 """How long a scheduler may take to answer, and may be without a worker."""

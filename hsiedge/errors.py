@@ -6,7 +6,8 @@ and exits 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -131,3 +132,12 @@ class MissingExtraError(HsiedgeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.what, self.extra)
+
+
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Block of imports for `what`, of packages that `extra` of hsiedge brings. Raises MissingExtraError."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(what, extra) from error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsiedge import files, runtimes
 from hsiedge.api.model import Model
-from hsiedge.api.resolve import SceneLike, check_split, scene_for, scene_of
+from hsiedge.api.resolve import SceneLike, check_split, name_net, scene_for, scene_of
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.card import Card
-from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.errors import ModelError, OptionError, needs_extra
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from hsiedge.training.checkpoint import Checkpoint as Trained
     from hsiedge.training.classifier import Classifier
     from hsiedge.training.fit import FitSettings
+
+_LOG = logging.getLogger(__name__)
 
 
 class Checkpoint:
@@ -40,13 +43,18 @@ class Checkpoint:
         self._trained, self._own = trained, own
 
     @classmethod
-    def open(cls, path: PathLike) -> Checkpoint:
+    def open(cls, path: PathLike, *, net: str | None = None) -> Checkpoint:
         """Reads the Card of a safetensors file; its weights are read when they are needed.
+
+        Args:
+            net: FILE.py:NAME of the net, where it is your own and was not named before in this program; the file is run.
 
         Raises:
             ModelError: not a checkpoint.
             CardError: no Card, or one that cannot be read.
+            OptionError: `net` cannot be loaded.
         """
+        name_net(net)
         place = path_of(path, "path")
         card = runtimes.require_card(place)
         if card.kind != "checkpoint":
@@ -65,9 +73,7 @@ class Checkpoint:
             OptionError: another suffix.
             OutputError: it cannot be written.
         """
-        place = path_of(path, "path")
-        if place.suffix != ".safetensors":
-            raise OptionError("a checkpoint is written as .safetensors", option="path", value=str(place))
+        place = check_place(path_of(path, "path"))
         trained = self._loaded()
         from hsiedge.training.checkpoint import save_checkpoint
 
@@ -85,7 +91,8 @@ class Checkpoint:
             OutputError: `path` cannot be written.
         """
         trained, place = self._loaded(), path_of(path, "path")
-        from hsiedge.graphs.export.checkpoint import export
+        with needs_extra("exporting", "train"):
+            from hsiedge.graphs.export.checkpoint import export
 
         scene = scene_for(self.card, scene, self._own[0] if self._own else None)
         export(trained, scene, place, self._digest())
@@ -124,7 +131,8 @@ class Checkpoint:
             raise OptionError("goes with structured pruning; magnitude prunes by the weights' sizes alone", option="criterion")
         trained = self._loaded()
         own = self._scene_and_split(scene, split)
-        from hsiedge.compression.prune import prune_magnitude, prune_structured
+        with needs_extra("pruning", "train"):
+            from hsiedge.compression.prune import prune_magnitude, prune_structured
         from hsiedge.training.finetune import TUNING
 
         settings = replace(TUNING, epochs=epochs)
@@ -171,6 +179,8 @@ class Checkpoint:
         from hsiedge.compression.distill import distill
         from hsiedge.training.fit import FitSettings
 
+        student = _checked_net(student, own[0], self.card.patch if patch is None else patch, **options)
+        settings = FitSettings(epochs=epochs)
         taught = distill(
             trained,
             *own,
@@ -180,7 +190,7 @@ class Checkpoint:
             temperature,
             weight,
             unlabelled,
-            FitSettings(epochs=epochs),
+            settings,
             self._digest(),
             progress,
             **options,
@@ -214,10 +224,11 @@ class Checkpoint:
             CheckError: onnxruntime gives other labels than were simulated.
         """
         trained, place = self._loaded(), path_of(path, "path")
-        kept = None if checkpoint is None else path_of(checkpoint, "checkpoint")
+        kept = None if checkpoint is None else check_place(path_of(checkpoint, "checkpoint"), "checkpoint")
         scene, split = own = self._scene_and_split(scene, split)
         files.check_writable(place)
-        from hsiedge.compression.qat import SETTINGS, qat
+        with needs_extra("quantization-aware training", "train"):
+            from hsiedge.compression.qat import SETTINGS, qat
 
         result = qat(trained, *own, bits, replace(SETTINGS, epochs=epochs), self._digest(), progress)
         files.write_bytes(place, result.model)
@@ -243,10 +254,8 @@ class Checkpoint:
         """The weights. Raises MissingExtraError where torch is not installed."""
         if self._trained is None:
             assert self.path is not None
-            try:
+            with needs_extra("reading weights", "train"):
                 from hsiedge.training.checkpoint import load_checkpoint
-            except ImportError as error:
-                raise MissingExtraError("reading weights", "train") from error
             self._trained = load_checkpoint(self.path)
         return self._trained
 
@@ -265,6 +274,28 @@ class Checkpoint:
         return opened, own_split(self.card, opened)
 
 
+def check_place(path: Path, option: str = "path") -> Path:
+    """The place of a checkpoint that is yet to be made. Raises OptionError for another suffix, and OutputError."""
+    if path.suffix != ".safetensors":
+        raise OptionError("a checkpoint is written as .safetensors", option=option, value=str(path))
+    files.check_writable(path)
+    return path
+
+
+def _checked_net(net: str, scene: Scene, patch: int | None, **options: Any) -> str:
+    """Name of a net; one that is not hsiedge's own is checked before it is trained. Raises OptionError, CheckError."""
+    from hsiedge import nets
+
+    name = nets.NETS.name_of(net)
+    origin = nets.NETS.origin(name)
+    if origin is not None:
+        from hsiedge.testing import check_net
+
+        check_net(name, scene.bands, max(2, len(scene.classes)), patch, **options)
+        _LOG.info("%s of %s does what a net must do (hsiedge.testing.check_net)", name, origin)
+    return name
+
+
 def train(
     scene: SceneLike,
     split: Split | str = "random",
@@ -281,7 +312,7 @@ def train(
     Args:
         scene: Scene, name of the catalog, or path.
         split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists").
-        net: a net's name.
+        net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
         patch: side of the patch, odd; left out, the net's own.
         epochs: passes over the training pixels; left out, those of `settings`.
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
@@ -292,18 +323,18 @@ def train(
         OptionError: net, patch or options that do not go together, or an argument of another type.
         SceneError: no such scene, or a patch wider than it.
         SplitError: labels that cannot be divided so, or a net that sees farther than the split's guard.
+        CheckError: a net of your own that does not do what a net must do.
         MissingExtraError: torch is not installed.
     """
     opened = scene_of(scene)
     drawn = opened.split(split) if isinstance(split, str) else split
     check_split(drawn)
-    try:
+    with needs_extra("training", "train"):
         from hsiedge.training import train as training
         from hsiedge.training.fit import FitSettings
-    except ImportError as error:
-        raise MissingExtraError("training", "train") from error
     settings = settings or FitSettings()
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
+    net = _checked_net(net, opened, patch, **options)
     trained = training.train(opened, drawn, net, patch, settings, progress, **options)
     return Checkpoint(trained.card, trained=trained, own=(opened, drawn))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hsiedge import evaluation, notebook, runtimes
 from hsiedge.api.label_map import LabelMap, classified
-from hsiedge.api.resolve import SceneLike, check_recipe, check_split, scene_for
+from hsiedge.api.resolve import SceneLike, check_recipe, check_split, name_net, scene_for
 from hsiedge.arguments import PathLike, path_of
-from hsiedge.errors import MissingExtraError
+from hsiedge.errors import needs_extra
 from hsiedge.evaluation import Evaluation
 from hsiedge.mapping.stream import MEMORY
 from hsiedge.progress import Progress, silent
@@ -122,10 +122,8 @@ class Model(runtimes.Model):
             CheckError: labels differ, or logits by more than 1e-4 of their range.
             MissingExtraError: TensorFlow is not installed.
         """
-        try:
+        with needs_extra("making TFLite files", "tflite"):
             from hsiedge.graphs.tflite.convert import tflite
-        except ImportError as error:
-            raise MissingExtraError("making TFLite files", "tflite") from error
         output = self._output(path, "", ".tflite")
         scene = scene_for(self.known, scene, self.own_scene)
         tflite(self.path, scene, output, tile)
@@ -215,10 +213,8 @@ class Model(runtimes.Model):
 
 
 def _quantize() -> Any:
-    try:
+    with needs_extra("quantizing", "quantize"):
         from hsiedge.graphs.quantization.quantize import quantize
-    except ImportError as error:
-        raise MissingExtraError("quantizing", "quantize") from error
     return quantize
 
 
@@ -238,6 +234,7 @@ def load(
     runtime: str | None = None,
     provider: str | None = None,
     fast_int8: bool = False,
+    net: str | None = None,
 ) -> Model:
     """Opens a model file in an inference engine, and reads its Card.
 
@@ -247,6 +244,7 @@ def load(
         runtime: one of `hsiedge.runtimes.ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
         provider: onnxruntime's, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU.
         fast_int8: where 8-bit sums overflow on this processor, do without the exact mode: faster, and labels may differ.
+        net: FILE.py:NAME of a checkpoint's net, where it is your own and was not named before in this program; the file is run.
 
     Raises:
         ModelError: not a model file, or the engine does not load it.
@@ -255,4 +253,5 @@ def load(
             of another type.
         MissingExtraError: the engine is not installed.
     """
+    name_net(net)
     return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hsiedge import notebook
 from hsiedge.decoding import build, each, printable
 from hsiedge.device.facts import DeviceFacts
-from hsiedge.errors import MissingExtraError, ResultError
+from hsiedge.errors import ResultError, needs_extra
 
 if TYPE_CHECKING:
     import pandas
@@ -244,10 +244,8 @@ class Report:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
+        with needs_extra("a table as a DataFrame", "frame"):
             import pandas
-        except ImportError as error:
-            raise MissingExtraError("a table as a DataFrame", "frame") from error
         return pandas.DataFrame(self.rows())
 
     def to_dict(self) -> dict[str, Any]:

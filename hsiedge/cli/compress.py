@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from hsiedge.compression.budget import Compressed
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
-    from hsiedge.training.checkpoint import Checkpoint
 
 
 @options.expanded
@@ -42,19 +41,18 @@ def compress_command(
     """Searches for the INT8 model that loses least within a budget of bytes; judges on validation pixels."""
     from hsiedge import files
     from hsiedge.cli.names import stem
-    from hsiedge.errors import CheckError, MissingExtraError
+    from hsiedge.errors import CheckError, needs_extra
 
-    try:
+    with needs_extra("compressing", "train"):
         from hsiedge.compression.budget import Budget, compress
-    except ImportError as error:
-        raise MissingExtraError("compressing", "train") from error
+        from hsiedge.training.checkpoint import load_checkpoint
     budget = Budget(files.parse_size(max_size), max_drop, min_oa)
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw(opened, seed)
-    source, loaded = _teacher(teacher, opened, split, net)
-    search = compress(loaded, opened, split, budget, console.progress, files.digest(source))
+    source = _teacher(teacher, opened, split)
+    search = compress(load_checkpoint(source, net=net), opened, split, budget, console.progress, files.digest(source))
     console.stdout().print(_table(search))
     nearest = search.nearest
     words = f"{' -> '.join(nearest.path)}: {nearest.size:,} bytes, OA {nearest.oa:.2f} % of validation pixels"
@@ -69,20 +67,18 @@ def compress_command(
     console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
 
 
-def _teacher(checkpoint: Path | None, scene: Scene, split: Split, net: str | None) -> tuple[Path, Checkpoint]:
-    """The teacher's file and content; trained and kept where there is none, so that a second run starts from it."""
+def _teacher(path: Path | None, scene: Scene, split: Split) -> Path:
+    """The teacher's file; it is trained and kept where there is none, so that a second run starts from it."""
+    from hsiedge.api.checkpoint import train
     from hsiedge.cli.names import file_stem
-    from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
-    from hsiedge.training.train import train
 
-    path = checkpoint or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
-    if checkpoint is None and not path.exists():
+    place = path or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
+    trained = path is None and not place.exists()
+    if trained:
         with console.progress("training the teacher, cnn2d") as tick:
-            save_checkpoint(path, train(scene, split, "cnn2d", progress=tick))
-        console.say(f"teacher: trained, {path}")
-    else:
-        console.say(f"teacher: {path}")
-    return path, load_checkpoint(path, net=net)
+            train(scene, split, net="cnn2d", progress=tick).save(place)
+    console.say(f"teacher: {'trained, ' if trained else ''}{place}")
+    return place
 
 
 def _table(search: Compressed) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +10,8 @@ import typer
 from hsiedge.cli import choose, console, options
 
 if TYPE_CHECKING:
+    from hsiedge.api.checkpoint import Checkpoint
     from hsiedge.card import Card
-    from hsiedge.scenes.scene import Scene
-    from hsiedge.scenes.splits import Split
-    from hsiedge.training.checkpoint import Checkpoint
 
 CheckpointArgument = Annotated[
     Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")
@@ -47,33 +44,12 @@ def prune_command(
     output: OutputOption = None,
 ) -> None:
     """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
-    from hsiedge import files
-    from hsiedge.errors import MissingExtraError, OptionError
-
-    try:
-        from hsiedge.compression.prune import prune_magnitude, prune_structured
-        from hsiedge.training.finetune import TUNING
-    except ImportError as error:
-        raise MissingExtraError("pruning", "train") from error
-    if method not in ("structured", "magnitude"):
-        raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
-    if method == "magnitude" and criterion is not None:
-        raise OptionError("--criterion goes with --method structured; magnitude prunes by the weights' sizes alone")
-    source, loaded, scene, split = _open(checkpoint, scene_options, masks, net)
-    _check_output(output)
-    settings = replace(TUNING, epochs=epochs)
+    source, own = _open(checkpoint, scene_options, masks, net, output)
     with console.progress(f"pruning {ratio:g}, {method}") as tick:
-        if method == "magnitude":
-            pruned = prune_magnitude(
-                loaded, scene, split, ratio, scope or "global", settings, parent=files.digest(source), progress=tick
-            )
-        else:
-            pruned = prune_structured(
-                loaded, scene, split, ratio, criterion or "l1", scope or "layer", settings, files.digest(source), tick
-            )
+        pruned = source.prune(method=method, ratio=ratio, criterion=criterion, scope=scope, epochs=epochs, **own, progress=tick)
     path = _save(pruned, output)
-    _tell_pruned(loaded.card, pruned.card, source, path)
-    _tell_validation(loaded.card, pruned.card)
+    _tell_pruned(source, pruned)
+    _tell_validation(source.card, pruned.card)
     console.say(f"{path}; next: hsiedge export {path}")
 
 
@@ -104,45 +80,26 @@ def distill_command(
     output: OutputOption = None,
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
-    from hsiedge import files, nets
-    from hsiedge.cli.train import check_own_net
-    from hsiedge.errors import MissingExtraError
-
-    try:
-        from hsiedge.compression.distill import distill
-        from hsiedge.training.fit import FitSettings
-    except ImportError as error:
-        raise MissingExtraError("distilling", "train") from error
-    shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    name = nets.NETS.name_of(student)
-    source, loaded, scene, split = _open(teacher or choose.teacher(), scene_options, masks, net)
-    _check_output(output)
-    check_own_net(name, scene, patch, **shape)
-    with console.progress(f"distilling into {name}") as tick:
-        taught = distill(
-            loaded,
-            scene,
-            split,
-            name,
-            method,
-            patch,
-            temperature,
-            weight,
-            unlabelled,
-            FitSettings(epochs=epochs),
-            files.digest(source),
-            tick,
-            **shape,
+    source, own = _open(teacher or choose.teacher(), scene_options, masks, net, output)
+    with console.progress(f"distilling into {student}") as tick:
+        taught = source.distill(
+            student,
+            method=method,
+            patch=patch,
+            temperature=temperature,
+            weight=weight,
+            unlabelled=unlabelled,
+            epochs=epochs,
+            **own,
+            progress=tick,
+            **options.widths_of(widths),
         )
     path = _save(taught, output)
-    before, after = loaded.card.net, taught.card.net
+    before, after = source.card.net, taught.card.net
     assert before is not None
     assert after is not None
-    console.say(
-        f"{before.name} -> {after.name}: {before.parameters:,} -> {after.parameters:,} parameters, "
-        f"{before.macs_per_pixel / 1e6:.2f} -> {after.macs_per_pixel / 1e6:.2f} million MACs a pixel"
-    )
-    _tell_validation(loaded.card, taught.card)
+    console.say(f"{before.name} -> {after.name}: {_smaller(source.card, taught.card)}")
+    _tell_validation(source.card, taught.card)
     console.say(f"{path}; next: hsiedge export {path}")
 
 
@@ -158,29 +115,22 @@ def qat_command(
     output: OutputOption = None,
 ) -> None:
     """Trains on in the arithmetic of the quantized graph; leaves a checkpoint, and the ONNX whose labels were simulated."""
-    from hsiedge import files
-    from hsiedge.cli.names import stem
-    from hsiedge.errors import MissingExtraError
+    from hsiedge.cli.names import qat_stems
 
-    try:
-        from hsiedge.compression.qat import SETTINGS, qat
-    except ImportError as error:
-        raise MissingExtraError("quantization-aware training", "train") from error
-    source, loaded, scene, split = _open(checkpoint, scene_options, masks, net)
-    _check_output(output)
+    source, own = _open(checkpoint, scene_options, masks, net, output)
+    names = qat_stems(source.card, bits)
+    path = output or Path(f"{names[0]}.safetensors")
+    model = path.with_suffix(".onnx") if output else Path(f"{names[1]}.onnx")
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
-        result = qat(loaded, scene, split, bits, replace(SETTINGS, epochs=epochs), files.digest(source), tick)
-    path = _save(result.checkpoint, output)
-    model = path.with_suffix(".onnx") if output else Path(f"{stem(result.card)}.onnx")
-    files.write_bytes(model, result.model)
-    check = result.card.checks[-1]
+        card = source.qat(model, bits=bits, epochs=epochs, checkpoint=path, **own, progress=tick).known
+    check, judged, control = card.checks[-1], card.quantization, card.lineage[-1].options["control_oa"]
+    assert judged is not None
     differ = check.figures["labels_differ"]
     words = f"{differ:g} labels differ, each a tie" if differ else "labels equal"
     console.say(f"onnxruntime against the simulation on {check.patches} patches: {words}")
-    judged, control = result.judged, result.control_judged
     console.say(
-        f"validation pixels: OA {judged.oa:.2f} %; control (as many steps in float, then quantized to {bits} bits): "
-        f"{control.oa:.2f} %; before both: {judged.oa_float:.2f} % in float"
+        f"validation pixels: OA {judged.oa_int8:.2f} %; control (as many steps in float, then quantized to {bits} bits): "
+        f"{control:.2f} %; before both: {judged.oa_float:.2f} % in float"
     )
     if bits < 8:
         console.say(f"{bits} bits are simulated: the weights take {2**bits - 1} values, and a byte each in the file")
@@ -188,54 +138,56 @@ def qat_command(
 
 
 def _open(
-    checkpoint: Path | None, scene_options: options.SceneOptions, masks: options.MaskOptions, net: str | None
-) -> tuple[Path, Checkpoint, Scene, Split]:
-    """The checkpoint's path and content, its scene, and its split drawn again."""
-    from hsiedge.training.checkpoint import load_checkpoint
-    from hsiedge.training.dataset import own_split
+    checkpoint: Path | None,
+    scene_options: options.SceneOptions,
+    masks: options.MaskOptions,
+    net: str | None,
+    output: Path | None,
+) -> tuple[Checkpoint, dict[str, Any]]:
+    """The checkpoint, and the scene and the split of mask files that its methods are to take."""
+    from hsiedge.api.checkpoint import Checkpoint, check_place
 
-    source = checkpoint or choose.checkpoint()
-    loaded = load_checkpoint(source, net=net)
-    with console.waiting("reading, and drawing the split"):
-        scene = scene_options.open_for(loaded.card)
-        return source, loaded, scene, own_split(loaded.card, scene, masks.split_for(loaded.card, scene))
-
-
-def _check_output(output: Path | None) -> None:
-    from hsiedge import files
-
-    files.check_writable(output or Path("checkpoint.safetensors"))
+    source = Checkpoint.open(checkpoint or choose.checkpoint(), net=net)
+    with console.waiting("reading"):
+        scene = scene_options.open_for(source.card)
+        split = masks.split_for(source.card, scene)
+    check_place(output or Path("checkpoint.safetensors"))
+    return source, {"scene": scene, "split": split}
 
 
 def _save(checkpoint: Checkpoint, output: Path | None) -> Path:
     from hsiedge.cli.names import stem
-    from hsiedge.training.checkpoint import save_checkpoint
 
     path = output or Path(f"{stem(checkpoint.card)}.safetensors")
-    save_checkpoint(path, checkpoint)
+    checkpoint.save(path)
     return path
 
 
-def _tell_pruned(before: Card, after: Card, source: Path, path: Path) -> None:
-    facts = after.lineage[-1].options
+def _tell_pruned(source: Checkpoint, pruned: Checkpoint) -> None:
+    facts = pruned.card.lineage[-1].options
     if facts["method"] == "magnitude":
+        assert source.path is not None
+        assert pruned.path is not None
         share = 100 * facts["zeros"] / facts["weights"]
         console.say(
             f"{facts['zeros']:,} of {facts['weights']:,} weights are 0 ({share:.1f} %); the file takes "
-            f"{path.stat().st_size / 1000:.0f} kB, compressed {_compressed(path) / 1000:.0f} kB "
-            f"(before: {_compressed(source) / 1000:.0f} kB)"
+            f"{pruned.path.stat().st_size / 1000:.0f} kB, compressed {_compressed(pruned.path) / 1000:.0f} kB "
+            f"(before: {_compressed(source.path) / 1000:.0f} kB)"
         )
         console.say("a dense runtime multiplies zeros as it does all else: this net is no faster, and no smaller when loaded")
         return
+    console.say(f"{facts['removed']} of {facts['channels']} channels are gone: {_smaller(source.card, pruned.card)}")
+    if facts["removed"] < facts["asked"]:
+        console.say(f"  less than asked: {facts['asked']} were to go, but each layer keeps one")
+
+
+def _smaller(before: Card, after: Card) -> str:
     assert before.net is not None
     assert after.net is not None
-    console.say(
-        f"{facts['removed']} of {facts['channels']} channels are gone: "
+    return (
         f"{before.net.parameters:,} -> {after.net.parameters:,} parameters, "
         f"{before.net.macs_per_pixel / 1e6:.2f} -> {after.net.macs_per_pixel / 1e6:.2f} million MACs a pixel"
     )
-    if facts["removed"] < facts["asked"]:
-        console.say(f"  less than asked: {facts['asked']} were to go, but each layer keeps one")
 
 
 def _compressed(path: Path) -> int:

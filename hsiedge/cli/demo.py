@@ -16,11 +16,9 @@ def demo_command(
     data_dir: options.DataDirOption = None,
 ) -> None:
     """The main job on Indian Pines: train, export, quantize, evaluate, bench; leaves models, a map and report.html."""
-    from hsiedge.errors import MissingExtraError
+    from hsiedge.errors import needs_extra
 
-    try:
+    with needs_extra("the demo", "demo"):
         from hsiedge.cli.demo_job import run_demo
-    except ImportError as error:
-        raise MissingExtraError("the demo", "demo") from error
 
     console.stdout().print(*run_demo(output, seed, data_dir, console.progress, console.say), sep="\n")

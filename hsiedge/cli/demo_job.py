@@ -10,21 +10,16 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from hsiedge import files
+from hsiedge.api.checkpoint import train
+from hsiedge.api.model import Model
+from hsiedge.api.scene import open_scene
 from hsiedge.benchmark.runner import bench
-from hsiedge.evaluation import Evaluation, evaluate, split_for
-from hsiedge.graphs.export.checkpoint import export
-from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.mapping import classify
 from hsiedge.progress import Progress
 from hsiedge.report.html import render
 from hsiedge.report.maps import comparison_png
 from hsiedge.report.terminal.bench import bench_tables
 from hsiedge.report.terminal.model import Shown, summary_tables
-from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene, open_scene
-from hsiedge.scenes.splits import draw
-from hsiedge.training.checkpoint import save_checkpoint
-from hsiedge.training.train import train
+from hsiedge.scenes.scene import Scene
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Shows a stage's progress to the user, by its title."""
@@ -42,12 +37,12 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     files.check_writable(folder / "report.html")
     scene = open_scene("indian_pines", data_dir=data_dir)
     models = _make_models(scene, folder, seed, watch)
-    shown = [_score(path, scene, folder, watch) for path in models]
+    shown = [_score(model, folder, watch) for model in models]
     with watch("measuring float and INT8") as tick:
         report = bench(models, progress=tick)
     files.write_bytes(folder / "bench.json", (report.to_json() + "\n").encode())
     with watch("mapping the whole scene") as tick:
-        labels = classify(load(models[-1]), scene.cube, tick, scene.nodata)
+        labels = models[-1].classify(scene, progress=tick).labels
     accuracy = shown[-1].evaluation.accuracy
     picture = comparison_png(
         scene.labelled(),
@@ -68,25 +63,21 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     return [*summary_tables(shown), *bench_tables(report)]
 
 
-def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Path]:
-    """Checkpoint, float ONNX and INT8 ONNX; the paths of the latter two."""
+def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Model]:
+    """The float and the INT8 model; the checkpoint beside them."""
     stem = f"indian_pines-cnn2d-random-s{seed}"
     checkpoint, floating, integer = (folder / f"{stem}{suffix}" for suffix in (".safetensors", ".onnx", "-int8.onnx"))
     with watch("training") as tick:
-        trained = train(scene, draw("random", scene, seed), progress=tick)
-    save_checkpoint(checkpoint, trained)
+        trained = train(scene, scene.split(seed=seed), progress=tick).save(checkpoint)
     with watch("exporting to ONNX, verified against PyTorch"):
-        export(trained, scene, floating, files.digest(checkpoint))
+        model = trained.export(floating)
     with watch("quantizing to INT8") as tick:
-        quantize(floating, scene, integer, progress=tick)
-    return [floating, integer]
+        return [model, model.quantize(path=integer, progress=tick)]
 
 
-def _score(path: Path, scene: Scene, folder: Path, watch: Watch) -> Shown:
-    model = load(path)
+def _score(model: Model, folder: Path, watch: Watch) -> Shown:
     with watch(f"evaluating {model.known.precision}") as tick:
-        result: Evaluation = evaluate(
-            lambda where, pixels: model.predict(where, pixels, tick), scene, split_for(model.known, scene)
-        )
-    files.write_bytes(folder / f"{path.stem}.eval.json", (json.dumps(result.to_json(path.name), indent=2) + "\n").encode())
-    return Shown(path.name, model.known, path.stat().st_size, result)
+        result = model.evaluate(progress=tick)
+    text = json.dumps(result.to_json(model.path.name), indent=2) + "\n"
+    files.write_bytes(folder / f"{model.path.stem}.eval.json", text.encode())
+    return Shown(model.path.name, model.known, model.path.stat().st_size, result)

@@ -24,28 +24,26 @@ def eval_command(
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
+    net: options.NetFileOption = None,
     threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
 ) -> None:
     """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
-    from hsiedge.evaluation import evaluate, split_for
+    from hsiedge.api.model import load
     from hsiedge.report.terminal.model import accuracy_tables
-    from hsiedge.runtimes import check_engine, load
+    from hsiedge.runtimes import check_engine
 
     console.check_json(json)
     check_engine(runtime, model, provider)
     path = model or choose.any_model(runtime)
-    loaded = load(path, threads, runtime, provider, fast_int8=fast_int8)
+    loaded = load(path, threads=threads, runtime=runtime, provider=provider, fast_int8=fast_int8, net=net)
     opened = scene_options.open_for(loaded.known, scene)
-    loaded.check_fits(opened)
-    card = loaded.known
-    split = split_for(card, opened, masks.split_for(card, opened))
-    if split is None:
-        own = card.scene.sha256 == opened.sha256
+    with console.progress("evaluating") as tick:
+        result = loaded.evaluate(opened, masks=masks.split_for(loaded.known, opened), progress=tick)
+    if result.split is None:
+        own = loaded.known.scene.sha256 == opened.sha256
         why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"
         console.say(f"all labelled pixels are counted: {why if own else f'the model never saw {opened.name}'}")
-    with console.progress("evaluating") as tick:
-        result = evaluate(lambda where, pixels: loaded.predict(where, pixels, tick), opened, split)
     if json is not None:
         console.write_json({**result.to_json(path.name), "warnings": loaded.warnings}, json)
     if json != "-":

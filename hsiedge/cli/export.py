@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,8 @@ import typer
 from hsiedge.cli import choose, console, options
 
 if TYPE_CHECKING:
+    from hsiedge.api.checkpoint import Checkpoint
+    from hsiedge.api.model import Model
     from hsiedge.card import Card
     from hsiedge.scenes.scene import Scene
 
@@ -56,6 +57,8 @@ def export_command(
     --to ort, checkpoint or any ONNX become a file in onnxruntime's own format.
     """
     from hsiedge import files
+    from hsiedge.api.checkpoint import Checkpoint
+    from hsiedge.api.model import load
     from hsiedge.cli.names import SCENE, stem
     from hsiedge.errors import OptionError
     from hsiedge.runtimes import require_card
@@ -78,19 +81,18 @@ def export_command(
     path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
     with tempfile.TemporaryDirectory() as folder:
-        steps: list[Callable[[Path, Path], None]] = []
-        if known.kind == "checkpoint" or (not scene_graph and kind == "onnx"):
-            steps.append(lambda model, output_path: _patch_graph(model, scene, output_path, net))
+        between, patches = Path(folder), scene_graph or kind != "onnx"  # whether more is made of the patch graph
+        if known.kind == "checkpoint" or not patches:
+            checkpoint = Checkpoint.open(source, net=net)
+            graph = _patch_graph(checkpoint, scene, between / "patch.onnx" if patches else path)
+        else:
+            graph = load(source)
         if scene_graph:
-            steps.append(lambda model, output_path: _scene_graph(model, scene, output_path, approximate))
+            graph = _scene_graph(graph, scene, path if kind == "onnx" else between / "scene.onnx", approximate)
         if kind == "tflite":
-            steps.append(lambda model, output_path: _tflite(model, scene, output_path, size))
+            _tflite(graph, scene, path, size)
         if kind == "ort":
-            steps.append(lambda model, output_path: _ort(model, scene, output_path))
-        for number, step in enumerate(steps):
-            output_path = path if step is steps[-1] else Path(folder) / f"{number}.onnx"
-            step(source, output_path)
-            source = output_path
+            _ort(graph, scene, path)
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 
@@ -99,17 +101,15 @@ def _factory(
 ) -> None:
     from hsiedge import files
     from hsiedge.cli.names import safe
-    from hsiedge.errors import MissingExtraError, OptionError
+    from hsiedge.errors import OptionError, needs_extra
 
     bands, patch, classes = sizes
     if bands is None or patch is None or classes is None:
         raise OptionError(f"{source}: say --bands, --patch and --classes")
     if scene_graph:
         raise OptionError("a scene graph is made of a model with a Card: export it, then hsiedge card, then --scene-graph")
-    try:
+    with needs_extra("exporting", "train"):
         from hsiedge.graphs.export.module import export_module
-    except ImportError as error:
-        raise MissingExtraError("exporting", "train") from error
 
     path = output or Path(f"{safe(Path(source.rpartition(':')[0]).stem)}-{source.rpartition(':')[2]}.onnx")
     files.check_writable(path)
@@ -122,46 +122,27 @@ def _factory(
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge card {path} --scene NAME --patch {patch}")
 
 
-def _patch_graph(source: Path, scene: Scene, path: Path, net: str | None) -> None:
-    from hsiedge import files
-    from hsiedge.errors import MissingExtraError
-
-    try:
-        from hsiedge.graphs.export.checkpoint import export
-        from hsiedge.training.checkpoint import load_checkpoint
-    except ImportError as error:
-        raise MissingExtraError("exporting", "train") from error
-
-    loaded = load_checkpoint(source, net=net)
+def _patch_graph(checkpoint: Checkpoint, scene: Scene, path: Path) -> Model:
     with console.waiting("exporting"):
-        card = export(loaded, scene, path, files.digest(source))
-    check = card.checks[-1]
+        model = checkpoint.export(path, scene=scene)
+    check = model.known.checks[-1]
     console.say(
         f"onnxruntime against PyTorch on {check.patches} patches of {scene.name}: labels equal, "
         f"logits within {check.figures['logit_difference']:.1e} of their range"
     )
+    return model
 
 
-def _scene_graph(source: Path, scene: Scene, path: Path, approximate: bool) -> None:
-    from hsiedge.graphs.scene_graph.build import scene_graph
-    from hsiedge.runtimes import require_card
-
-    before = require_card(source)
+def _scene_graph(graph: Model, scene: Scene, path: Path, approximate: bool) -> Model:
     with console.waiting("making the scene graph"):
-        card = scene_graph(source, scene, path, approximate)
-    _tell(before, card)
+        model = graph.to_scene_graph(path, scene=scene, approximate=approximate)
+    _tell(graph.known, model.known)
+    return model
 
 
-def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None) -> None:
-    from hsiedge.errors import MissingExtraError
-
-    try:
-        from hsiedge.graphs.tflite.convert import tflite
-    except ImportError as error:
-        raise MissingExtraError("making TFLite files", "tflite") from error
-
+def _tflite(graph: Model, scene: Scene, path: Path, tile: tuple[int, int] | None) -> None:
     with console.waiting("converting"):
-        card = tflite(source, scene, path, tile)
+        card = graph.to_tflite(path, scene=scene, tile=tile).known
     check, step = card.checks[-1], card.lineage[-1]
     console.say(
         f"LiteRT against onnxruntime on {check.patches} pixels of {scene.name}: labels equal, "
@@ -172,12 +153,11 @@ def _tflite(source: Path, scene: Scene, path: Path, tile: tuple[int, int] | None
         console.say(f"labels {height} x {width} pixels at a time; --tile ROWSxCOLUMNS sets it for cubes of another width")
 
 
-def _ort(source: Path, scene: Scene, path: Path) -> None:
-    from hsiedge.graphs.export.ort import ort_file
+def _ort(graph: Model, scene: Scene, path: Path) -> None:
     from hsiedge.report.terminal.model import ort_line
 
     with console.waiting("converting"):
-        card = ort_file(source, scene, path)
+        card = graph.to_ort(path, scene=scene).known
     console.say(ort_line(card, scene.name))
     if card.quantization is None:
         console.say("for any processor, so without the layout of float convolutions that onnxruntime has for x86 alone")

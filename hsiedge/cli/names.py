@@ -21,8 +21,18 @@ def stem(card: Card) -> str:
     if quantization is not None:
         simulated = quantization.options.get("simulated") is True
         bits = quantization.options.get("weight_bits")
-        words.append(f"int{bits}-simulated" if simulated else _SUFFIX.get(quantization.recipe, quantization.recipe))
+        words.append(_simulated(bits) if simulated else _SUFFIX.get(quantization.recipe, quantization.recipe))
     return safe("-".join([*words, SCENE] if card.kind == "scene" else words), 160)
+
+
+def qat_stems(card: Card, bits: int) -> tuple[str, str]:
+    """Stems of the checkpoint and of the model that quantization-aware training makes of a checkpoint."""
+    trained = f"{stem(card)}-qat{bits}"
+    return trained, f"{trained}-{_SUFFIX['qat'] if bits == 8 else _simulated(bits)}"
+
+
+def _simulated(bits: object) -> str:
+    return f"int{bits}-simulated"
 
 
 def map_places(cubes: Sequence[Path], outputs: Sequence[Path], what: str, formats: Sequence[str]) -> list[list[Path]]:

@@ -258,17 +258,19 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
     return open_scene(name, labels, data_dir, cube_key, labels_key)
 
 
-def parse_widths(text: str) -> tuple[int, ...]:
-    """Widths like "64,64,32" as numbers. Raises OptionError."""
+def widths_of(text: str | None) -> dict[str, Any]:
+    """A net's option `widths`, of text like "64,64,32"; none where there is no text. Raises OptionError."""
     from hsiedge.errors import OptionError
 
+    if text is None:
+        return {}
     try:
         widths = tuple(int(word) for word in text.split(","))
     except ValueError as error:
         raise OptionError(f"--widths {text}: whole numbers with commas between them are expected, as 64,64,32") from error
     if not all(1 <= width <= 4096 for width in widths):
         raise OptionError(f"--widths {text}: each must lie between 1 and 4096")
-    return widths
+    return {"widths": widths}
 
 
 def file_kind(to: str | None, output: Path | None) -> str:

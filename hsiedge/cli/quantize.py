@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hsiedge.cli import choose, console, options
 
 if TYPE_CHECKING:
+    from hsiedge.api.model import Model
     from hsiedge.card import Card
     from hsiedge.scenes.scene import Scene
-    from hsiedge.scenes.splits import Split
 
 
 @options.expanded
@@ -56,7 +56,7 @@ def quantize_command(
 
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("quantizing", "quantize")
-    from hsiedge.graphs.quantization.quantize import quantize
+    from hsiedge.api.model import load
     from hsiedge.report.terminal.model import layer_table, ort_line
     from hsiedge.runtimes import require_card
 
@@ -73,31 +73,30 @@ def quantize_command(
     files.check_writable(path)
     if path.exists():
         console.say(f"replacing {path}")
+    floating = load(source)
+    judged: dict[str, Any] = {"patches": calib_patches, "max_drop": max_drop, "seed": seed, "masks": split}
     with console.progress("calibrating") as tick:
-        quantized = quantize(source, scene, path, recipe, calib_patches, max_drop, seed, explain, split, size, tick)
+        quantized = floating.quantize(scene, path, recipe=recipe, explain=explain, tile=size, progress=tick, **judged).known
     if explain:
         console.stdout().print(layer_table(quantized))
     _tell(quantized, source, path)
     if recipe == "default" and kind != "tflite":
-        _propose_seven_bits(quantized, source, scene, calib_patches, max_drop, seed, split)
+        _propose_seven_bits(quantized, floating, scene, judged)
     if kind == "ort":
         console.say(ort_line(quantized, scene.name))
 
 
-def _propose_seven_bits(
-    eight: Card, source: Path, scene: Scene, patches: int, max_drop: float, seed: int, masks: Split | None
-) -> None:
+def _propose_seven_bits(eight: Card, source: Model, scene: Scene, judged: dict[str, Any]) -> None:
     """Tries 7-bit weights, which need no exact mode, where 8-bit sums overflow, and proposes them if they lose nothing."""
     from hsiedge.device import int8
     from hsiedge.errors import CheckError
-    from hsiedge.graphs.quantization.quantize import quantize, seven_bits_cost_nothing
+    from hsiedge.graphs.quantization.quantize import seven_bits_cost_nothing
 
     if not int8.overflows_here():
         return
     try:
         with tempfile.TemporaryDirectory() as folder, console.progress("trying 7-bit weights") as tick:
-            path = Path(folder) / "avx2.onnx"
-            seven = quantize(source, scene, path, "avx2", patches, max_drop, seed, masks=masks, progress=tick)
+            seven = source.quantize(scene, Path(folder) / "avx2.onnx", recipe="avx2", progress=tick, **judged).known
     except CheckError:  # too much is lost: nothing to propose
         return
     if seven_bits_cost_nothing(eight, seven):
@@ -110,7 +109,7 @@ def _propose_seven_bits(
         )
         console.say(
             f"7-bit weights are as good here ({figure}), and on this processor they need no exact mode, which takes time: "
-            f"hsiedge quantize {source} --recipe avx2"
+            f"hsiedge quantize {source.path} --recipe avx2"
         )
 
 

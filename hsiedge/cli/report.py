@@ -56,12 +56,10 @@ def report_command(
 
 
 def _page(store: Store, rows: list[Row], failures: list[str], path: Path) -> str:
-    from hsiedge.errors import MissingExtraError
+    from hsiedge.errors import needs_extra
 
-    try:
+    with needs_extra("the page of a study", "report"):
         from hsiedge.report.study.page import render_study
-    except ImportError as error:
-        raise MissingExtraError("the page of a study", "report") from error
 
     title = path.absolute().parent.name if path.name == "study.sqlite" else path.stem
     return render_study(rows, store.parts, title, failures)

@@ -32,14 +32,12 @@ def study_command(
 ) -> None:
     """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
     from hsiedge import nets
-    from hsiedge.errors import MissingExtraError
+    from hsiedge.errors import needs_extra
 
-    try:
+    with needs_extra("the study", "study"):
         from hsiedge.study.config import read_config
         from hsiedge.study.paths import scene_place
         from hsiedge.study.run import Plan, check, run_study
-    except ImportError as error:
-        raise MissingExtraError("the study", "study") from error
 
     for own in net or []:
         nets.NETS.name_of(own)

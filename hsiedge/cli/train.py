@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from hsiedge.cli import console, options
-
-if TYPE_CHECKING:
-    from hsiedge.scenes.scene import Scene
 
 
 @options.expanded
@@ -31,23 +28,15 @@ def train_command(
     ] = None,
 ) -> None:
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
-    from hsiedge import files, nets
+    from hsiedge import nets
+    from hsiedge.api import checkpoint
     from hsiedge.cli.names import file_stem
-    from hsiedge.errors import MissingExtraError
-
-    try:
-        from hsiedge.training.checkpoint import save_checkpoint
-        from hsiedge.training.fit import FitSettings
-        from hsiedge.training.train import train
-    except ImportError as error:
-        raise MissingExtraError("training", "train") from error
 
     name = nets.NETS.name_of(net)
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw(opened, seed)
-    path = output or Path(f"{file_stem(opened.name, name, split)}.safetensors")
-    files.check_writable(path)
+    path = checkpoint.check_place(output or Path(f"{file_stem(opened.name, name, split)}.safetensors"))
     facts = split.facts
     console.say(
         f"{opened.name}: {facts.kind} split, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
@@ -56,12 +45,10 @@ def train_command(
         console.say(
             f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in split.dropped)}"
         )
-    shape: dict[str, Any] = {} if widths is None else {"widths": options.parse_widths(widths)}
-    check_own_net(name, opened, patch, **shape)
     with console.progress(f"training {name}") as tick:
-        checkpoint = train(opened, split, name, patch, FitSettings(epochs=epochs), tick, **shape)
-    save_checkpoint(path, checkpoint)
-    net_facts, score = checkpoint.card.net, checkpoint.card.accuracy[0]
+        shape = options.widths_of(widths)
+        card = checkpoint.train(opened, split, net=name, patch=patch, epochs=epochs, progress=tick, **shape).save(path).card
+    net_facts, score = card.net, card.accuracy[0]
     assert net_facts is not None
     console.say(
         f"{net_facts.name}: {net_facts.parameters:,} parameters, {net_facts.macs_per_pixel / 1e6:.2f} million MACs a pixel"
@@ -69,16 +56,3 @@ def train_command(
     near = "" if facts.kind == "random" else ", which lie near training pixels: expect less of the test"
     console.say(f"validation pixels: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
     console.say(f"{path}; next: hsiedge export")
-
-
-def check_own_net(name: str, scene: Scene, patch: int | None, **shape: Any) -> None:
-    """Checks a net that is not hsiedge's own before it is trained. Raises CheckError."""
-    from hsiedge import nets
-    from hsiedge.testing import check_net
-
-    origin = nets.NETS.origin(name)
-    if origin is None:
-        return
-    with console.waiting(f"checking {name} of {origin}"):
-        check_net(name, scene.bands, max(2, len(scene.classes)), patch, **shape)
-    console.say(f"{name} of {origin} does what a net must do (hsiedge.testing.check_net)")

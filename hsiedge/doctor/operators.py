@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hsiedge import files
-from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.errors import ModelError, OptionError, needs_extra
 from hsiedge.quiet import quiet
 from hsiedge.runtimes.onnx_file import read_onnx_file
 
@@ -161,10 +161,8 @@ def _tflite(path: Path) -> Iterator[Operator]:
     """Operators of all subgraphs of a TFLite file, by the schema that comes with LiteRT."""
     from hsiedge.runtimes.tflite_file import IDENTIFIER, graph_of
 
-    try:
+    with needs_extra(f"reading {path.name}", "litert"):
         from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "litert") from error
     graph = graph_of(path)
     if graph[4:8] != IDENTIFIER:
         raise ModelError(f"{path}: not a TFLite file")

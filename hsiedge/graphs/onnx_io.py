@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hsiedge import files
 from hsiedge.card import KEY, Card
-from hsiedge.errors import CheckError, MissingExtraError, ModelError
+from hsiedge.errors import CheckError, ModelError, needs_extra
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,10 +18,8 @@ _LARGEST = 1 << 31  # protobuf's own limit
 
 
 def _onnx() -> ModuleType:
-    try:
+    with needs_extra("working on ONNX graphs", "quantize"):
         import onnx
-    except ImportError as error:
-        raise MissingExtraError("working on ONNX graphs", "quantize") from error
     module: ModuleType = onnx
     return module
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
-from hsiedge.errors import MissingExtraError, OptionError, OutputError
+from hsiedge.errors import OptionError, OutputError, needs_extra
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
 from hsiedge.registry import Registry, instance_of
@@ -161,10 +161,8 @@ def check_places(outputs: list[Path], inputs: list[Path]) -> None:
 @contextmanager
 def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
     """Tiled and compressed, with the cube's coordinates and a palette; class names in the side-car that GDAL reads."""
-    try:
+    with needs_extra(f"writing {path.name}", "geo"):
         import rasterio
-    except ImportError as error:
-        raise MissingExtraError(f"writing {path.name}", "geo") from error
     height, width = facts.shape
     georeference = facts.georeference
     transform = [float(word) for word in georeference["transform"].split()] if georeference.get("transform") else None
@@ -270,10 +268,8 @@ def _envi_header(facts: MapFacts) -> str:
 @contextmanager
 def _png(path: Path, facts: MapFacts) -> Iterator[Take]:
     """A picture with a legend."""
-    try:
+    with needs_extra(f"writing {path.name}", "report"):
         from hsiedge.mapping.picture import map_png
-    except ImportError as error:
-        raise MissingExtraError(f"writing {path.name}", "report") from error
     height, width = facts.shape
     if height * width > _LARGEST_PICTURE:
         raise OptionError(f"{path}: a picture of {height} x {width} pixels is too large; write a .tif")

@@ -15,13 +15,11 @@ from typing import Any
 
 from hsiedge import __version__
 from hsiedge.device.facts import default_threads
-from hsiedge.errors import MissingExtraError
+from hsiedge.errors import MissingExtraError, needs_extra
 
-try:
+with needs_extra("the study", "study"):
     import dask
     from distributed import Client, LocalCluster, WorkerPlugin
-except ImportError as error:
-    raise MissingExtraError("the study", "study") from error
 
 from hsiedge.cluster import joined, quiet_dask
 

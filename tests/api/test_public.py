@@ -12,7 +12,7 @@ import pytest
 import hsiedge
 
 SIGNATURES = {
-    "Checkpoint.open": "(path)",
+    "Checkpoint.open": "(path, *, net=None)",
     "Checkpoint.save": "(self, path)",
     "Checkpoint.export": "(self, path, *, scene=None)",
     "Checkpoint.prune": "(self, *, method='structured', ratio=0.5, criterion=None, scope=None, epochs=20, scene=None, "
@@ -41,7 +41,7 @@ SIGNATURES = {
     "duration=None, ops=False, shapes=(), seed=0, progress=silent)",
     "classify": "(model, cube, *, nodata=None, progress=silent)",
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
-    "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False)",
+    "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None)",
     "quantize": "(model, scene, output, **options)",
     "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, progress=silent, **options)",

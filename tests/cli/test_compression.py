@@ -89,7 +89,7 @@ def test_compress_says_what_it_tried_and_leaves_one_model(hsiedge, here) -> None
     ("words", "message"),
     [
         (["prune", "--method", "magic"], "no method is called 'magic'"),
-        (["prune", "--method", "magnitude", "--criterion", "l1"], "goes with --method structured"),
+        (["prune", "--method", "magnitude", "--criterion", "l1"], "--criterion: goes with structured pruning"),
         (["prune", "--criterion", "hunch"], "no criterion is called 'hunch'"),
         (["prune", "--ratio", 1.5], "between 0 and 1"),
         (["prune", "--epochs", 0], "epochs 0"),

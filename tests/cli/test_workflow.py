@@ -178,7 +178,7 @@ def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(demo_job, "train", functools.partial(demo_job.train, settings=FitSettings(epochs=1)))
     monkeypatch.setattr(demo_job, "bench", functools.partial(demo_job.bench, seconds=0.2, runs=3))
-    monkeypatch.setattr(demo_job, "quantize", functools.partial(demo_job.quantize, max_drop=20))
+    monkeypatch.setattr(demo_job.Model, "quantize", functools.partialmethod(demo_job.Model.quantize, max_drop=20))
     done = hsiedge("demo", "-o", "out")
     assert done.code == 0, done.err
     left = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}

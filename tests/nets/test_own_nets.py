@@ -14,6 +14,7 @@ pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+import hsiedge as he  # noqa: E402
 import tests.plugin as plugin  # noqa: E402
 from hsiedge import files, nets  # noqa: E402
 from hsiedge.card import KEY  # noqa: E402
@@ -172,6 +173,17 @@ def test_one_that_fails_its_check_is_not_trained(road: Path) -> None:
     ):
         hsiedge(road, "train", *CORNER, "--net", "faulty.py:TwoBlocks", "-o", "no.safetensors")
     assert not (road / "no.safetensors").exists()
+
+
+def test_python_checks_and_opens_it_too(road: Path, own: Callable[[Path], str]) -> None:
+    text = (road / "my_nets.py").read_text().replace("widths: Sequence", "sizes: Sequence")
+    (road / "misnamed.py").write_text(text.replace("second = widths", "second = sizes"))
+    with pytest.raises(CheckError, match=r"net TwoBlocks: .*unexpected keyword argument 'widths'"):
+        he.train(workstation.corner(64), net=f"{road}/misnamed.py:TwoBlocks", epochs=1)
+    nets.NETS._files.clear()
+    nets.NETS._loaded.clear()
+    checkpoint = he.Checkpoint.open(road / "own.safetensors", net=own(road))
+    assert type(checkpoint.classifier.net).__name__ == "TwoBlocks"
 
 
 def test_an_installed_net_needs_no_file(road: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Card
-from hsiedge.errors import MissingExtraError, ModelError, SceneError
+from hsiedge.errors import ModelError, SceneError, needs_extra
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.clip_outliers import ClipOutliers
 from hsiedge.graphs.passes.edit import LAYERS, MOVES
@@ -165,9 +165,7 @@ def inferred(graph: ModelProto) -> ModelProto:
 
 def tools() -> ModuleType:
     """The module of quantization that onnxruntime has. Raises MissingExtraError."""
-    try:
+    with needs_extra("quantizing", "quantize"):
         import onnxruntime.quantization as quantization
-    except ImportError as error:
-        raise MissingExtraError("quantizing", "quantize") from error
     module: ModuleType = quantization
     return module

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hsiedge import files
 from hsiedge.card import Card, Quantization, Step, now
-from hsiedge.errors import CheckError, MissingExtraError, OptionError
+from hsiedge.errors import CheckError, OptionError, needs_extra
 from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.passes import apply
@@ -137,10 +137,8 @@ def _chosen(
 
 
 def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Artifact:
-    try:
+    with needs_extra("making TFLite files", "tflite"):
         from hsiedge.graphs.tflite import convert
-    except ImportError as error:
-        raise MissingExtraError("making TFLite files", "tflite") from error
     tile = convert.checked_tile(source.card, source.scene, tile)
     if plan.weights == "float16":
         return convert.float_graph(source.graph, source.card, tile, "float16")

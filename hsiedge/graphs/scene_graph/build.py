@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.card import Card, Check, Step, now
-from hsiedge.errors import CheckError, MissingExtraError, ModelError
+from hsiedge.errors import CheckError, ModelError, needs_extra
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx, set_card, write_onnx
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.patches import check_patch, surrounded
@@ -47,10 +47,8 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
         MissingExtraError: onnx-ir is not installed.
         OutputError: `output` cannot be written.
     """
-    try:
+    with needs_extra("making scene graphs", "quantize"):
         from hsiedge.graphs.scene_graph.densify import densify
-    except ImportError as error:
-        raise MissingExtraError("making scene graphs", "quantize") from error
 
     path = Path(model)
     source = load(path)

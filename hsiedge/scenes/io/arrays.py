@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.errors import MissingExtraError, SceneError, needs_extra
 from hsiedge.registry import Registry, instance_of
 
 
@@ -141,10 +141,8 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
         head = file.read(128)
     if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
         return _read_mat73(path, key, ndim)
-    try:
+    with needs_extra(f"reading {path.name}", "mat"):
         import scipy.io
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "mat") from error
     variables = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
     name = _choose(path, {entry: shape for entry, shape, _ in variables}, key, ndim)
     shape, kind = next((shape, kind) for entry, shape, kind in variables if entry == name)
@@ -153,10 +151,8 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
 
 
 def _read_mat73(path: Path, key: str | None, ndim: int) -> Raster:
-    try:
+    with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
         import h5py
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name} (MATLAB v7.3)", "hdf") from error
     with h5py.File(path, "r") as file:
         own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]  # not in another file
         arrays = {name: file[name] for name in own if isinstance(file[name], h5py.Dataset)}

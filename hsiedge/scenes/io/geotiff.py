@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.arrays import Raster, RowSource, fits, nanometres
 from hsiedge.scenes.io.pam import category_names
 
@@ -266,10 +266,8 @@ def _pixels(tile: Tile, ndim: int) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The file, read as GeoTIFF and nothing else: other formats of GDAL point into other files."""
-    try:
+    with needs_extra(f"reading {path.name}", "geo"):
         import rasterio
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "geo") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files without coordinates
         try:

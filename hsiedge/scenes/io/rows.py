@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import MissingExtraError, SceneError
+from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io import arrays
 from hsiedge.scenes.io.arrays import Raster, RowSource
 
@@ -81,10 +81,8 @@ def _let_go(array: NDArray[Any]) -> None:
 @contextmanager
 def hdf_rows(path: Path, key: str | None) -> Iterator[RowSource]:
     """A NetCDF-4 or HDF5 file to be read by rows. Raises SceneError, or MissingExtraError where h5py is not installed."""
-    try:
+    with needs_extra(f"reading {path.name}", "hdf"):
         import h5py
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "hdf") from error
     try:
         file = h5py.File(path, "r")
     except OSError as error:
