@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from hsiedge.archive import open_zip
 from hsiedge.card import KEY, MAX_CHARS
 from hsiedge.errors import CardError, ModelError
 
@@ -29,7 +30,7 @@ def read_tflite_file(path: Path) -> str | None:
                 raise ModelError(f"{path}: not a TFLite file")
             if not zipfile.is_zipfile(file):
                 return None
-            with zipfile.ZipFile(file) as archive:
+            with open_zip(path) as archive:
                 entry = next((entry for entry in archive.infolist() if entry.filename == KEY), None)
                 if entry is None:
                     return None
@@ -47,7 +48,7 @@ def graph_of(path: Path) -> bytes:
     data = path.read_bytes()
     if not zipfile.is_zipfile(path):
         return data
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         return data[: min((entry.header_offset for entry in archive.infolist()), default=len(data))]
 
 

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import os
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import files
+from hsiedge.archive import open_zip
 from hsiedge.errors import OptionError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
 from hsiedge.scenes.io import arrays
@@ -305,7 +305,7 @@ def _open_packed(path: Path) -> Scene | None:
     if not path.is_file():
         raise SceneError(f"{path}: no such file")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             members = {info.filename: info.file_size for info in archive.infolist()}
         if "facts.npy" not in members:
             return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,8 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.archive import open_zip
 from hsiedge.errors import MissingExtraError, SceneError, needs_extra
 from hsiedge.registry import Registry, instance_of
+from hsiedge.scenes.io import checks
+from hsiedge.scenes.io.mat5 import check_mat5
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _read_mat(path: Path, key: str | None, ndim: int) -> Raster:
         return _read_mat73(path, key, ndim)
     with needs_extra(f"reading {path.name}", "mat"):
         import scipy.io
+    check_mat5(path)
     variables = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
     name = _choose(path, {entry: shape for entry, shape, _ in variables}, key, ndim)
     shape, kind = next((shape, kind) for entry, shape, kind in variables if entry == name)
@@ -154,38 +157,31 @@ def _read_mat73(path: Path, key: str | None, ndim: int) -> Raster:
     with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
         import h5py
     with h5py.File(path, "r") as file:
-        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]  # not in another file
-        arrays = {name: file[name] for name in own if isinstance(file[name], h5py.Dataset)}
+        arrays = {name: item for name, item in checks.hdf5_arrays(file) if "/" not in name}
         name = _choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
-        if arrays[name].is_virtual or arrays[name].external:
-            raise SceneError(f"{path}: {name} points into other files; copy its data into one")
+        checks.check_hdf5(path, name, arrays[name])
         fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
         return Raster(np.asarray(arrays[name]).T)  # MATLAB writes column-major: HDF5 sees the axes reversed
 
 
 def _read_npy(path: Path, key: str | None, ndim: int) -> Raster:
+    with path.open("rb") as file:
+        checks.npy_header(file)
     return Raster(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _read_npz(path: Path, key: str | None, ndim: int) -> Raster:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
+        members = {info.filename[:-4]: info for info in archive.infolist() if info.filename.endswith(".npy")}
         shapes, sizes = {}, {}
-        for info in archive.infolist():
-            if info.filename.endswith(".npy"):
-                with archive.open(info) as member:
-                    shapes[info.filename[:-4]], dtype = _npy_header(member)
-                sizes[info.filename[:-4]] = dtype.itemsize
-    name = _choose(path, shapes, key, ndim)
-    fits(path, shapes[name], sizes[name])
-    with np.load(path, allow_pickle=False) as arrays:
-        return Raster(arrays[name])
-
-
-def _npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(member)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(member)
-    return shape, dtype
+        for name, info in members.items():
+            with archive.open(info) as member:
+                shapes[name], _, dtype = checks.npy_header(member)
+            sizes[name] = dtype.itemsize
+        name = _choose(path, shapes, key, ndim)
+        fits(path, shapes[name], sizes[name])
+        with archive.open(members[name]) as member:
+            return Raster(checks.read_npy(member))
 
 
 def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
@@ -194,12 +190,15 @@ def _read_envi(path: Path, key: str | None, ndim: int) -> Raster:
     header_path = _header_of(path)
     if header_path is None:
         raise SceneError(f"{path}: an ENVI file needs its header beside it ({path.stem}.hdr)")
+    checks.check_text(header_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of capitals in the header, which it reads all the same
         header = envi.read_envi_header(str(header_path))
         image = envi.open(str(header_path), None if path == header_path else str(path))
     if header["interleave"].lower() not in ("bsq", "bil", "bip"):  # which spectral takes for bsq
         raise SceneError(f"{header_path}: interleave {header['interleave']!r}: bsq, bil or bip was expected")
+    if str(header["byte order"]).strip() not in ("0", "1"):  # which spectral takes for 1
+        raise SceneError(f"{header_path}: byte order {header['byte order']!r}: 0 or 1 was expected")
     shape = tuple(int(header[name]) for name in ("lines", "samples", "bands"))
     itemsize = np.dtype(image.dtype).itemsize
     needed = math.prod(shape) * itemsize + int(header.get("header offset", 0))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
-from hsiedge.scenes.io import arrays
+from hsiedge.scenes.io import arrays, checks
 from hsiedge.scenes.io.arrays import Raster, RowSource
 
 
@@ -88,25 +88,48 @@ def hdf_rows(path: Path, key: str | None) -> Iterator[RowSource]:
     except OSError as error:
         raise SceneError(f"{path}: not a NetCDF-4 or HDF5 file ({str(error).splitlines()[0]})") from error
     with file:
+        yield _hdf_source(path, file, key)
+
+
+def _hdf_source(path: Path, file: Any, key: str | None) -> RowSource:
+    with _broken(path):
         cube = _hdf_cube(path, file, key)
         height, width, bands = cube.shape
-        fill = cube.attrs.get("_FillValue")
-        yield RowSource(
+        if bands > checks.MOST_BANDS:
+            raise SceneError(f"{path}: {cube.name} has {bands} bands; rows, columns, bands are expected")
+        dtype = cube.dtype.newbyteorder("=")
+
+        def read(first: int, count: int) -> NDArray[Any]:
+            with _broken(path):
+                return np.ascontiguousarray(cube[first : first + count], dtype)
+
+        return RowSource(
             path=path,
             shape=(height, width),
             bands=bands,
-            dtype=cube.dtype.newbyteorder("="),
-            read=lambda first, count: np.ascontiguousarray(cube[first : first + count], cube.dtype.newbyteorder("=")),
+            dtype=dtype,
+            read=read,
             wavelengths=arrays.nanometres(*_hdf_wavelengths(file, bands)),
             good=_hdf_good(file, bands),
-            nodata=None if fill is None else float(np.ravel(fill)[0]),
+            nodata=checks.hdf5_number(cube.attrs.get("_FillValue")),
             units=_hdf_text(cube.attrs.get("units", "")),
         )
 
 
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Whatever h5py raises of a broken file becomes a SceneError."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise SceneError(
+            f"{path}: not a whole NetCDF-4 or HDF5 file ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from error
+
+
 def _hdf_cube(path: Path, file: Any, key: str | None) -> Any:
     """The variable that holds the cube, rows first."""
-    cubes = {name: item for name, item in _hdf_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
+    cubes = {name: item for name, item in checks.hdf5_arrays(file) if item.ndim == 3 and item.dtype.kind in "uif"}
     listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in cubes.items()) or "none"
     if key is None and len(cubes) > 1:
         raise SceneError(f"{path}: name the variable; it has {listing}", use={"cube_key": "NAME"})
@@ -114,38 +137,25 @@ def _hdf_cube(path: Path, file: Any, key: str | None) -> Any:
     if name not in cubes:
         raise SceneError(f"{path}: has no cube {name!r}; its variables of three dimensions: {listing}")
     cube = cubes[name]
-    if cube.is_virtual or cube.external:
-        raise SceneError(f"{path}: {name} points into other files; copy its data into one")
-    if 0 in cube.shape:
-        raise SceneError(f"{path}: {name} is empty, {cube.shape}")
+    checks.check_hdf5(path, name, cube)
     return cube
-
-
-def _hdf_arrays(group: Any, above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Names and datasets, of inner groups too; links into other files are not followed."""
-    import h5py
-
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            continue
-        item = group[name]
-        if isinstance(item, h5py.Dataset):
-            yield above + name, item
-        elif depth < 8:
-            yield from _hdf_arrays(item, f"{above}{name}/", depth + 1)
 
 
 def _hdf_wavelengths(file: Any, bands: int) -> tuple[list[Any], str]:
     """The first variable called wavelengths that has one a band, as EMIT's sensor_band_parameters/wavelengths."""
-    for name, item in _hdf_arrays(file):
+    for name, item in checks.hdf5_arrays(file):
         if name.rsplit("/", 1)[-1].lower() in ("wavelengths", "wavelength") and item.shape == (bands,):
-            return [float(value) for value in item[()]], _hdf_text(item.attrs.get("units", ""))
+            return list(item[()]), _hdf_text(item.attrs.get("units", ""))
     return [], ""
 
 
 def _hdf_good(file: Any, bands: int) -> tuple[bool, ...]:
-    for name, item in _hdf_arrays(file):
-        if name.rsplit("/", 1)[-1].lower() in ("good_wavelengths", "good_wavelength", "bbl") and item.shape == (bands,):
+    for name, item in checks.hdf5_arrays(file):
+        if (
+            name.rsplit("/", 1)[-1].lower() in ("good_wavelengths", "good_wavelength", "bbl")
+            and item.shape == (bands,)
+            and item.dtype.kind in "biuf"
+        ):
             return tuple(bool(value) for value in item[()] != 0)
     return (True,) * bands
 

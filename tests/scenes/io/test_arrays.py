@@ -129,7 +129,7 @@ class TestMat:
         whole = path.read_bytes()
         assert whole.count(dimensions) == 1
         path.write_bytes(whole.replace(dimensions, np.array([2**30, 2**30, 7], "<i4").tobytes()))
-        refused(path, "MiB are free")
+        refused(path, rf"144 bytes of type 4 for {7 * 2**60} numbers")
         path.write_bytes(whole.replace(dimensions, np.array([400, 600, 30], "<i4").tobytes()))
         refused(path, "cannot be read")
 

@@ -1,0 +1,175 @@
+"""Files that promise more than they hold, or lead in circles, end in one line and take little memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.archive import open_zip
+from hsiedge.errors import SceneError
+from hsiedge.scenes.io import arrays, checks
+from hsiedge.scenes.io.rows import open_rows
+
+CUBE = np.arange(6 * 5 * 4, dtype=np.uint16).reshape(6, 5, 4)
+LARGE = 100 << 20  # bytes that a member unpacks to, of some 100 kB
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fails where the block takes more than 32 MiB."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20
+
+
+def write_zip(path: Path, name: str, method: int, *parts: bytes) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open(name, "w") as member:
+        for part in parts:
+            member.write(part)
+
+
+def npy(array: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_packed_otherwise_than_by_deflate(tmp_path: Path, method: int) -> None:
+    write_zip(tmp_path / "x.npz", "cube.npy", method, npy(CUBE), *[bytes(1 << 20)] * (LARGE >> 20))
+    with little_memory(), pytest.raises(SceneError, match=r"'cube.npy' is packed otherwise than by deflate"):
+        arrays.read(tmp_path / "x.npz")
+
+
+def test_a_header_as_long_as_a_file(tmp_path: Path) -> None:
+    head = b"\x93NUMPY\2\0" + struct.pack("<I", LARGE)
+    write_zip(tmp_path / "x.npz", "cube.npy", zipfile.ZIP_DEFLATED, head, *[b" " * (1 << 20)] * (LARGE >> 20))
+    with little_memory(), pytest.raises(SceneError, match=r"its .npy header is 104857600 bytes long"):
+        arrays.read(tmp_path / "x.npz")
+    (tmp_path / "x.npy").write_bytes(head + b" " * (1 << 20))
+    with little_memory(), pytest.raises(SceneError, match=r"its .npy header is 104857600 bytes long"):
+        arrays.read(tmp_path / "x.npy")
+
+
+def test_a_list_of_members_longer_than_any(tmp_path: Path) -> None:
+    """Its entries would take twenty times as much in memory as in the file."""
+    write_zip(tmp_path / "x.npz", "cube.npy", zipfile.ZIP_STORED, npy(CUBE))
+    data = (tmp_path / "x.npz").read_bytes()
+    start, end = data.rfind(b"PK\1\2"), data.rfind(b"PK\5\6")
+    entry = data[start:end]
+    count = (9 << 20) // len(entry)
+    tail = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, count * len(entry), start, 0)
+    (tmp_path / "x.npz").write_bytes(data[:start] + entry * count + tail)
+    with little_memory(), pytest.raises(zipfile.BadZipFile, match="more than 8 MiB"), open_zip(tmp_path / "x.npz"):
+        pass
+
+
+def test_a_member_that_says_more_than_its_stream_can_hold(tmp_path: Path) -> None:
+    write_zip(tmp_path / "x.npz", "cube.npy", zipfile.ZIP_DEFLATED, npy(CUBE))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    struct.pack_into("<I", data, data.rfind(b"PK\1\2") + 24, 1 << 30)
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(zipfile.BadZipFile, match="unpacks to 1073741824 bytes, which it cannot"), open_zip(tmp_path / "x.npz"):
+        pass
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("dtype", ["u1", "<i2", ">u2", "<f4", ">f8"])
+def test_read_npy_is_numpys(tmp_path: Path, order: Any, dtype: str) -> None:
+    array = np.asarray(CUBE.astype(dtype), order=order)
+    read = checks.read_npy(io.BytesIO(npy(array)))
+    assert read.dtype == np.load(io.BytesIO(npy(array))).dtype
+    assert np.array_equal(read, array)
+    for cut in (5, 9, 60, len(npy(array)) - 1):
+        with pytest.raises(ValueError, match="cut short"):
+            checks.read_npy(io.BytesIO(npy(array)[:cut]))
+
+
+def test_read_npy_takes_no_objects() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="not numbers"):
+        checks.read_npy(io.BytesIO(file.getvalue()))
+
+
+# HDF5
+
+
+@pytest.fixture
+def h5py() -> Any:
+    return pytest.importorskip("h5py", reason="h5py writes HDF5, and is not installed")
+
+
+def test_groups_that_lead_in_circles(tmp_path: Path, h5py: Any) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        groups = [file.create_group(f"group{index}") for index in range(10)]
+        for group in groups:
+            for index, other in enumerate(groups):
+                group[f"link{index}"] = other
+        groups[3]["cube"] = CUBE
+    with open_rows(tmp_path / "x.h5") as source:
+        assert np.array_equal(source.read(0, 6), CUBE)
+
+
+def test_more_objects_than_any_cube_has(tmp_path: Path, h5py: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_MOST_OBJECTS", 100)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for index in range(101):
+            file.create_group(f"{index}")
+    with pytest.raises(SceneError, match="it holds more than 100 objects"), open_rows(tmp_path / "x.h5"):
+        pass
+
+
+@pytest.mark.parametrize("fill", ["none", np.zeros(0), b"\xff", np.array(["a"], "S1")])
+def test_fill_values_that_are_no_numbers(tmp_path: Path, h5py: Any, fill: Any) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["cube"] = CUBE
+        file["cube"].attrs["_FillValue"] = fill
+        file["wavelengths"] = np.array([b"blue"] * 4)
+    with open_rows(tmp_path / "x.h5") as source:
+        assert (source.nodata, source.wavelengths) == (None, ())
+
+
+def test_a_dataset_packed_twice(tmp_path: Path, h5py: Any) -> None:
+    """Two deflate filters unpack by 1032 * 1032."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_chunk((6, 5, 4))
+        plan.set_deflate(9)
+        plan.set_deflate(9)
+        h5py.h5d.create(file.id, b"cube", h5py.h5t.NATIVE_UINT16, h5py.h5s.create_simple((6, 5, 4)), plan)
+    with pytest.raises(SceneError, match="packed twice by one filter"), open_rows(tmp_path / "x.h5"):
+        pass
+
+
+def test_a_chunk_larger_than_the_memory(tmp_path: Path, h5py: Any) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("cube", (1 << 15, 1 << 15, 4), "u1", chunks=(1 << 15, 1 << 15, 3), maxshape=(None, None, None))
+    with pytest.MonkeyPatch.context() as patch:
+        psutil = pytest.importorskip("psutil")
+        patch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 30}))
+        with pytest.raises(SceneError, match="needs 3072 MiB, 1024 MiB are free"), open_rows(tmp_path / "x.h5"):
+            pass
+
+
+def test_a_damaged_chunk_is_one_line(tmp_path: Path, h5py: Any) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("cube", data=CUBE, chunks=CUBE.shape, compression="gzip")
+    data = bytearray((tmp_path / "x.h5").read_bytes())
+    with h5py.File(tmp_path / "x.h5") as file:
+        place = file["cube"].id.get_chunk_info(0).byte_offset
+    data[place + 10] ^= 255
+    (tmp_path / "x.h5").write_bytes(data)
+    with open_rows(tmp_path / "x.h5") as source, pytest.raises(SceneError, match=r"x.h5: not a whole NetCDF-4 or HDF5 file \("):
+        source.read(0, 6)
