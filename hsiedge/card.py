@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hsiedge import card_packing, notebook
-from hsiedge.decoding import build
+from hsiedge.decoding import build, parse_json
 from hsiedge.errors import CardError
 from hsiedge.registry import Origin
 
@@ -23,6 +23,7 @@ SCHEMA = 1
 KEY = "hsiedge.card"
 MAX_CHARS = 4 << 20  # a Card of a 400-band scene takes some 10 kB; more than this is not one
 
+_SMALLEST, _LARGEST = 1e-37, 1e37  # of what is computed in float32
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
 _INTEGERS = {
     "uint8": range(1 << 8),
@@ -160,8 +161,12 @@ class Affine:
     zero_point: int = 0
     step: float = 1.0
 
-    def check(self, bands: int) -> None:
-        """Raises ValueError unless the affine makes integers of so many bands."""
+    def check(self, bands: int, stored: str) -> None:
+        """Raises ValueError unless the affine makes integers of so many bands, of values of the dtype `stored`.
+
+        It does not where a scale is 0, or none at all in float32; nor where a single count moves an integer from one end of
+        its range to the other, or an offset is far from all counts.
+        """
         if not len(self.offset) == len(self.scale) == bands:
             raise ValueError(f"an affine of {len(self.offset)} offsets and {len(self.scale)} scales for {bands} bands")
         if self.dtype not in _INTEGERS:
@@ -170,6 +175,14 @@ class Affine:
             raise ValueError(f"an affine with zero point {self.zero_point}, which is no {self.dtype}")
         if not 0 < self.step < math.inf:
             raise ValueError(f"an affine with steps of {self.step}")
+        steepest = len(_INTEGERS[self.dtype]) if stored in _INTEGERS else _LARGEST
+        for scale in self.scale:
+            if not _SMALLEST <= abs(scale / self.step) <= steepest:
+                raise ValueError(f"an affine with a scale of {scale:g}, which makes no {self.dtype} of {stored}")
+        farthest = 2 * len(_INTEGERS[stored]) if stored in _INTEGERS else _LARGEST
+        for offset in self.offset:
+            if not abs(offset) <= farthest:
+                raise ValueError(f"an affine with an offset of {offset:g}, where {stored} are stored")
 
 
 @dataclass(frozen=True)
@@ -269,8 +282,8 @@ class Card:
         if len(text) > MAX_CHARS:
             raise CardError(f"{where}: its Card is {len(text)} characters long; this file was not written by hsiedge")
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise CardError(f"{where}: its Card is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if not isinstance(schema, int) or isinstance(schema, bool):
@@ -299,8 +312,10 @@ class Card:
         for values in (self.scene.wavelengths, *self.scene.percentiles.values()):
             if values and len(values) != self.scene.bands:
                 raise ValueError(f"{len(values)} values for {self.scene.bands} bands")
+        if not all(map(math.isfinite, self.scene.wavelengths)):
+            raise ValueError("wavelengths that are none")
         if self.input_affine is not None:
-            self.input_affine.check(self.scene.bands)
+            self.input_affine.check(self.scene.bands, self.scene.dtype)
 
 
 def now() -> str:

@@ -98,7 +98,7 @@ def unpack(text: str) -> str:
         raise ValueError(f"cut short, or more than {MAX_BYTES} bytes")
     try:
         return json.dumps(json.loads(short, object_hook=_Lists(inflate.unused_data)), separators=(",", ":"))
-    except RecursionError as error:
+    except (RecursionError, OverflowError) as error:
         raise ValueError("nested too deep") from error
 
 

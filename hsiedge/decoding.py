@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args, get_origin, get_type_hints
+
+DEEPEST = 64  # objects and lists within one another
 
 
 def build(kind: Any, value: Any) -> Any:
@@ -53,6 +56,34 @@ def each(kind: type, value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value) if isinstance(value, kind) else value
 
 
-def printable(text: str) -> str:
-    """Replaces characters that could move a terminal's cursor or colour it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+def parse_json(text: str | bytes) -> Any:
+    """The value that JSON stands for; nesting is bounded, for who walks it, and so are the digits of an integer.
+
+    Raises:
+        ValueError: no JSON, NaN and the like among it, or nested too deep.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises ValueError where plain data is nested deeper than anything of ours is."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for entry in level for inner in _within(entry)]
+        if not level:
+            return
+    raise ValueError("nested too deep")
+
+
+def _within(value: Any) -> Iterable[Any]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (entry for entry in inner if isinstance(entry, (dict, list)))
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

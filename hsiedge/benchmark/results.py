@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hsiedge import notebook
-from hsiedge.decoding import build, each, printable
+from hsiedge.decoding import build, each, parse_json
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import ResultError, needs_extra
+from hsiedge.words import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -267,8 +268,8 @@ class Report:
         if len(text) > MAX_BYTES:
             raise ResultError(f"{where}: {len(text)} bytes are too many for a result of hsiedge bench")
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise ResultError(f"{where}: not JSON ({error}), and no result of a bench") from error
         if not isinstance(data, dict) or not {"schema", "device", "results"} <= data.keys():
             raise ResultError(f"{where}: JSON, but no result of hsiedge bench")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hsiedge.progress import PREFIX, Progress
+from hsiedge.words import LONGEST_LINE, printable, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,25 +33,30 @@ def stderr() -> Console:
 
 
 def _console(file: TextIO) -> Console:
-    from rich.console import Console
+    from hsiedge.cli.screen import Screen
 
-    return Console(file=file, highlight=False, markup=False, width=None if file.isatty() else 100)
+    return Screen(file)
+
+
+def write(text: str) -> None:
+    """Lines of a result to stdout, which holds nothing that a terminal would obey."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))))
 
 
 def say(text: str) -> None:
-    """One line to the user, that is no result."""
-    print(text, file=sys.stderr)  # noqa: T201
+    """A line to the user, that is no result; lines where our own text has several."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)  # noqa: T201
 
 
 def warn(texts: Sequence[str]) -> None:
     """A line for each reason not to trust a result."""
     for text in texts:
-        say(f"warning: {text}")
+        say(f"warning: {shown(text, LONGEST_LINE)}")
 
 
 def fail(text: str) -> None:
     """The one line of an error."""
-    say(f"hsiedge: error: {' '.join(text.split())}")
+    say(f"hsiedge: error: {shown(' '.join(text.split()), LONGEST_LINE)}")
 
 
 def show_warning(
@@ -62,7 +68,7 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """A Python warning, as one line."""
-    say(f"hsiedge: warning: {message}")
+    say(f"hsiedge: warning: {shown(' '.join(str(message).split()), LONGEST_LINE)}")
 
 
 def check_json(target: str | None) -> None:
@@ -107,7 +113,7 @@ def progress(title: str, count: int = 0, unit: str = "") -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     pace = TextColumn("{task.fields[pace]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), pace, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), pace, TimeRemainingColumn())
     with Bar(*columns, console=stderr(), transient=True, auto_refresh=False) as bar:
         task, began, drawn = bar.add_task(title, total=1.0, pace=""), time.monotonic(), 0.0
         bar.refresh()
@@ -163,14 +169,23 @@ def waiting(title: str) -> Iterator[None]:
         with _log_lines(title):
             yield
     else:
-        with stderr().status(title):
+        from rich.text import Text
+
+        with stderr().status(Text(title)):
             yield
+
+
+class _SayHandler(logging.Handler):
+    """Says what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
 
 
 @contextmanager
 def logging_to_stderr(level: int) -> Iterator[None]:
     """Shows what the package logs, from `level` on, as lines on stderr inside the block."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _SayHandler()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     logger = logging.getLogger("hsiedge")
     before = logger.level

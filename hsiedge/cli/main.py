@@ -33,6 +33,7 @@ from hsiedge.cli import (
     train,
 )
 from hsiedge.errors import HsiedgeError
+from hsiedge.words import shown
 
 app = typer.Typer(
     name="hsiedge",
@@ -43,6 +44,7 @@ app = typer.Typer(
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
 
 _VERBOSE, _TRACEBACK = ("-v", "--verbose"), "--traceback"
+_REASON = 300  # characters of an unexpected error's own text
 _EVERYWHERE = (*_VERBOSE, _TRACEBACK)  # options that may stand anywhere on the line
 
 app.add_typer(scenes.app, name="scenes")
@@ -85,7 +87,7 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command line; a user's error is one line on stderr and exit code 2, Ctrl-C is 130."""
+    """Runs the command line; an error is one line and exit code 2, or 1 where it is a fault of ours; Ctrl-C is 130."""
     arguments = [word for word in sys.argv[1:] if word not in _EVERYWHERE]
     verbose = any(word in _VERBOSE for word in sys.argv[1:])
     warnings.showwarning = console.show_warning
@@ -103,14 +105,22 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has seen enough, as in `hsiedge eval | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except (HsiedgeError, OSError, MemoryError) as error:
+    except Exception as error:
         if _TRACEBACK in sys.argv[1:]:
             traceback.print_exc()
-        console.fail(flags.message(error) or "out of memory")
-        status = 2
+        expected = isinstance(error, (HsiedgeError, OSError, MemoryError))
+        console.fail((flags.message(error) or "out of memory") if expected else _unexpected(error))
+        status = 2 if expected else 1
     if status == 130:
         console.say("stopped; nothing was left half-written")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _unexpected(error: Exception) -> str:
+    """The line on what should not have happened: what it is, and how to report it."""
+    reason = shown(" ".join(str(error).split()), _REASON)
+    mend = f"please report it to the makers of hsiedge, with what the same command prints with {_TRACEBACK}"
+    return f"unexpected {type(error).__name__}{': ' if reason else ''}{reason}; this is a fault in hsiedge: {mend}"
 
 
 if __name__ == "__main__":

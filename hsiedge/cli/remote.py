@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +56,7 @@ def doctor(host: Host, model: Path | None, config: Path | None, target: str | No
         else:
             code, report = ask_on(host, ["doctor"], tell=console.say, progress=progress)
     if target is None:
-        sys.stdout.write(text)
+        console.write(text)
     else:
         console.write_json(report, target)
     if code:

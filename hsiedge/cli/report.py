@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +76,6 @@ def _write(text: str, output: Path | None) -> None:
     from hsiedge import files
 
     if output is None:
-        sys.stdout.write(text)
+        console.write(text)
     else:
         files.write_bytes(output, text.encode())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsiedge import __version__
-from hsiedge.decoding import build, each, printable
+from hsiedge.decoding import build, each
 from hsiedge.device.energy import find_meter
 from hsiedge.device.facts import DeviceFacts, default_threads, device_facts, throttle_state
 from hsiedge.doctor.findings import SEVERITIES, Finding
@@ -24,6 +24,7 @@ from hsiedge.doctor.software import (
 )
 from hsiedge.errors import OptionError
 from hsiedge.progress import Progress, silent
+from hsiedge.words import printable
 
 SCHEMA = 1
 

@@ -11,17 +11,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from hsiedge import words
 from hsiedge.mapping.palette import UNLABELLED, colours, paint
 
-STYLE = {"font.family": "sans-serif", "font.size": 9, "figure.facecolor": "white"}
+STYLE = {"font.family": "sans-serif", "font.size": 9, "figure.facecolor": "white", "text.parse_math": False}
 _INCHES, _DPI, _LEGEND = 6.4, 150, 3
+_LONGEST = 40  # characters of a name in the legend
 
 
 def legend(classes: dict[int, str], shown: Iterable[int], grey: str | None) -> list[Patch]:
     """A patch of colour for each class that is shown, and one of grey where `grey` names what it stands for."""
     handles = [Patch(color=UNLABELLED, label=grey)] if grey else []
     table = colours(classes)
-    return handles + [Patch(color=table[label], label=f"{label} {classes[label]}") for label in shown]
+    return handles + [Patch(color=table[label], label=f"{label} {words.shown(classes[label], _LONGEST)}") for label in shown]
 
 
 def map_png(labels: NDArray[np.unsignedinteger], classes: dict[int, str]) -> bytes:

@@ -18,6 +18,7 @@ from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
 from hsiedge.registry import Registry, instance_of
 from hsiedge.scenes.io import arrays, pam
+from hsiedge.words import printable
 
 Take = Callable[[NDArray[Any]], None]
 _TILE = 256
@@ -223,7 +224,7 @@ def _quiet_rasterio() -> Iterator[None]:
 def _category_names(classes: dict[int, str]) -> str:
     """GDAL's persistent auxiliary metadata (gdal.org, PAM): a name for each value from 0 on."""
     names = ["unknown", *(classes.get(label, "") for label in range(1, max(classes, default=0) + 1))]
-    listed = "".join(f"<Category>{escape(name)}</Category>" for name in names)
+    listed = "".join(f"<Category>{escape(printable(name))}</Category>" for name in names)
     return f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{listed}</CategoryNames></PAMRasterBand></PAMDataset>\n'
 
 
@@ -259,8 +260,8 @@ def _envi_header(facts: MapFacts) -> str:
         "byte order": 0,
         "classes": last + 1,
         "class lookup": "{" + ", ".join(lookup) + "}",
-        "class names": "{" + ", ".join(name.translate(_NOT_IN_ENVI) for name in names) + "}",
-        **{name: "{" + value.strip("{}") + "}" for name, value in kept.items()},
+        "class names": "{" + ", ".join(printable(name).translate(_NOT_IN_ENVI) for name in names) + "}",
+        **{name: "{" + printable(value).translate(_NO_BRACES) + "}" for name, value in kept.items()},
     }
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
 
@@ -301,7 +302,7 @@ def _palette(classes: dict[int, str], size: int) -> dict[int, tuple[int, int, in
     return table | {label: (*rgb(colour), 255) for label, colour in colours(classes).items() if label < size}
 
 
-_NOT_IN_ENVI = str.maketrans("{},", "();")
+_NOT_IN_ENVI, _NO_BRACES = str.maketrans("{},", "();"), str.maketrans("", "", "{}")
 WRITERS: Registry[Writer] = Registry(
     "hsiedge.map_writers",
     "map writer",

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
+from hsiedge import words
 from hsiedge.errors import RemoteError
 from hsiedge.remote import agent
 from hsiedge.remote.address import Address
@@ -297,5 +298,4 @@ _REASONS = (
 
 def printable(data: bytes) -> str:
     """Text of the other machine in one line, with nothing in it that a terminal would obey."""
-    text = "".join(character if character.isprintable() else " " for character in data.decode(errors="replace"))
-    return " ".join(text.split())
+    return " ".join(words.printable(data.decode(errors="replace"), mark=" ").split())

@@ -6,7 +6,6 @@ Nothing needs to be there but Python and an SSH server, and nothing stays but th
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 import hsiedge
 from hsiedge.benchmark.measure import ModelFile, model_files
 from hsiedge.benchmark.results import Report
+from hsiedge.decoding import parse_json
 from hsiedge.errors import OptionError, RemoteError, ResultError
 from hsiedge.progress import PREFIX, Progress, silent
 from hsiedge.remote import agent
@@ -24,6 +24,7 @@ from hsiedge.remote.address import Address, parse_address
 from hsiedge.remote.connection import Connection, Silence, printable
 from hsiedge.remote.wheel import NAME, environment_name, own_wheel
 from hsiedge.runtimes import ENGINES
+from hsiedge.words import printable as visible
 
 __all__ = ["Address", "Answer", "Host", "ask_on", "bench_on", "parse_address", "run_on", "tell_on"]
 
@@ -106,7 +107,7 @@ def tell_on(
     """
     answer = _uninterrupted(run_on(host, words, tell=tell, progress=progress))
     lines = answer.output.decode(errors="replace").splitlines()
-    return answer.code, "".join(f"{_visible(line)}\n" for line in lines)
+    return answer.code, "".join(f"{visible(line.rstrip())}\n" for line in lines)
 
 
 def ask_on(
@@ -125,8 +126,8 @@ def ask_on(
     """
     answer = _uninterrupted(run_on(host, [*words, "--json", "-"], tell=tell, progress=progress))
     try:
-        result = json.loads(answer.output, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        result = parse_json(answer.output)
+    except ValueError as error:
         raise ResultError(f"{host.address}: not JSON ({error})") from error
     if not isinstance(result, dict):
         raise ResultError(f"{host.address}: JSON, but no result of hsiedge")
@@ -178,14 +179,6 @@ def _uninterrupted(answer: Answer) -> Answer:
     if answer.code == INTERRUPTED and not answer.output.strip():
         raise KeyboardInterrupt
     return answer
-
-
-def _visible(line: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in line.rstrip())
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _environment(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsiedge.mapping.palette import paint
 from hsiedge.mapping.picture import STYLE, legend
+from hsiedge.words import shown
 
 
 def comparison_png(
@@ -24,7 +25,7 @@ def comparison_png(
         figure = Figure(figsize=(9.6, picture + 0.5 + 0.24 * rows), dpi=150, layout="constrained")
         for axes, labels, title in zip(figure.subplots(1, 2), (truth, predicted), titles):
             axes.imshow(paint(labels, classes), interpolation="nearest")
-            axes.set_title(title, fontsize=10)
+            axes.set_title(shown(title), fontsize=10)
             axes.set_axis_off()
         handles = legend(classes, classes, "unlabelled" if (truth == 0).any() else None)
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8, handlelength=1.2)

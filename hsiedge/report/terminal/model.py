@@ -14,6 +14,7 @@ from rich.table import Table
 from hsiedge.card import Card, SplitFacts
 from hsiedge.evaluation import Evaluation
 from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table, short_names
+from hsiedge.words import LONGEST_LINE, shown
 
 _BESIDE_MODEL = 50  # columns that precision and figures take beside a model's name
 
@@ -34,14 +35,14 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
     table.add_column("class")
     add_numbers(table, "producer's %", "user's %", "F1 %", "pixels")
     for title, entry in zip(result.classes.values(), result.accuracy.per_class):
-        table.add_row(title, _percent(entry.pa), _percent(entry.ua), _percent(entry.f1), str(entry.n))
+        table.add_row(shown(title), _percent(entry.pa), _percent(entry.ua), _percent(entry.f1), str(entry.n))
     accuracy = result.accuracy
     low, high = accuracy.oa_interval
     pixels = (
         f"{accuracy.n} test pixels of the {split_words(result.split)}" if result.split else f"all {accuracy.n} labelled pixels"
     )
     lines = [
-        f"{model} on {result.scene}: {pixels}",
+        f"{model} on {shown(result.scene)}: {pixels}",
         f"OA {accuracy.oa:.2f} % (95 % interval {low:.2f} to {high:.2f}), AA {accuracy.aa:.2f} %, kappa {accuracy.kappa:.2f}",
     ]
     if result.split and result.split.dropped:
@@ -64,7 +65,7 @@ def split_words(split: SplitFacts) -> str:
     """Description of a split in a few words."""
     fraction = f" {100 * split.fraction:g} %" if split.fraction is not None else ""
     guard = f", guard {split.guard}" if split.guard is not None else ""
-    return f"{split.kind}{fraction} split (seed {split.seed}{guard})"
+    return f"{shown(split.kind)}{fraction} split (seed {split.seed}{guard})"
 
 
 def card_table(card: Card, file: Path) -> Table:
@@ -75,15 +76,18 @@ def card_table(card: Card, file: Path) -> Table:
     scene, quantization, split = card.scene, card.quantization, card.split
     official = {True: "official", False: "NOT the official file", None: "not compared with a published one"}[scene.official]
     table.add_row("file", f"{file.name}, {file.stat().st_size:,} bytes, a {card.kind}, {card.precision}")
-    table.add_row("created", card.created)
-    table.add_row("scene", f"{scene.name} ({official}), {scene.bands} bands of {scene.dtype}, sha256 {scene.sha256[:16]}...")
+    table.add_row("created", shown(card.created))
+    table.add_row(
+        "scene", f"{shown(scene.name)} ({official}), {scene.bands} bands of {scene.dtype}, sha256 {scene.sha256[:16]}..."
+    )
     table.add_row("input", f"(N, {scene.bands}, {card.patch}, {card.patch}) {scene.dtype}; looks {card.radius} pixels around")
-    table.add_row("preprocessing", card.preprocess or "unknown")
-    table.add_row("classes", ", ".join(f"{entry.id} {entry.name}" for entry in card.classes))
+    table.add_row("preprocessing", shown(card.preprocess, LONGEST_LINE) or "unknown")
+    table.add_row("classes", ", ".join(f"{entry.id} {shown(entry.name)}" for entry in card.classes))
     if card.net:
-        options = "".join(f", {name} {value}" for name, value in card.net.options.items())
+        options = "".join(f", {shown(name)} {shown(value)}" for name, value in card.net.options.items())
         table.add_row(
-            "net", f"{card.net.name}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel"
+            "net",
+            f"{shown(card.net.name)}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel",
         )
     if split:
         table.add_row("split", f"{split_words(split)}: {split.train} train, {split.validation} validate, {split.test} test")
@@ -95,11 +99,11 @@ def card_table(card: Card, file: Path) -> Table:
         table.add_row(
             "accuracy",
             f"OA {entry.oa:.2f} %{spread}, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} "
-            f"on {entry.n} {entry.part} pixels, {seeds}",
+            f"on {entry.n} {shown(entry.part)} pixels, {seeds}",
         )
     for check in card.checks:
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in check.figures.items())
-        table.add_row("verified", f"{check.step} against {check.against} on {check.patches} patches: {figures}")
+        figures = ", ".join(f"{shown(name.replace('_', ' '))} {value:.2g}" for name, value in check.figures.items())
+        table.add_row("verified", f"{shown(check.step)} against {shown(check.against)} on {check.patches} patches: {figures}")
     if quantization:
         oa = (
             f", OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
@@ -108,14 +112,14 @@ def card_table(card: Card, file: Path) -> Table:
         )
         table.add_row(
             "quantization",
-            f"recipe {quantization.recipe}; {quantization.calibration.get('patches')} calibration patches; "
+            f"recipe {shown(quantization.recipe)}; {shown(quantization.calibration.get('patches'))} calibration patches; "
             f"on {quantization.pixels} pixels {quantization.agreement:.2f} % of labels as in float{oa}",
         )
-        table.add_row("float layers", ", ".join(quantization.float_layers) or "none")
+        table.add_row("float layers", ", ".join(map(shown, quantization.float_layers)) or "none")
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
-        versions = ", ".join(f"{name} {version}" for name, version in step.versions.items())
-        table.add_row("made by", f"{step.step}{parent} ({versions})")
+        versions = ", ".join(f"{shown(name)} {shown(version)}" for name, version in step.versions.items())
+        table.add_row("made by", f"{shown(step.step)}{parent} ({versions})")
     return table
 
 
@@ -127,7 +131,7 @@ def layer_table(card: Card) -> Table:
     table.add_column("dB", justify="right")
     table.add_column("kept")
     for name, ratio in sorted(quantization.layer_snr_db.items(), key=lambda entry: entry[1]) if quantization else []:
-        table.add_row(name, f"{ratio:.1f}", "float" if quantization and name in quantization.float_layers else "integer")
+        table.add_row(shown(name), f"{ratio:.1f}", "float" if quantization and name in quantization.float_layers else "integer")
     return table
 
 

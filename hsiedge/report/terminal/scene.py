@@ -13,6 +13,7 @@ from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CatalogEntry
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
+from hsiedge.words import LONGEST_LINE, shown
 
 
 def catalog_table(places: dict[CatalogEntry, Path | None]) -> Table:
@@ -39,7 +40,7 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     official = {True: "equal to the official file", False: "NOT the official file", None: "nothing known to compare with"}
     rows = {
-        "scene": scene.name,
+        "scene": shown(scene.name),
         "from": scene.source,
         "size": f"{scene.shape[0]} x {scene.shape[1]} pixels, {scene.bands} bands, {scene.cube.dtype}",
         "counts": _counts(scene),
@@ -49,7 +50,7 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
     }
     rows |= {name: text for name, text in scene.georeference.items() if name in ("crs", "bands left out")}
     for name, text in rows.items():
-        facts.add_row(name, text)
+        facts.add_row(name, shown(text, LONGEST_LINE))
     if scene.labels is None:
         return [facts, "No labels."]
     return [facts, _class_table(scene, drawn), *_notes(scene, drawn)]
@@ -77,7 +78,7 @@ def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:
         inside = labels == label
         parts = ["/".join(str(int((split.parts[inside] == part).sum())) for part in (1, 2, 3)) for split in by_kind.values()]
         cells = ["left out" if label in split.dropped else text for split, text in zip(by_kind.values(), parts)]
-        table.add_row(str(label), title, str(int(inside.sum())), *cells)
+        table.add_row(str(label), shown(title), str(int(inside.sum())), *cells)
     return table
 
 
