@@ -16,6 +16,7 @@ import numpy as np
 from hsiedge.benchmark.measure import Sample
 from hsiedge.benchmark.statistics import deviation, drift
 from hsiedge.device.facts import DeviceFacts
+from hsiedge.errors import Spell, spell
 from hsiedge.runtimes.model import OVERFLOWS
 
 SPREAD = 0.10  # standard deviation over mean
@@ -30,6 +31,7 @@ OTHER_CORES, STOLEN_CORES = 0.25, 0.02
 class MeasurementWarning(Enum):
     """Kind of reason not to trust a figure: `words` name it where many are counted, `line` is the warning on one.
 
+    `remedy`: what to do with which parameter of `bench`, where that mends it.
     Results and stores keep the lines. `of` tells their kind again, by the form that they were made with: a line may get a new
     kind, but one that stands in a store keeps its form.
     """
@@ -38,20 +40,20 @@ class MeasurementWarning(Enum):
     APART = "a round apart", "one round lies {off:.0f} % {side} the mean"
     TAIL = "long tails", "1 run in 100 takes {times:.1f} times the median or longer"
     DRIFT = "drift", "drift: the last third took {change:.0%} {way} than the first"
-    CLOCK = "too short to time", "too short to time: reading the clock is {share:.0%} of a run; raise --batch"
-    BRIEF = "timed too briefly", "timed for {seconds:.2g} s in all; raise --seconds"
+    CLOCK = "too short to time", "too short to time: reading the clock is {share:.0%} of a run", ("raise", "batches")
+    BRIEF = "timed too briefly", "timed for {seconds:.2g} s in all", ("raise", "seconds")
     OTHERS = "other programs were running", "other programs kept {cores:.1f} cores busy meanwhile"
     STOLEN = "the host took cores away", "the host took {cores:.2f} cores away from this virtual machine meanwhile"
     HELD_BACK = "the CPU was held back", "the CPU was held back: {why}"
-    THREADS = "more threads than cores", "{threads} threads on {cores} usable cores; lower --threads"
+    THREADS = "more threads than cores", "{threads} threads on {cores} usable cores", ("lower", "threads")
     OVERFLOWS = "8-bit sums may overflow", OVERFLOWS
     INT8 = "INT8 on a CPU without its instructions", "INT8 on a CPU without {what}"
     GOVERNOR = "clocks may change", "the frequency governor is {name}, not performance: clocks may change meanwhile"
 
-    def __init__(self, words: str, line: str) -> None:
-        self.words, self.line = words, line
+    def __init__(self, words: str, line: str, remedy: tuple[str, str] | None = None) -> None:
+        self.words, self.line, self.remedy = words, line, remedy
         parts = (re.escape(text) + (".+" if blank is not None else "") for text, blank, *_ in string.Formatter().parse(line))
-        self._form = re.compile("".join(parts))
+        self._form = re.compile("".join(parts) + r"(; \w+ --\w+)?" * (remedy is not None))  # 0.1.0 wrote the remedy, too
 
     def say(self, **facts: Any) -> str:
         """The warning's line, with its figures."""
@@ -61,6 +63,15 @@ class MeasurementWarning(Enum):
     def of(cls, line: str) -> MeasurementWarning | None:
         """The kind of a warning line; None for one that was made elsewhere."""
         return next((kind for kind in cls if kind._form.fullmatch(line)), None)
+
+
+def advice(line: str, spell: Spell = spell) -> str:
+    """A warning's line and what mends it, its parameter written by `spell`: "timed for 0.2 s in all; raise seconds"."""
+    kind = MeasurementWarning.of(line)
+    if kind is None or kind.remedy is None or " --" in line:
+        return line
+    verb, option = kind.remedy
+    return f"{line}; {verb} {spell(option, '')}"
 
 
 def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:

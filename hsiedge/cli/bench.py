@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hsiedge.cli import choose, console, options, remote
+from hsiedge.cli.flags import flag
 
 
 def bench_command(
@@ -74,7 +75,7 @@ def bench_command(
             )
     if json != "-":
         screen = console.stdout()
-        screen.print(*bench_tables(report, screen.width), sep="\n")
+        screen.print(*bench_tables(report, screen.width, flag), sep="\n")
     if json is not None:
         console.write_json(report.to_dict(), json)
     if report.interrupted:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hsiedge.cli import console, options
+from hsiedge.cli.flags import flag
 
 
 def compare_command(
@@ -21,6 +22,6 @@ def compare_command(
     console.check_json(json)
     comparison = compare_devices(results)
     if json != "-":
-        console.stdout().print(*compare_tables(comparison), sep="\n")
+        console.stdout().print(*compare_tables(comparison, flag), sep="\n")
     if json is not None:
         console.write_json(comparison.to_dict(), json)

@@ -14,6 +14,7 @@ from hsiedge.api.checkpoint import train
 from hsiedge.api.model import Model
 from hsiedge.api.scene import open_scene
 from hsiedge.benchmark.runner import bench
+from hsiedge.cli.flags import flag
 from hsiedge.progress import Progress
 from hsiedge.report.html import render
 from hsiedge.report.maps import comparison_png
@@ -60,7 +61,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     )
     files.write_bytes(folder / "report.html", page.encode())
     say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return [*summary_tables(shown), *bench_tables(report)]
+    return [*summary_tables(shown), *bench_tables(report, spell=flag)]
 
 
 def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Model]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hsiedge.cli import console, options, remote
+from hsiedge.cli.flags import flag
 
 
 def doctor_command(
@@ -59,4 +60,4 @@ def _operators(model: Path, config: Path | None, json: str | None) -> None:
     if json is not None:
         console.write_json(operators.to_dict(), json)
     if json != "-":
-        console.stdout().print(*operator_tables(operators), sep="\n")
+        console.stdout().print(*operator_tables(operators, flag), sep="\n")

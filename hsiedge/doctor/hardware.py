@@ -63,9 +63,11 @@ def _cpu(facts: DeviceFacts) -> Iterator[Finding]:
     if facts.int8_ready is None:
         yield Finding("CPU", NOTE, f"{name}: {sets}", "whether it is made for INT8 is not known", ("hsiedge bench",))
     elif facts.int8_ready:
-        yield Finding("CPU", GOOD, f"{name}: {sets}", "it multiplies 8-bit integers at speed: quantize with --recipe default")
+        yield Finding(
+            "CPU", GOOD, f"{name}: {sets}", 'it multiplies 8-bit integers at speed: the recipe "default" quantizes for it'
+        )
     elif facts.machine.startswith(("aarch64", "arm")):
-        why = "without the dot product INT8 answers the same, and gains less time; --recipe default is right"
+        why = 'without the dot product INT8 answers the same, and gains less time; the recipe "default" is right'
         yield Finding("CPU", NOTE, f"{name}: {sets}", why)
     elif facts.int8_overflows:
         why = (

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Plan, Sample
 from hsiedge.benchmark.paired import paired_comparisons
-from hsiedge.benchmark.warnings import MeasurementWarning, warnings_of
+from hsiedge.benchmark.warnings import MeasurementWarning, advice, warnings_of
+from hsiedge.cli.flags import flag
 from hsiedge.device.facts import DeviceFacts
 
 FACTS: dict[str, Any] = dict.fromkeys(DeviceFacts.__dataclass_fields__) | {
@@ -62,10 +63,16 @@ def test_drift(last: float, says: str | None) -> None:
 
 
 def test_too_short() -> None:
-    assert "too short to time: reading the clock is 2% of a run; raise --batch" in found(
-        [np.full(20000, 0.01)] * 10, clock_ms=2e-4
-    )
-    assert found([np.full(2, 10.0)] * 10) == ["timed for 0.2 s in all; raise --seconds"]
+    assert "too short to time: reading the clock is 2% of a run" in found([np.full(20000, 0.01)] * 10, clock_ms=2e-4)
+    (brief,) = found([np.full(2, 10.0)] * 10)
+    assert (advice(brief), advice(brief, flag)) == (f"{brief}; raise seconds", "timed for 0.2 s in all; raise --seconds")
+    assert advice("drift: the last third took 20% longer than the first", flag).endswith("than the first")
+
+
+def test_lines_of_the_first_version_keep_their_kind() -> None:
+    line = "too short to time: reading the clock is 2% of a run; raise --batch"
+    assert MeasurementWarning.of(line) is MeasurementWarning.CLOCK
+    assert advice(line, flag) == line
 
 
 @pytest.mark.parametrize(

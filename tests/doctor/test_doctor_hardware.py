@@ -47,7 +47,7 @@ def test_a_pi_4_with_a_weak_supply(tmp_path: Path) -> None:
     found = hardware_findings(facts_of(root), 4, facts.throttle_state(root), root)
     said = topics(found)
     assert said["CPU"].severity == "note"
-    assert "--recipe default is right" in said["CPU"].why
+    assert 'the recipe "default" is right' in said["CPU"].why
     assert said["throttling"].severity == "problem"
     assert "under-voltage" in said["throttling"].what
     assert any("4.63 V" in line for line in said["throttling"].do)
@@ -75,10 +75,10 @@ def test_what_was_once_is_a_note() -> None:
 @pytest.mark.parametrize(
     ("machine", "sets", "severity", "word"),
     [
-        ("x86_64", ["avx2", "avx512_vnni"], "good", "--recipe default"),
+        ("x86_64", ["avx2", "avx512_vnni"], "good", 'the recipe "default" quantizes for it'),
         ("x86_64", ["avx2"], "note", "overflow"),
-        ("aarch64", ["asimd", "asimddp"], "good", "--recipe default"),
-        ("aarch64", ["asimd"], "note", "--recipe default is right"),
+        ("aarch64", ["asimd", "asimddp"], "good", 'the recipe "default" quantizes for it'),
+        ("aarch64", ["asimd"], "note", 'the recipe "default" is right'),
         ("riscv64", None, "note", "not known"),
     ],
 )

@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.benchmark.results import Comparison, Profile, Recommendation, Report, Result, Sustained
+from hsiedge.benchmark.warnings import advice
 from hsiedge.device.facts import DeviceFacts
+from hsiedge.errors import Spell, spell
 from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table, short_names
 from hsiedge.runtimes import ENGINES
 
@@ -21,12 +23,13 @@ UNTRUSTED = Text("Do not trust these figures yet:", style="yellow")
 _BESIDE_LEGEND = 26  # columns that letter, kind and the first word of a runtime take beside a file's name
 
 
-def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
+def bench_tables(report: Report, width: int = 80, spell: Spell = spell) -> list[RenderableType]:
     """Tables of `hsiedge bench`: the device, the results, ratios, what was asked for beyond, and the warnings.
 
     Args:
         report: the measurement.
         width: columns of the terminal; where file names do not fit beside the figures, letters stand for them.
+        spell: writes the parameters that hints name.
     """
     figures = _BESIDE_FILE + _ENERGY * any(entry.energy_mj is not None for entry in report.results)
     names = short_names([entry.model for entry in report.results], width - figures)
@@ -38,14 +41,14 @@ def bench_tables(report: Report, width: int = 80) -> list[RenderableType]:
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
-    parts += _exactness_lines(report, names)
+    parts += _exactness_lines(report, names, spell)
     if report.choice is not None:
         parts += [Text(), *_choice_lines(report.choice, names)]
     for profile in report.ops:
         parts += [Text(), _profile_table(profile, names)]
     for sustained in report.sustained:
         parts += [Text(), _sustained_table(sustained, names)]
-    warnings = _warning_lines(report.results, names)
+    warnings = _warning_lines(report.results, names, spell)
     return [*parts, Text(), *warnings] if warnings else parts
 
 
@@ -130,13 +133,13 @@ def _ratio_line(entry: Comparison, names: dict[str, str]) -> Text:
     return Text.assemble(this, " is ", (f"{ratio}x", "bold"), f" ({low}..{high}) as fast as {that} at batch {entry.batch}")
 
 
-def _exactness_lines(report: Report, names: dict[str, str]) -> list[Text]:
+def _exactness_lines(report: Report, names: dict[str, str], spell: Spell) -> list[Text]:
     """Lines on the exact mode: that a runtime ran in it, once; and its cost, where that was measured."""
     if not any(entry.exact_int8 for entry in report.results):
         return []
     why = "INT8 in exact mode, for 8-bit sums overflow here without it"
     if not report.exactness:
-        return [Text(f"{why}; --ops measures its cost")]
+        return [Text(f"{why}; {spell('ops', '')} measures its cost")]
     costs = (
         f"{names[entry.model]} takes {1 / entry.ratio:.2f}x ({1 / entry.high:.2f}..{1 / entry.low:.2f}) the time "
         f"at batch {entry.batch}"
@@ -207,20 +210,24 @@ def _sustained_table(sustained: Sustained, names: dict[str, str]) -> RenderableT
     return Group(Text(title, style="bold"), table, Text(last))
 
 
-def _warning_lines(results: Sequence[Result], names: dict[str, str]) -> list[RenderableType]:
+def _warning_lines(results: Sequence[Result], names: dict[str, str], spell: Spell) -> list[RenderableType]:
     """Warnings: those of every result once, the rest by result."""
     titles = [(f"{names[entry.model]}, batch {entry.batch}", entry.warnings) for entry in results]
-    lines = warning_lines("all", titles)
+    lines = warning_lines("all", titles, spell)
     return [UNTRUSTED, *lines] if lines else []
 
 
-def warning_lines(title: str, warnings: Sequence[tuple[str, Sequence[str]]]) -> list[RenderableType]:
+def warning_lines(title: str, warnings: Sequence[tuple[str, Sequence[str]]], spell: Spell) -> list[RenderableType]:
     """Lines of warnings: under `title` those that all results have, then the others by result."""
     counts = Counter(text for _, texts in warnings for text in texts)
     common = [text for text, count in counts.items() if count == len(warnings) > 1]
     others = [(name, [text for text in texts if text not in common]) for name, texts in warnings]
     return [
-        Padding(Text.assemble((f"{name}: ", "bold"), "; ".join(texts), overflow="fold"), (0, 0, 0, 2), expand=False)
+        Padding(
+            Text.assemble((f"{name}: ", "bold"), "; ".join(advice(text, spell) for text in texts), overflow="fold"),
+            (0, 0, 0, 2),
+            expand=False,
+        )
         for name, texts in [(title, common), *others]
         if texts
     ]

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.benchmark.across_devices import DeviceComparison, Difference, Line, Run
+from hsiedge.errors import Spell, spell
 from hsiedge.report.terminal.bench import UNTRUSTED, device_lines, energy, figure, large, warning_lines
 from hsiedge.report.terminal.tables import add_numbers, plain_table
 
@@ -20,7 +21,7 @@ UNPAIRED = (
 )
 
 
-def compare_tables(comparison: DeviceComparison) -> list[RenderableType]:
+def compare_tables(comparison: DeviceComparison, spell: Spell = spell) -> list[RenderableType]:
     """Tables of a comparison: the devices, what differs, a table for each model, and the warnings."""
     parts: list[RenderableType] = []
     for run in comparison.runs:
@@ -29,7 +30,7 @@ def compare_tables(comparison: DeviceComparison) -> list[RenderableType]:
     for model, lines in groupby(comparison.lines, key=lambda line: line.model):
         parts += [Text(model, style="bold"), _table(list(lines))]
     parts.append(Text(UNPAIRED, style="dim"))
-    warnings = [line for run in comparison.runs for line in _warning_lines(run, comparison.lines)]
+    warnings = [line for run in comparison.runs for line in _warning_lines(run, comparison.lines, spell)]
     return [*parts, Text(), UNTRUSTED, *warnings] if warnings else parts
 
 
@@ -77,8 +78,8 @@ def _table(lines: Sequence[Line]) -> Table:
     return table
 
 
-def _warning_lines(run: Run, lines: Sequence[Line]) -> list[RenderableType]:
+def _warning_lines(run: Run, lines: Sequence[Line], spell: Spell) -> list[RenderableType]:
     """Warnings of a run: those of every result once, the rest by result."""
     own = [line for line in lines if line.run == run.name]
     titles = [(f"{run.name}, {line.model}, batch {line.result.batch}", line.result.warnings) for line in own]
-    return warning_lines(run.name, titles)
+    return warning_lines(run.name, titles, spell)

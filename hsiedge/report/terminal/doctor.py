@@ -14,6 +14,7 @@ from hsiedge.doctor import DoctorReport, Finding, Operators
 from hsiedge.doctor.findings import GOOD, NOTE, PROBLEM
 from hsiedge.doctor.operators import Operator
 from hsiedge.doctor.software import Extra
+from hsiedge.errors import Spell, spell
 from hsiedge.report.terminal.tables import plain_table
 
 _MARKS = {PROBLEM: Text("problem", style="bold red"), NOTE: Text("note", style="yellow"), GOOD: Text("good", style="green")}
@@ -30,7 +31,7 @@ def doctor_tables(report: DoctorReport) -> list[RenderableType]:
     return [*parts, _verdict(report)]
 
 
-def operator_tables(operators: Operators) -> list[RenderableType]:
+def operator_tables(operators: Operators, spell: Spell = spell) -> list[RenderableType]:
     """Tables of a model's operators, as it is and as it runs."""
     parts = [_operators_table(f"{operators.model}: operators of the file", operators.as_it_is)]
     if operators.as_it_is != operators.as_it_runs:
@@ -40,7 +41,8 @@ def operator_tables(operators: Operators) -> list[RenderableType]:
     if custom:
         parts.append(Text(f"not built in, and no runtime has them without a kernel of your own: {', '.join(custom)}"))
     if operators.config:
-        parts.append(Text("--config FILE writes what onnxruntime's build.py takes with --include_ops_by_config", style="dim"))
+        hint = f"{spell('config', 'FILE')} writes what onnxruntime's build.py takes with --include_ops_by_config"
+        parts.append(Text(hint, style="dim"))
     return parts
 
 
