@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsiedge import files, runtimes
 from hsiedge.api.model import Model
-from hsiedge.api.resolve import SceneLike, check_split, name_net, scene_for, scene_of
+from hsiedge.api.resolve import SceneLike, check_split, scene_for, scene_of
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError, needs_extra
@@ -54,7 +54,10 @@ class Checkpoint:
             CardError: no Card, or one that cannot be read.
             OptionError: `net` cannot be loaded.
         """
-        name_net(net)
+        if net is not None:
+            from hsiedge import nets
+
+            nets.NETS.name_of(net)
         place = path_of(path, "path")
         card = runtimes.require_card(place)
         if card.kind != "checkpoint":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsiedge import evaluation, notebook, runtimes
 from hsiedge.api.label_map import LabelMap, classified
-from hsiedge.api.resolve import SceneLike, check_recipe, check_split, name_net, scene_for
+from hsiedge.api.resolve import SceneLike, check_recipe, check_split, scene_for
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import needs_extra
 from hsiedge.evaluation import Evaluation
@@ -41,7 +41,7 @@ class Model(runtimes.Model):
     @classmethod
     def of(cls, opened: runtimes.Model, own_scene: Scene | None = None) -> Model:
         """The model that a runtime has opened."""
-        return cls(opened.path, opened.session, opened.card, opened.runtime, opened.provider, opened.fast_int8, own_scene)
+        return cls(**{entry.name: getattr(opened, entry.name) for entry in fields(runtimes.Model)}, own_scene=own_scene)
 
     def to_scene_graph(
         self, path: PathLike | None = None, *, scene: SceneLike | None = None, approximate: bool = False
@@ -197,7 +197,7 @@ class Model(runtimes.Model):
         """Measures it on this machine, in the runtime that opened it; options are those of `hsiedge.bench`."""
         from hsiedge.benchmark.runner import bench
 
-        opened: dict[str, Any] = {"runtime": self.runtime, "provider": self.provider, "fast_int8": self.fast_int8}
+        opened: dict[str, Any] = {name: getattr(self, name) for name in ("runtime", "provider", "fast_int8", "net")}
         return bench([self.path], **{**opened, **options})
 
     def _repr_html_(self) -> str:
@@ -249,9 +249,8 @@ def load(
     Raises:
         ModelError: not a model file, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
-        OptionError: no such engine, or not for this file; a provider that is missing or leaves nodes to the CPU; an argument
-            of another type.
+        OptionError: no such engine, or not for this file; a provider that is missing or leaves nodes to the CPU; a net that
+            cannot be loaded; an argument of another type.
         MissingExtraError: the engine is not installed.
     """
-    name_net(net)
-    return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8))
+    return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8, net=net))

@@ -41,14 +41,6 @@ def scene_for(card: Card, value: SceneLike | None, own: Scene | None) -> Scene:
     return scenes.open_scene(card.scene.name)
 
 
-def name_net(net: str | None) -> None:
-    """Makes a net of the user's own, FILE.py:NAME, known to this program; None names none. Raises OptionError."""
-    from hsiedge import nets
-
-    if net is not None:
-        nets.NETS.name_of(net)
-
-
 def check_split(value: object) -> None:
     """Raises OptionError for what is no Split."""
     if not isinstance(value, Split):

@@ -20,6 +20,7 @@ from hsiedge.benchmark.process import Worker
 from hsiedge.device import facts
 from hsiedge.errors import ModelError
 from hsiedge.progress import Progress
+from hsiedge.runtimes import ENGINES
 
 MIN_ROUNDS, ROUND_SECONDS, WARM_SECONDS = 10, 0.5, 0.3
 
@@ -57,7 +58,8 @@ class Plan:
 class ModelFile:
     """A model to be measured, in `runtime` (None: what runs the file unasked), with or without onnxruntime's exact mode.
 
-    `name` tells it from the others of the run: the file's, or as much of its path as that takes.
+    `name` tells it from the others of the run: the file's, or as much of its path as that takes. `net`: FILE.py:NAME of a
+    checkpoint's net, where it is the user's own.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class ModelFile:
     name: str = ""
     runtime: str | None = None
     fast_int8: bool = False
+    net: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,13 @@ def model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, path.stat().st_size, files.digest(path))
 
 
-def model_files(paths: Sequence[str | Path], runtime: str | None = None, *, fast_int8: bool = False) -> list[ModelFile]:
-    """Several model files in one runtime, with distinct names. Raises ModelError where one is missing."""
+def model_files(
+    paths: Sequence[str | Path], runtime: str | None = None, *, fast_int8: bool = False, net: str | None = None
+) -> list[ModelFile]:
+    """Several model files in one runtime, with distinct names; `net` is that of checkpoints. Raises ModelError if missing."""
     models = [replace(model_file(path), runtime=runtime, fast_int8=fast_int8) for path in paths]
+    checkpoints = ENGINES["torch"].suffixes
+    models = [replace(model, net=net if model.path.suffix in checkpoints else None) for model in models]
     names = Counter(model.path.name for model in models)
     seen: Counter[str] = Counter()
     named = []
@@ -130,7 +137,7 @@ def open_model(worker: Worker, model: ModelFile, batch: int, plan: Plan, **optio
         "seed": plan.seed,
         "warm_s": min(WARM_SECONDS, plan.seconds),
     }
-    engine = {"runtime": model.runtime, "provider": plan.provider, "fast_int8": model.fast_int8}
+    engine = {"runtime": model.runtime, "provider": plan.provider, "fast_int8": model.fast_int8, "net": model.net}
     return worker.ask("open", path=str(model.path), batch=batch, **common, **engine, **options)
 
 

@@ -40,6 +40,7 @@ def bench(
     runtime: str | None = None,
     provider: str | None = None,
     fast_int8: bool = False,
+    net: str | None = None,
     batches: Sequence[int] = BATCHES,
     threads: int | None = None,
     runs: int = RUNS,
@@ -60,6 +61,7 @@ def bench(
         runtime: one of `hsiedge.runtimes.ENGINES`; None for what runs each file unasked; "all" for each that is installed and
             takes it: then labels are compared, and one is recommended.
         provider: onnxruntime's, as in `hsiedge.load`; fast_int8: likewise.
+        net: FILE.py:NAME of the checkpoints' net, where it is your own.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
         runs: at least so many, for each model and batch.
@@ -91,7 +93,8 @@ def bench(
         provider=provider,
         answered=ANSWERED if every else 0,
     )
-    modelled = in_every_runtime(model_files(models)) if every else model_files(models, runtime, fast_int8=fast_int8)
+    named = model_files(models, None if every else runtime, fast_int8=fast_int8, net=net)
+    modelled = in_every_runtime(named) if every else named
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     names = ", ".join(model.name for model in modelled)
     _LOG.info("measuring %s at batches %s, %d threads", names, ", ".join(map(str, batches)), plan.threads)

@@ -129,7 +129,7 @@ def open_file(command: dict[str, Any]) -> Model:
     """Opens a model file in the runtime asked for; with "profile", in one that writes a profile to that prefix."""
     path, threads, prefix = Path(command["path"]), int(command["threads"]), command.get("profile")
     runtime, provider, fast = command.get("runtime"), command.get("provider"), bool(command.get("fast_int8"))
-    model = load(path, threads, runtime, provider, fast_int8=fast)
+    model = load(path, threads, runtime, provider, fast_int8=fast, net=command.get("net"))
     if prefix is None:
         return model
     if engine_of(path, runtime) != "ort":

@@ -29,6 +29,7 @@ def bench_command(
     ] = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
+    net: options.NetFileOption = None,
     batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
     threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
     runs: Annotated[int, typer.Option(help="Runs for each model and batch, at least.")] = 20,
@@ -48,6 +49,7 @@ def bench_command(
 ) -> None:
     """Measure models, here or over SSH: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
     from hsiedge.benchmark.runner import ALL, bench
+    from hsiedge.errors import OptionError
     from hsiedge.report.terminal.bench import bench_tables
 
     lasting = parse_duration(duration) if duration is not None else None
@@ -55,6 +57,8 @@ def bench_command(
     host = remote.host_of(on, python, wheelhouse)
     chosen = models or choose.bench_models(runtime if runtime != ALL else None)
     if host is not None:
+        if net is not None:
+            raise OptionError("a net of your own is measured on this machine alone: export the checkpoint", option="net")
         report = remote.bench(host, chosen, context)
     else:
         with console.progress("measuring") as progress:
@@ -63,6 +67,7 @@ def bench_command(
                 runtime=runtime,
                 provider=provider,
                 fast_int8=fast_int8,
+                net=net,
                 batches=batch,
                 threads=threads,
                 runs=runs,

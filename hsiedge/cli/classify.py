@@ -54,6 +54,7 @@ def classify_command(
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
+    net: options.NetFileOption = None,
     threads: Annotated[
         int,
         typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler, those of each block, 0 for one."),
@@ -99,7 +100,7 @@ def classify_command(
     check_places([*chain(*places), *chain(*likely)], [model, *cubes])
     for cube in cubes:
         check_file(cube)
-    loaded = load(model, threads, runtime, provider, fast_int8=fast_int8)
+    loaded = load(model, threads, runtime, provider, fast_int8=fast_int8, net=net)
     classes = {entry.id: entry.name for entry in loaded.known.classes}
     entries: list[dict[str, Any]] = []
     started = time.perf_counter()

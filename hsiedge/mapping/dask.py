@@ -43,7 +43,7 @@ class Plan:
         shape, bands, dtype: of the cube, that a worker knows it by.
         rows: that a strip has.
         threads: of a block.
-        runtime, provider, fast_int8: in which each worker opens the model.
+        runtime, provider, fast_int8, net: in which each worker opens the model.
     """
 
     path: Path
@@ -57,6 +57,7 @@ class Plan:
     runtime: str | None = None
     provider: str | None = None
     fast_int8: bool = False
+    net: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _plan(model: Model, cube: Path, key: str | None, asked: ClassifyOptions, mem
         check_fits(model.known, source)
         rows = strip_rows(model, source.shape[1], memory)
         known = (source.shape, source.bands, str(source.dtype))
-        return Plan(cube.absolute(), key, *known, rows, asked, threads, model.runtime, model.provider, model.fast_int8)
+        opening = model.runtime, model.provider
+        return Plan(cube.absolute(), key, *known, rows, asked, threads, *opening, model.fast_int8, model.net)
 
 
 def _blocks(plan: Plan, threads: int) -> list[Block]:
@@ -184,7 +186,7 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
                 raise SceneError(
                     f"{plan.path}: another cube lies there, {source.shape}, {source.bands} bands of {source.dtype}"
                 )
-            opened = _opened(model, name, plan.threads, plan.runtime, plan.provider, plan.fast_int8)
+            opened = _opened(model, name, plan.threads, plan.runtime, plan.provider, plan.fast_int8, plan.net)
             pieces = list(strips(opened, source, block.part, plan.rows, plan.asked, counts))
     except (HsiedgeError, OSError, MemoryError) as error:
         from distributed import get_worker
@@ -194,11 +196,13 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(model: bytes, name: str, threads: int, runtime: str | None, provider: str | None, fast_int8: bool) -> Model:
+def _opened(
+    model: bytes, name: str, threads: int, runtime: str | None, provider: str | None, fast_int8: bool, net: str | None
+) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(model)
-        return load(path, threads, runtime, provider, fast_int8=fast_int8)
+        return load(path, threads, runtime, provider, fast_int8=fast_int8, net=net)
 
 
 def _together(pieces: list[Strip]) -> Strip:

@@ -34,6 +34,7 @@ class Engine:
         extra: of hsiedge, which brings the package; "" where it always is there.
         exact_mode: whether 8-bit sums overflow in it on some processors unless it takes more time; `open_session` then takes
             `fast_int8`, to do without.
+        takes_nets: whether it runs checkpoints; `open_session` then takes `net`, FILE.py:NAME of one's own.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Engine:
     needs: str
     extra: str = ""
     exact_mode: bool = False
+    takes_nets: bool = False
 
     @property
     def installed(self) -> bool:
@@ -56,7 +58,7 @@ ENGINES: Registry[Engine] = Registry(
         "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
         "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
         "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
-        "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train"),
+        "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train", takes_nets=True),
     },
     instance_of(Engine),
 )
@@ -87,6 +89,7 @@ def load(
     provider: str | None = None,
     *,
     fast_int8: bool = False,
+    net: str | None = None,
 ) -> Model:
     """Opens a model file in an inference engine, and reads its Card.
 
@@ -99,12 +102,13 @@ def load(
             of them takes is an error, and no other takes it unsaid.
         fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
             faster, and labels may differ from those of other processors.
+        net: FILE.py:NAME of a checkpoint's net, where it is your own and was not named before in this program; the file is run.
 
     Raises:
         ModelError: not a model file, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
         OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU; `fast_int8`
-            of an engine that has no exact mode.
+            of an engine that has no exact mode, `net` of one that runs no checkpoint; a net that cannot be loaded.
         MissingExtraError: the engine is not installed.
     """
     path = Path(path)
@@ -112,6 +116,8 @@ def load(
     engine = ENGINES[name]
     if fast_int8 and not engine.exact_mode:
         raise OptionError(f"{engine.title} has no exact mode to do without", option="fast_int8")
+    if net is not None and not engine.takes_nets:
+        raise OptionError(f"{engine.title} runs no checkpoint, whose net it would be", option="net", value=net)
     home = _import(path, name)
     if name == "ort":
         from hsiedge.runtimes.ort import OrtSession
@@ -120,12 +126,13 @@ def load(
         model = Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider, fast_int8)
         _check_ort_file(model)
         return model
-    options = {"fast_int8": fast_int8} if engine.exact_mode else {}
+    options: dict[str, object] = {"fast_int8": fast_int8} if engine.exact_mode else {}
+    options |= {"net": net} if engine.takes_nets else {}
     opened: Session = home.open_session(path, threads, **options)
     card = read_card(path)
     if card is not None and card.kind == "checkpoint":
         card = replace(card, kind="patch")
-    return Model(path, opened, card, runtime, fast_int8=fast_int8)
+    return Model(path, opened, card, runtime, fast_int8=fast_int8, net=net)
 
 
 def _check_ort_file(model: Model) -> None:

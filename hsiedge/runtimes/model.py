@@ -53,7 +53,7 @@ class Session(Protocol):
 class Model:
     """A model file, opened and ready: a session and the Card inside the file (None for a stranger's).
 
-    `runtime`, `provider` and `fast_int8` are what was asked for when it was opened, so that others can open it likewise.
+    `runtime`, `provider`, `fast_int8` and `net` are what was asked for when it was opened, so that others can open it likewise.
     """
 
     path: Path
@@ -62,6 +62,7 @@ class Model:
     runtime: str | None = None
     provider: str | None = None
     fast_int8: bool = False
+    net: str | None = None
 
     def __fspath__(self) -> str:
         """The file, so that a model can stand wherever a path can."""

@@ -138,10 +138,17 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
                 tuning=0 if method.name in ("none", "distill") else tuning,
                 net_options=options,
                 options=method.options,
+                origins=_origins(net, *([parse_student(level).net] if method.name == "distill" else [])),
             )  # fmt: skip
             if cell.key not in seen:
                 seen.add(cell.key)
                 yield cell
+
+
+def _origins(*names: str) -> dict[str, str]:
+    """What tells each net of others from another of its name: the file's SHA-256, or package and version."""
+    origins = {name: nets.NETS.origin(name) for name in names}
+    return {name: origin.sha256 or origin.distribution or "" for name, origin in origins.items() if origin is not None}
 
 
 def _scene(name: str) -> str:

@@ -25,6 +25,7 @@ class Cell:
         method: one of METHODS. "none" is the trained net itself, the parent of all others.
         level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"); "" for "none".
         options: the method's own (criterion, scope, temperature).
+        origins: SHA-256 of the file, or package and version, of each net in it that is not hsiedge's own, by its name.
         epochs: of training the net.
         tuning: epochs of fine-tuning after compression, 0 for "none" and "distill": a student's training takes `epochs`.
     """
@@ -42,16 +43,25 @@ class Cell:
     tuning: int
     net_options: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it is stored; `origins` is left out where there is none, as in stores of 0.1.0."""
+        data = asdict(self)
+        return data if self.origins else {name: value for name, value in data.items() if name != "origins"}
 
     @property
     def key(self) -> str:
         """SHA-256 of the cell's canonical JSON: a config that changed is another cell."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     @property
     def parent(self) -> Cell:
         """Cell of the trained net that this one starts from; for method "none" the cell itself."""
-        return self if self.method == "none" else replace(self, method="none", level="", tuning=0, options={})
+        if self.method == "none":
+            return self
+        origins = {net: origin for net, origin in self.origins.items() if net == self.net}
+        return replace(self, method="none", level="", tuning=0, options={}, origins=origins)
 
     @property
     def title(self) -> str:

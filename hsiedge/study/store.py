@@ -102,7 +102,7 @@ class Store:
             self._run("DELETE FROM failures WHERE key = ?", key)
             self._run(
                 "INSERT OR REPLACE INTO rows VALUES (?, coalesce((SELECT max(place) FROM rows), 0) + 1, ?, ?, ?, 0)",
-                key, _json(asdict(row.cell)), _json(facts), row.device,
+                key, _json(row.cell.to_dict()), _json(facts), row.device,
             )  # fmt: skip
             for place, form in enumerate(row.forms):
                 self._run(
@@ -176,7 +176,7 @@ class Store:
     def put_failure(self, cell: Cell, reason: str, trace: str = "") -> None:
         """Stores that a cell failed, and why. It is tried again the next time."""
         with self._writing():
-            self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", cell.key, _json(asdict(cell)), reason, trace)
+            self._run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", cell.key, _json(cell.to_dict()), reason, trace)
 
     def failures(self) -> list[tuple[Cell, str]]:
         """Cells that failed when they were last tried, and why."""

@@ -26,17 +26,19 @@ class TorchSession(Session):
     Args:
         path: the checkpoint.
         threads: of the process; 0 for one a physical core.
+        net: FILE.py:NAME of the net, where it is the user's own.
 
     Raises:
         ModelError: no checkpoint, or weights that are not those of the Card's net.
         CardError: no Card, or one that cannot be read.
+        OptionError: `net` cannot be loaded.
     """
 
     provider = "CPU"
     runtime = f"PyTorch {torch.__version__}"
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        checkpoint = load_checkpoint(path)
+    def __init__(self, path: Path, threads: int = 0, net: str | None = None) -> None:
+        checkpoint = load_checkpoint(path, net=net)
         torch.set_num_threads(threads or psutil.cpu_count(logical=False) or 1)
         card = checkpoint.card
         shape = (None, card.scene.bands, card.patch, card.patch)

@@ -37,8 +37,8 @@ SIGNATURES = {
     "Report.to_frame": "(self)",
     "Report.to_json": "(self, indent=2)",
     "Scene.split": "(self, kind='random', *, train=0.1, seed=0, guard=6, train_mask=None, test_mask=None)",
-    "bench": "(models, *, runtime=None, provider=None, fast_int8=False, batches=(1, 256), threads=None, runs=20, seconds=2.0, "
-    "duration=None, ops=False, shapes=(), seed=0, progress=silent)",
+    "bench": "(models, *, runtime=None, provider=None, fast_int8=False, net=None, batches=(1, 256), threads=None, runs=20, "
+    "seconds=2.0, duration=None, ops=False, shapes=(), seed=0, progress=silent)",
     "classify": "(model, cube, *, nodata=None, progress=silent)",
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hsiedge.registry import Origin, Registry  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
 from hsiedge.scenes.patches import extract  # noqa: E402
 from hsiedge.scenes.scene import pack  # noqa: E402
+from hsiedge.study.config import read_config  # noqa: E402
 from hsiedge.training.checkpoint import load_checkpoint  # noqa: E402
 from hsiedge.training.classifier import predict_logits  # noqa: E402
 from tests import workstation  # noqa: E402
@@ -120,6 +122,35 @@ def test_qat_puts_its_weights_on_the_grid(road: Path, own: Callable[[Path], str]
         assert (norm.running_mean == 0).all()
 
 
+def test_pytorch_runs_it_without_an_export(road: Path, tmp_path: Path, own: Callable[[Path], str]) -> None:
+    torch_runs = ("own.safetensors", "--runtime", "torch", "--net", OWN)
+    hsiedge(road, "eval", *torch_runs, *CORNER, "--json", str(tmp_path / "torch.json"))
+    hsiedge(road, "export", "own.safetensors", *CORNER, "--net", OWN, "-o", "same.onnx")
+    hsiedge(road, "eval", "same.onnx", *CORNER, "--json", str(tmp_path / "onnx.json"))
+    scores = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("torch", "onnx")]
+    assert scores[0]["confusion"] == scores[1]["confusion"]
+    hsiedge(road, "bench", *torch_runs, "--runs", "2", "--seconds", "0.1", "--batch", "1", "--json", str(tmp_path / "b.json"))
+    (result,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert (result["model"], result["runtime"].split()[0]) == ("own.safetensors", "PyTorch")
+    cube = workstation.corner(64).cube
+    np.save(road / "cube.npy", cube)
+    hsiedge(road, "classify", "own.safetensors", "cube.npy", *torch_runs[1:], "-o", "map.npy")
+    hsiedge(road, "classify", "same.onnx", "cube.npy", "-o", "onnx.npy")
+    assert (np.load(road / "map.npy") == np.load(road / "onnx.npy")).mean() > 0.999
+    with pytest.raises(OptionError, match="onnxruntime runs no checkpoint"):
+        hsiedge(road, "eval", "same.onnx", *CORNER, "--net", OWN)
+    report = he.load(road / "own.safetensors", runtime="torch", net=own(road)).bench(batches=[1], runs=2, seconds=0.1)
+    assert report.results[0].runtime.startswith("PyTorch")
+
+
+def test_compress_starts_from_it(road: Path) -> None:
+    words = ("--teacher", "own.safetensors", "--net", OWN, "--max-size", "1MiB", "--max-drop", "100")
+    hsiedge(road, "compress", *CORNER, *words, "-o", "compressed.onnx")
+    card = require_card(road / "compressed.onnx")
+    assert card.net is not None
+    assert (card.net.name, card.precision, card.lineage[0].step) == ("TwoBlocks", "int8", "train")
+
+
 def test_a_study_takes_it(road: Path) -> None:
     (road / "study.toml").write_text(
         'scenes = ["corner.npz"]\nsplits = ["random"]\nseeds = [0]\nepochs = 1\ntuning = 1\n'
@@ -129,6 +160,32 @@ def test_a_study_takes_it(road: Path) -> None:
     assert len(list((road / "study" / "models").glob("corner-TwoBlocks-*-structured-0.5-*.onnx"))) == 2
     with pytest.raises(OptionError, match=r"nets\.TwoBlocks: no net is called 'TwoBlocks'"):
         hsiedge(road, "study", "study.toml", "-o", "other", "--measure", "no")
+
+
+def test_a_studys_cells_know_the_file_of_their_net(road: Path, tmp_path: Path, own: Callable[[Path], str]) -> None:
+    """A net that was changed is another: its cells are made anew, those of ours are not."""
+    (tmp_path / "study.toml").write_text(
+        'scenes = ["indian_pines"]\nsplits = ["random"]\nseeds = [0]\n[nets.TwoBlocks]\n[nets.cnn2d]\n'
+        '[methods]\nstructured = [0.5]\ndistill = ["TwoBlocks"]\n'
+    )
+    text = (road / "my_nets.py").read_text()
+    keys = []
+    for name, content in (("one", text), ("two", text + "\n# changed\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "my_nets.py").write_text(content)
+        nets.NETS.name_of(own(tmp_path / name))
+        cells = read_config(tmp_path / "study.toml").cells
+        keys.append({(cell.net, cell.method): cell.key for cell in cells})
+        assert {cell.parent.key for cell in cells} == {cell.key for cell in cells if cell.method == "none"}
+        sha256 = files.digest(tmp_path / name / "my_nets.py")
+        assert {cell.net: cell.origins for cell in cells if cell.method == "none"} == {
+            "TwoBlocks": {"TwoBlocks": sha256},
+            "cnn2d": {},
+        }
+        nets.NETS._files.clear()
+        nets.NETS._loaded.clear()
+    alike = {cell for cell in keys[0] if keys[0][cell] == keys[1][cell]}
+    assert alike == {("cnn2d", "none"), ("cnn2d", "structured")}
 
 
 class TestTrust:

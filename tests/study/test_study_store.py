@@ -36,6 +36,13 @@ def same(one: Row, other: Row) -> bool:
     return repr(one) == repr(other) and all(a.confusion.dtype == b.confusion.dtype for a, b in zip(one.forms, other.forms))
 
 
+def test_cells_of_our_nets_keep_the_keys_of_the_first_version() -> None:
+    """A store of 0.1.0 resumes: its cells are found by these keys."""
+    assert CELL.key == "266011f8503a9a2146db8be6ea9c12d5a1f54a19adc65a3135c758bacc5af4b7"
+    assert CELL.parent.key == "ebf31958fa0a50d2708d077560b5bc761e735d169a6e80f861053af596ecb55e"
+    assert Cell(**CELL.to_dict()) == CELL
+
+
 def test_what_is_put_comes_back(tmp_path: Path) -> None:
     with Store(tmp_path / "deep" / "study.sqlite") as store:
         store.put(ROW)
