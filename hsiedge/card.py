@@ -65,8 +65,22 @@ class ClassFacts:
 
 
 @dataclass(frozen=True)
+class PublishedFacts:
+    """A published split's maps: the SHA-256 of each file by its name, and the scene's label ids of their values 1, 2, ..."""
+
+    files: dict[str, str]
+    order: list[int]
+
+
+@dataclass(frozen=True)
 class SplitFacts:
-    """A split, as far as it takes to draw it again and to know it again (`digest`)."""
+    """A split, as far as it takes to draw it again and to know it again (`digest`).
+
+    Attributes:
+        kind: "random", "blocks", "lists", "masks", or the name of a published split.
+        fold: of `blocks` that were dealt into folds, the one that tests, 1 to `folds`; 0 for all of them together.
+        published: the maps of a published split.
+    """
 
     kind: str
     fraction: float | None
@@ -77,6 +91,9 @@ class SplitFacts:
     test: int
     dropped: list[int]
     digest: str
+    fold: int | None = None
+    folds: int | None = None
+    published: PublishedFacts | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsiedge import notebook
 from hsiedge.card import Card, SplitFacts
-from hsiedge.errors import ModelError
+from hsiedge.errors import ModelError, SplitError
 from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
@@ -95,6 +95,7 @@ class Evaluation:
                 "seed": split.seed if split else None,
                 "guard": split.guard if split else None,
                 "digest": split.digest if split else None,
+                **({"fold": split.fold, "folds": split.folds} if split and split.folds else {}),
             },
             "n": result.n,
             "oa": _figure(result.oa),
@@ -114,7 +115,7 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
     Raises:
         SceneError: the scene has no labels.
     """
-    labels = scene.labelled().ravel()
+    labels = (scene.labelled() if split is None else split.labels_on(scene)).ravel()
     pixels = np.flatnonzero(labels) if split is None else split.pixels(splits.TEST)
     dropped = split.dropped if split else ()
     classes = {label: title for label, title in scene.classes.items() if label not in dropped}
@@ -124,6 +125,35 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
         classes.setdefault(label, scene.classes.get(label, f"class {label}"))
     confusion = confusion_matrix(labels[pixels], predicted, list(classes))
     return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion))
+
+
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of a whole deal of folds: their confusion matrices added up, class by class, each pixel tested once.
+
+    Raises:
+        SplitError: they are not all folds of one deal, each of them once.
+    """
+    facts = [entry.split for entry in evaluations if entry.split is not None and entry.split.folds is not None]
+    deals = {(split.folds, split.seed, split.fraction, split.guard) for split in facts} if facts else set()
+    scenes = {entry.scene for entry in evaluations}
+    folds = sorted(split.fold or 0 for split in facts)
+    if (
+        len(facts) < len(evaluations)
+        or len(deals) != 1
+        or len(scenes) != 1
+        or folds != list(range(1, (facts[0].folds or 0) + 1))
+    ):
+        raise SplitError("several models are evaluated together as the folds of one deal of blocks, each of them once")
+    ids = sorted({label for entry in evaluations for label in entry.classes})
+    confusion = np.zeros((len(ids), len(ids)), np.int64)
+    for entry in evaluations:
+        places = np.searchsorted(ids, list(entry.classes))
+        confusion[np.ix_(places, places)] += entry.accuracy.confusion
+    titles = {label: title for entry in evaluations for label, title in entry.classes.items()}
+    counts = {part: sum(getattr(split, part) for split in facts) for part in ("train", "validation", "test")}
+    never = sorted(set.intersection(*(set(split.dropped) for split in facts)))
+    whole = replace(facts[0], fold=0, dropped=never, digest="", **counts)
+    return Evaluation(evaluations[0].scene, whole, {label: titles[label] for label in ids}, accuracy(confusion))
 
 
 def split_for(card: Card, scene: Scene, masks: Split | None = None) -> Split | None:

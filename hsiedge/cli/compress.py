@@ -50,7 +50,7 @@ def compress_command(
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
-        split = split_options.draw(opened, seed)
+        split = split_options.draw_one(opened, seed)
     source = _teacher(teacher, opened, split)
     search = compress(load_checkpoint(source, net=net), opened, split, budget, console.progress, files.digest(source))
     console.stdout().print(_table(search))

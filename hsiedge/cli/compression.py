@@ -40,7 +40,7 @@ def prune_command(
     epochs: EpochsOption = 20,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     output: OutputOption = None,
 ) -> None:
     """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
@@ -76,7 +76,7 @@ def distill_command(
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 120,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     output: OutputOption = None,
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
@@ -111,7 +111,7 @@ def qat_command(
     epochs: EpochsOption = 20,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     output: OutputOption = None,
 ) -> None:
     """Trains on in the arithmetic of the quantized graph; leaves a checkpoint, and the ONNX whose labels were simulated."""
@@ -140,7 +140,7 @@ def qat_command(
 def _open(
     checkpoint: Path | None,
     scene_options: options.SceneOptions,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     net: str | None,
     output: Path | None,
 ) -> tuple[Checkpoint, dict[str, Any]]:

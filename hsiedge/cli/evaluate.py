@@ -13,14 +13,19 @@ from hsiedge.cli import choose, console, options
 @options.expanded
 def eval_command(
     *,
-    model: Annotated[
-        Path | None, typer.Argument(help="An ONNX or TFLite model; left out, the newest here, else the shipped INT8 one.")
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="An ONNX or TFLite model, or the models of all folds of a split; left out, the newest here, else the shipped "
+            "INT8 one.",
+        ),
     ] = None,
     scene: Annotated[
         str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")
     ] = None,
     scene_options: options.SceneOptions,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
@@ -29,23 +34,37 @@ def eval_command(
     json: options.JsonOption = None,
 ) -> None:
     """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
-    from hsiedge.api.model import load
-    from hsiedge.report.terminal.model import accuracy_tables
+    from hsiedge.api.model import Model, load
+    from hsiedge.evaluation import Evaluation, pooled
+    from hsiedge.report.terminal.model import accuracy_tables, fold_lines
     from hsiedge.runtimes import check_engine
 
     console.check_json(json)
-    check_engine(runtime, model, provider)
-    path = model or choose.any_model(runtime)
-    loaded = load(path, threads=threads, runtime=runtime, provider=provider, fast_int8=fast_int8, net=net)
-    opened = scene_options.open_for(loaded.known, scene)
-    with console.progress("evaluating") as tick:
-        result = loaded.evaluate(opened, masks=masks.split_for(loaded.known, opened), progress=tick)
-    if result.split is None:
-        own = loaded.known.scene.sha256 == opened.sha256
-        why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"
-        console.say(f"all labelled pixels are counted: {why if own else f'the model never saw {opened.name}'}")
+    for model in models or (None,):
+        check_engine(runtime, model, provider)
+
+    def judged(model: Model) -> Evaluation:
+        opened = scene_options.open_for(model.known, scene)
+        with console.progress("evaluating") as tick:
+            result = model.evaluate(opened, masks=masks.split_for(model.known, opened), progress=tick)
+        if result.split is None:
+            own = model.known.scene.sha256 == opened.sha256
+            why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"
+            console.say(f"all labelled pixels are counted: {why if own else f'the model never saw {opened.name}'}")
+        return result
+
+    evaluations: list[Evaluation] = []
+    warnings: dict[str, None] = {}
+    paths = list(models) if models else [choose.any_model(runtime)]
+    for path in paths:  # one at a time: a fold's model is let go before the next is opened
+        loaded = load(path, threads=threads, runtime=runtime, provider=provider, fast_int8=fast_int8, net=net)
+        evaluations.append(judged(loaded))
+        warnings |= dict.fromkeys(loaded.warnings)
+    result = evaluations[0] if len(paths) == 1 else pooled(evaluations)
+    name = ", ".join(path.name for path in paths)
     if json is not None:
-        console.write_json({**result.to_json(path.name), "warnings": loaded.warnings}, json)
+        console.write_json({**result.to_json(name), "warnings": list(warnings)}, json)
     if json != "-":
-        console.stdout().print(*accuracy_tables(result, path.name), sep="\n")
-    console.warn(loaded.warnings)
+        lines = fold_lines(evaluations) if len(paths) > 1 else []
+        console.stdout().print(*lines, *accuracy_tables(result, name), sep="\n")
+    console.warn(list(warnings))

@@ -66,8 +66,9 @@ def _tag(step: Step) -> str:
 
 
 def file_stem(scene: str, net: str, split: SplitFacts | Split | None) -> str:
-    """SCENE-NET-SPLIT-sSEED."""
-    return f"{safe(scene)}-{safe(net)}" + (f"-{split.kind}-s{split.seed}" if split else "")
+    """SCENE-NET-SPLIT-sSEED, and the fold where the split is one of folds."""
+    fold = f"-f{split.fold}of{split.folds}" if split is not None and split.folds is not None else ""
+    return f"{safe(scene)}-{safe(net)}" + (f"-{safe(split.kind)}-s{split.seed}{fold}" if split else "")
 
 
 def quantized_stem(source: str, recipe: str) -> str:

@@ -160,24 +160,47 @@ class SceneOptions(FileOptions):
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """Options of a published split."""
+    """Options of a split that is given as two maps."""
 
-    train_mask: Annotated[
-        Path | None, typer.Option("--train-mask", help="Map of the training pixels of a published split.")
-    ] = None
-    test_mask: Annotated[Path | None, typer.Option("--test-mask", help="Map of the test pixels of a published split.")] = None
+    train_mask: Annotated[Path | None, typer.Option("--train-mask", help="Map of the training pixels of a split.")] = None
+    test_mask: Annotated[Path | None, typer.Option("--test-mask", help="Map of the test pixels of a split.")] = None
+    mask_labels: Annotated[
+        bool,
+        typer.Option("--mask-labels", help="The maps' values, ids of the scene, are the labels, whatever its own say."),
+    ] = False
 
     @property
     def named(self) -> bool:
         """Whether there is a mask."""
         return self.train_mask is not None or self.test_mask is not None
 
+    @property
+    def maps(self) -> dict[str, Any]:
+        """Arguments of `Scene.split` for them."""
+        return {"train_mask": self.train_mask, "test_mask": self.test_mask, "mask_labels": self.mask_labels}
+
     def split(self, scene: Scene, seed: int) -> Split | None:
         """The split of the two mask files; None where neither is given. Raises OptionError where only one is."""
-        return scene.split(train_mask=self.train_mask, test_mask=self.test_mask, seed=seed) if self.named else None
+        return scene.split(**self.maps, seed=seed) if self.named or self.mask_labels else None
+
+
+@dataclass(frozen=True)
+class ModelSplitOptions(MaskOptions):
+    """Options of the split of a model, as far as its Card does not tell of it."""
+
+    split_file: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="FILE.py:NAME", help="Published split of the model, where it is your own; the file is run."
+        ),
+    ] = None
 
     def split_for(self, card: Card, scene: Scene) -> Split | None:
         """The split of the two mask files, with the seed of the split in a Card; None where neither is given."""
+        if self.split_file is not None:
+            from hsiedge.scenes.splits import PUBLISHED
+
+            PUBLISHED.name_of(self.split_file)
         return self.split(scene, card.split.seed if card.split else 0)
 
 
@@ -188,7 +211,9 @@ class SplitOptions(MaskOptions):
     kind: Annotated[
         str,
         typer.Option(
-            "--split", help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own."
+            "--split",
+            help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own; hong or "
+            "paoletti, which papers use; or a published one of your own, FILE.py:NAME.",
         ),
     ] = "random"
     train_fraction: Annotated[
@@ -196,11 +221,32 @@ class SplitOptions(MaskOptions):
         typer.Option("--train-fraction", help="Share of each class that trains; half as much again validates, the rest tests."),
     ] = 0.1
     guard: Annotated[int, typer.Option("--guard", help="Pixels between test and training pixels, in a split of blocks.")] = 6
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", metavar="K", help="Deal the blocks into K parts, each of which tests once: K nets are trained."
+        ),
+    ] = None
+    fold: Annotated[int | None, typer.Option("--fold", metavar="I", help="Train the net of this fold only, 1 to K.")] = None
 
-    def draw(self, scene: Scene, seed: int) -> Split:
-        """The split that the options name."""
-        masks = {"train_mask": self.train_mask, "test_mask": self.test_mask}
-        return scene.split(self.kind, train=self.train_fraction, seed=seed, guard=self.guard, **masks)
+    def draw(self, scene: Scene, seed: int) -> list[Split]:
+        """The split that the options name; with folds, one for each.
+
+        Raises:
+            OptionError: as `Scene.split`; a fold without folds.
+        """
+        drawn = {"train": self.train_fraction, "seed": seed, "guard": self.guard, **self.maps}
+        if self.folds is None or self.fold is not None:
+            return [scene.split(self.kind, **drawn, folds=self.folds, fold=self.fold)]
+        return [scene.split(self.kind, **drawn, folds=self.folds, fold=fold + 1) for fold in range(max(1, self.folds))]
+
+    def draw_one(self, scene: Scene, seed: int) -> Split:
+        """The split that the options name. Raises OptionError where they name several folds."""
+        from hsiedge.errors import OptionError
+
+        if self.folds is not None and self.fold is None:
+            raise OptionError("one split is searched on, and folds are several", use={"fold": "I"})
+        return self.draw(scene, seed)[0]
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

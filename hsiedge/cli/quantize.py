@@ -38,7 +38,7 @@ def quantize_command(
         float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")
     ] = 0.5,
     explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
-    masks: options.MaskOptions,
+    masks: options.ModelSplitOptions,
     seed: options.SeedOption = 0,
     to: options.ToOption = None,
     tile: options.TileOption = None,

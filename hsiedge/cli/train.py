@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hsiedge.cli import console, options
+
+if TYPE_CHECKING:
+    from hsiedge.card import Card
+    from hsiedge.scenes.scene import Scene
+    from hsiedge.scenes.splits import Split
 
 
 @options.expanded
@@ -30,29 +35,45 @@ def train_command(
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
     from hsiedge import nets
     from hsiedge.api import checkpoint
-    from hsiedge.cli.names import file_stem
 
     name = nets.NETS.name_of(net)
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
-        split = split_options.draw(opened, seed)
-    path = checkpoint.check_place(output or Path(f"{file_stem(opened.name, name, split)}.safetensors"))
+        drawn = split_options.draw(opened, seed)
+    paths = [checkpoint.check_place(_place(output, opened.name, name, split, several=len(drawn) > 1)) for split in drawn]
+    shape = options.widths_of(widths)
+    for split, path in zip(drawn, paths):
+        _say_split(opened, split)
+        with console.progress(f"training {name}") as tick:
+            trained = checkpoint.train(opened, split, net=name, patch=patch, epochs=epochs, progress=tick, **shape)
+        _say_trained(trained.save(path).card)
+        console.say(f"{path}; next: hsiedge export")
+
+
+def _place(output: Path | None, scene: str, net: str, split: Split, *, several: bool) -> Path:
+    """The checkpoint's file: the output, with the fold before its suffix where there are several."""
+    from hsiedge.cli.names import file_stem
+
+    if output is None:
+        return Path(f"{file_stem(scene, net, split)}.safetensors")
+    return output.with_name(f"{output.stem}-f{split.fold}of{split.folds}{output.suffix}") if several else output
+
+
+def _say_split(scene: Scene, split: Split) -> None:
     facts = split.facts
+    fold = f", fold {split.fold} of {split.folds}" if split.folds is not None else ""
     console.say(
-        f"{opened.name}: {facts.kind} split, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
+        f"{scene.name}: {facts.kind} split{fold}, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
     )
     if split.dropped:
-        console.say(
-            f"  left out, for they cannot be in every part: {', '.join(opened.classes[label] for label in split.dropped)}"
-        )
-    with console.progress(f"training {name}") as tick:
-        shape = options.widths_of(widths)
-        card = checkpoint.train(opened, split, net=name, patch=patch, epochs=epochs, progress=tick, **shape).save(path).card
-    net_facts, score = card.net, card.accuracy[0]
-    assert net_facts is not None
-    console.say(
-        f"{net_facts.name}: {net_facts.parameters:,} parameters, {net_facts.macs_per_pixel / 1e6:.2f} million MACs a pixel"
-    )
-    near = "" if facts.kind == "random" else ", which lie near training pixels: expect less of the test"
+        why = "training lacks them, so they are not tested" if split.folds is not None else "they cannot be in every part"
+        console.say(f"  left out, for {why}: {', '.join(scene.classes[label] for label in split.dropped)}")
+
+
+def _say_trained(card: Card) -> None:
+    facts, score = card.net, card.accuracy[0]
+    assert facts is not None
+    assert card.split is not None
+    console.say(f"{facts.name}: {facts.parameters:,} parameters, {facts.macs_per_pixel / 1e6:.2f} million MACs a pixel")
+    near = "" if card.split.kind == "random" else ", which lie near training pixels: expect less of the test"
     console.say(f"validation pixels: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
-    console.say(f"{path}; next: hsiedge export")

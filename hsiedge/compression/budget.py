@@ -253,7 +253,7 @@ class _Search:
             pieces = [opened.logits(patches) for _, patches in batches(self._scene.cube, pixels, opened.known.patch)]
         logits = np.concatenate(pieces).astype(np.float64)
         ids = [entry.id for entry in opened.known.classes]
-        truth = np.searchsorted(ids, self._scene.labelled().ravel()[pixels])
+        truth = np.searchsorted(ids, self._split.labels_on(self._scene).ravel()[pixels])
         logits -= logits.max(1, keepdims=True)
         chances = logits[np.arange(len(truth)), truth] - np.log(np.exp(logits).sum(1))
         return opened.known, 100 * float((logits.argmax(1) == truth).mean()), -float(chances.mean())

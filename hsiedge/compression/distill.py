@@ -101,7 +101,7 @@ def free_pixels(scene: Scene, split: Split, patch: int) -> NDArray[np.intp]:
     Raises:
         OptionError: there are none.
     """
-    free = scene.labelled() == 0
+    free = (scene.labelled() == 0) & (split.labels_on(scene) == 0)
     if split.guard is not None:
         free &= ~dilate(split.parts == TEST, split.guard)
     pixels = np.flatnonzero(free.ravel())

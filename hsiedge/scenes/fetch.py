@@ -25,7 +25,7 @@ def fetch(entry: CatalogEntry, folder: Path, progress: Progress = silent) -> lis
     paths, done = [], 0.0
     unproven = [file for file in (entry.cube, entry.labels) if file.sha256 is None and not (folder / file.name).exists()]
     for file, share in zip((entry.cube, entry.labels), _MEASURE):
-        paths.append(_retrieve(file, folder, lambda part, done=done, share=share: progress(done + share * part)))  # type: ignore[misc]
+        paths.append(retrieve(file, folder, lambda part, done=done, share=share: progress(done + share * part)))  # type: ignore[misc]
         done += share
     progress(1.0)
     try:
@@ -37,7 +37,8 @@ def fetch(entry: CatalogEntry, folder: Path, progress: Progress = silent) -> lis
     return paths
 
 
-def _retrieve(file: RemoteFile, folder: Path, progress: Progress) -> Path:
+def retrieve(file: RemoteFile, folder: Path, progress: Progress = silent) -> Path:
+    """Downloads one published file into `folder`, unless it is there and right. Raises DownloadError or OutputError."""
     import pooch
     import requests
 

@@ -123,16 +123,21 @@ class Scene:
         guard: int = 6,
         train_mask: str | Path | NDArray[Any] | None = None,
         test_mask: str | Path | NDArray[Any] | None = None,
+        mask_labels: bool = False,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> Split:
         """Draws which labelled pixels train, validate and test; every machine draws the same.
 
         Args:
             kind: "random"; "blocks", whose test pixels lie farther than `guard` from all others; "lists", a mosaic's own;
-                "masks", a published split, given as two maps.
+                "masks", given as two maps; a published split by name ("hong", "paoletti", or FILE.py:NAME of one's own).
             train: share of each class's pixels that trains; half as many validate, the rest test.
             guard: pixels, for "blocks".
             train_mask, test_mask: maps `(height, width)`, or their files, nonzero where a pixel trains or tests. They make
                 the split one of kind "masks".
+            mask_labels: the masks' values, ids of the scene, are the labels, whatever the scene's own say.
+            folds, fold: for "blocks": how many parts the scene's blocks are dealt into, and which of them tests, from 1.
 
         Raises:
             OptionError: no such kind, a share outside 0..1, a scene without lists, or one mask without the other.
@@ -144,8 +149,10 @@ class Scene:
         if train_mask is not None or test_mask is not None or kind == "masks":
             if train_mask is None or test_mask is None:
                 raise OptionError("the two masks of a published split go together", use={"train_mask": "", "test_mask": ""})
-            return splits.masks_split(self, _mask(train_mask), _mask(test_mask), seed)
-        return splits.draw(kind, self, seed, train, guard)
+            return splits.masks_split(self, _mask(train_mask), _mask(test_mask), seed, mask_labels=mask_labels)
+        if mask_labels:
+            raise OptionError("labels of masks need masks", use={"train_mask": "", "test_mask": ""})
+        return splits.draw(kind, self, seed, train, guard, folds=folds, fold=fold)
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:

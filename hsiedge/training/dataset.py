@@ -64,7 +64,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     spectra = spectra_at(scene, pixels)
     affine = affine or fit_affine(spectra)
     index = {label: place for place, label in enumerate(titles)}
-    targets = np.array([index[int(label)] for label in scene.labelled().ravel()[pixels]], np.int64)
+    targets = np.array([index[int(label)] for label in split.labels_on(scene).ravel()[pixels]], np.int64)
     return TrainingSet(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))
 
 

@@ -113,6 +113,6 @@ def validated(checkpoint: Checkpoint, scene: Scene, split: Split) -> Checkpoint:
     predicted = [
         ids[predict_logits(classifier, patches).argmax(1).numpy()] for _, patches in batches(scene.cube, pixels, card.patch)
     ]
-    result = accuracy(confusion_matrix(scene.labelled().ravel()[pixels], np.concatenate(predicted), list(ids)))
+    result = accuracy(confusion_matrix(split.labels_on(scene).ravel()[pixels], np.concatenate(predicted), list(ids)))
     facts = AccuracyFacts("validation", result.n, result.oa, result.aa, result.kappa, split.kind, [split.seed])
     return Checkpoint(classifier, replace(card, accuracy=[facts]))

@@ -67,8 +67,9 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
             )
         split = splits.redraw(scene, card.split, masks)
         judging = split.pixels(splits.VALIDATION)
-        calibration = splits.balanced(scene.labels, split.pixels(splits.TRAIN), count, seed)
-        return Pixels(calibration, judging, scene.labels.ravel()[judging], "training pixels, balanced over classes")
+        labels = split.labels_on(scene)
+        calibration = splits.balanced(labels, split.pixels(splits.TRAIN), count, seed)
+        return Pixels(calibration, judging, labels.ravel()[judging], "training pixels, balanced over classes")
     if not own and scene.name == card.scene.name and scene.name in CATALOG:
         raise ModelError(
             f"this {scene.name} is not the cube that the model was trained on; retrain: hsiedge train {scene.name}"

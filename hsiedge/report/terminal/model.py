@@ -50,6 +50,17 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
     return [table, _confusion_table(result), *lines]
 
 
+def fold_lines(folds: Sequence[Evaluation]) -> list[str]:
+    """Lines on each fold: its tested pixels, its OA, and the classes that its training lacks, which it does not test."""
+    lines = []
+    for entry in folds:
+        assert entry.split is not None
+        lacks = ", ".join(map(str, entry.split.dropped))
+        without = f"; not tested, for training lacks them: classes {lacks}" if lacks else ""
+        lines.append(f"fold {entry.split.fold}: {entry.n} pixels tested, OA {_percent(entry.oa)} %{without}")
+    return lines
+
+
 def _confusion_table(result: Evaluation) -> Table:
     """Confusion matrix by label id, rows the truth, columns the prediction; zeros left blank."""
     table = Table(box=None, padding=(0, 0, 0, 1), title="confusion: rows the truth, columns the prediction, by label id")
@@ -65,7 +76,8 @@ def split_words(split: SplitFacts) -> str:
     """Description of a split in a few words."""
     fraction = f" {100 * split.fraction:g} %" if split.fraction is not None else ""
     guard = f", guard {split.guard}" if split.guard is not None else ""
-    return f"{shown(split.kind)}{fraction} split (seed {split.seed}{guard})"
+    fold = "" if split.folds is None else f", fold {split.fold} of {split.folds}" if split.fold else f", {split.folds} folds"
+    return f"{shown(split.kind)}{fraction} split (seed {split.seed}{guard}{fold})"
 
 
 def card_table(card: Card, file: Path) -> Table:

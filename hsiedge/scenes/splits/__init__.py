@@ -1,0 +1,153 @@
+"""Splits: which labelled pixels train, validate and test.
+
+A split is drawn from a hash of (seed, class, pixel index), never from a library's random generator, so that any device
+with any version of numpy draws the same one.
+
+`random` is what most papers use. It leaks: patches of neighbouring training and test pixels overlap (Liang et al. 2016,
+"On the sampling strategy for evaluation of spectral-spatial methods in hyperspectral image classification"; Nalepa et
+al. 2019, "Validating hyperspectral image segmentation"). So do published splits, which are there by name (`published`).
+`blocks` does not: test pixels lie farther than `guard` from every training and validation pixel. One draw of it tests a part
+of the scene; in folds, all of it.
+"""
+
+from __future__ import annotations
+
+from hsiedge.card import SplitFacts
+from hsiedge.errors import OptionError, SplitError
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits.blocks import blocks_split, folds_split
+from hsiedge.scenes.splits.hashing import balanced, pixel_hash, scattered
+from hsiedge.scenes.splits.lists import lists_split
+from hsiedge.scenes.splits.masks import masks_split
+from hsiedge.scenes.splits.published import PUBLISHED, PublishedMaps, PublishedSplit, published_split
+from hsiedge.scenes.splits.random import random_split
+from hsiedge.scenes.splits.split import (
+    DEFAULT_FRACTION,
+    DEFAULT_GUARD,
+    NODATA_GUARD,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Split,
+    check_nodata,
+    dilate,
+    leaked,
+    usable,
+)
+
+KINDS = ("random", "blocks", "lists")
+"""Kinds of split that are drawn, or are the scene's own."""
+
+__all__ = [
+    "DEFAULT_FRACTION",
+    "DEFAULT_GUARD",
+    "KINDS",
+    "NODATA_GUARD",
+    "PUBLISHED",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "PublishedMaps",
+    "PublishedSplit",
+    "Split",
+    "balanced",
+    "blocks_split",
+    "check_nodata",
+    "dilate",
+    "draw",
+    "draw_all",
+    "folds_split",
+    "leaked",
+    "lists_split",
+    "masks_split",
+    "pixel_hash",
+    "published_split",
+    "random_split",
+    "redraw",
+    "scattered",
+    "usable",
+]
+
+
+def draw(
+    kind: str,
+    scene: Scene,
+    seed: int = 0,
+    fraction: float = DEFAULT_FRACTION,
+    guard: int = DEFAULT_GUARD,
+    *,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> Split:
+    """Draws a `random` or `blocks` split, or takes the scene's own `lists` or a published one.
+
+    Args:
+        folds: parts into which the blocks of the scene are dealt; fold: the one that tests, from 1. For `blocks` only.
+
+    Raises:
+        OptionError: no such kind, a fraction outside 0..1, a scene without lists, or folds of another kind.
+        SplitError: the scene's labels cannot be divided so.
+    """
+    if (folds is None) != (fold is None):
+        raise OptionError("folds, and which of them tests, go together", use={"folds": "K", "fold": "1 to K"})
+    if folds is not None and fold is not None:
+        if kind != "blocks":
+            raise OptionError(f"a {kind} split has no folds", use={"split": "blocks"})
+        if not 1 <= fold <= folds:
+            raise OptionError(f"it must lie between 1 and {folds}", option="fold", value=fold)
+        return folds_split(scene, seed, fraction, guard, folds)[fold - 1]
+    if kind == "random":
+        return random_split(scene, seed, fraction)
+    if kind == "blocks":
+        return blocks_split(scene, seed, fraction, guard)
+    if kind == "lists":
+        return lists_split(scene, seed)
+    if kind in PUBLISHED or ".py:" in kind:
+        return published_split(kind, scene, seed)
+    raise OptionError(
+        f"split {kind!r}: choose random, blocks or (a mosaic's own) lists; one that papers use: {', '.join(PUBLISHED)}; "
+        "or, for a published one that has no name here",
+        use={"train_mask": "FILE", "test_mask": "FILE"},
+    )
+
+
+def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
+    """Each kind of split that the scene has, with its defaults; in the place of one that cannot be drawn, why."""
+    if scene.labels is None:
+        return {}
+    drawn: dict[str, Split | str] = {}
+    for kind in ("random", "blocks", *(["lists"] if scene.parts is not None else [])):
+        try:
+            drawn[kind] = draw(kind, scene, seed)
+        except SplitError as error:
+            drawn[kind] = str(error)
+    return drawn
+
+
+def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split:
+    """The split that a Card tells of, drawn again on `scene`.
+
+    Args:
+        masks: for a split of kind `masks`, which cannot be drawn: the one made from the same files.
+
+    Raises:
+        SplitError: it does not come out the same, so the labels are not those the model was trained with.
+    """
+    if facts.kind == "masks" and masks is None:
+        raise SplitError(
+            "the model's split came from mask files; give the same ones", use={"train_mask": "FILE", "test_mask": "FILE"}
+        )
+    if masks is None and facts.kind not in (*KINDS, *PUBLISHED):  # a Card's word runs no file
+        raise SplitError(
+            f"the model's split {facts.kind!r} is not known here; if it is one of yours, give it again",
+            use={"split": "FILE.py:NAME"},
+        )
+    split = masks or draw(
+        facts.kind, scene, facts.seed, facts.fraction or 0, facts.guard or 0, folds=facts.folds, fold=facts.fold
+    )
+    if split.digest != facts.digest:
+        raise SplitError(
+            f"{scene.name}: its labels give another {split.kind} split than the model's Card tells of "
+            f"(test pixels {split.facts.test}, in the Card {facts.test}); these are not the labels it was trained with"
+        )
+    return split
