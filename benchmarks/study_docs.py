@@ -75,8 +75,8 @@ class Choice:
     def one(self) -> tuple[Group, Entry]:
         """The only one. Raises MarkerError."""
         if len(self.entries) != 1:
-            found = "; ".join(f"{group.title}: {entry.title}" for group, entry in self.entries[:6])
-            raise MarkerError(f"{len(self.entries)} entries are chosen where one is needed: {found or 'none'}")
+            examples = "; ".join(f"{group.title}: {entry.title}" for group, entry in self.entries[:6])
+            raise MarkerError(f"{len(self.entries)} entries are chosen where one is needed: {examples or 'none'}")
         return self.entries[0]
 
     @property
@@ -106,16 +106,16 @@ def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True)
     """The text filled; with its markers, or without."""
     common: list[str] = []
 
-    def answer(found: re.Match[str]) -> str:
-        if found["common"] is not None:
-            common[:] = found["common"].split()
-            return found[0] if markers else ""
+    def answer(passage: re.Match[str]) -> str:
+        if passage["common"] is not None:
+            common[:] = passage["common"].split()
+            return passage[0] if markers else ""
         try:
-            said = _answer(found["asked"].split(), common, entries)
+            answer_text = _answer(passage["asked"].split(), common, entries)
         except (MarkerError, KeyError) as error:
-            raise MarkerError(f"<!-- study: {found['asked']} -->: {error.args[0]}") from error
-        block = f"\n{said}\n" if "\n" in said else said
-        return f"<!-- study: {found['asked']} -->{block}<!-- end -->" if markers else block
+            raise MarkerError(f"<!-- study: {passage['asked']} -->: {error.args[0]}") from error
+        block = f"\n{answer_text}\n" if "\n" in answer_text else answer_text
+        return f"<!-- study: {passage['asked']} -->{block}<!-- end -->" if markers else block
 
     return _MARKER.sub(answer, text)
 
@@ -142,10 +142,10 @@ def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Gro
 
 
 def _named(word: str) -> str:
-    found = _CONDITION.match(word)
-    if found is None:
+    condition = _CONDITION.match(word)
+    if condition is None:
         raise MarkerError(f"{word} is no KEY=VALUE")
-    return found["name"]
+    return condition["name"]
 
 
 def _chosen(conditions: Sequence[str], entries: list[tuple[Group, Entry]]) -> Choice:
@@ -156,9 +156,9 @@ def _chosen(conditions: Sequence[str], entries: list[tuple[Group, Entry]]) -> Ch
 
 
 def _fits(group: Group, entry: Entry, word: str) -> bool:
-    found = _CONDITION.match(word)
-    assert found is not None
-    name, sign, value = found["name"], found["sign"], found["value"]
+    condition = _CONDITION.match(word)
+    assert condition is not None
+    name, sign, value = condition["name"], condition["sign"], condition["value"]
     if sign != "=":
         figure = _value(group, entry, name)
         return figure is not None and (figure <= float(value) if sign == "<=" else figure >= float(value))
@@ -216,7 +216,7 @@ def _extreme(choice: Choice, asked: Sequence[str]) -> Choice:
     if not able:
         raise MarkerError(f"nothing that was chosen has {by}")
     pick = max if asked[0] == "best" else min
-    return Choice([pick(able, key=lambda found: found[0])[1]])
+    return Choice([pick(able, key=lambda ranked: ranked[0])[1]])
 
 
 def _table(choice: Choice, figures: Sequence[str]) -> str:
@@ -259,8 +259,8 @@ def _counts(name: str) -> Callable[[Choice], str]:
     """A count of pixels of all that was chosen, "low to high" where it differs."""
 
     def words(choice: Choice) -> str:
-        found = sorted({getattr(row, name) for row in choice.rows})
-        return f"{found[0]:,}" + (f" to {found[-1]:,}" if len(found) > 1 else "") if found else "0"
+        values = sorted({getattr(row, name) for row in choice.rows})
+        return f"{values[0]:,}" + (f" to {values[-1]:,}" if len(values) > 1 else "") if values else "0"
 
     return words
 

@@ -65,9 +65,9 @@ class Page:
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        reply = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def picture(self, whole: bool = False) -> bytes:
         """PNG of what is to be seen, or of the whole page."""

@@ -27,10 +27,10 @@ def form(precision: str, wrong: int, size: int, ms: float | None = None, warning
     """A form that gets `wrong` of the 100 test pixels wrong: the first ones, of class 1, taken for class 10."""
     predicted = TRUTH.copy()
     predicted[:wrong] = 10
-    found = accuracy(confusion_matrix(TRUTH, predicted, list(CLASSES)))
+    scores = accuracy(confusion_matrix(TRUTH, predicted, list(CLASSES)))
     times = () if ms is None else (Timing(1, ms, 2 * ms, 5.0, None, warnings), Timing(256, 100 * ms, 200 * ms, 8.0))
     return Form(
-        precision, size, size // 2, found.oa, found.aa, found.kappa, found.confusion, predicted, "ab" * 32, times
+        precision, size, size // 2, scores.oa, scores.aa, scores.kappa, scores.confusion, predicted, "ab" * 32, times
     )  # fmt: skip
 
 

@@ -31,9 +31,9 @@ def messages() -> Iterator[tuple[str, str]]:
 
 
 def test_no_error_of_the_library_holds_a_flag() -> None:
-    found = list(messages())
-    assert len(found) > 300
-    assert [entry for entry in found if FLAG.search(entry[1]) and OTHERS not in entry[1]] == []
+    texts = list(messages())
+    assert len(texts) > 300
+    assert [entry for entry in texts if FLAG.search(entry[1]) and OTHERS not in entry[1]] == []
 
 
 def test_the_command_line_writes_flags() -> None:

@@ -34,10 +34,10 @@ FLOAT, INT8 = STORED / "float.onnx", STORED / "int8.onnx"
 
 
 def test_cameras_have_sources() -> None:
-    found = {camera.name: camera for camera in cameras.cameras()}
-    assert {"AVIRIS-NG", "EnMAP", "PRISMA", "DESIS"} <= set(found)
-    assert any("HySpex" in name for name in found)
-    for camera in found.values():
+    by_name = {camera.name: camera for camera in cameras.cameras()}
+    assert {"AVIRIS-NG", "EnMAP", "PRISMA", "DESIS"} <= set(by_name)
+    assert any("HySpex" in name for name in by_name)
+    for camera in by_name.values():
         assert camera.known in ("read", "recalled", "derived")
         assert len(camera.source) > 20
         assert camera.how
@@ -46,11 +46,11 @@ def test_cameras_have_sources() -> None:
 
 
 def test_derived_line_rates_follow_from_what_they_are_derived_from() -> None:
-    found = {camera.name: camera for camera in cameras.cameras()}
-    assert found["EnMAP"].lines_per_second == pytest.approx(1 / 4.4e-3, rel=0.01)
+    by_name = {camera.name: camera for camera in cameras.cameras()}
+    assert by_name["EnMAP"].lines_per_second == pytest.approx(1 / 4.4e-3, rel=0.01)
     earth, gravity, height = 6371e3, 3.986e14, 614e3
     speed = math.sqrt(gravity / (earth + height)) * earth / (earth + height)
-    assert found["PRISMA"].lines_per_second == pytest.approx(speed / 30, rel=0.01)
+    assert by_name["PRISMA"].lines_per_second == pytest.approx(speed / 30, rel=0.01)
 
 
 @pytest.mark.parametrize("bar", sorted(results.stored()["bars"]))
@@ -139,17 +139,17 @@ def processors(stores: list[dict[str, Any]]) -> list[list[str]]:
 
 def test_times_are_paired_by_round() -> None:
     contenders = [turns.Contender("a", FLOAT, 4), turns.Contender("b", INT8, 4)]
-    found = turns.take(contenders, 0.02, 3)
-    assert [len(found.timed[name].rounds) for name in "ab"] == [3, 3]
+    taken = turns.take(contenders, 0.02, 3)
+    assert [len(taken.timed[name].rounds) for name in "ab"] == [3, 3]
     ratio, back = (
-        turns.share_of_time(found.timed["a"], found.timed["b"]),
-        turns.times_faster(found.timed["a"], found.timed["b"]),
+        turns.share_of_time(taken.timed["a"], taken.timed["b"]),
+        turns.times_faster(taken.timed["a"], taken.timed["b"]),
     )
     assert ratio["ratio"] * back["times"] == pytest.approx(1)
     assert ratio["low"] <= ratio["ratio"] <= ratio["high"]
-    pairs = found.timed["a"].per_pixel / found.timed["b"].per_pixel
+    pairs = taken.timed["a"].per_pixel / taken.timed["b"].per_pixel
     assert ratio["ratio"] == pytest.approx(math.exp(np.log(pairs).mean()))
-    assert found.best(["a", "b"]).pixels_per_s == max(entry.pixels_per_s for entry in found.timed.values())
+    assert taken.best(["a", "b"]).pixels_per_s == max(entry.pixels_per_s for entry in taken.timed.values())
 
 
 def test_who_cannot_be_opened_is_told_and_the_others_are_timed(tmp_path: Path) -> None:
@@ -159,10 +159,10 @@ def test_who_cannot_be_opened_is_told_and_the_others_are_timed(tmp_path: Path) -
         turns.Contender("broken", tmp_path / "broken.onnx"),
         turns.Contender("absent", FLOAT, program=(sys.executable, "-c", "raise SystemExit('no such peer')")),
     ]
-    found = turns.take(contenders, 0.01, 2)
-    assert list(found.timed) == ["whole"]
-    assert "broken.onnx" in found.failed["broken"]
-    assert "no such peer" in found.failed["absent"]
+    taken = turns.take(contenders, 0.01, 2)
+    assert list(taken.timed) == ["whole"]
+    assert "broken.onnx" in taken.failed["broken"]
+    assert "no such peer" in taken.failed["absent"]
 
 
 @pytest.mark.slow
@@ -171,15 +171,15 @@ def test_int8_against_float_on_a_real_net(indian_pines: Scene, tmp_path: Path) -
     pytest.importorskip("torch", reason="torch makes the nets of this test, and is not installed")
     from bars.models import Workshop
 
-    found = speed.integers(Workshop.below(tmp_path, indian_pines), 0.01, 2, nets=("cnn1d",))
-    assert [row["given"] for row in found["rows"]] == ["patch, batch 1", "patch, batch 256", "scene"]
-    assert [row["pixels_per_run"] for row in found["rows"]] == [1, 256, math.prod(speed.STRIP)]
-    for row in found["rows"]:
+    measured = speed.integers(Workshop.below(tmp_path, indian_pines), 0.01, 2, nets=("cnn1d",))
+    assert [row["given"] for row in measured["rows"]] == ["patch, batch 1", "patch, batch 256", "scene"]
+    assert [row["pixels_per_run"] for row in measured["rows"]] == [1, 256, math.prod(speed.STRIP)]
+    for row in measured["rows"]:
         assert row["low"] <= row["ratio"] <= row["high"]
-    worst = max(row["high"] for row in found["rows"][:2])
-    assert found["verdicts"][0]["value"] == worst
-    assert found["verdicts"][0]["holds"] == (worst <= 1.03)
-    whole = results.entry(found, device_facts(), 0.01, {"int8_gmac_s": 100.0, "copy_gb_s": 10.0})
+    worst = max(row["high"] for row in measured["rows"][:2])
+    assert measured["verdicts"][0]["value"] == worst
+    assert measured["verdicts"][0]["holds"] == (worst <= 1.03)
+    whole = results.entry(measured, device_facts(), 0.01, {"int8_gmac_s": 100.0, "copy_gb_s": 10.0})
     assert json.loads(json.dumps(whole)) == whole
     assert "cnn1d" in tables.terminal(3, whole)
 
@@ -211,18 +211,18 @@ def test_a_peer_does_the_same_work(
     )
     (tmp_path / "command.json").write_text(json.dumps(command))
     environment = environments.Environment("torch", Path(sys.executable), {})
-    told = versus.ask_labels(material, "torch", tmp_path / "command.json", environment)
-    assert told == ""
+    answer = versus.ask_labels(material, "torch", tmp_path / "command.json", environment)
+    assert answer == ""
     ours = load(path)
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), ours.label_ids(ours.strip(rows), axis=0))
     options = peer_command(path, tmp_path, (4, tiny_scene.bands, 3, 3))
     options.pop("path")
     program = (sys.executable, "-m", "bars.peer", "torch", "measure")
     peer = turns.Contender("torch", path, 4, program=program, variables=material.variables(), options=options)
-    found = turns.take([turns.Contender("ours", path, 4), peer], 0.02, 2)
-    assert found.failed == {}
-    assert found.timed["torch"].pixels == found.timed["ours"].pixels == 4
-    assert found.timed["torch"].opened["runtime"].startswith("torch ")
+    taken = turns.take([turns.Contender("ours", path, 4), peer], 0.02, 2)
+    assert taken.failed == {}
+    assert taken.timed["torch"].pixels == taken.timed["ours"].pixels == 4
+    assert taken.timed["torch"].opened["runtime"].startswith("torch ")
 
 
 def test_an_operator_without_a_torch_form_is_named(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
@@ -257,8 +257,8 @@ def test_calibration_pictures_are_laid_out_of_whole_patches(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "table", lambda: {"none": {"install": ["--no-index", "hsiedge-nothing==1"]}})
-    made = environments.ready("none", tmp_path)
-    assert "hsiedge-nothing" in made.failure
+    environment = environments.ready("none", tmp_path)
+    assert "hsiedge-nothing" in environment.failure
     assert list(tmp_path.iterdir()) == []
 
 
@@ -278,32 +278,32 @@ def test_the_theoretical_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
     on("GenuineIntel", 6)
     facts = dataclasses.replace(device_facts(), instruction_sets=["avx2", "avx512f", "avx512_vnni"], frequency_max_mhz=2300.0)
-    found = limits.theory(facts)
-    assert found is not None
-    assert (found["instruction"], found["gmac_s"]) == ("avx512_vnni", pytest.approx(294.4))
+    bounds = limits.theory(facts)
+    assert bounds is not None
+    assert (bounds["instruction"], bounds["gmac_s"]) == ("avx512_vnni", pytest.approx(294.4))
     assert limits.theory(dataclasses.replace(facts, instruction_sets=["avx2"])) is None
     monkeypatch.undo()
     on("AuthenticAMD", 25)
-    found = limits.theory(facts)
-    assert found is not None
-    assert (found["macs_a_cycle"], found["gmac_s"]) == (64, pytest.approx(147.2))
+    bounds = limits.theory(facts)
+    assert bounds is not None
+    assert (bounds["macs_a_cycle"], bounds["gmac_s"]) == (64, pytest.approx(147.2))
 
 
 def test_memory_of_strips(tmp_path: Path) -> None:
-    found = memory.measured(INT8, tmp_path, rows=300, times=4, columns=200, bands=5, memory="8MiB")
-    assert 5 < found["imported_mib"] < found["short_mib"] + 5
-    assert found["beyond_mib"] == pytest.approx(found["long_mib"] - found["imported_mib"])
-    assert found["grown"] == pytest.approx(found["long_mib"] / found["short_mib"])
+    measured = memory.measured(INT8, tmp_path, rows=300, times=4, columns=200, bands=5, memory="8MiB")
+    assert 5 < measured["imported_mib"] < measured["short_mib"] + 5
+    assert measured["beyond_mib"] == pytest.approx(measured["long_mib"] - measured["imported_mib"])
+    assert measured["grown"] == pytest.approx(measured["long_mib"] / measured["short_mib"])
     assert [path.name for path in tmp_path.iterdir()] == ["strip.hdr"]
-    assert [verdict["limit"] for verdict in memory.verdicts(found)] == [1.05, 64]
+    assert [verdict["limit"] for verdict in memory.verdicts(measured)] == [1.05, 64]
 
 
 def test_verdicts() -> None:
     assert results.Verdict("times", 171.0, ">=", 170).holds is True
     assert results.Verdict("ratio", 1.04, "<=", 1.03).holds is False
     assert results.Verdict("times", None, ">=", 300, "no LiteRT").holds is None
-    said = tables.verdicts({"verdicts": [results.Verdict("times", None, ">=", 300, "no LiteRT").to_json()]})
-    assert "| times | not measured | >= 300 | open | no LiteRT |" in said
+    lines = tables.verdicts({"verdicts": [results.Verdict("times", None, ">=", 300, "no LiteRT").to_json()]})
+    assert "| times | not measured | >= 300 | open | no LiteRT |" in lines
 
 
 def test_a_table_on_the_terminal_has_columns() -> None:

@@ -54,17 +54,17 @@ def test_no_line_of_prose_begins_with_a_marker(path: Path) -> None:
     assert set(begun) <= {"table", "section"}
 
 
-def said(asked: str, common: str = "") -> str:
+def answer_of(asked: str, common: str = "") -> str:
     """What a marker is filled with, from two seeds of the small study and its blocks split."""
     rows = study_rows.study() + study_rows.study(split="blocks", guard=6)
     before = f"<!-- study-for: {common} -->" if common else ""
     text = f"{before}a <!-- study: {asked} -->old<!-- end --> b"
     filled = DOCS.fill(text, rows)
     assert DOCS.fill(filled, rows) == filled
-    found = re.fullmatch(r"(?:<!-- study-for: .*? -->)?a <!-- study: (.*?) -->(.*)<!-- end --> b", filled, re.DOTALL)
-    assert found is not None
-    assert found[1] == asked
-    answer: str = found[2]
+    block = re.fullmatch(r"(?:<!-- study-for: .*? -->)?a <!-- study: (.*?) -->(.*)<!-- end --> b", filled, re.DOTALL)
+    assert block is not None
+    assert block[1] == asked
+    answer: str = block[2]
     return answer
 
 
@@ -99,11 +99,11 @@ def said(asked: str, common: str = "") -> str:
     ],
 )
 def test_figures_in_prose(asked: str, answer: str) -> None:
-    assert said(asked, "scene=salinas_a split=random net=cnn2d") == answer
+    assert answer_of(asked, "scene=salinas_a split=random net=cnn2d") == answer
 
 
 def test_what_a_marker_says_goes_before_what_is_common() -> None:
-    assert said("cells split=blocks|random", "split=random") == "28"
+    assert answer_of("cells split=blocks|random", "split=random") == "28"
 
 
 @pytest.mark.parametrize(
@@ -120,26 +120,26 @@ def test_what_a_marker_says_goes_before_what_is_common() -> None:
 )
 def test_a_marker_that_asks_for_what_is_not_there_is_named(asked: str, why: str) -> None:
     with pytest.raises(DOCS.MarkerError, match=re.escape(f"<!-- study: {asked} -->: ")) as error:
-        said(asked)
+        answer_of(asked)
     assert why in str(error.value)
 
 
 def test_tables() -> None:
-    text = said("table oa bytes ms256 split=random method=none|qat")
+    text = answer_of("table oa bytes ms256 split=random method=none|qat")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[0] == "| method | precision | OA % | file bytes | ms, batch 256 |"
     assert len(lines) == 2 + 3 + 4  # QAT's controls come along
     assert lines[-1].startswith(
         "| QAT's control, 4 bits | int4 (simulated) | 87.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}1.41 | - |"
     )
-    timed = [line for line in said("table ms256 split=random method=none|qat").splitlines() if line.startswith("|")]
+    timed = [line for line in answer_of("table ms256 split=random method=none|qat").splitlines() if line.startswith("|")]
     assert len(timed) == 2 + 3 + 2  # where there is nothing to compare with them, they do not
     assert "- Random split, 10 % of each class trains" in text
     assert "For all of these tables" not in text
 
 
 def test_notes_that_all_tables_share_stand_once() -> None:
-    text = said("table")
+    text = answer_of("table")
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 * (2 + 15)
     own, shared = text.split("For all of these tables:")
     assert own.count("- Random split") == own.count("- Blocks split") == own.count("A random split leaks") == 1
@@ -177,4 +177,4 @@ def test_the_section_of_the_3d_nets_is_there_once_their_results_are() -> None:
 
 def test_a_section_that_is_not_there() -> None:
     with pytest.raises(DOCS.MarkerError, match="no file"):
-        said("section nowhere")
+        answer_of("section nowhere")

@@ -45,8 +45,8 @@ def corner(side: int = 48) -> Scene:
     """A corner of Indian Pines, for tests that need real spectra and no accuracy."""
     whole = scene()
     labels = whole.labelled()[:side, :side]
-    found = {label: title for label, title in whole.classes.items() if (labels == label).any()}
-    return dataclasses.replace(whole, name="corner", cube=whole.cube[:side, :side], labels=labels, classes=found)
+    titles = {label: title for label, title in whole.classes.items() if (labels == label).any()}
+    return dataclasses.replace(whole, name="corner", cube=whole.cube[:side, :side], labels=labels, classes=titles)
 
 
 @functools.cache

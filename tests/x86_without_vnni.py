@@ -16,7 +16,7 @@ CPUINFO = Path(__file__).parent / "benchmark" / "data" / "cpuinfo.haswell"
 _MOUNT = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
 
 
-def told(*words: object) -> list[str]:
+def inner_command(*words: object) -> list[str]:
     """The command line of a program that takes this machine for a Haswell: its kernels are chosen as there, and run fast."""
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
     namespace = ["unshare", *mapped, "--mount", "--propagation", "private", "sh", "-c", _MOUNT, str(CPUINFO)]
@@ -29,4 +29,4 @@ def emulated(*words: object) -> list[str]:
     """The command line of a program on an emulated Haswell, whose 8-bit sums overflow."""
     if shutil.which("qemu-x86_64") is None:
         pytest.skip("no emulated x86: qemu-x86_64 not installed; first, as root: python -m tests.arm.board")
-    return told("qemu-x86_64", "-cpu", "Haswell", *words)
+    return inner_command("qemu-x86_64", "-cpu", "Haswell", *words)

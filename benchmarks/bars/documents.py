@@ -23,8 +23,8 @@ _MARKER = re.compile(r"<!-- bars: (?P<asked>[a-z0-9 ]+) -->.*?<!-- end -->", re.
 def fill(text: str, stored: dict[str, Any]) -> str:
     """The text with every table as the results have it. Raises KeyError where a marker asks for what there is not."""
 
-    def answer(found: re.Match[str]) -> str:
-        return f"<!-- bars: {found['asked']} -->\n{_said(found['asked'].split(), stored)}\n<!-- end -->"
+    def answer(block: re.Match[str]) -> str:
+        return f"<!-- bars: {block['asked']} -->\n{_said(block['asked'].split(), stored)}\n<!-- end -->"
 
     return _MARKER.sub(answer, text)
 

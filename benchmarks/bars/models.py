@@ -42,7 +42,7 @@ class Workshop:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(scene, folder)
 
-    def made(self, name: str, make: Callable[[Path], object]) -> Path:
+    def built(self, name: str, make: Callable[[Path], object]) -> Path:
         """The file of that name; `make` writes it where it is not there."""
         path = self.folder / name
         if not path.exists():
@@ -52,22 +52,22 @@ class Workshop:
     def graphs(self, model: Path, patches: int = CALIBRATION_PATCHES, max_drop: float = 0.5) -> dict[str, Path]:
         """The four graphs of a float patch model, by what they are called in the results."""
         stem = model.stem
-        whole = self.made(f"{stem}-scene.onnx", lambda path: scene_graph(model, self.scene, path))
+        whole = self.built(f"{stem}-scene.onnx", lambda path: scene_graph(model, self.scene, path))
 
         def integer(source: Path) -> Callable[[Path], object]:
             return lambda path: quantize(source, self.scene, path, patches=patches, max_drop=max_drop)
 
         return {
             "patch float": model,
-            "patch int8": self.made(f"{stem}-int8.onnx", integer(model)),
+            "patch int8": self.built(f"{stem}-int8.onnx", integer(model)),
             "scene float": whole,
-            "scene int8": self.made(f"{stem}-int8-scene.onnx", integer(whole)),
+            "scene int8": self.built(f"{stem}-int8-scene.onnx", integer(whole)),
         }
 
     def litert(self, whole: Path, rows: int, columns: int) -> tuple[Path | None, str]:
         """An INT8 `.tflite` of a float scene graph, for strips of `rows` x `columns` labels; or None, and why there is none."""
         try:
-            path = self.made(
+            path = self.built(
                 f"{whole.stem}-int8-{rows}x{columns}.tflite",
                 lambda path: quantize(whole, self.scene, path, tile=(rows, columns)),
             )
@@ -84,7 +84,7 @@ class Workshop:
         """
         part = corner(self.scene, CORNER)
         shop = replace(self, scene=part if bands is None else resampled(part, bands))
-        model = shop.made(f"{net}-{shop.scene.bands}-bands.onnx", lambda path: _untrained(net, shop.scene, path))
+        model = shop.built(f"{net}-{shop.scene.bands}-bands.onnx", lambda path: _untrained(net, shop.scene, path))
         return shop.graphs(model, patches=CORNER, max_drop=100.0)
 
     def student(self) -> Path:
@@ -93,7 +93,7 @@ class Workshop:
         trained = self.folder.parent / f"student-{files.digest(teacher)[:12]}.safetensors"
         if not trained.exists():
             _distil(self.scene, teacher, trained)
-        return self.made("student.onnx", lambda path: _export(self.scene, trained, path))
+        return self.built("student.onnx", lambda path: _export(self.scene, trained, path))
 
 
 def corner(scene: Scene, side: int) -> Scene:

@@ -124,20 +124,20 @@ def _processor(bars: Entry) -> list[str]:
 
 
 def _speed(verdicts: Sequence[Entry], words: str) -> str:
-    found = next((verdict for verdict in verdicts if words in verdict["what"]), {"value": None})
-    if found["value"] is None:
+    verdict_row = next((verdict for verdict in verdicts if words in verdict["what"]), {"value": None})
+    if verdict_row["value"] is None:
         return "not measured"
-    return f"**{_figure(found['value'])}**" if found["holds"] is False else _figure(found["value"])
+    return f"**{_figure(verdict_row['value'])}**" if verdict_row["holds"] is False else _figure(verdict_row["value"])
 
 
 def breakdown(entry: Entry) -> str:
     """Where the student's time goes, and what would be allowed."""
-    found = entry["breakdown"]
-    rows = [[node["node"], node["operator"], f"{node['ms']:.2f}"] for node in found["nodes"] if node["ms"] >= 0.01]
-    rows.append(["(input step, argmax, label ids)", "numpy", f"{found['outside_ms']:.2f}"])
-    arithmetic = f"{found['arithmetic_ms']:.2f} ms at the core's INT8 peak"
-    rest = f"reading the rows {found['reading_ms']:.2f} ms at the speed of memory"
-    allowed = f"1,000 times allow {found['allowed_ms']:.2f} ms for the scene; its arithmetic takes {arithmetic}, {rest}."
+    breakdown = entry["breakdown"]
+    rows = [[node["node"], node["operator"], f"{node['ms']:.2f}"] for node in breakdown["nodes"] if node["ms"] >= 0.01]
+    rows.append(["(input step, argmax, label ids)", "numpy", f"{breakdown['outside_ms']:.2f}"])
+    arithmetic = f"{breakdown['arithmetic_ms']:.2f} ms at the core's INT8 peak"
+    rest = f"reading the rows {breakdown['reading_ms']:.2f} ms at the speed of memory"
+    allowed = f"1,000 times allow {breakdown['allowed_ms']:.2f} ms for the scene; its arithmetic takes {arithmetic}, {rest}."
     return f"{markdown(['node', 'operator', 'ms a scene'], rows)}\n\n{allowed}"
 
 

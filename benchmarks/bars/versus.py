@@ -63,23 +63,23 @@ class Material:
     patch: int
 
     @classmethod
-    def made(cls, workshop: Workshop) -> Material:
+    def of(cls, workshop: Workshop) -> Material:
         graphs = workshop.graphs(shipped(".onnx"))
         card = require_card(graphs["patch float"])
         folder = workshop.folder / f"peers-{_adapters()}"
         folder.mkdir(exist_ok=True)
-        given = {"patch": folder / "patch.onnx", "scene": folder / "scene.onnx"}
-        material = cls(workshop, folder, given, card.scene.bands, card.patch)
-        for kind, path in given.items():
+        graph_paths = {"patch": folder / "patch.onnx", "scene": folder / "scene.onnx"}
+        material = cls(workshop, folder, graph_paths, card.scene.bands, card.patch)
+        for kind, path in graph_paths.items():
             if not path.exists():
                 path.write_bytes(graphs[f"{kind} float"].read_bytes())
         material._convert()
         return material
 
-    def shapes(self, given: str) -> list[tuple[int, ...]]:
+    def shapes(self, graph: str) -> list[tuple[int, ...]]:
         """Of inputs; the first is the one that labels the scene: a row of patches, or all of it."""
         height, width = self.workshop.scene.shape
-        if given == "scene":
+        if graph == "scene":
             return [(1, self.bands, height + self.patch - 1, width + self.patch - 1)]
         return [(count, self.bands, self.patch, self.patch) for count in (width, *BATCHES)]
 
@@ -109,18 +109,18 @@ class Material:
             pixels = choose_pixels(scene, require_card(self.graphs["patch"]), CALIBRATION_PATCHES, 0).calibration
             np.save(self.calibration, extract(scene.cube, pixels, self.patch))
 
-    def command(self, peer: Peer, given: str, shape: Sequence[int]) -> dict[str, Any]:
+    def command(self, peer: Peer, graph: str, shape: Sequence[int]) -> dict[str, Any]:
         """What a peer's process is asked, as JSON."""
         prepared = self.folder / peer.adapter
         common = {"peer_precision": peer.precision, "peer_shape": list(shape), "calibration": str(self.calibration)}
-        return {**common, "prepared": str(prepared), "path": str(self.graphs[given]), **peer.options}
+        return {**common, "prepared": str(prepared), "path": str(self.graphs[graph]), **peer.options}
 
-    def contender(self, peer: Peer, given: str, shape: Sequence[int], environment: Environment) -> Contender:
-        command = self.command(peer, given, shape)
+    def contender(self, peer: Peer, graph: str, shape: Sequence[int], environment: Environment) -> Contender:
+        command = self.command(peer, graph, shape)
         command.pop("path")
         return Contender(
             peer.name,
-            self.graphs[given],
+            self.graphs[graph],
             shape[0],
             program=(str(environment.python), "-m", "bars.peer", peer.adapter, "measure"),
             variables=self.variables(),
@@ -149,21 +149,21 @@ def _adapters() -> str:
 
 def measured(workshop: Workshop, seconds: float, cache: Path, peers: Sequence[Peer] = PEERS) -> Bar:
     """Labels of each peer first, which also converts the models; then times, a run a batch and one for the scene graph."""
-    material = Material.made(workshop)
+    material = Material.of(workshop)
     environments = {name: ready(name, cache) for name in dict.fromkeys(peer.adapter for peer in peers)}
     ours, reason = _ours(workshop)
     floats = _our_labels(workshop, shipped(".onnx"))
     labelled: dict[tuple[str, str], dict[str, Any]] = {}
-    for given in ("patch", "scene"):
+    for graph in ("patch", "scene"):
         for peer in peers:
-            labelled[peer.name, given] = _labelled(material, peer, given, environments[peer.adapter], floats)
+            labelled[peer.name, graph] = _labelled(material, peer, graph, environments[peer.adapter], floats)
     rows, runs = [], []
-    for given, shape in [*(("patch", shape) for shape in material.shapes("patch")[1:]), ("scene", material.shapes("scene")[0])]:
-        able = [peer for peer in peers if "failure" not in labelled[peer.name, given]]
-        contenders = [material.contender(peer, given, shape, environments[peer.adapter]) for peer in able]
+    for graph, shape in [*(("patch", shape) for shape in material.shapes("patch")[1:]), ("scene", material.shapes("scene")[0])]:
+        able = [peer for peer in peers if "failure" not in labelled[peer.name, graph]]
+        contenders = [material.contender(peer, graph, shape, environments[peer.adapter]) for peer in able]
         turns = take([*ours, *contenders], seconds)
         runs.append(turns)
-        rows += _rows(turns, given, shape[0], ours, labelled, peers)
+        rows += _rows(turns, graph, shape[0], ours, labelled, peers)
     oa = _accuracy(workshop, floats)
     verdicts = [_given_patches(rows), _given_scene(rows, oa)]
     if reason:
@@ -184,11 +184,11 @@ def _ours(workshop: Workshop) -> tuple[list[Contender], str]:
     """Our scene graphs, INT8, on each of our runtimes; and why one is missing."""
     graphs = workshop.graphs(shipped(".onnx"))
     height, width = workshop.scene.shape
-    found = [whole("ours, onnxruntime int8", graphs["scene int8"], height, width)]
+    rows = [whole("ours, onnxruntime int8", graphs["scene int8"], height, width)]
     lite, reason = workshop.litert(graphs["scene float"], height, width)
     if lite is not None:
-        found.append(whole("ours, LiteRT int8", lite, height, width))
-    return found, reason
+        rows.append(whole("ours, LiteRT int8", lite, height, width))
+    return rows, reason
 
 
 def _our_labels(workshop: Workshop, path: Path) -> NDArray[np.uint16]:
@@ -203,20 +203,23 @@ def _accuracy(workshop: Workshop, labels: NDArray[np.uint16]) -> float:
 
 
 def _labelled(
-    material: Material, peer: Peer, given: str, environment: Environment, floats: NDArray[np.uint16]
+    material: Material, peer: Peer, graph: str, environment: Environment, floats: NDArray[np.uint16]
 ) -> dict[str, Any]:
     """What a peer makes of the scene: OA, and agreement with the float patches, in percent; or why it could not."""
     if environment.failure:
         return {"failure": f"not installed: {environment.failure}"}
-    shapes = material.shapes(given)
-    output = material.folder / f"labels-{peer.name.replace(' ', '-')}-{given}.npy"
+    shapes = material.shapes(graph)
+    output = material.folder / f"labels-{peer.name.replace(' ', '-')}-{graph}.npy"
     extra = {"shapes": [list(shape) for shape in shapes], "rows": str(material.rows), "labels": str(output)}
     command = output.with_suffix(".json")
-    command.write_text(json.dumps({**material.command(peer, given, shapes[0]), **extra}))
+    command.write_text(json.dumps({**material.command(peer, graph, shapes[0]), **extra}))
     if failure := ask_labels(material, peer.adapter, command, environment):
         return {"failure": failure}
-    found = np.load(output)
-    return {"oa": _accuracy(material.workshop, found), "agreement": 100 * float((found.ravel() == floats.ravel()).mean())}
+    labels_there = np.load(output)
+    return {
+        "oa": _accuracy(material.workshop, labels_there),
+        "agreement": 100 * float((labels_there.ravel() == floats.ravel()).mean()),
+    }
 
 
 def ask_labels(material: Material, adapter: str, command: Path, environment: Environment) -> str:
@@ -234,13 +237,13 @@ def ask_labels(material: Material, adapter: str, command: Path, environment: Env
 
 
 def _rows(
-    turns: Turns, given: str, batch: int, ours: Sequence[Contender], labelled: dict[tuple[str, str], Any], peers: Sequence[Peer]
+    turns: Turns, graph: str, batch: int, ours: Sequence[Contender], labelled: dict[tuple[str, str], Any], peers: Sequence[Peer]
 ) -> list[dict[str, Any]]:
     """A row for each peer of a run, and for each of our runtimes; `times`: how many times as fast the best of ours is."""
     best = turns.best([contender.name for contender in ours])
     rows = []
     for peer in peers:
-        row = {"name": peer.name, "given": given, "batch": batch, "ours": best.contender.name, **labelled[peer.name, given]}
+        row = {"name": peer.name, "given": graph, "batch": batch, "ours": best.contender.name, **labelled[peer.name, graph]}
         timed = turns.timed.get(peer.name)
         if timed is not None:
             row |= {**_times(timed), **times_faster(best, timed)}
@@ -249,7 +252,7 @@ def _rows(
         rows.append(row)
     mine = [turns.timed[contender.name] for contender in ours if contender.name in turns.timed]
     return rows + [
-        {"name": entry.contender.name, "given": "ours", "beside": f"{given}, batch {batch}", **_times(entry)} for entry in mine
+        {"name": entry.contender.name, "given": "ours", "beside": f"{graph}, batch {batch}", **_times(entry)} for entry in mine
     ]
 
 

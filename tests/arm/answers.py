@@ -86,10 +86,10 @@ def read(path: Path) -> Answers:
 def integers_of(answers: Answers, name: str) -> dict[str, str]:
     """Digests of a model's integer tensors."""
     start = f"{name} integers "
-    found = {key.removeprefix(start): values for key, values in answers.items() if key.startswith(start)}
+    outputs = {key.removeprefix(start): values for key, values in answers.items() if key.startswith(start)}
     return {
         tensor: hashlib.sha256(f"{values.dtype} {values.shape}".encode() + values.tobytes()).hexdigest()[:16]
-        for tensor, values in found.items()
+        for tensor, values in outputs.items()
     }
 
 

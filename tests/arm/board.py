@@ -162,23 +162,23 @@ def debian() -> Path:
         return root
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        made = Path(folder) / "root"
+        image_root = Path(folder) / "root"
         wanted = f"--include={','.join(SYSTEM)}"
-        do("debootstrap", "--arch=arm64", "--variant=minbase", "--foreign", wanted, SUITE, made)
-        for archive in sorted((made / "var/cache/apt/archives").glob("*.deb")):
+        do("debootstrap", "--arch=arm64", "--variant=minbase", "--foreign", wanted, SUITE, image_root)
+        for archive in sorted((image_root / "var/cache/apt/archives").glob("*.deb")):
             with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as files:
-                do("tar", "--extract", "--keep-directory-symlink", f"--directory={made}", stdin=files.stdout)
+                do("tar", "--extract", "--keep-directory-symlink", f"--directory={image_root}", stdin=files.stdout)
             archive.unlink()
-        (made / "proc").unlink()  # debootstrap leaves a link to the host's
+        (image_root / "proc").unlink()  # debootstrap leaves a link to the host's
         for name in ("proc", "opt/packages", "work", "lib64", "usr/lib/x86_64-linux-gnu", "sys/devices/system/cpu"):
-            (made / name).mkdir(parents=True, exist_ok=True)
-        (made / "opt/qemu-aarch64").touch()
+            (image_root / name).mkdir(parents=True, exist_ok=True)
+        (image_root / "opt/qemu-aarch64").touch()
         for name in ("possible", "present", "online"):  # a Pi's four cores, which onnxruntime looks for here
-            (made / "sys/devices/system/cpu" / name).write_text("0-3\n")
+            (image_root / "sys/devices/system/cpu" / name).write_text("0-3\n")
         for name in ("passwd", "group"):  # as the package base-passwd would, were it set up
-            shutil.copy(made / f"usr/share/base-passwd/{name}.master", made / "etc" / name)
-        made.chmod(0o755)
-        made.rename(root)
+            shutil.copy(image_root / f"usr/share/base-passwd/{name}.master", image_root / "etc" / name)
+        image_root.chmod(0o755)
+        image_root.rename(root)
     return root
 
 
@@ -192,9 +192,9 @@ def _packages(work: Path) -> Path:
     if not kept.is_dir():
         _pip("wheel", "--wheel-dir", wheels, "--no-deps", *PURE, *pinned)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            made = Path(folder) / "packages"
-            _install(made, *needed, *pinned, "--find-links", wheels)
-            made.rename(kept)
+            packages = Path(folder) / "packages"
+            _install(packages, *needed, *pinned, "--find-links", wheels)
+            packages.rename(kept)
     _pip("wheel", "--wheel-dir", wheels, "--no-deps", ROOT)
     _install(work / "packages", "--no-deps", next(wheels.glob("hsiedge-*.whl")))
     return kept
@@ -224,8 +224,8 @@ def do(*words: object, **options: Any) -> None:
     """Runs a command of this machine. Raises UnavailableError, with its last words, where it fails."""
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, **options)
     if done.returncode:
-        said = re.sub(r"\s+", " ", (done.stderr or done.stdout).strip())[-400:]
-        raise UnavailableError(f"{' '.join(map(str, words[:5]))} ... failed: {said}")
+        reason = re.sub(r"\s+", " ", (done.stderr or done.stdout).strip())[-400:]
+        raise UnavailableError(f"{' '.join(map(str, words[:5]))} ... failed: {reason}")
 
 
 def main() -> None:
@@ -234,9 +234,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
-        made = boards(work)
+        machines = boards(work)
         for core in CORES:
-            print(core.name, made.hsiedge(core, "--version").strip())
+            print(core.name, machines.hsiedge(core, "--version").strip())
 
 
 if __name__ == "__main__":

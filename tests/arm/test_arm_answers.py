@@ -24,7 +24,7 @@ EXPECTED = json.loads(answers.EXPECTED.read_text())
 
 
 @pytest.fixture(scope="module")
-def found(arm: Boards, graphs: dict[str, Path]) -> dict[str, answers.Answers]:
+def board_answers(arm: Boards, graphs: dict[str, Path]) -> dict[str, answers.Answers]:
     """What each core answers, and under "here" what this machine does."""
     models = [*answers.shipped(), graphs["scene float"], graphs["scene int8"]]
     names = answers.lay_out(models, arm.work)
@@ -64,11 +64,11 @@ def test_stored_answers_are_of_the_shipped_models() -> None:
 
 @pytest.mark.parametrize("core", [A72.name, A76.name])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_model(name: str, core: str, found: dict[str, answers.Answers]) -> None:
+def test_shipped_model(name: str, core: str, board_answers: dict[str, answers.Answers]) -> None:
     expected = EXPECTED["models"][name]
-    assert answers.integers_of(found[core], name) == expected["integers"]
-    assert found[core][f"{name} labels"].ravel().tolist() == expected["labels"]
-    logits = found[core][f"{name} logits"]
+    assert answers.integers_of(board_answers[core], name) == expected["integers"]
+    assert board_answers[core][f"{name} labels"].ravel().tolist() == expected["labels"]
+    logits = board_answers[core][f"{name} logits"]
     assert difference(logits, expected["logits"]) < limit(name)
     if is_integer_tflite(name):  # down to the output, which stands for float32 values one by one
         np.testing.assert_array_equal(logits.ravel(), np.float32(expected["logits"]))
@@ -76,8 +76,8 @@ def test_shipped_model(name: str, core: str, found: dict[str, answers.Answers]) 
 
 @pytest.mark.parametrize("core", [A72.name, A76.name])
 @pytest.mark.parametrize("name", MADE)
-def test_scene_graph_made_here(name: str, core: str, found: dict[str, answers.Answers]) -> None:
-    here, there = found["here"], found[core]
+def test_scene_graph_made_here(name: str, core: str, board_answers: dict[str, answers.Answers]) -> None:
+    here, there = board_answers["here"], board_answers[core]
     assert answers.integers_of(there, name) == answers.integers_of(here, name)
     assert bool(answers.integers_of(there, name)) == ("int8" in name)
     assert np.array_equal(there[f"{name} labels"], here[f"{name} labels"])

@@ -110,9 +110,9 @@ def test_quantize(arm: Boards, work: Path) -> None:
     expected = constants(work / "quantized.onnx")
     for core, path in on_each(job).items():
         assert require_card(path).quantization == require_card(work / "quantized.onnx").quantization, core
-        found = constants(path)
-        assert len(found) == len(expected)
-        for ours, theirs in zip(found, expected):
+        values = constants(path)
+        assert len(values) == len(expected)
+        for ours, theirs in zip(values, expected):
             if theirs.dtype == np.float32:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, err_msg=core)
             else:
@@ -143,13 +143,13 @@ def test_doctor(arm: Boards, work: Path) -> None:
         arm.hsiedge(core, "doctor", "--json", out)
         return json.loads((work / out).read_text())
 
-    for core, found in on_each(job).items():
+    for core, report in on_each(job).items():
         board, cpu, _ = FACTS[core]
-        assert (found["device"]["board"], found["device"]["cpu"], found["stopped"]) == (board, cpu, False)
-        told = {finding["topic"]: finding for finding in found["findings"]}
+        assert (report["device"]["board"], report["device"]["cpu"], report["stopped"]) == (board, cpu, False)
+        findings = {finding["topic"]: finding for finding in report["findings"]}
         for runtime in ("onnxruntime", "LiteRT"):
-            assert told[runtime]["severity"] == "good", told[runtime]
-            assert "gives the labels that it should" in told[runtime]["what"]
+            assert findings[runtime]["severity"] == "good", findings[runtime]
+            assert "gives the labels that it should" in findings[runtime]["what"]
 
 
 def constants(path: Path) -> list[Any]:

@@ -44,9 +44,9 @@ def test_counts_are_the_stored_ones(core: str, counted: dict[str, Any], stored: 
 
 
 def test_scene_graphs_take_a_150th_on_a76(counted: dict[str, Any], stored: dict[str, Any]) -> None:
-    for found in (counted, stored):
-        assert found[A76.name]["times fewer"] >= 150
-        assert found[A76.name]["per pixel"]["scene int8"] < found[A72.name]["per pixel"]["scene int8"]
+    for counts in (counted, stored):
+        assert counts[A76.name]["times fewer"] >= 150
+        assert counts[A76.name]["per pixel"]["scene int8"] < counts[A72.name]["per pixel"]["scene int8"]
 
 
 def test_counts_repeat_to_the_digit(arm: Boards, graphs: dict[str, Path]) -> None:

@@ -41,22 +41,22 @@ def without_vnni() -> Callable[..., list[str]]:
 @pytest.mark.parametrize("machine", ["here", "without VNNI"])
 def test_shipped_models(machine: str, tmp_path: Path) -> None:
     names = answers.lay_out([answers.MODELS / name for name in INT8], tmp_path)
-    found = answers.answered_here(names, tmp_path, here if machine == "here" else without_vnni())
+    answered = answers.answered_here(names, tmp_path, here if machine == "here" else without_vnni())
     for name in names:
-        assert answers.integers_of(found, name) == EXPECTED[name]["integers"]
-        assert found[f"{name} labels"].ravel().tolist() == EXPECTED[name]["labels"]
+        assert answers.integers_of(answered, name) == EXPECTED[name]["integers"]
+        assert answered[f"{name} labels"].ravel().tolist() == EXPECTED[name]["labels"]
 
 
 def test_exact_mode_is_what_makes_them_so(tmp_path: Path) -> None:
     """The control: without it integers differ."""
     names = answers.lay_out([answers.MODELS / name for name in INT8], tmp_path)
-    found = answers.answered_here(names, tmp_path, without_vnni(), "--fast-int8")
+    answered = answers.answered_here(names, tmp_path, without_vnni(), "--fast-int8")
     for name in names:
-        assert answers.integers_of(found, name) != EXPECTED[name]["integers"]
+        assert answers.integers_of(answered, name) != EXPECTED[name]["integers"]
 
 
 @pytest.fixture(scope="module")
-def made(indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Recipes, and a depthwise-separable student, as scene graphs."""
     folder = tmp_path_factory.mktemp("made")
     whole = folder / "scene.onnx"
@@ -66,27 +66,27 @@ def made(indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
     student = folder / "student.onnx"
     scene_graph(workstation.float_file("dscnn"), indian_pines, student)
-    found = {name: folder / f"{name}.onnx" for name in ("avx2", "tensorrt", "dscnn")}
-    quantize(whole, indian_pines, found["avx2"], "avx2")
-    quantize(whole, indian_pines, found["tensorrt"], "tensorrt")
-    quantize(student, indian_pines, found["dscnn"], max_drop=5)
-    return found
+    paths = {name: folder / f"{name}.onnx" for name in ("avx2", "tensorrt", "dscnn")}
+    quantize(whole, indian_pines, paths["avx2"], "avx2")
+    quantize(whole, indian_pines, paths["tensorrt"], "tensorrt")
+    quantize(student, indian_pines, paths["dscnn"], max_drop=5)
+    return paths
 
 
-def test_recipes_and_a_student(made: dict[str, Path], tmp_path: Path) -> None:
-    names = answers.lay_out(list(made.values()), tmp_path)
+def test_recipes_and_a_student(models: dict[str, Path], tmp_path: Path) -> None:
+    names = answers.lay_out(list(models.values()), tmp_path)
     ours = answers.answered_here(names, tmp_path)
     theirs = answers.answered_here(names, tmp_path, emulated)
     for name in names:
-        if require_card(made[Path(name).stem]).input_affine is not None:
+        if require_card(models[Path(name).stem]).input_affine is not None:
             assert answers.integers_of(ours, name)
         assert answers.integers_of(theirs, name) == answers.integers_of(ours, name), name
         assert np.array_equal(theirs[f"{name} labels"], ours[f"{name} labels"])
         assert np.abs(theirs[f"{name} logits"] - ours[f"{name} logits"]).max() < 1e-5 * np.ptp(ours[f"{name} logits"])
 
 
-def test_seven_bits_are_exact_at_full_speed(made: dict[str, Path], tmp_path: Path) -> None:
-    names = answers.lay_out([made["avx2"]], tmp_path)
+def test_seven_bits_are_exact_at_full_speed(models: dict[str, Path], tmp_path: Path) -> None:
+    names = answers.lay_out([models["avx2"]], tmp_path)
     ours, fast = answers.answered_here(names, tmp_path), answers.answered_here(names, tmp_path, emulated, "--fast-int8")
     assert answers.integers_of(fast, names[0]) == answers.integers_of(ours, names[0])
 
@@ -99,6 +99,6 @@ def test_doctor_finds_the_labels_right_and_says_what_they_cost() -> None:
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["check"] == "equal"
-    assert said["exact_mode_times"] > 0
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["check"] == "equal"
+    assert result["exact_mode_times"] > 0

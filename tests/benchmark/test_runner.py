@@ -89,8 +89,8 @@ def test_json_is_the_documented_one(report: Report) -> None:
 
 
 def test_models_of_a_batch_are_compared_with_the_float_one(report: Report) -> None:
-    found = [(entry.model, entry.baseline, entry.batch, entry.rounds) for entry in report.comparisons]
-    assert found == [("int8.onnx", "float.onnx", 1, 10), ("int8.onnx", "float.onnx", 16, 10)]
+    pairs = [(entry.model, entry.baseline, entry.batch, entry.rounds) for entry in report.comparisons]
+    assert pairs == [("int8.onnx", "float.onnx", 1, 10), ("int8.onnx", "float.onnx", 16, 10)]
     assert all(0 < entry.low <= entry.ratio <= entry.high for entry in report.comparisons)
 
 
@@ -142,13 +142,13 @@ def test_stranger_has_neither_card_nor_precision() -> None:
 
 
 def test_a_graph_that_fixes_its_batch_is_measured_once() -> None:
-    found = bench([DATA / "float_batch1.onnx", FLOAT], batches=[4, 1], **QUICK)
-    assert [(entry.model, entry.batch) for entry in found.results] == [
+    report = bench([DATA / "float_batch1.onnx", FLOAT], batches=[4, 1], **QUICK)
+    assert [(entry.model, entry.batch) for entry in report.results] == [
         ("float.onnx", 4),
         ("float_batch1.onnx", 1),
         ("float.onnx", 1),
     ]
-    assert [entry.batch for entry in found.comparisons] == [1]
+    assert [entry.batch for entry in report.comparisons] == [1]
     assert [wanted({"fixed_batch": 1}, batch, [4, 8]) for batch in (4, 8)] == [True, False]
 
 
@@ -182,16 +182,16 @@ def test_profile_leaves_the_warm_up_out() -> None:
 def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsiedge.device.facts.temperature_c", iter(range(40, 200)).__next__)
     monkeypatch.setattr("hsiedge.benchmark.runner.device_facts", lambda *a, **b: hsiedge.device.facts.DeviceFacts(**FACTS))
-    told: list[float] = []
-    (found,) = bench([FLOAT], batches=[1, 4], duration=1.0, progress=told.append, **QUICK).sustained
-    assert (found.model, found.batch) == ("float.onnx", 4)
-    assert 2 <= len(found.windows) <= 20
-    assert found.windows[-1].start_s < 1.0 <= sum(entry.seconds for entry in found.windows) + 0.01
-    assert [entry.temperature_c for entry in found.windows] == list(range(40, 40 + len(found.windows)))
-    assert found.ratio == pytest.approx(found.windows[-1].pixels_per_s / found.windows[0].pixels_per_s)
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0, 1)
-    assert len(told) > len(found.windows)
+    shares: list[float] = []
+    (sustained,) = bench([FLOAT], batches=[1, 4], duration=1.0, progress=shares.append, **QUICK).sustained
+    assert (sustained.model, sustained.batch) == ("float.onnx", 4)
+    assert 2 <= len(sustained.windows) <= 20
+    assert sustained.windows[-1].start_s < 1.0 <= sum(entry.seconds for entry in sustained.windows) + 0.01
+    assert [entry.temperature_c for entry in sustained.windows] == list(range(40, 40 + len(sustained.windows)))
+    assert sustained.ratio == pytest.approx(sustained.windows[-1].pixels_per_s / sustained.windows[0].pixels_per_s)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert len(shares) > len(sustained.windows)
 
 
 FACTS: dict[str, Any] = dict.fromkeys(hsiedge.device.facts.DeviceFacts.__dataclass_fields__) | {

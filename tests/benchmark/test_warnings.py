@@ -28,43 +28,45 @@ def sample(rounds: list[NDArray[np.float64]], name: str = "a.onnx", load: OtherL
     return Sample(ModelFile(Path(name), 1, "", name), described, rounds, load or OtherLoad(0.0, 0.0))
 
 
-def found(rounds: list[NDArray[np.float64]], threads: int = 4, facts: dict[str, Any] | None = None, **more: Any) -> list[str]:
+def lines_of(
+    rounds: list[NDArray[np.float64]], threads: int = 4, facts: dict[str, Any] | None = None, **more: Any
+) -> list[str]:
     return warnings_of(sample(rounds, **more), DeviceFacts(**(FACTS | (facts or {}))), threads)
 
 
 def test_a_calm_run_is_trusted() -> None:
-    assert found(CALM) == []
-    assert found(CALM, facts={"governor": None, "cores_usable": None, "instruction_sets": None}, precision="int8") == []
+    assert lines_of(CALM) == []
+    assert lines_of(CALM, facts={"governor": None, "cores_usable": None, "instruction_sets": None}, precision="int8") == []
 
 
 @pytest.mark.parametrize(("spread", "warned"), [(0.09, False), (0.12, True)])
 def test_spread_of_the_rounds(spread: float, warned: bool) -> None:
     signs = [1, -1, -1, 1, 1, -1, -1, 1, 1, -1]
     rounds = [np.full(20, 10 * (1 + sign * spread * 0.95)) for sign in signs]
-    assert any("unstable" in line for line in found(rounds)) is warned
+    assert any("unstable" in line for line in lines_of(rounds)) is warned
 
 
 def test_one_round_far_from_the_rest() -> None:
-    lines = found([*CALM[:5], np.full(20, 18.0), *CALM[:4]])
+    lines = lines_of([*CALM[:5], np.full(20, 18.0), *CALM[:4]])
     assert "one round lies 67 % above the mean" in lines
 
 
 def test_a_long_tail() -> None:
     rounds = [np.concatenate([np.full(95, 1.0), np.full(5, 2.5)]) for _ in range(10)]
-    assert found(rounds) == ["1 run in 100 takes 2.5 times the median or longer"]
+    assert lines_of(rounds) == ["1 run in 100 takes 2.5 times the median or longer"]
 
 
 @pytest.mark.parametrize(("last", "says"), [(12.0, "20% longer"), (8.0, "20% less"), (10.5, None)])
 def test_drift(last: float, says: str | None) -> None:
-    lines = found([*CALM[:7], *(np.full(20, last) for _ in range(3))])
+    lines = lines_of([*CALM[:7], *(np.full(20, last) for _ in range(3))])
     assert [line for line in lines if "drift" in line] == (
         [f"drift: the last third took {says} than the first"] if says else []
     )
 
 
 def test_too_short() -> None:
-    assert "too short to time: reading the clock is 2% of a run" in found([np.full(20000, 0.01)] * 10, clock_ms=2e-4)
-    (brief,) = found([np.full(2, 10.0)] * 10)
+    assert "too short to time: reading the clock is 2% of a run" in lines_of([np.full(20000, 0.01)] * 10, clock_ms=2e-4)
+    (brief,) = lines_of([np.full(2, 10.0)] * 10)
     assert (advice(brief), advice(brief, flag)) == (f"{brief}; raise seconds", "timed for 0.2 s in all; raise --seconds")
     assert advice("drift: the last third took 20% longer than the first", flag).endswith("than the first")
 
@@ -89,14 +91,14 @@ def test_lines_of_the_first_version_keep_their_kind() -> None:
     ],
 )
 def test_the_device(facts: dict[str, Any], more: dict[str, Any], says: str) -> None:
-    (line,) = found(CALM, facts=facts, **more)
+    (line,) = lines_of(CALM, facts=facts, **more)
     assert says in line
 
 
 def test_float_needs_no_dot_product() -> None:
-    assert found(CALM, facts={"instruction_sets": ["avx2"]}) == []
-    assert found(CALM, facts={"instruction_sets": ["avx2", "amx_int8"]}, precision="int8") == []
-    assert found(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8") == []  # exact mode: bench says so, once
+    assert lines_of(CALM, facts={"instruction_sets": ["avx2"]}) == []
+    assert lines_of(CALM, facts={"instruction_sets": ["avx2", "amx_int8"]}, precision="int8") == []
+    assert lines_of(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8") == []  # exact mode: bench says so, once
 
 
 def test_comparison_is_by_round_with_the_float_model() -> None:
@@ -123,11 +125,11 @@ def test_plan_has_more_rounds_where_they_would_be_long() -> None:
 
 def test_a_line_tells_its_kind() -> None:
     lines = [
-        *found([*CALM[:5], *(np.concatenate([np.full(95, 18.0), np.full(5, 60.0)]) for _ in range(5))], clock_ms=1),
-        *found([np.full(2, 10.0)] * 10, load=OtherLoad(0.8, 0.1)),
-        *found([*CALM[:5], np.full(20, 18.0), *CALM[:4]], threads=8, facts={"throttle_reasons": ["heat"]}),
-        *found(CALM, facts={"governor": "powersave", "instruction_sets": ["asimd"], "machine": "aarch64"}, precision="int8"),
-        *found(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8", overflows=True),
+        *lines_of([*CALM[:5], *(np.concatenate([np.full(95, 18.0), np.full(5, 60.0)]) for _ in range(5))], clock_ms=1),
+        *lines_of([np.full(2, 10.0)] * 10, load=OtherLoad(0.8, 0.1)),
+        *lines_of([*CALM[:5], np.full(20, 18.0), *CALM[:4]], threads=8, facts={"throttle_reasons": ["heat"]}),
+        *lines_of(CALM, facts={"governor": "powersave", "instruction_sets": ["asimd"], "machine": "aarch64"}, precision="int8"),
+        *lines_of(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8", overflows=True),
     ]
     assert {MeasurementWarning.of(line) for line in lines} == set(MeasurementWarning)
     assert {line.split(":")[0] for line in lines if MeasurementWarning.of(line) is MeasurementWarning.DRIFT} == {"drift"}

@@ -41,9 +41,9 @@ def test_a_model(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert run.code == 0
     assert "QLinearConv" in run.out
     assert "com.microsoft;1;QGemm,QLinearConv" in (tmp_path / "ops.config").read_text()
-    said = json.loads((tmp_path / "ops.json").read_text())
-    assert (said["schema"], said["model"]) == (1, shipped("-int8.onnx").name)
-    assert {"name", "domain", "version", "types", "builtin"} == set(said["as_it_runs"][0])
+    operators = json.loads((tmp_path / "ops.json").read_text())
+    assert (operators["schema"], operators["model"]) == (1, shipped("-int8.onnx").name)
+    assert {"name", "domain", "version", "types", "builtin"} == set(operators["as_it_runs"][0])
 
 
 def test_errors(hsiedge: Hsiedge, tmp_path: Path) -> None:

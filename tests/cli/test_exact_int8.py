@@ -20,7 +20,7 @@ from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
 from tests.cli.conftest import Hsiedge, Run  # noqa: E402
 from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
-from tests.x86_without_vnni import told  # noqa: E402
+from tests.x86_without_vnni import inner_command  # noqa: E402
 
 pytestmark = pytest.mark.slow
 OVERFLOW = "8-bit sums may overflow on this CPU: labels may differ from those of others"
@@ -32,7 +32,7 @@ def haswell(tmp_path: Path) -> Callable[..., Run]:
     root = Path(__file__).parents[2]
 
     def run(*words: object) -> Run:
-        command = told("env", f"PYTHONPATH={root}", sys.executable, "-m", "hsiedge", *words)
+        command = inner_command("env", f"PYTHONPATH={root}", sys.executable, "-m", "hsiedge", *words)
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
         return Run(done.returncode, done.stdout, done.stderr)
 
@@ -75,24 +75,26 @@ def test_fast_int8_is_in_every_result(haswell: Callable[..., Run], tmp_path: Pat
 
 
 def test_quantize_proposes_seven_bits_where_they_cost_nothing(haswell: Callable[..., Run], tmp_path: Path) -> None:
-    made = haswell("quantize", shipped(".onnx"), "-o", "a.onnx", "--calib-patches", "200")
-    assert made.code == 0, made.err
+    quantized = haswell("quantize", shipped(".onnx"), "-o", "a.onnx", "--calib-patches", "200")
+    assert quantized.code == 0, quantized.err
     assert haswell("quantize", shipped(".onnx"), "-o", "b.onnx", "--calib-patches", "200", "--recipe", "avx2").code == 0
     eight, seven = (read_card(tmp_path / name) for name in ("a.onnx", "b.onnx"))
     assert eight is not None
     assert seven is not None
     assert eight.quantization is not None
     assert seven.quantization is not None
-    proposed = f"hsiedge quantize {shipped('.onnx')} --recipe avx2" in made.err
+    proposed = f"hsiedge quantize {shipped('.onnx')} --recipe avx2" in quantized.err
     assert proposed == (seven.quantization.oa_int8 >= eight.quantization.oa_int8)
-    assert proposed == (f"OA {seven.quantization.oa_int8:.2f} %), and on this processor they need no exact mode" in made.err)
+    assert proposed == (
+        f"OA {seven.quantization.oa_int8:.2f} %), and on this processor they need no exact mode" in quantized.err
+    )
 
 
 def test_card_writes_a_file_anew(hsiedge: Hsiedge, tmp_path: Path) -> None:
     onnx.save(sharing(onnx.load(shipped("-int8.onnx"))), tmp_path / "old.onnx")
     before = read_card(tmp_path / "old.onnx")
-    said = hsiedge("card", "old.onnx", "-o", "new.onnx")
-    assert said.code == 0, said.err
+    rewritten = hsiedge("card", "old.onnx", "-o", "new.onnx")
+    assert rewritten.code == 0, rewritten.err
     assert read_card(tmp_path / "new.onnx") == before
     assert not shared_by(onnx.load(tmp_path / "new.onnx"))
     assert hsiedge("card", "old.onnx").code == 0

@@ -52,7 +52,7 @@ def test_the_page_and_the_terminal(hsiedge: Hsiedge, study: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("nowhere",), "nowhere: no such study; hsiedge study CONFIG.toml makes one"),
         (("mine", "--format", "pdf"), "choose one of terminal, html, markdown, csv, latex"),
@@ -61,11 +61,11 @@ def test_the_page_and_the_terminal(hsiedge: Hsiedge, study: Path, tmp_path: Path
         (("empty",), "the study has no finished cell yet"),
     ],
 )
-def test_bad_input(hsiedge: Hsiedge, study: Path, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_bad_input(hsiedge: Hsiedge, study: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     (tmp_path / "text.txt").write_text("no study" * 1000)
     with Store(tmp_path / "empty" / "study.sqlite"):
         pass
-    assert said in hsiedge("report", *words).error
+    assert message in hsiedge("report", *words).error
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -20,12 +20,12 @@ from tests.cli.conftest import Hsiedge
 
 def test_ort_format_all_the_way(hsiedge: Hsiedge, tmp_path: Path) -> None:
     shutil.copy(shipped("-int8.onnx"), tmp_path / "a.onnx")
-    made = hsiedge("export", "a.onnx", "--to", "ort")
-    assert made.code == 0, made.err
+    exported = hsiedge("export", "a.onnx", "--to", "ort")
+    assert exported.code == 0, exported.err
     name = "indian_pines-cnn2d-random-s0-int8.ort"
-    assert "ORT format against ONNX on 512 pixels of indian_pines: labels equal, logits equal to the bit" in made.err
-    assert f"{name}  " in made.err
-    assert "next: hsiedge bench" in made.err
+    assert "ORT format against ONNX on 512 pixels of indian_pines: labels equal, logits equal to the bit" in exported.err
+    assert f"{name}  " in exported.err
+    assert "next: hsiedge bench" in exported.err
     assert "ort against ONNX" in hsiedge("show", name).out
 
     scored = hsiedge("eval", "--json", "-")
@@ -34,21 +34,21 @@ def test_ort_format_all_the_way(hsiedge: Hsiedge, tmp_path: Path) -> None:
     measured = hsiedge("bench", "--batch", "4", "--seconds", "0.05", "--runs", "2", "--json", "-")
     assert name in {entry["model"] for entry in json.loads(measured.out)["results"]}
     np.save(tmp_path / "flight.npy", workstation.corner(24).cube)
-    told = hsiedge("classify", name, "flight.npy", "-o", "map.npy", "--json", "-")
-    assert json.loads(told.out)["provider"] == "CPUExecutionProvider"
+    classified = hsiedge("classify", name, "flight.npy", "-o", "map.npy", "--json", "-")
+    assert json.loads(classified.out)["provider"] == "CPUExecutionProvider"
     assert len(np.unique(np.load(tmp_path / "map.npy"))) > 1
 
 
 def test_a_checkpoint_becomes_ort(hsiedge: Hsiedge, tmp_path: Path) -> None:
     shutil.copy(workstation.checkpoint_file("cnn2d"), tmp_path / "a.safetensors")
-    made = hsiedge("export", "--to", "ort", "--scene-graph")
-    assert made.code == 0, made.err
+    exported = hsiedge("export", "--to", "ort", "--scene-graph")
+    assert exported.code == 0, exported.err
     (path,) = tmp_path.glob("*.ort")
     assert path.name == "indian_pines-cnn2d-random-s0-scene.ort"
     card = read_card(path)
     assert card is not None
     assert [step.step for step in card.lineage[-3:]] == ["export", "scene-graph", "ort"]
-    assert "without the layout of float convolutions that onnxruntime has for x86 alone" in made.err
+    assert "without the layout of float convolutions that onnxruntime has for x86 alone" in exported.err
 
 
 def test_labels_are_the_same_in_every_runtime(hsiedge: Hsiedge, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("export", "--to", "ort", "-o", "a.onnx"), "--to ort is written to a file that ends in .ort, not a.onnx"),
         (("export", "a.py:Net", "--to", "ort"), "becomes ONNX first; then hsiedge card, then --to ort"),
@@ -104,8 +104,8 @@ def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("eval", "a.ort", "--runtime", "openvino"), "--runtime openvino: runs .onnx files, not a.ort"),
     ],
 )
-def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = hsiedge(*words)
     assert done.code == 2
-    assert said in done.error
+    assert message in done.error
     assert not list(tmp_path.iterdir())

@@ -53,7 +53,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("export", "--to", "coreml"), "--to coreml: choose onnx, ort, tflite"),
         (("export", "--to", "tflite", "-o", "a.onnx"), "--to tflite is written to a file that ends in .tflite, not a.onnx"),
@@ -68,8 +68,8 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("bench", "a.tflite"), "a.tflite: no such file"),
     ],
 )
-def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be(hsiedge: Hsiedge, words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = hsiedge(*words)
     assert done.code == 2
-    assert said in done.error
+    assert message in done.error
     assert not list(tmp_path.iterdir())

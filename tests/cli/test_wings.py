@@ -68,8 +68,8 @@ def test_evaluating_imports_neither_torch_nor_onnx(tmp_path: Path) -> None:
     pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
     from hsiedge.shipped import shipped
 
-    found = imported_by("eval", str(shipped("-int8.onnx")), "--json", "a.json", folder=tmp_path)
-    assert not found & set(HEAVY)
+    packages = imported_by("eval", str(shipped("-int8.onnx")), "--json", "a.json", folder=tmp_path)
+    assert not packages & set(HEAVY)
     assert json.loads((tmp_path / "a.json").read_text())["n"] == 8708
 
 

@@ -68,9 +68,9 @@ def test_calib_pavia(hsiedge: Hsiedge, shared: Path, tmp_path: Path) -> None:
     assert "warning" in trained.err
     assert "differs from the official Pavia University" in trained.err
     assert hsiedge("export", *data).code == 0
-    made = hsiedge("quantize", "--calib", "pavia", "--max-drop", "20", *data)
-    assert made.code == 0, made.err
-    assert "training pixels, balanced over classes" in made.err
+    quantized = hsiedge("quantize", "--calib", "pavia", "--max-drop", "20", *data)
+    assert quantized.code == 0, quantized.err
+    assert "training pixels, balanced over classes" in quantized.err
     card = json.loads(hsiedge("show", "pavia-cnn2d-random-s0-int8.onnx", "--json", "-").out)
     assert card["scene"]["official"] is False
 
@@ -101,8 +101,8 @@ def test_salinas_a_by_name_file_and_pack(hsiedge: Hsiedge, shared: Path, tmp_pat
     assert "give it again with --cube and --labels" in hsiedge("export", "own.safetensors").error
     assert hsiedge("export", "own.safetensors", *own, "-o", "own.onnx").code == 0
     packed = hsiedge("eval", "own.onnx", "--scene", "salinas_a.npz", "--json", "-")
-    given = hsiedge("eval", "own.onnx", *own, "--json", "-")
-    assert json.loads(packed.out)["oa"] == json.loads(given.out)["oa"]
+    evaluated = hsiedge("eval", "own.onnx", *own, "--json", "-")
+    assert json.loads(packed.out)["oa"] == json.loads(evaluated.out)["oa"]
     assert json.loads(packed.out)["n"] == 4545
     assert hsiedge("quantize", *own, "--max-drop", "20").code == 0
     assert (tmp_path / "own-int8.onnx").exists()
@@ -118,9 +118,9 @@ def test_salinas_a_by_name_file_and_pack(hsiedge: Hsiedge, shared: Path, tmp_pat
 
 def test_blocks_and_masks(hsiedge: Hsiedge, tmp_path: Path) -> None:
     small = ("--net", "cnn1d", "--epochs", "1", "--widths", "4,8")
-    made = hsiedge("train", "indian_pines", "--split", "blocks", *small)
-    assert made.code == 0
-    assert "left out" in made.err
+    trained = hsiedge("train", "indian_pines", "--split", "blocks", *small)
+    assert trained.code == 0
+    assert "left out" in trained.err
     assert hsiedge("export").code == 0
     scored = json.loads(hsiedge("eval", "--json", "-").out)
     assert scored["split"]["guard"] == 6
@@ -148,12 +148,12 @@ def test_a_card_for_a_strangers_model(hsiedge: Hsiedge, tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "stranger.onnx")
     assert "hsiedge card stranger.onnx" in hsiedge("eval", "stranger.onnx", "--scene", "indian_pines").error
     assert "has no Card" in hsiedge("show", "stranger.onnx").error
-    given = ("stranger.onnx", "--scene", "indian_pines", "--patch", "7")
-    assert hsiedge("card", *given, "-o", "known.onnx").code == 0
+    words = ("stranger.onnx", "--scene", "indian_pines", "--patch", "7")
+    assert hsiedge("card", *words, "-o", "known.onnx").code == 0
     everything = hsiedge("eval", "known.onnx", "--json", "-")
     assert json.loads(everything.out)["n"] == 10249
     assert "the Card tells of no split" in everything.err
-    assert hsiedge("card", *given, "--split", "random").code == 0
+    assert hsiedge("card", *words, "--split", "random").code == 0
     assert json.loads(hsiedge("eval", "stranger.onnx", "--json", "-").out)["n"] == 8708
 
 

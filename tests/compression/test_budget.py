@@ -65,12 +65,12 @@ def searched(scene: Scene) -> Compressed:
 
 
 @functools.cache
-def found() -> Compressed:
+def compressed() -> Compressed:
     return searched(workstation.corner())
 
 
 def test_the_best_of_what_fits_is_taken() -> None:
-    result = found()
+    result = compressed()
     fits = [entry for entry in result.tried if entry.size <= SIZE]
     assert result.met
     assert result.best in fits
@@ -83,7 +83,7 @@ def test_the_best_of_what_fits_is_taken() -> None:
 
 
 def test_the_file_is_what_was_judged(tmp_path) -> None:
-    for entry in (found().best, found().tried[-1]):
+    for entry in (compressed().best, compressed().tried[-1]):
         (tmp_path / "model.onnx").write_bytes(entry.model)
         model = load(tmp_path / "model.onnx")
         pixels = split().pixels(VALIDATION)
@@ -98,7 +98,7 @@ def test_test_pixels_decide_nothing() -> None:
     scene = workstation.corner()
     labels = scene.labels.copy()
     labels.ravel()[split().pixels(TEST)] = np.roll(labels.ravel()[split().pixels(TEST)], 7)
-    results = [found(), searched(dataclasses.replace(scene, labels=labels))]
+    results = [compressed(), searched(dataclasses.replace(scene, labels=labels))]
     first, second = ([(entry.path, entry.oa, entry.loss) for entry in result.tried] for result in results)
     assert first == second
 
@@ -116,7 +116,7 @@ def test_a_teacher_that_fits_is_only_quantized() -> None:
 
 
 def test_accuracy_is_part_of_the_budget() -> None:
-    result = dataclasses.replace(found(), budget=Budget(SIZE, drop=100, oa=100.0))
+    result = dataclasses.replace(compressed(), budget=Budget(SIZE, drop=100, oa=100.0))
     assert result.best is not None
     assert result.met == (result.best.oa == 100)
     assert Budget(SIZE, drop=0.5).floor(98.0) == 97.5

@@ -33,7 +33,7 @@ NETS = ("cnn1d", "cnn2d", "cnn3d", "hybridsn")
 
 
 @functools.cache
-def made(net: str, bits: int = 8) -> Qat:
+def trained(net: str, bits: int = 8) -> Qat:
     return qat(workstation.checkpoint(net), workstation.scene(), workstation.split(), bits, BRIEF, "f00")
 
 
@@ -46,14 +46,14 @@ def integers(model: bytes) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("net", NETS)
 def test_onnxruntime_gives_the_labels_that_were_simulated(net) -> None:
-    check = made(net).card.checks[-1]
+    check = trained(net).card.checks[-1]
     assert (check.step, check.patches) == ("qat", 2000)
     assert check.figures["labels_differ"] <= 2
     assert check.figures["ties"] == check.figures["labels_differ"]
 
 
 def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
-    affine, scene = made("cnn2d").card.input_affine, workstation.scene()
+    affine, scene = trained("cnn2d").card.input_affine, workstation.scene()
     counts = extract(scene.cube, workstation.split().pixels(VALIDATION)[:50], 13)
     dataset = training_set_for(workstation.checkpoint("cnn2d"), scene, workstation.split())
     steps = module._deployed_input(Artifact(None, affine), dataset, counts) / np.float32(affine.step)
@@ -62,7 +62,7 @@ def test_what_is_simulated_begins_with_the_adapters_integers() -> None:
 
 
 def test_quantize_qat_and_its_control_have_an_input_step_of_16_bit_integers(tmp_path) -> None:
-    result, dtype = made("cnn2d"), workstation.scene().cube.dtype
+    result, dtype = trained("cnn2d"), workstation.scene().cube.dtype
     for name, model in (("qat", result.model), ("control", result.control)):
         (tmp_path / f"{name}.onnx").write_bytes(model)
     quantize(workstation.float_file("cnn2d"), workstation.scene(), tmp_path / "quantize.onnx", max_drop=100)
@@ -73,14 +73,14 @@ def test_quantize_qat_and_its_control_have_an_input_step_of_16_bit_integers(tmp_
 
 
 def test_the_float_checkpoint_is_standardized_as_the_model_is() -> None:
-    affine, classifier = made("cnn2d").card.input_affine, made("cnn2d").checkpoint.classifier
+    affine, classifier = trained("cnn2d").card.input_affine, trained("cnn2d").checkpoint.classifier
     np.testing.assert_array_equal(classifier.offset.ravel().numpy(), np.array(affine.offset, np.float32))
     np.testing.assert_array_equal(classifier.scale.ravel().numpy(), np.array(affine.scale, np.float32))
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_weights_are_integers_and_the_model_opens(net, tmp_path) -> None:
-    result, whole = made(net), workstation.checkpoint(net)
+    result, whole = trained(net), workstation.checkpoint(net)
     layers = sum(isinstance(layer, torch.nn.Linear | torch.nn.modules.conv._ConvNd) for layer in whole.classifier.modules())
     assert len(integers(result.model)) == layers
     (tmp_path / "model.onnx").write_bytes(result.model)
@@ -96,7 +96,7 @@ def test_weights_are_integers_and_the_model_opens(net, tmp_path) -> None:
 
 @pytest.mark.parametrize(("bits", "values"), [(4, 15), (2, 3)])
 def test_few_bits_are_few_values_and_are_called_simulated(bits, values) -> None:
-    result = made("cnn2d", bits)
+    result = trained("cnn2d", bits)
     for name, array in integers(result.model).items():
         assert np.abs(array).max() <= values // 2, name
     assert any(len(np.unique(array)) == values for array in integers(result.model).values())
@@ -114,7 +114,7 @@ def test_the_control_is_post_training_quantization_of_as_many_float_steps(tmp_pa
 
     export(floats, workstation.scene(), tmp_path / "float.onnx")
     quantize(tmp_path / "float.onnx", workstation.scene(), tmp_path / "int8.onnx", max_drop=100)
-    theirs, ours = integers((tmp_path / "int8.onnx").read_bytes()), integers(made("cnn2d").control)
+    theirs, ours = integers((tmp_path / "int8.onnx").read_bytes()), integers(trained("cnn2d").control)
     assert [array.shape for array in ours.values()] == [array.shape for array in theirs.values()]
     for mine, other in zip(ours.values(), theirs.values()):
         assert (np.abs(mine.astype(int) - other) <= 1).all()
@@ -122,7 +122,7 @@ def test_the_control_is_post_training_quantization_of_as_many_float_steps(tmp_pa
 
 
 def test_training_moved_the_weights() -> None:
-    ours, control = (integers(model) for model in (made("cnn2d").model, made("cnn2d").control))
+    ours, control = (integers(model) for model in (trained("cnn2d").model, trained("cnn2d").control))
     assert any((a != b).mean() > 0.05 for a, b in zip(ours.values(), control.values()))
 
 

@@ -61,12 +61,12 @@ class TestPi:
         assert sum(stressed.values()) == pytest.approx(10.7999, abs=1e-4)
 
     @pytest.mark.parametrize(
-        "said",
+        "line",
         ["", 'error=1 error_msg="Command not registered"', "VDD_CORE_A current(7)=6.22421000A", "VDD_CORE_V volt(15)=0.86V"],
         ids=range(4),
     )
-    def test_what_does_not_pair_is_no_power(self, said: str) -> None:
-        assert raspberry_pi.parse_pmic(said) == {}
+    def test_what_does_not_pair_is_no_power(self, line: str) -> None:
+        assert raspberry_pi.parse_pmic(line) == {}
 
     def test_facts(self, tools: Path) -> None:
         tool(tools, "vcgencmd", f"[ $1 = pmic_read_adc ] && cat {RECORDED / 'pi5-pmic-busy.txt'} || echo throttled=0x50000")
@@ -120,10 +120,10 @@ class TestJetson:
             assert jetson.parse_power_mode(recorded(name)) == jetson.PowerMode("25W", 1)
 
     @pytest.mark.parametrize(
-        "said", ["", "NV Power Mode: 25W\n", "NVPM ERROR: Error opening /var/lib/nvpmodel/status: 13\n1\n"]
+        "text", ["", "NV Power Mode: 25W\n", "NVPM ERROR: Error opening /var/lib/nvpmodel/status: 13\n1\n"]
     )
-    def test_no_power_mode_is_guessed(self, said: str) -> None:
-        assert jetson.parse_power_mode(said) is None
+    def test_no_power_mode_is_guessed(self, text: str) -> None:
+        assert jetson.parse_power_mode(text) is None
 
     def test_rails_of_tegrastats(self) -> None:
         orin = jetson.parse_tegrastats(recorded("orin-tegrastats.txt").strip())
@@ -135,10 +135,10 @@ class TestJetson:
 
     def test_clocks(self, tmp_path: Path) -> None:
         """Of an Orin Nano whose clocks were free, by what `jetson_clocks --show` said of each core; locked, as it sets them."""
-        found = re.findall(r"^cpu(\d+):.* MinFreq=(\d+) MaxFreq=(\d+)", recorded("orin-nano-jetson_clocks.txt"), re.MULTILINE)
-        assert len(found) == 6
+        cores = re.findall(r"^cpu(\d+):.* MinFreq=(\d+) MaxFreq=(\d+)", recorded("orin-nano-jetson_clocks.txt"), re.MULTILINE)
+        assert len(cores) == 6
         files = {}
-        for core, lowest, highest in found:
+        for core, lowest, highest in cores:
             folder = f"sys/devices/system/cpu/cpu{core}/cpufreq"
             files |= {f"{folder}/scaling_min_freq": lowest, f"{folder}/scaling_max_freq": highest}
         assert jetson.clocks_locked(write(tmp_path, files)) is False

@@ -32,11 +32,11 @@ def dockerfiles() -> list[Path]:
 def building(dockerfiles: list[Path]) -> Iterator[dict[str, Future[Image]]]:
     with ExitStack() as stack:
         try:
-            made = stack.enter_context(store())
+            images_store = stack.enter_context(store())
         except UnavailableError as why:
             pytest.skip(f"no images are built: {why}")
         pool = stack.enter_context(ThreadPoolExecutor(2))
-        yield {name: pool.submit(made.build, *name.split("-")) for name in IMAGES}
+        yield {name: pool.submit(images_store.build, *name.split("-")) for name in IMAGES}
 
 
 @pytest.fixture(scope="session", params=PI)

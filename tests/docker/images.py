@@ -78,10 +78,12 @@ class Store:
         pip = _pip_settings() if name == "workstation" else {}
         arguments = [f"BASE={base}", *image.environment, *(f"{key}={value}" for key, value in pip.items())]
         folders = ["/etc/ssl/certs", *(value for value in pip.values() if Path(value).is_dir())]
-        given = [word for argument in arguments for word in ("--build-arg", argument)]
+        build_arguments = [word for argument in arguments for word in ("--build-arg", argument)]
         mounts = [word for folder in folders for word in ("--volume", f"{folder}:{folder}:ro")]
         how = ["--isolation", "chroot", "--pull=never", "--platform", f"linux/{arch}", "--quiet"]
-        self.buildah("bud", *how, *given, *mounts, "--file", DOCKER / f"{name}.Dockerfile", "--tag", tag, ROOT, core=image.core)
+        self.buildah(
+            "bud", *how, *build_arguments, *mounts, "--file", DOCKER / f"{name}.Dockerfile", "--tag", tag, ROOT, core=image.core
+        )
         return image
 
 
@@ -107,8 +109,8 @@ class Image:
     @property
     def config(self) -> dict[str, Any]:
         """The image's configuration as its standard (OCI) writes it: "User", "Env", "Entrypoint", "Labels", ..."""
-        found = json.loads(self.store.buildah("inspect", "--type", "image", self.tag))["OCIv1"]
-        return {"architecture": found["architecture"], **found["config"]}
+        config = json.loads(self.store.buildah("inspect", "--type", "image", self.tag))["OCIv1"]
+        return {"architecture": config["architecture"], **config["config"]}
 
     @property
     def added_mb(self) -> float:
@@ -163,12 +165,12 @@ def system(arch: str) -> Path:
     if not root.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            made = Path(folder) / "root"
-            do("debootstrap", f"--arch={arch}", "--variant=minbase", f"--include={','.join(board.SYSTEM)}", SUITE, made)
-            for archive in (made / "var/cache/apt/archives").glob("*.deb"):
+            image_root = Path(folder) / "root"
+            do("debootstrap", f"--arch={arch}", "--variant=minbase", f"--include={','.join(board.SYSTEM)}", SUITE, image_root)
+            for archive in (image_root / "var/cache/apt/archives").glob("*.deb"):
                 archive.unlink()
-            made.chmod(0o755)
-            made.rename(root)
+            image_root.chmod(0o755)
+            image_root.rename(root)
     return root
 
 
@@ -187,13 +189,13 @@ def store() -> Iterator[Store]:
     board.let_arm_programs_run()
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="images-", dir=CACHE) as folder:
-        made = Store(Path(folder))
+        store = Store(Path(folder))
         try:
-            yield made
+            yield store
         finally:
-            made.buildah("rm", "--all")
-            made.buildah("rmi", "--all", "--force")
-            subprocess.run(["umount", made.folder / "images" / "overlay"], capture_output=True, check=False)
+            store.buildah("rm", "--all")
+            store.buildah("rmi", "--all", "--force")
+            subprocess.run(["umount", store.folder / "images" / "overlay"], capture_output=True, check=False)
 
 
 def _pip_settings() -> dict[str, str]:

@@ -44,21 +44,23 @@ def test_a_pi_4_with_a_weak_supply(tmp_path: Path) -> None:
         "proc/meminfo": "MemTotal:         943744 kB\nMemAvailable:     120000 kB\nSwapTotal:             0 kB\n",
     }
     root = write(tmp_path, texts)
-    found = hardware_findings(facts_of(root), 4, facts.throttle_state(root), root)
-    said = topics(found)
-    assert said["CPU"].severity == "note"
-    assert 'the recipe "default" is right' in said["CPU"].why
-    assert said["throttling"].severity == "problem"
-    assert "under-voltage" in said["throttling"].what
-    assert any("4.63 V" in line for line in said["throttling"].do)
+    findings = hardware_findings(facts_of(root), 4, facts.throttle_state(root), root)
+    by_topic = topics(findings)
+    assert by_topic["CPU"].severity == "note"
+    assert 'the recipe "default" is right' in by_topic["CPU"].why
+    assert by_topic["throttling"].severity == "problem"
+    assert "under-voltage" in by_topic["throttling"].what
+    assert any("4.63 V" in line for line in by_topic["throttling"].do)
     assert (
-        said["governor"].do[0].startswith("echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+        by_topic["governor"]
+        .do[0]
+        .startswith("echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
     )
-    assert said["temperature"].severity == "note"
-    assert said["memory"].severity == "note"
-    assert "117 MiB available" in said["memory"].what
-    assert "no swap" in said["memory"].what
-    assert not any(finding.stops for finding in found)
+    assert by_topic["temperature"].severity == "note"
+    assert by_topic["memory"].severity == "note"
+    assert "117 MiB available" in by_topic["memory"].what
+    assert "no swap" in by_topic["memory"].what
+    assert not any(finding.stops for finding in findings)
     write(root, {governor: "performance\n"})
     assert topics(hardware_findings(facts_of(root), 4, None, root))["governor"].severity == "good"
 
@@ -66,8 +68,8 @@ def test_a_pi_4_with_a_weak_supply(tmp_path: Path) -> None:
 def test_what_was_once_is_a_note() -> None:
     facts = facts_of(Path("/nowhere"))
     past = Throttle(frozenset(), frozenset({"soft temperature limit"}), 0)
-    said = topics(hardware_findings(facts, 1, past, Path("/nowhere")))["throttling"]
-    assert (said.severity, said.what) == ("note", "held back since boot: soft temperature limit")
+    finding = topics(hardware_findings(facts, 1, past, Path("/nowhere")))["throttling"]
+    assert (finding.severity, finding.what) == ("note", "held back since boot: soft temperature limit")
     quiet = topics(hardware_findings(facts, 1, Throttle(frozenset(), frozenset(), 0), Path("/nowhere")))["throttling"]
     assert quiet.severity == "good"
 
@@ -84,18 +86,18 @@ def test_what_was_once_is_a_note() -> None:
 )
 def test_the_recipe_for_a_processor(machine: str, sets: list[str] | None, severity: str, word: str) -> None:
     facts = facts_of(Path("/nowhere"), machine, instruction_sets=sets)
-    said = topics(hardware_findings(facts, 1, None, Path("/nowhere")))["CPU"]
-    assert said.severity == severity
-    assert word in said.why
-    assert said.do == (
+    finding = topics(hardware_findings(facts, 1, None, Path("/nowhere")))["CPU"]
+    assert finding.severity == severity
+    assert word in finding.why
+    assert finding.do == (
         ("hsiedge quantize --recipe avx2",) if word == "overflow" else ("hsiedge bench",) if sets is None else ()
     )
 
 
 def test_cores_and_quota() -> None:
     facts = facts_of(Path("/nowhere"), cores_usable=1, cores_logical=4, cpu_quota=1.5)
-    said = topics(hardware_findings(facts, 1, None, Path("/nowhere")))["cores"]
-    assert (said.severity, said.what) == ("note", "1 of 4 may be used, the cgroup's quota is 1.5; bench takes 1 thread")
+    finding = topics(hardware_findings(facts, 1, None, Path("/nowhere")))["cores"]
+    assert (finding.severity, finding.what) == ("note", "1 of 4 may be used, the cgroup's quota is 1.5; bench takes 1 thread")
 
 
 def test_an_orin_nano(tmp_path: Path) -> None:
@@ -106,14 +108,14 @@ def test_an_orin_nano(tmp_path: Path) -> None:
     mode = jetson.parse_power_mode((RECORDED / "orin-nano-nvpmodel.txt").read_text())
     assert mode is not None
     facts = facts_of(root, power_mode=mode.name, power_mode_id=mode.number, clocks_locked=False, gpu_load_percent=84.3)
-    said = topics(hardware_findings(facts, 6, None, root))
-    assert said["Jetson Linux"].what == "36.4.3"
-    assert said["power mode"].do == ("sudo nvpmodel -m 2   # MAXN_SUPER",)
-    assert said["clocks"].do[0].startswith("sudo jetson_clocks")
-    assert said["GPU"].severity == "note"
+    by_topic = topics(hardware_findings(facts, 6, None, root))
+    assert by_topic["Jetson Linux"].what == "36.4.3"
+    assert by_topic["power mode"].do == ("sudo nvpmodel -m 2   # MAXN_SUPER",)
+    assert by_topic["clocks"].do[0].startswith("sudo jetson_clocks")
+    assert by_topic["GPU"].severity == "note"
     best = facts_of(root, power_mode="MAXN_SUPER", power_mode_id=2, clocks_locked=True)
-    said = topics(hardware_findings(best, 6, None, root))
-    assert (said["power mode"].severity, said["clocks"].severity) == ("good", "good")
+    by_topic = topics(hardware_findings(best, 6, None, root))
+    assert (by_topic["power mode"].severity, by_topic["clocks"].severity) == ("good", "good")
 
 
 def test_energy(tmp_path: Path) -> None:

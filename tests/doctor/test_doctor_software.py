@@ -45,10 +45,10 @@ def test_two_builds_in_one_folder(both: Path) -> None:
     owners = owners_of("onnxruntime")
     installed = metadata.version("onnxruntime")
     assert owners == {str(both.resolve()): {"onnxruntime": installed, "onnxruntime-openvino": "1.24.1"}}
-    (said,) = clash_findings(owners)
-    assert (said.severity, said.stops) == ("problem", False)
-    assert said.what == "onnxruntime and onnxruntime-openvino are installed over one another"
-    assert said.do == (
+    (finding,) = clash_findings(owners)
+    assert (finding.severity, finding.stops) == ("problem", False)
+    assert finding.what == "onnxruntime and onnxruntime-openvino are installed over one another"
+    assert finding.do == (
         "pip uninstall -y onnxruntime onnxruntime-openvino",
         "pip install --no-deps onnxruntime-openvino==1.24.1",
     )
@@ -69,16 +69,16 @@ def test_one_that_hides_another(both: Path, tmp_path: Path, monkeypatch: pytest.
     other = tmp_path / "system"
     shutil.move(both / OPENVINO, other / OPENVINO)
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(other)])
-    (said,) = clash_findings(owners_of("onnxruntime"))
-    assert said.severity == "note"
-    assert said.what.startswith(f"onnxruntime-openvino in {other.resolve()} is hidden by onnxruntime in")
+    (finding,) = clash_findings(owners_of("onnxruntime"))
+    assert finding.severity == "note"
+    assert finding.what.startswith(f"onnxruntime-openvino in {other.resolve()} is hidden by onnxruntime in")
 
 
 def test_a_jetsons_wheel_is_not_of_the_index() -> None:
-    (said,) = clash_findings({"/x": {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.23.0"}}, jetson=True)
-    assert "made for your JetPack" in said.do[1]
-    (said,) = clash_findings({"/x": {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.23.0"}})
-    assert said.do[1] == "pip install --no-deps onnxruntime-gpu==1.23.0"
+    (finding,) = clash_findings({"/x": {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.23.0"}}, jetson=True)
+    assert "made for your JetPack" in finding.do[1]
+    (finding,) = clash_findings({"/x": {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.23.0"}})
+    assert finding.do[1] == "pip install --no-deps onnxruntime-gpu==1.23.0"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_python(bits: int, machine: str, libc: tuple[str, str], severity: str, s
 
 
 @pytest.mark.parametrize(
-    ("runtime", "said", "severities", "stops"),
+    ("runtime", "reply", "severities", "stops"),
     [
         ("ort", RUNS, ["good", "good"], False),
         ("ort", {**RUNS, "check": "different"}, ["problem", "good"], False),
@@ -112,10 +112,10 @@ def test_python(bits: int, machine: str, libc: tuple[str, str], severity: str, s
     ],
     ids=range(8),
 )
-def test_runtimes(runtime: str, said: dict[str, Any], severities: list[str], stops: bool) -> None:
-    found = list(runtime_findings(runtime, said))
-    assert [finding.severity for finding in found] == severities
-    assert any(finding.stops for finding in found) == stops
+def test_runtimes(runtime: str, reply: dict[str, Any], severities: list[str], stops: bool) -> None:
+    findings = list(runtime_findings(runtime, reply))
+    assert [finding.severity for finding in findings] == severities
+    assert any(finding.stops for finding in findings) == stops
 
 
 def test_usage_data() -> None:
@@ -129,7 +129,7 @@ def test_extras_are_those_of_the_installed_metadata() -> None:
     if version_of("hsiedge") is None:
         assert extras() == []
         return
-    found = {extra.name: extra for extra in extras()}
-    assert set(found) <= set(PURPOSES)
-    assert found["mat"].versions == {"scipy": version_of("scipy")}
-    assert found["mat"].complete == (version_of("scipy") is not None)
+    by_name = {extra.name: extra for extra in extras()}
+    assert set(by_name) <= set(PURPOSES)
+    assert by_name["mat"].versions == {"scipy": version_of("scipy")}
+    assert by_name["mat"].complete == (version_of("scipy") is not None)

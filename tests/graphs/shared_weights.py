@@ -12,19 +12,19 @@ from onnx import TensorProto, numpy_helper
 
 def sharing(model: Any) -> Any:
     """The graph as hsiedge 0.1.0 wrote it: weights have zero points, and equal 8-bit tensors are one."""
-    made, first, same = copy.deepcopy(model), {}, {}
-    _add_zero_points(made.graph)
-    for tensor in list(made.graph.initializer):
+    shared, first, same = copy.deepcopy(model), {}, {}
+    _add_zero_points(shared.graph)
+    for tensor in list(shared.graph.initializer):
         key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
         if tensor.data_type == TensorProto.INT8 and key in first:
             same[tensor.name] = first[key]
-            made.graph.initializer.remove(tensor)
+            shared.graph.initializer.remove(tensor)
         first.setdefault(key, tensor.name)
-    for node in made.graph.node:
+    for node in shared.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
     assert same
-    return made
+    return shared
 
 
 def _add_zero_points(graph: Any) -> None:

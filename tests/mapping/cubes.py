@@ -36,9 +36,9 @@ def hdf(folder: Path, cube: np.ndarray, **attributes: Any) -> Path:
 
 def geotiff(folder: Path, cube: np.ndarray, wavelengths: Any = (), bbl: Any = (), **profile: Any) -> Path:
     rasterio = pytest.importorskip("rasterio", reason="rasterio writes GeoTIFF, and is not installed")
-    given = {"height": cube.shape[0], "width": cube.shape[1], "count": cube.shape[2], "dtype": cube.dtype.name}
+    geometry = {"height": cube.shape[0], "width": cube.shape[1], "count": cube.shape[2], "dtype": cube.dtype.name}
     where = {"crs": "EPSG:32633", "transform": rasterio.Affine(30, 0, 380000, 0, -30, 5810000)}
-    with rasterio.open(folder / "cube.tif", "w", driver="GTiff", **given, **where, **profile) as data:
+    with rasterio.open(folder / "cube.tif", "w", driver="GTiff", **geometry, **where, **profile) as data:
         data.write(cube.transpose(2, 0, 1))
         for band, nanometres in enumerate(wavelengths, 1):
             data.update_tags(band, wavelength=str(nanometres), wavelength_units="Nanometers")

@@ -44,8 +44,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(elsewhere: Path) -> Iterator[str]:
-    with cluster(2, elsewhere) as (found, _):
-        yield found
+    with cluster(2, elsewhere) as (scheduler, _):
+        yield scheduler
 
 
 @pytest.fixture
@@ -81,24 +81,24 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def in_one_piece(model: Model, path: Path, asked: ClassifyOptions) -> tuple[list[Strip], ClassificationStats]:
-    found: list[Strip] = []
+    pieces: list[Strip] = []
     with open_rows(path) as source:
-        return found, classify_rows(model, source, found.append, asked)
+        return pieces, classify_rows(model, source, pieces.append, asked)
 
 
 def on_cluster(
     address: str, model: Model, path: Path, asked: ClassifyOptions = PLAIN, each: Any = None
 ) -> tuple[list[Strip], ClassificationStats]:
     """`each` is called with a strip when it comes."""
-    found: list[Strip] = []
+    pieces: list[Strip] = []
 
     def take(strip: Strip) -> None:
-        found.append(strip)
+        pieces.append(strip)
         if each is not None:
             each(strip)
 
     with dask.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_rows(path) as source:
-        return found, classified(source, take, silent)
+        return pieces, classified(source, take, silent)
 
 
 def joined(strips: list[Strip]) -> tuple[np.ndarray, np.ndarray]:
@@ -108,13 +108,15 @@ def joined(strips: list[Strip]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.usefixtures("low")
 def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Model, flight: Path, indian_pines: Scene) -> None:
     asked = ClassifyOptions(reject=0.7, probabilities=True)
-    whole, told = in_one_piece(model, flight, asked)
-    found, also = on_cluster(address, model, flight, asked)
-    assert [len(strip.labels) for strip in found] == [40, 40, 40, 40, 40, 18]
-    for ours, theirs in zip(joined(found), joined(whole)):
+    whole, stats = in_one_piece(model, flight, asked)
+    mapped, also = on_cluster(address, model, flight, asked)
+    assert [len(strip.labels) for strip in mapped] == [40, 40, 40, 40, 40, 18]
+    for ours, theirs in zip(joined(mapped), joined(whole)):
         np.testing.assert_array_equal(ours, theirs)
-    assert (also.pixels, also.empty, also.unknown) == (told.pixels, told.empty, told.unknown) == (218 * 60, 80, told.unknown)
-    assert 0 < told.unknown < told.pixels / 2
+    assert (
+        (also.pixels, also.empty, also.unknown) == (stats.pixels, stats.empty, stats.unknown) == (218 * 60, 80, stats.unknown)
+    )
+    assert 0 < stats.unknown < stats.pixels / 2
     # and a block without its halo is another: what was compared could have differed
     alone = classify(model, indian_pines.cube[80:120, :60])
     assert (
@@ -125,11 +127,11 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
 def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
     for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
         plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", rows, ClassifyOptions(), 1)
-        found = [block.part for block in dask._blocks(plan, threads)]
-        assert [row for part in found for row in part] == list(range(height))
-        assert all(part.start % rows == 0 for part in found)
-        assert max(map(len, found)) <= max(rows, 262)
-        assert len(found) >= min(threads, -(-height // rows))
+        parts = [block.part for block in dask._blocks(plan, threads)]
+        assert [row for part in parts for row in part] == list(range(height))
+        assert all(part.start % rows == 0 for part in parts)
+        assert max(map(len, parts)) <= max(rows, 262)
+        assert len(parts) >= min(threads, -(-height // rows))
 
 
 @pytest.mark.usefixtures("low")
@@ -137,12 +139,12 @@ def test_no_more_is_under_way_than_the_cluster_works_on(address: str, flight: Pa
     model, seen = load(STORED / "int8.onnx"), []
     cube = np.random.default_rng(0).integers(0, 900, (2000, 60, 5)).astype(np.uint16)
     with joining.quiet(), Client(address) as client:
-        found, told = on_cluster(address, model, envi(flight.parent, cube), each=lambda strip: seen.append(tasks(client)))
+        mapped, stats = on_cluster(address, model, envi(flight.parent, cube), each=lambda strip: seen.append(tasks(client)))
     assert len(seen) == 50
     assert max(seen) <= 2 * 2 + 1  # two blocks a thread, and the model
-    np.testing.assert_array_equal(np.concatenate([strip.labels for strip in found]), classify(model, cube))
-    assert told.outside is not None
-    assert told.outside > 0
+    np.testing.assert_array_equal(np.concatenate([strip.labels for strip in mapped]), classify(model, cube))
+    assert stats.outside is not None
+    assert stats.outside > 0
 
 
 def tasks(client: Client) -> int:
@@ -155,8 +157,10 @@ def test_a_killed_worker_changes_nothing(flight: Path, elsewhere: Path) -> None:
     model = load(shipped("-int8.onnx"), 1)
     whole, _ = in_one_piece(model, flight, ClassifyOptions(probabilities=True))
     with cluster(2, elsewhere) as (address, workers):
-        found, _ = on_cluster(address, model, flight, ClassifyOptions(probabilities=True), each=lambda strip: workers[0].kill())
-    for ours, theirs in zip(joined(found), joined(whole)):
+        mapped, _ = on_cluster(
+            address, model, flight, ClassifyOptions(probabilities=True), each=lambda strip: workers[0].kill()
+        )
+    for ours, theirs in zip(joined(mapped), joined(whole)):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -219,9 +223,11 @@ def test_several_cubes_of_one_call(address: str, tiny_scene: Scene, tmp_path: Pa
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "3 cubes: 2,390 pixels in " in done.stderr
-    made = sorted(path.name for path in (tmp_path / "here").iterdir())
-    assert made == sorted(f"{name}-{what}" for name in "abc" for what in ("map.npy", "map.hdr", "map.img", "probabilities.npy"))
-    for name in made:
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == sorted(
+        f"{name}-{what}" for name in "abc" for what in ("map.npy", "map.hdr", "map.img", "probabilities.npy")
+    )
+    for name in names:
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     np.testing.assert_array_equal(
         np.load(tmp_path / "there" / "a-map.npy"), classify(load(STORED / "float.onnx"), tiny_scene.cube)
@@ -238,8 +244,8 @@ def test_stopped_it_leaves_nothing_here_or_on_the_cluster(address: str, tmp_path
         while tasks(client) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) == (130, "stopped; nothing was left half-written\n")
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (130, "stopped; nothing was left half-written\n")
         assert {entry.name for entry in tmp_path.iterdir()} == before
         while tasks(client) and time.monotonic() < deadline + 60:
             time.sleep(0.05)

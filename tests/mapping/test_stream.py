@@ -45,18 +45,18 @@ def stored() -> Model:
 
 
 def mapped(model: Model, path: Path, **options: Any) -> tuple[np.ndarray, ClassificationStats, list[Strip]]:
-    found: list[Strip] = []
+    pieces: list[Strip] = []
     memory = {"memory": options.pop("memory")} if "memory" in options else {}
     with open_rows(path) as source:
-        told = classify_rows(model, source, found.append, ClassifyOptions(**options), **memory)
-    return np.concatenate([strip.labels for strip in found]), told, found
+        stats = classify_rows(model, source, pieces.append, ClassifyOptions(**options), **memory)
+    return np.concatenate([strip.labels for strip in pieces]), stats, pieces
 
 
 @pytest.mark.parametrize("interleave", ["bil", "bip", "bsq"])
 def test_envi(stored: Model, tiny_scene: Scene, tmp_path: Path, interleave: str) -> None:
-    labels, told, _ = mapped(stored, envi(tmp_path, tiny_scene.cube, interleave), memory=200_000)
+    labels, stats, _ = mapped(stored, envi(tmp_path, tiny_scene.cube, interleave), memory=200_000)
     np.testing.assert_array_equal(labels, stored.predict(tiny_scene, np.arange(1200)).reshape(40, 30))
-    assert (told.pixels, told.empty, told.unknown, told.outside) == (1200, 0, 0, None)
+    assert (stats.pixels, stats.empty, stats.unknown, stats.outside) == (1200, 0, 0, None)
 
 
 @pytest.mark.parametrize("patch", [1, 3, 7])
@@ -78,9 +78,9 @@ def test_any_height_of_strips_and_any_part(
         for cuts in ((0, 40), (0, 1, 2, 40), (0, 14, 35, 39, 40)):
             read.clear()
             parts = [range(*pair) for pair in itertools.pairwise(cuts)]
-            found = [strip for part in parts for strip in strips(whole, source, part, rows, ClassifyOptions(), Counts())]
-            np.testing.assert_array_equal(np.concatenate([strip.labels for strip in found]), expected)
-            assert max(len(strip.labels) for strip in found) <= rows
+            pieces = [strip for part in parts for strip in strips(whole, source, part, rows, ClassifyOptions(), Counts())]
+            np.testing.assert_array_equal(np.concatenate([strip.labels for strip in pieces]), expected)
+            assert max(len(strip.labels) for strip in pieces) <= rows
             if len(parts) == 1:
                 assert read == list(range(40))  # each row once
 
@@ -113,9 +113,9 @@ def test_no_data_is_0_and_does_not_reach_its_neighbours(
     holes[3:7, 10:12], patched[3:7, 10:12] = 65535, 400
     expected = classify(model, patched)
     expected[3:7, 10:12] = 0
-    labels, told, _ = mapped(model, envi(tmp_path, holes, data_ignore_value=65535), memory=200_000)
+    labels, stats, _ = mapped(model, envi(tmp_path, holes, data_ignore_value=65535), memory=200_000)
     np.testing.assert_array_equal(labels, expected)
-    assert told.empty == 8
+    assert stats.empty == 8
     np.testing.assert_array_equal(classify(model, holes, nodata=65535), expected)
 
 
@@ -128,34 +128,34 @@ def test_what_is_no_number_is_no_data(make_model: Any, make_card: Any, tiny_scen
     onnx.save(graph, path)
     cube = tiny_scene.cube.astype(np.float32)
     cube[5, 5, 2], cube[9, 9, 0] = np.nan, np.inf
-    labels, told, _ = mapped(load(path), envi(tmp_path, cube))
-    assert (labels[5, 5], labels[9, 9], told.empty) == (0, 0, 2)
+    labels, stats, _ = mapped(load(path), envi(tmp_path, cube))
+    assert (labels[5, 5], labels[9, 9], stats.empty) == (0, 0, 2)
 
 
 def test_probabilities_and_rejection(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
     path = envi(tmp_path, tiny_scene.cube)
-    labels, _, found = mapped(stored, path, probabilities=True)
-    likely = np.concatenate([strip.probabilities for strip in found], axis=1)
+    labels, _, shares = mapped(stored, path, probabilities=True)
+    likely = np.concatenate([strip.probabilities for strip in shares], axis=1)
     assert likely.shape == (4, 40, 30)
     np.testing.assert_allclose(likely.sum(0), 1, atol=1e-5)
     ids = np.array([entry.id for entry in stored.known.classes])
     np.testing.assert_array_equal(ids[likely.argmax(0)], labels)
     limit = float(np.median(likely.max(0)))
-    unsure, told, _ = mapped(stored, path, reject=limit)
+    unsure, stats, _ = mapped(stored, path, reject=limit)
     np.testing.assert_array_equal(unsure == 0, likely.max(0) < limit)
-    assert told.unknown == (unsure == 0).sum() > 100
+    assert stats.unknown == (unsure == 0).sum() > 100
     with pytest.raises(OptionError, match="a probability"):
         mapped(stored, path, reject=1.5)
 
 
 def test_values_outside_the_calibrated_range_are_counted(tiny_scene: Scene, tmp_path: Path) -> None:
     model = load(STORED / "int8.onnx")
-    _, told, _ = mapped(model, envi(tmp_path, tiny_scene.cube))
-    assert told.outside is not None
+    _, stats, _ = mapped(model, envi(tmp_path, tiny_scene.cube))
+    assert stats.outside is not None
     bright = np.minimum(tiny_scene.cube.astype(int) * 40, 65535).astype(np.uint16)
     _, far, _ = mapped(model, envi(tmp_path, bright))
     assert far.outside is not None
-    assert far.outside > told.outside + 0.2
+    assert far.outside > stats.outside + 0.2
 
 
 def with_waves(card: Card, waves: list[float], units: str = "") -> Card:
@@ -195,7 +195,7 @@ def test_a_bad_band_is_not_taken(by_wave: Model, stored: Model, tiny_scene: Scen
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ({"wavelength": "{500, 510, 520, 530, 560}"}, "no good band within 5.0 nm of the model's 540.0 nm"),
         (
@@ -205,15 +205,15 @@ def test_a_bad_band_is_not_taken(by_wave: Model, stored: Model, tiny_scene: Scen
     ],
 )
 def test_bands_and_units_that_do_not_fit(
-    by_wave: Model, tiny_scene: Scene, tmp_path: Path, header: dict[str, str], said: str
+    by_wave: Model, tiny_scene: Scene, tmp_path: Path, header: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         mapped(by_wave, envi(tmp_path, tiny_scene.cube, **{name.replace(" ", "_"): value for name, value in header.items()}))
 
 
 def test_cubes_that_do_not_fit(stored: Model, tiny_scene: Scene, tmp_path: Path) -> None:
-    def refused(path: Path, error: type[HsiedgeError], said: str) -> None:
-        with pytest.raises(error, match=said):
+    def refused(path: Path, error: type[HsiedgeError], message: str) -> None:
+        with pytest.raises(error, match=message):
             mapped(stored, path)
 
     refused(
@@ -350,8 +350,8 @@ def test_the_command(tiny_scene: Scene, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hsiedge", "classify", str(STORED / "int8.onnx"), str(path), "-o", str(tmp_path / "a.npy")]
     done = subprocess.run([*command, "-o", str(tmp_path / "b.hdr"), "--json", "-"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert [(cube["shape"], cube["without_data"]) for cube in said["cubes"]] == [([40, 30], 0)]
+    result = json.loads(done.stdout)
+    assert [(cube["shape"], cube["without_data"]) for cube in result["cubes"]] == [([40, 30], 0)]
     expected = classify(load(STORED / "int8.onnx"), tiny_scene.cube)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
     assert np.fromfile(tmp_path / "b.img", np.uint8).reshape(40, 30).tolist() == expected.tolist()

@@ -38,12 +38,12 @@ class Server:
 
     def marked(self) -> list[int]:
         """Processes that the agent has started, here."""
-        found = []
+        programs = []
         for entry in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if f"HSIEDGE_REMOTE={self.scratch}/".encode() in entry.read_bytes():
-                    found.append(int(entry.parent.name))
-        return found
+                    programs.append(int(entry.parent.name))
+        return programs
 
 
 @contextlib.contextmanager
@@ -62,8 +62,8 @@ def serve(
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where a packaged sshd shuts its unprivileged half in
     home, scratch = folder / "home", folder / "scratch"
-    for made in (home, scratch, folder / "bin"):
-        made.mkdir()
+    for place in (home, scratch, folder / "bin"):
+        place.mkdir()
     for name in ("host", "user", "stranger"):
         _do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "throwaway", "-f", str(folder / name))
     port = _free_port()
@@ -125,15 +125,15 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _has_ipv6() -> bool:
     try:
-        with socket.socket(socket.AF_INET6) as found:
-            found.bind(("::1", 0))
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
     except OSError:
         return False
     return True

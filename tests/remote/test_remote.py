@@ -111,12 +111,12 @@ def test_an_address_in_brackets(server: Server) -> None:
 def test_progress_comes_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", server.path)
     shares: list[float] = []
-    said: list[str] = []
+    lines: list[str] = []
     there = Host(parse_address("board"), sys.executable)
     words = ["--batch", "1", "--runs", "2", "--seconds", "2"]
-    report = bench_on(there, [FLOAT], words, tell=said.append, progress=shares.append)
+    report = bench_on(there, [FLOAT], words, tell=lines.append, progress=shares.append)
     assert report.results[0].model == "float.onnx"
-    assert said == []
+    assert lines == []
     assert len(shares) >= 3
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -382,9 +382,9 @@ def test_printable() -> None:
     ],
 )
 def test_addresses(text: str, host: str, user: str | None, port: int | None) -> None:
-    found = parse_address(text)
-    assert (found.host, found.user, found.port) == (host, user, port)
-    assert parse_address(str(found)) == found
+    address = parse_address(text)
+    assert (address.host, address.user, address.port) == (host, user, port)
+    assert parse_address(str(address)) == address
 
 
 WRONG = (
@@ -427,9 +427,9 @@ def doctor(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
 def test_doctor_over_there(server: Server) -> None:
     done = doctor(server, "--json", "-")
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert (found["schema"], found["stopped"]) == (1, False)
-    assert found["device"]["python"]
+    names = json.loads(done.stdout)
+    assert (names["schema"], names["stopped"]) == (1, False)
+    assert names["device"]["python"]
     done = doctor(server)
     assert done.returncode == 0
     assert "onnxruntime" in done.stdout

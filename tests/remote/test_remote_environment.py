@@ -117,13 +117,13 @@ def test_a_lost_line_leaves_no_half_environment(server: Server, wheelhouse: Path
 
 def test_made_once_then_used(server: Server, wheelhouse: Path) -> None:
     assert "making an environment for hsiedge" in bench(server, "--wheelhouse", wheelhouse)
-    (made,) = environments(server)
-    assert made.name.startswith(f"{hsiedge.__version__}-")
-    assert (made / "bin" / "python").exists()
+    (environment,) = environments(server)
+    assert environment.name.startswith(f"{hsiedge.__version__}-")
+    assert (environment / "bin" / "python").exists()
     assert "making" not in bench(server)
-    (made / "bin" / "python").unlink()  # what an upgrade of the system's Python comes to
+    (environment / "bin" / "python").unlink()  # what an upgrade of the system's Python comes to
     assert "making" in bench(server, "--wheelhouse", wheelhouse)
-    assert environments(server) == [made]
+    assert environments(server) == [environment]
 
 
 def test_old_environments_go_when_one_is_made(tmp_path: Path) -> None:

@@ -98,19 +98,19 @@ def inside_an_if(model: Any) -> Any:
         named[-1].output[0] = "inside"
         return helper.make_graph(named, "branch", [], [helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)])
 
-    made = copy.deepcopy(model)
+    changed = copy.deepcopy(model)
     other = [helper.make_node("Constant", [], ["none"], value=numpy_helper.from_array(np.zeros((1, 16), np.float32)))]
     choice = helper.make_node(
-        "If", ["some"], [made.graph.output[0].name], then_branch=branch(model.graph.node), else_branch=branch(other)
+        "If", ["some"], [changed.graph.output[0].name], then_branch=branch(model.graph.node), else_branch=branch(other)
     )
     nodes = [
-        helper.make_node("Size", [made.graph.input[0].name], ["size"]),
+        helper.make_node("Size", [changed.graph.input[0].name], ["size"]),
         helper.make_node("Cast", ["size"], ["some"], to=TensorProto.BOOL),
         choice,
     ]
-    del made.graph.node[:]
-    made.graph.node.extend(nodes)
-    return made
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed
 
 
 def test_what_cannot_be_mended_is_warned_of_and_rewritten(overflowing: None, tmp_path: Path, indian_pines: Scene) -> None:
@@ -141,13 +141,13 @@ def test_an_ort_file_is_exact_if_it_was_made_here(
     overflowing: None, indian_pines: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, elsewhere, floating = tmp_path / "here.ort", tmp_path / "elsewhere.ort", tmp_path / "float.ort"
-    made = ort_file(shipped("-int8.onnx"), indian_pines, here)
+    exported = ort_file(shipped("-int8.onnx"), indian_pines, here)
     ort_file(shipped(".onnx"), indian_pines, floating)
     with monkeypatch.context() as patch:
         patch.setattr(int8, "overflows_here", lambda: False)
         ort_file(shipped("-int8.onnx"), indian_pines, elsewhere)
-    assert made.lineage[-1].options == {"exact_int8": True}
-    assert made.checks[-1].figures == {"labels_differ": 0, "logit_difference": 0}
+    assert exported.lineage[-1].options == {"exact_int8": True}
+    assert exported.checks[-1].figures == {"labels_differ": 0, "logit_difference": 0}
     card = read_card(elsewhere)
     assert card is not None
     assert card.lineage[-1].options == {}
@@ -173,10 +173,10 @@ def test_openvino(overflowing: None, indian_pines: Scene) -> None:
     assert (exact.session.exact_mode, exact.warnings) == (True, [])
     assert (fast.session.exact_mode, len(fast.warnings)) == (False, 1)
     expected = load(shipped("-int8.onnx")).logits_at(indian_pines, PIXELS)
-    found = exact.logits_at(indian_pines, PIXELS)
+    logits = exact.logits_at(indian_pines, PIXELS)
     limit = 0.01 * np.ptp(expected)
-    assert np.abs(found - expected).max() < limit
+    assert np.abs(logits - expected).max() < limit
     sure = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0] > limit
     assert sure.mean() > 0.9
-    np.testing.assert_array_equal(found.argmax(1)[sure], expected.argmax(1)[sure])
+    np.testing.assert_array_equal(logits.argmax(1)[sure], expected.argmax(1)[sure])
     assert load(shipped(".onnx"), runtime="openvino").session.exact_mode is False

@@ -18,9 +18,9 @@ STORED = Path(__file__).parents[1] / "benchmark" / "data"
 
 @pytest.mark.parametrize("name", ["float.onnx", "int8.onnx", "stranger.onnx", "hungry.onnx"])
 def test_it_reads_what_the_runtime_reads(name: str) -> None:
-    found = read_onnx_file(STORED / name)
-    assert found.metadata == read_metadata(STORED / name)
-    assert not found.external
+    file = read_onnx_file(STORED / name)
+    assert file.metadata == read_metadata(STORED / name)
+    assert not file.external
 
 
 def test_of_a_real_model() -> None:

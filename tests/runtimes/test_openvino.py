@@ -37,21 +37,21 @@ class TestSession:
             assert [(spec.shape, spec.dtype) for spec in ours.session.inputs] == [
                 (spec.shape, spec.dtype) for spec in theirs.session.inputs
             ]
-            found = ours.predict(tiny_scene, pixels)
-            np.testing.assert_array_equal(found, theirs.predict(tiny_scene, pixels))
-            assert len(np.unique(found)) > 1
+            labels = ours.predict(tiny_scene, pixels)
+            np.testing.assert_array_equal(labels, theirs.predict(tiny_scene, pixels))
+            assert len(np.unique(labels)) > 1
 
     @pytest.mark.parametrize(("suffix", "limit"), [(".onnx", 1e-5), ("-int8.onnx", 0.01), ("-int8-scene.onnx", 0.01)])
     def test_the_shipped_models(self, suffix: str, limit: float) -> None:
         """Floats are float32, whatever the CPU has; integers of eight bits differ by a step or two."""
         ours, theirs = load(shipped(suffix), 1, "openvino"), load(shipped(suffix), 1)
         rows = draw_rows(theirs.known.scene, (20, 30), np.random.default_rng(0))
-        found, expected = ours.strip(ours.prepare(rows)), theirs.strip(theirs.prepare(rows))
+        output, expected = ours.strip(ours.prepare(rows)), theirs.strip(theirs.prepare(rows))
         spread = float(np.ptp(expected))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=limit * spread)
+        np.testing.assert_allclose(output, expected, rtol=0, atol=limit * spread)
         sure = np.diff(np.sort(expected, axis=0)[-2:], axis=0)[0] > limit * spread
         assert sure.mean() > 0.8
-        np.testing.assert_array_equal(found.argmax(0)[sure], expected.argmax(0)[sure])
+        np.testing.assert_array_equal(output.argmax(0)[sure], expected.argmax(0)[sure])
 
     def test_any_number_of_patches_one_after_the_other(self) -> None:
         session, other = load(STORED / "float.onnx", 1, "openvino").session, load(STORED / "float.onnx", 1).session

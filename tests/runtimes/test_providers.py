@@ -48,13 +48,13 @@ def test_one_that_the_build_lacks(word: str) -> None:
 def test_nodes_that_would_go_to_the_cpu_unsaid() -> None:
     with pytest.raises(HsiedgeError) as caught:
         load(STORED / "float.onnx", 1, provider="azure")
-    said = str(caught.value)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "\n" not in message
     if TELLS:
-        assert "provider=azure: 3 of 3 nodes of" in said
-        assert "would run on the CPU: Cast (1), Conv (1), Flatten (1); naming it lets them; use provider=azure,cpu" in said
+        assert "provider=azure: 3 of 3 nodes of" in message
+        assert "would run on the CPU: Cast (1), Conv (1), Flatten (1); naming it lets them; use provider=azure,cpu" in message
     else:  # before 1.24 onnxruntime tells that there are some
-        assert "graph nodes that are assigned to the default CPU EP" in said
+        assert "graph nodes that are assigned to the default CPU EP" in message
 
 
 @pytest.mark.usefixtures("azure")
@@ -90,5 +90,5 @@ def test_cuda_computes_float32_as_such_and_finds_its_libraries(
     assert capsys.readouterr().out == ""
     providers.prepare(options, ["AzureExecutionProvider"])
     assert loaded == ["all"]
-    told = dict(providers.configured(["CUDAExecutionProvider", "CPUExecutionProvider"]))
-    assert told == {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+    by_provider = dict(providers.configured(["CUDAExecutionProvider", "CPUExecutionProvider"]))
+    assert by_provider == {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}

@@ -128,20 +128,20 @@ class TestModel:
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
 def test_the_input_affine_scales_rounds_and_clips(dtype: str) -> None:
     counts = np.array([0, 99, 100, 105, 110, 115, 6000], np.uint16).reshape(7, 1, 1, 1)
-    made = InputAffine(Affine([100.0, 0.0], [0.1, 0.001], dtype))(np.concatenate([counts, counts], 1))
+    integers = InputAffine(Affine([100.0, 0.0], [0.1, 0.001], dtype))(np.concatenate([counts, counts], 1))
     low = max(-10, np.iinfo(dtype).min)
     high = min(590, np.iinfo(dtype).max)
-    assert made.dtype == np.dtype(dtype)
-    assert made[:, 0, 0, 0].tolist() == [low, 0, 0, 1, 1, 2, high]  # halves up
-    assert made[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
+    assert integers.dtype == np.dtype(dtype)
+    assert integers[:, 0, 0, 0].tolist() == [low, 0, 0, 1, 1, 2, high]  # halves up
+    assert integers[:, 1, 0, 0].tolist() == [0, 0, 0, 0, 0, 0, 6]
     shifted = InputAffine(Affine([100.0], [0.1], dtype, 7))(counts)
     assert shifted[:, 0, 0, 0].tolist() == [max(-3, np.iinfo(dtype).min), 7, 7, 8, 8, 9, min(597, np.iinfo(dtype).max)]
 
 
 def test_the_input_affine_counts_in_its_steps() -> None:
     counts = np.array([100, 104, 106, 115], np.uint16).reshape(4, 1, 1, 1)
-    made = InputAffine(Affine([100.0], [0.02], "uint8", 0, 0.2))(counts)
-    assert made.ravel().tolist() == [0, 0, 1, 2]  # a step is ten counts
+    integers = InputAffine(Affine([100.0], [0.02], "uint8", 0, 0.2))(counts)
+    assert integers.ravel().tolist() == [0, 0, 1, 2]  # a step is ten counts
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
@@ -160,9 +160,9 @@ def test_the_input_affine_gives_rows_the_same_integers(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
 def test_the_input_affine_gives_no_number_the_zero_point(dtype: str) -> None:
     rows = np.array([[[np.nan, 100.0], [np.inf, np.nan], [-np.inf, 0.0]]], np.float32)
-    made = InputAffine(Affine([100.0, 100.0], [0.1, 0.1], dtype, 7)).of_rows(rows)
+    integers = InputAffine(Affine([100.0, 100.0], [0.1, 0.1], dtype, 7)).of_rows(rows)
     limits = np.iinfo(dtype)
-    assert made.tolist() == [[[7, 7], [limits.max, 7], [limits.min, max(-3, limits.min)]]]
+    assert integers.tolist() == [[[7, 7], [limits.max, 7], [limits.min, max(-3, limits.min)]]]
 
 
 def whole_affine(dtype: str, seed: int, bands: int = 60) -> Affine:
@@ -215,12 +215,12 @@ def test_whole_steps_are_not_taken_where_float32_could_differ(ruin: str) -> None
         scale[7] = 0.0
     elif ruin == "zero point":
         entry = dataclasses.replace(entry, zero_point=entry.zero_point + 1)
-    made = dataclasses.replace(
+    card = dataclasses.replace(
         entry, offset=offset.tolist(), scale=scale.tolist(), dtype="uint16" if ruin == "bits" else "uint8"
     )
-    assert WholeSteps.of(made, np.dtype("uint16")) is None
+    assert WholeSteps.of(card, np.dtype("uint16")) is None
     counts = np.random.default_rng(0).integers(0, 1 << 16, (9000, len(offset))).astype(np.uint16)
-    np.testing.assert_array_equal(InputAffine(made).of_rows(counts), InputAffine(made).of_rows(counts.astype(np.float32)))
+    np.testing.assert_array_equal(InputAffine(card).of_rows(counts), InputAffine(card).of_rows(counts.astype(np.float32)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8])

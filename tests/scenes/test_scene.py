@@ -27,9 +27,9 @@ def build(labels: np.ndarray | None = LABELS, cube: np.ndarray = CUBE, classes: 
     return build_scene("made", Raster(cube), None if labels is None else Raster(labels), classes, source="folder/made.npy")
 
 
-def refused(match: str, **given: Any) -> None:
+def refused(match: str, **arguments: Any) -> None:
     with pytest.raises(SceneError, match=match) as caught:
-        build(**given)
+        build(**arguments)
     assert str(caught.value).startswith("folder/made.npy")
     assert "\n" not in str(caught.value)
 
@@ -261,19 +261,19 @@ class TestFound:
         return Scene("pavia", np.zeros((5, 6, entry.shape[2]), np.uint16), labels, entry.classes)
 
     def test_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad_pavia: Scene) -> None:
-        given, told, cached = tmp_path / "given", tmp_path / "told", tmp_path / "cache" / "hsiedge"
+        first, second, cached = tmp_path / "given", tmp_path / "told", tmp_path / "cache" / "hsiedge"
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setenv("HSIEDGE_DATA", str(told))
-        assert search_path(given) == [given, told, cached]
+        monkeypatch.setenv("HSIEDGE_DATA", str(second))
+        assert search_path(first) == [first, second, cached]
         assert cache_dir() == cached
         with pytest.raises(SceneError, match=r"pavia: PaviaU.mat .*given.*told.*hsiedge scenes fetch pavia"):
-            open_scene("pavia", data_dir=given)
-        for count, folder in enumerate((cached, told, given)):
+            open_scene("pavia", data_dir=first)
+        for count, folder in enumerate((cached, second, first)):
             pack(dataclasses.replace(bad_pavia, cube=bad_pavia.cube + count), folder / "pavia.npz")
-            scene = open_scene("pavia", data_dir=given)
+            scene = open_scene("pavia", data_dir=first)
             assert scene.source == str(folder / "pavia.npz")
             assert scene.cube[0, 0, 0] == count
-        assert open_scene("PaviaU").source == str(told / "pavia.npz")
+        assert open_scene("PaviaU").source == str(second / "pavia.npz")
         monkeypatch.delenv("HSIEDGE_DATA")
         assert open_scene("Pavia-University").source == str(cached / "pavia.npz")
 

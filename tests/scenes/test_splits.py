@@ -16,8 +16,8 @@ MASK64 = 2**64 - 1
 
 
 def scene_of(labels: np.ndarray) -> Scene:
-    found = [int(label) for label in np.unique(labels) if label]
-    return Scene("made", np.zeros((*labels.shape, 1), np.uint16), labels.astype(np.uint16), {i: f"class {i}" for i in found})
+    present = [int(label) for label in np.unique(labels) if label]
+    return Scene("made", np.zeros((*labels.shape, 1), np.uint16), labels.astype(np.uint16), {i: f"class {i}" for i in present})
 
 
 def nearest(split: Split) -> float:
@@ -252,8 +252,8 @@ def halves(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("as_labels", [False, True])
 def test_masks(tiny_scene: Scene, as_labels: bool) -> None:
     train, test = halves(tiny_scene)
-    given = (train * tiny_scene.labelled(), test * tiny_scene.labelled()) if as_labels else (train, test)
-    split = splits.masks_split(tiny_scene, *given, seed=2)
+    masks = (train * tiny_scene.labelled(), test * tiny_scene.labelled()) if as_labels else (train, test)
+    split = splits.masks_split(tiny_scene, *masks, seed=2)
     assert ((split.parts == TEST) == (test == 1)).all()
     assert (((split.parts == TRAIN) | (split.parts == VALIDATION)) == (train == 1)).all()
     for label in tiny_scene.classes:

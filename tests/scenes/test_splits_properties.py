@@ -27,8 +27,8 @@ def scenes(draw: DrawFn) -> Scene:
     labels[dice.random(labels.shape) < bare] = 0
     if not labels.any():
         labels[0, 0] = ids[0]
-    found = sorted(int(label) for label in np.unique(labels) if label)
-    return Scene("made", np.zeros((height, width, 1), np.uint8), labels.astype(np.uint16), {i: str(i) for i in found})
+    present = sorted(int(label) for label in np.unique(labels) if label)
+    return Scene("made", np.zeros((height, width, 1), np.uint8), labels.astype(np.uint16), {i: str(i) for i in present})
 
 
 def closest(first: np.ndarray, second: np.ndarray) -> int:

@@ -69,7 +69,7 @@ def test_what_a_cell_does_not_depend_on_is_not_in_its_key(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('"all"', "3", "title: text was expected, not 3"),
         ("seeds =", "sedes =", "sedes: no such key"),
@@ -103,11 +103,11 @@ def test_what_a_cell_does_not_depend_on_is_not_in_its_key(tmp_path: Path) -> Non
         ("title =", "title", "not a TOML file"),
     ],
 )
-def test_refused(old: str, new: str, said: str, tmp_path: Path) -> None:
+def test_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in WHOLE
     with pytest.raises(HsiedgeError) as raised:
         read_config(write(tmp_path / "a.toml", WHOLE.replace(old, new)))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value).split("not a TOML file")[0]
 
 
@@ -124,11 +124,11 @@ def test_nets_that_cannot_be_built_are_told_before_anything_runs(tmp_path: Path)
 
     text = WHOLE.replace('["indian_pines", "SalinasA"]', '["indian_pines"]')
     check(read_config(write(tmp_path / "a.toml", text)), [workstation.corner()])
-    for old, new, said in (
+    for old, new, message in (
         ("[16, 16]", "[16, 16, 16, 16, 16, 16]", "patch 9 is too small for 5"),
         ("dscnn:20,32", "dscnn@3:20,32,32", "patch 3 is too small for 2"),
     ):
-        with pytest.raises(OptionError, match=said):
+        with pytest.raises(OptionError, match=message):
             check(read_config(write(tmp_path / "a.toml", text.replace(old, new))), [workstation.corner()])
 
 

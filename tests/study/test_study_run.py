@@ -80,9 +80,9 @@ def run(path: Path, folder: Path, *words: str) -> tuple[int, str]:
 
 def rows(folder: Path) -> dict[str, Row]:
     with Store(folder / NAME, make=False) as store:
-        found = store.rows()
-    assert len({row.cell.key for row in found}) == len(found)
-    return {row.cell.key: row for row in found}
+        stored = store.rows()
+    assert len({row.cell.key for row in stored}) == len(stored)
+    return {row.cell.key: row for row in stored}
 
 
 def outcome(row: Row) -> str:
@@ -111,9 +111,9 @@ def whole() -> Path:
 
 
 def test_rows_say_what_was_made() -> None:
-    found = {row.cell.method: row for row in rows(whole()).values()}
-    assert set(found) == {"none", "magnitude", "structured", "distill", "qat"}
-    precisions = {method: [form.precision for form in row.forms] for method, row in found.items()}
+    by_method = {row.cell.method: row for row in rows(whole()).values()}
+    assert set(by_method) == {"none", "magnitude", "structured", "distill", "qat"}
+    precisions = {method: [form.precision for form in row.forms] for method, row in by_method.items()}
     assert precisions == {
         "none": ["float32", "float16", "int8"],
         "magnitude": ["float32", "int8"],
@@ -121,8 +121,8 @@ def test_rows_say_what_was_made() -> None:
         "distill": ["float32", "int8"],
         "qat": ["int4 (simulated)"],
     }
-    assert len({row.split_digest for row in found.values()}) == 1
-    for row in found.values():
+    assert len({row.split_digest for row in by_method.values()}) == 1
+    for row in by_method.values():
         assert row.train + row.validation + row.test == (workstation.corner().labelled() > 0).sum()
         assert (row.control is None) == (row.cell.method != "qat")
         for form in row.forms:
@@ -131,12 +131,12 @@ def test_rows_say_what_was_made() -> None:
             assert 100 * form.confusion.trace() / row.test == pytest.approx(form.oa)
             data = model_path(whole(), row.cell, form.precision).read_bytes()
             assert len(data) == form.bytes > form.gzip
-    weights = found["none"].parameters
-    assert found["none"].nonzeros == weights > found["magnitude"].nonzeros > 0.4 * weights
-    assert found["structured"].parameters < weights == found["magnitude"].parameters
-    assert found["structured"].macs_per_pixel < found["magnitude"].macs_per_pixel == found["none"].macs_per_pixel
-    assert "weights are 0" in found["magnitude"].told
-    assert "channels removed" in found["structured"].told
+    weights = by_method["none"].parameters
+    assert by_method["none"].nonzeros == weights > by_method["magnitude"].nonzeros > 0.4 * weights
+    assert by_method["structured"].parameters < weights == by_method["magnitude"].parameters
+    assert by_method["structured"].macs_per_pixel < by_method["magnitude"].macs_per_pixel == by_method["none"].macs_per_pixel
+    assert "weights are 0" in by_method["magnitude"].told
+    assert "channels removed" in by_method["structured"].told
 
 
 def test_its_report(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
     folder, one = tmp_path / "study", ("--workers", "1")
     code, output = run(config("first", FEW), folder, *one, "--measure", "no")
     assert (code, len(noted(output))) == (0, 2), output
-    made = rows(folder)
+    before = rows(folder)
     second = (
         FEW.replace('["random"]', '["random", "blocks"]').replace("[0.5]", "[0.5, 0.6]").replace("seeds", "guard = 2\nseeds")
     )
@@ -200,8 +200,8 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
     with Store(folder / NAME) as store:
         assert {cell.split for cell, _ in store.failures()} == {"blocks"}
     after = rows(folder)
-    assert {key: outcome(after[key]) for key in made} == {key: outcome(row) for key, row in made.items()}
-    assert {key: after[key].seconds for key in made} == {key: row.seconds for key, row in made.items()}
+    assert {key: outcome(after[key]) for key in before} == {key: outcome(row) for key, row in before.items()}
+    assert {key: after[key].seconds for key in before} == {key: row.seconds for key, row in before.items()}
     for row in after.values():
         for form in row.forms:
             assert [entry.batch for entry in form.timings] == ([] if row.cell.method == "magnitude" else [1, 256])
@@ -217,9 +217,9 @@ def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
     assert code == 0, output
     assert "on 1 worker" in output
     undisturbed = outcomes(whole())
-    found = outcomes(tmp_path)
-    assert len(found) == 2
-    assert found == {key: undisturbed[key] for key in found}
+    kept = outcomes(tmp_path)
+    assert len(kept) == 2
+    assert kept == {key: undisturbed[key] for key in kept}
 
 
 def test_no_cluster_is_one_line() -> None:

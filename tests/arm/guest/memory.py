@@ -25,8 +25,8 @@ def of_qemu() -> float:
     ours = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in (SELF / "maps").read_text().splitlines()]
     total, counts = 0, False
     for line in (SELF / "smaps").read_text().splitlines():
-        if found := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
-            first, end = int(found[1], 16), int(found[2], 16)
+        if bounds := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+            first, end = int(bounds[1], 16), int(bounds[2], 16)
             counts = not any(start < end and first < stop for start, stop in ours)
         elif line.startswith("Rss:") and counts:
             total += int(line.split()[1])
@@ -34,9 +34,9 @@ def of_qemu() -> float:
 
 
 def peak() -> float:
-    found = re.search(r"VmHWM:\s+(\d+) kB", (SELF / "status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+    peak = re.search(r"VmHWM:\s+(\d+) kB", (SELF / "status").read_text())
+    assert peak is not None
+    return int(peak[1]) / 1024
 
 
 def classify(model: str, cube: str) -> None:

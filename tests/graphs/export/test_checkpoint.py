@@ -28,12 +28,12 @@ from tests import workstation  # noqa: E402
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_the_graph_does_what_the_net_does(net: str) -> None:
     path = workstation.float_file(net)
-    model, made = load(path), workstation.checkpoint(net)
+    model, trained = load(path), workstation.checkpoint(net)
     pixels = np.random.default_rng(5).integers(0, 145 * 145, 300)
-    patches = extract(workstation.scene().cube, pixels, made.card.patch)
+    patches = extract(workstation.scene().cube, pixels, trained.card.patch)
     ours = model.logits(patches)
     with torch.no_grad():
-        theirs = made.classifier(torch.from_numpy(patches)).numpy()
+        theirs = trained.classifier(torch.from_numpy(patches)).numpy()
     assert (ours.argmax(1) == theirs.argmax(1)).all()
     assert np.abs(ours - theirs).max() <= 1e-4 * np.ptp(theirs)
     np.testing.assert_allclose(model.logits(patches[:1]), ours[:1], rtol=1e-4, atol=1e-4)  # the batch is free
@@ -61,8 +61,8 @@ def test_batchnorm_is_folded_and_layers_are_named_after_modules() -> None:
 def test_the_stored_dtype_goes_in(dtype: str, tmp_path: Path) -> None:
     corner = workstation.corner()
     scene = dataclasses.replace(corner, cube=(np.asarray(corner.cube) // 64).astype(dtype))
-    made = train(scene, draw("random", scene, 0), "cnn2d", 3, FitSettings(epochs=1), widths=(8, 8))
-    export(made, scene, tmp_path / "a.onnx")
+    trained = train(scene, draw("random", scene, 0), "cnn2d", 3, FitSettings(epochs=1), widths=(8, 8))
+    export(trained, scene, tmp_path / "a.onnx")
     assert load(tmp_path / "a.onnx").session.inputs[0].dtype == np.dtype(dtype)
 
 
@@ -76,20 +76,20 @@ def test_lineage_and_check_are_in_the_card() -> None:
 
 def test_a_graph_that_is_not_the_net_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One weight of the exported graph is changed: a hundredth of it must be enough to be noticed, and nothing written."""
-    made, scene = workstation.checkpoint("cnn2d"), workstation.scene()
-    model = to_onnx(made.classifier, made.card.scene.bands, made.card.patch, made.card.scene.dtype)
-    card = dataclasses.replace(made.card, kind="patch")
-    patches = extract(scene.cube, check_pixels(scene, made.card), made.card.patch)
-    compare(model, card, made.classifier, patches)
+    trained, scene = workstation.checkpoint("cnn2d"), workstation.scene()
+    model = to_onnx(trained.classifier, trained.card.scene.bands, trained.card.patch, trained.card.scene.dtype)
+    card = dataclasses.replace(trained.card, kind="patch")
+    patches = extract(scene.cube, check_pixels(scene, trained.card), trained.card.patch)
+    compare(model, card, trained.classifier, patches)
     spoilt = copy.deepcopy(model)
     bias = next(tensor for tensor in spoilt.graph.initializer if tensor.name == "net.classifier.bias")
     values = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     with pytest.raises(CheckError, match="is not the net"):
-        compare(spoilt, card, made.classifier, patches)
+        compare(spoilt, card, trained.classifier, patches)
     monkeypatch.setattr("hsiedge.graphs.export.checkpoint.to_onnx", lambda *_: spoilt)
     with pytest.raises(CheckError):
-        export(made, scene, tmp_path / "a.onnx")
+        export(trained, scene, tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,8 +105,8 @@ def test_another_scene_is_refused(tmp_path: Path) -> None:
 
 
 def test_exporting_leaves_the_checkpoint_as_it_was() -> None:
-    made = workstation.checkpoint("cnn2d")
-    before = {name: tensor.clone() for name, tensor in made.classifier.state_dict().items()}
-    to_onnx(made.classifier, made.card.scene.bands, made.card.patch)
-    assert isinstance(made, Checkpoint)
-    assert all(torch.equal(before[name], tensor) for name, tensor in made.classifier.state_dict().items())
+    trained = workstation.checkpoint("cnn2d")
+    before = {name: tensor.clone() for name, tensor in trained.classifier.state_dict().items()}
+    to_onnx(trained.classifier, trained.card.scene.bands, trained.card.patch)
+    assert isinstance(trained, Checkpoint)
+    assert all(torch.equal(before[name], tensor) for name, tensor in trained.classifier.state_dict().items())

@@ -90,8 +90,10 @@ def test_what_is_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("weights")
     (tmp_path / "bad.py").write_text("1 / 0")
 
-    def refused(name: str, said: str, weights: str = "w.pt", error: type[HsiedgeError] = ModelError, sizes=(7, 5, 4)) -> None:
-        with pytest.raises(error, match=said):
+    def refused(
+        name: str, message: str, weights: str = "w.pt", error: type[HsiedgeError] = ModelError, sizes=(7, 5, 4)
+    ) -> None:
+        with pytest.raises(error, match=message):
             export_module(name if ".py" in name else f"{source}:{name}", tmp_path / weights, *sizes, tmp_path / "out.onnx")
 
     refused("absent", "has no function or class absent")
@@ -119,11 +121,11 @@ def test_the_command_goes_on_to_a_scene_graph(source: Path, tmp_path: Path) -> N
     labels = np.zeros((30, 20), np.uint8)
     labels[::3, ::2] = np.arange(100).reshape(10, 10) % 4 + 1
     np.save(tmp_path / "labels.npy", labels)
-    given = ["--cube", "cube.npy", "--labels", "labels.npy"]
+    cube_words = ["--cube", "cube.npy", "--labels", "labels.npy"]
     for arguments in (
         ["export", "my_nets.py:Mine", "--weights", "w.pt", "--bands", "7", "--patch", "5", "--classes", "4"],
-        ["card", "my_nets-Mine.onnx", *given, "--patch", "5", "-o", "mine.onnx"],
-        ["export", "mine.onnx", "--scene-graph", *given, "-o", "mine-scene.onnx"],
+        ["card", "my_nets-Mine.onnx", *cube_words, "--patch", "5", "-o", "mine.onnx"],
+        ["export", "mine.onnx", "--scene-graph", *cube_words, "-o", "mine-scene.onnx"],
         ["classify", "mine-scene.onnx", "cube.npy", "-o", "map.npy"],
     ):
         done = subprocess.run(

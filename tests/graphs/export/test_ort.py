@@ -73,10 +73,10 @@ def test_it_must_be_the_same_net(
 def test_what_it_is_not_made_of(
     make_model: Callable[..., tuple[Path, np.ndarray]], make_card: Callable[..., Card], tiny_scene: Scene, tmp_path: Path
 ) -> None:
-    made = tmp_path / "made.ort"
-    ort_file(make_model(make_card(tiny_scene, 3))[0], tiny_scene, made)
+    target = tmp_path / "made.ort"
+    ort_file(make_model(make_card(tiny_scene, 3))[0], tiny_scene, target)
     with pytest.raises(ModelError, match="ORT format is made of an ONNX file"):
-        ort_file(made, tiny_scene, tmp_path / "again.ort")
+        ort_file(target, tiny_scene, tmp_path / "again.ort")
     with pytest.raises(CardError, match="has no Card"):
         ort_file(make_model(None)[0], tiny_scene, tmp_path / "again.ort")
     with pytest.raises(ModelError, match="takes 5 bands"):

@@ -24,8 +24,8 @@ from tests import workstation
 
 def run(model: onnx.ModelProto, patches: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: np.ndarray = session.run(None, {"counts": patches})[0]
-    return found
+    logits: np.ndarray = session.run(None, {"counts": patches})[0]
+    return logits
 
 
 def test_a_dead_pixel_does_not_widen_the_input(tmp_path: Path) -> None:
@@ -50,14 +50,14 @@ def test_only_what_lies_far_outside_is_changed() -> None:
     scene, graph = workstation.scene(), read_onnx(workstation.float_file("cnn2d"))
     pixels = np.arange(0, 21025, 211)
     spectra = scene.cube.reshape(-1, 200)[pixels]
-    made = apply(graph, ClipOutliers(spectra))
+    clipped = apply(graph, ClipOutliers(spectra))
     patches = extract(scene.cube, pixels, 7)
-    np.testing.assert_array_equal(run(made, patches), run(graph, patches))
+    np.testing.assert_array_equal(run(clipped, patches), run(graph, patches))
     far, farther = patches.copy(), patches.copy()
     far[:, 3, 0, 0], farther[:, 3, 0, 0] = 40000, 65535
     assert np.abs(run(graph, far) - run(graph, farther)).max() > 0.1
-    np.testing.assert_array_equal(run(made, far), run(made, farther))
-    limits = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in made.graph.initializer if not tensor.dims}
+    np.testing.assert_array_equal(run(clipped, far), run(clipped, farther))
+    limits = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in clipped.graph.initializer if not tensor.dims}
     low, high = (next(value for name, value in limits.items() if name.endswith(end)) for end in ("_low", "_high"))
     offset, scale = affine_values(affine_nodes(read(graph).graph))
     core = np.percentile((spectra - np.array(offset)) * np.array(scale), [0.1, 99.9])

@@ -26,9 +26,9 @@ def graph(pool: str = "AveragePool", scales: tuple[float, ...] = ()) -> Any:
         helper.make_node(pool, ["f"], ["y"], **({"kernel_shape": [KERNEL, KERNEL]} if pool != "Relu" else {})),
     ]
     taken = helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["N", 2, KERNEL, KERNEL])
-    given = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    made = helper.make_graph(nodes, "ties", [taken], [given], [tensor(scale, "scale"), tensor(zero, "zero")])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    output = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    ties = helper.make_graph(nodes, "ties", [taken], [output], [tensor(scale, "scale"), tensor(zero, "zero")])
+    return helper.make_model(ties, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def tied() -> Any:
@@ -59,5 +59,5 @@ def test_one_step_is_a_difference() -> None:
 
 @pytest.mark.parametrize("other", [{"pool": "Relu"}, {"pool": "MaxPool"}, {"scales": (0.1, 0.2)}])
 def test_graphs_that_end_otherwise_stay_as_they_are(other: dict[str, Any]) -> None:
-    made = graph(**other)
-    assert apply(made, ExactMean()) is made
+    other_graph = graph(**other)
+    assert apply(other_graph, ExactMean()) is other_graph

@@ -47,14 +47,14 @@ def graph(moves: bool = False, cast: bool = True, zero_point: Any = ZERO, step: 
         helper.make_node("MatMul", ["flat", "weight"], ["logits"], name="matmul"),
     ]
     kind = TensorProto.UINT16 if cast else TensorProto.FLOAT
-    made = helper.make_graph(
+    whole = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("counts", kind, ["N", BANDS, PATCH, PATCH])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4])],
         [numpy_helper.from_array(values, name) for name, values in initializers.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def extracted(model: Any, *before: Any) -> tuple[Any, Any]:

@@ -73,16 +73,16 @@ def arrays(model: Any) -> dict[str, np.ndarray[Any, Any]]:
 def test_the_same_logits_and_steps_that_are_no_coarser() -> None:
     model = float_model()
     text, limits = model.SerializeToString(), ranges(model)
-    made, after_limits = fixed(model, limits, spectra())
+    rewritten, after_limits = fixed(model, limits, spectra())
     assert model.SerializeToString() == text
-    onnx.checker.check_model(made, full_check=True)
-    assert [node.op_type for node in made.graph.node] == [node.op_type for node in model.graph.node]
+    onnx.checker.check_model(rewritten, full_check=True)
+    assert [node.op_type for node in rewritten.graph.node] == [node.op_type for node in model.graph.node]
     patches = extract(workstation.scene().cube, np.arange(0, 21025, 131), 13)
-    theirs, ours = run(model, patches), run(made, patches)
+    theirs, ours = run(model, patches), run(rewritten, patches)
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
-    before, after = (np.array(affine_values(affine_of(entry))) for entry in (model, made))
+    before, after = (np.array(affine_values(affine_of(entry))) for entry in (model, rewritten))
     assert (after[1] != before[1]).mean() > 0.9
-    low, high = after_limits[affine_name(made)]
+    low, high = after_limits[affine_name(rewritten)]
     steps = (high - low) / 255
     factor = after[1] / steps * 256
     np.testing.assert_allclose(factor, np.rint(factor), rtol=1e-5)
@@ -97,8 +97,8 @@ def test_a_band_that_fills_the_range_gets_coarser_steps_and_loses_nothing() -> N
     model = float_model()
     offset, scale = (np.array(entry) for entry in affine_values(affine_of(model)))
     wide = np.clip(offset + np.array([[LOW], [0], [HIGH]]) / scale + [[-1], [0], [1]], 0, 65535).astype(np.uint16)
-    made, _ = fixed(model, ranges(model), wide)
-    after = np.array(affine_values(affine_of(made)))
+    rewritten, _ = fixed(model, ranges(model), wide)
+    after = np.array(affine_values(affine_of(rewritten)))
     reaching = offset + LOW / scale > 1
     assert reaching.sum() > 20
     assert (after[1] < scale)[reaching].mean() > 0.9  # the others are a whole number of 256ths, nearly
@@ -109,10 +109,10 @@ def test_what_others_share_stays_as_it_is() -> None:
     layer = next(node for node in model.graph.node if node.op_type == "Conv")
     model.graph.node.append(helper.make_node("Identity", [layer.input[1]], ["shared"], name="shared"))
     model.graph.output.append(helper.make_tensor_value_info("shared", onnx.TensorProto.FLOAT, None))
-    made, _ = fixed(model, ranges(model), spectra())
-    np.testing.assert_array_equal(arrays(made)[layer.input[1]], arrays(model)[layer.input[1]])
-    own = next(node for node in made.graph.node if node.op_type == "Conv").input[1]
-    assert not np.array_equal(arrays(made)[own], arrays(model)[layer.input[1]])
+    rewritten, _ = fixed(model, ranges(model), spectra())
+    np.testing.assert_array_equal(arrays(rewritten)[layer.input[1]], arrays(model)[layer.input[1]])
+    own = next(node for node in rewritten.graph.node if node.op_type == "Conv").input[1]
+    assert not np.array_equal(arrays(rewritten)[own], arrays(model)[layer.input[1]])
 
 
 def test_a_layer_without_bias_gets_one() -> None:
@@ -120,15 +120,15 @@ def test_a_layer_without_bias_gets_one() -> None:
     model = float_model()
     layer = next(node for node in model.graph.node if node.op_type == "Conv")
     del layer.input[2:]
-    made, _ = fixed(model, ranges(model), spectra())
+    rewritten, _ = fixed(model, ranges(model), spectra())
     patches = extract(workstation.scene().cube, np.arange(0, 21025, 1310), 13)
-    theirs, ours = run(model, patches), run(made, patches)
+    theirs, ours = run(model, patches), run(rewritten, patches)
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
 
 
 @pytest.mark.parametrize("ruin", ["padded", "two takers", "other dtype", "no affine", "no range", "coarse counts"])
 def test_what_it_is_not_fit_for_is_left_alone(ruin: str) -> None:
-    model, given = float_model(), spectra()
+    model, pixels = float_model(), spectra()
     limits = ranges(model)
     nodes = affine_of(model)
     front = [next(node for node in model.graph.node if node.output[0] == entry.outputs[0].name) for entry in nodes]
@@ -140,7 +140,7 @@ def test_what_it_is_not_fit_for_is_left_alone(ruin: str) -> None:
     elif ruin == "two takers":
         model.graph.node.append(helper.make_node("Relu", [front[-1].output[0]], ["other"], name="other"))
     elif ruin == "other dtype":
-        given = given.astype(np.float32)
+        pixels = pixels.astype(np.float32)
     elif ruin == "no affine":
         front[-1].op_type = "Div"
     elif ruin == "no range":
@@ -150,7 +150,7 @@ def test_what_it_is_not_fit_for_is_left_alone(ruin: str) -> None:
         next(entry for entry in model.graph.initializer if entry.name == front[-1].input[1]).CopyFrom(
             numpy_helper.from_array(scale, front[-1].input[1])
         )
-    assert fixed(model, limits, given)[0] is model
+    assert fixed(model, limits, pixels)[0] is model
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])

@@ -23,11 +23,11 @@ def graph(text: str, *, extra: dict[str, Any] | None = None) -> Any:
     constants: dict[str, Any] = {"step": np.float32(0.04), "zero": np.uint8(120), "wide": np.float32(0.05), **(extra or {})}
     nodes = []
     for line in text.strip().splitlines():
-        made, call = line.split("=", 1)
+        target, call = line.split("=", 1)
         kind, rest = call.strip().split("(", 1)
         inputs, attributes = rest.split(")")
-        given = {key: eval(value) for key, value in (entry.split("=") for entry in attributes.split())}
-        nodes.append(helper.make_node(kind, [name.strip() for name in inputs.split(",")], [made.strip()], **given))
+        attributes_read = {key: eval(value) for key, value in (entry.split("=") for entry in attributes.split())}
+        nodes.append(helper.make_node(kind, [name.strip() for name in inputs.split(",")], [target.strip()], **attributes_read))
     made_graph = helper.make_graph(
         nodes,
         "test",
@@ -42,8 +42,8 @@ def run(model: Any) -> np.ndarray[Any, Any]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: np.ndarray[Any, Any] = session.run(None, {"x": VALUES})[0]
-    return found
+    output: np.ndarray[Any, Any] = session.run(None, {"x": VALUES})[0]
+    return output
 
 
 LIMITS = {name: np.array(value) for name, value in (("a", [0]), ("b", [3]), ("c", [6]), ("axis", [1]))}

@@ -52,14 +52,14 @@ def node(kind: str, inputs: str, output: str, **attributes: Any) -> Any:
 
 
 def graph(nodes: list[Any], shape: list[Any], dtype: int = TensorProto.FLOAT, **constants: Any) -> Any:
-    made = helper.make_graph(
+    body = helper.make_graph(
         nodes,
         "test",
         [helper.make_tensor_value_info("x", dtype, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in {**CONSTANTS, **constants}.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def run(model: Any, values: Any, plain: bool = True) -> Any:
@@ -100,10 +100,10 @@ def test_a_pooled_line_is_one_wide_convolution(plain: bool) -> None:
     after = apply(before, PolyphasePool())
     conv = next(entry for entry in after.graph.node if entry.op_type == "Conv")
     assert list(next(entry.ints for entry in conv.attribute if entry.name == "strides")) == [1, POOL]
-    found = run(after, values, plain)
-    assert found.shape == (2, FILTERS, 4, PLACES)
-    assert len(np.unique(found)) > 15
-    np.testing.assert_array_equal(found, run(before, values))
+    output = run(after, values, plain)
+    assert output.shape == (2, FILTERS, 4, PLACES)
+    assert len(np.unique(output)) > 15
+    np.testing.assert_array_equal(output, run(before, values))
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_tanh_of_every_byte(plain: bool) -> None:
     every = np.arange(256).astype(np.uint8)
     after = apply(tanh(), TanhLut())
     assert "Tanh" not in kinds(after)
-    before, found = run(tanh(), every), run(after, every, plain)
+    before, output = run(tanh(), every), run(after, every, plain)
     assert len(np.unique(before)) > 100
     assert abs(before.min() + 1) < 0.01
-    np.testing.assert_allclose(found, before, atol=1e-6)
+    np.testing.assert_allclose(output, before, atol=1e-6)
 
 
 def test_tanh_of_another_range_stays() -> None:
@@ -217,7 +217,7 @@ def test_single_pixels_keep_their_affine(side: int) -> None:
         node("QuantizeLinear", "m step zero", "q"),
         node("DequantizeLinear", "q step zero", "y"),
     ]
-    made = graph(nodes, ["n", LENGTH, side, side], TensorProto.UINT16, offset=1000 * bands, scale=0.01 * bands)
-    model = read(made)
+    summed = graph(nodes, ["n", LENGTH, side, side], TensorProto.UINT16, offset=1000 * bands, scale=0.01 * bands)
+    model = read(summed)
     run_passes(model, [ExtractInputAffine()])
     assert (input_affine(model) is None) == (side == 1)

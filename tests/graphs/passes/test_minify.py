@@ -105,12 +105,12 @@ class TestQuantizedNets:
         card = quantize(workstation.float_file("dscnn"), workstation.scene(), path, max_drop=5)
         train, *rest = card.lineage
         options = {"method": "structured", "ratio": 0.5, "criterion": "l1", "scope": "layer", "reached": 0.4993}
-        made = [
+        nodes = [
             Step(name, now(), train.options | options, files.digest(path)[::-1], train.versions)
             for name in ("distill", "prune")
         ]
         model = onnx.load(path)
-        write_onnx(path, model, dataclasses.replace(card, lineage=[train, *made, *rest]))
+        write_onnx(path, model, dataclasses.replace(card, lineage=[train, *nodes, *rest]))
         assert [step.step for step in load(path).known.lineage] == ["train", "distill", "prune", "export", "quantize"]
         print(f"{path.stat().st_size} bytes")
         assert path.stat().st_size <= 16384
@@ -143,7 +143,7 @@ def stranger() -> Any:
         helper.make_node("DequantizeLinear", ["bias", "bias_scale", "nought"], ["b"], name="dq", axis=1),
         helper.make_node("Gemm", ["clipped", "weight", "b"], ["logits"], name="layer", alpha=1.0, beta=0.5, transA=0),
     ]
-    made = helper.make_graph(
+    body = helper.make_graph(
         nodes,
         "stranger",
         [helper.make_tensor_value_info("a", TensorProto.FLOAT, ["N", 4])],
@@ -153,7 +153,7 @@ def stranger() -> Any:
         value_info=[helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["N", 4])],
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(made, opset_imports=opsets, ir_version=10, producer_name="me", doc_string="a model")
+    model = helper.make_model(body, opset_imports=opsets, ir_version=10, producer_name="me", doc_string="a model")
     helper.set_model_props(model, {"author": "me", "onnx.infer": "onnxruntime.quant"})
     return model
 

@@ -140,9 +140,9 @@ def test_the_pipelines_make_what_they_made(case: Case) -> None:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_what_they_make_is_valid(graph: str) -> None:
-    made = stages(Case(graph))
+    by_stage = stages(Case(graph))
     for name in ("float", "calibrated", "qdq", "integer"):
-        check_onnx(made[name])
+        check_onnx(by_stage[name])
 
 
 def test_each_pass_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:

@@ -55,15 +55,15 @@ def test_both_separate_what_an_older_version_shared(suffix: str) -> None:
     assert before
     on_the_wire, by_onnx = onnx.load_from_string(separated(kept)), apply(model, SeparateInt8Tensors())
     assert model.SerializeToString() == kept
-    for made in (on_the_wire, by_onnx):
-        onnx.checker.check_model(made, full_check=True)
-        assert not shared_by(made)
+    for make in (on_the_wire, by_onnx):
+        onnx.checker.check_model(make, full_check=True)
+        assert not shared_by(make)
         feeds = {
             "counts": np.random.default_rng(0).integers(0, 255, (1, 24, 24, 200) if "scene" in suffix else (1, 200, 13, 13))
         }
         feeds = {model.graph.input[0].name: next(iter(feeds.values())).astype(np.uint8)}
-        found, expected = (onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (made, model))
-        np.testing.assert_array_equal(found[0], expected[0])
+        output, expected = (onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (make, model))
+        np.testing.assert_array_equal(output[0], expected[0])
     assert on_the_wire.metadata_props == model.metadata_props
 
 
@@ -77,15 +77,17 @@ def test_the_shipped_ones_share_nothing() -> None:
 
 def test_inner_graphs_are_done_by_onnx() -> None:
     model = inner_graphs()
-    made = apply(model, SeparateInt8Tensors())
-    onnx.checker.check_model(made, full_check=True)
-    for graph in (made.graph, *(entry.g for entry in made.graph.node[0].attribute)):
+    separated = apply(model, SeparateInt8Tensors())
+    onnx.checker.check_model(separated, full_check=True)
+    for graph in (separated.graph, *(entry.g for entry in separated.graph.node[0].attribute)):
         taken = [name for node in graph.node if node.op_type == "DequantizeLinear" for name in (node.input[0], node.input[2])]
         assert len(set(taken)) == 4
         assert set(taken) <= {tensor.name for tensor in graph.initializer}
     feeds = {"flag": np.array(True)}
-    found, expected = (onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (made, model))
-    np.testing.assert_array_equal(found[0], expected[0])
+    output, expected = (
+        onnxruntime.InferenceSession(entry.SerializeToString()).run(None, feeds) for entry in (separated, model)
+    )
+    np.testing.assert_array_equal(output[0], expected[0])
 
 
 def test_what_reaches_inward_is_found(tmp_path: Path) -> None:

@@ -112,16 +112,16 @@ def begins_with_bands(model: onnx.ModelProto) -> bool:
 def test_the_same_logits_behind_standardized_bands(stranger: str) -> None:
     model = STRANGERS[stranger]()
     text = model.SerializeToString()
-    made = apply(model, StandardizeInput(spectra()))
+    standardized = apply(model, StandardizeInput(spectra()))
     assert model.SerializeToString() == text
-    onnx.checker.check_model(made, full_check=True)
+    onnx.checker.check_model(standardized, full_check=True)
     assert not begins_with_bands(model)
-    assert begins_with_bands(made)
-    assert [node.op_type for node in made.graph.node][3] == "Conv"
-    theirs, ours = run(model, patches(13)), run(made, patches(13))
+    assert begins_with_bands(standardized)
+    assert [node.op_type for node in standardized.graph.node][3] == "Conv"
+    theirs, ours = run(model, patches(13)), run(standardized, patches(13))
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
     np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
-    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(made).graph)[-2:])
+    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(standardized).graph)[-2:])
     fitted = fit_affine(spectra())
     np.testing.assert_array_equal([offset, scale], [fitted.offset, fitted.scale])
 
@@ -167,10 +167,10 @@ def test_ours_begin_so_already(net: str) -> None:
 
 def test_a_scene_graph_of_a_stranger() -> None:
     whole = densify(counts_as_they_are()).model
-    made = apply(whole, StandardizeInput(spectra()))
-    assert begins_with_bands(made)
+    standardized = apply(whole, StandardizeInput(spectra()))
+    assert begins_with_bands(standardized)
     strip = workstation.scene().cube[40:60, 30:60].transpose(2, 0, 1)[None]
-    theirs, ours = run(whole, strip), run(made, strip)
+    theirs, ours = run(whole, strip), run(standardized, strip)
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
 
 
@@ -205,13 +205,13 @@ def exported_small(before, first) -> onnx.ModelProto:
 )
 def test_where_the_first_layer_leaves_less_freedom(before, first, moved: bool) -> None:
     model = exported_small(before, first)
-    made = apply(model, StandardizeInput(spectra()))
-    onnx.checker.check_model(made, full_check=True)
-    assert begins_with_bands(made)
-    theirs, ours = run(model, patches()), run(made, patches())
+    standardized = apply(model, StandardizeInput(spectra()))
+    onnx.checker.check_model(standardized, full_check=True)
+    assert begins_with_bands(standardized)
+    theirs, ours = run(model, patches()), run(standardized, patches())
     assert np.ptp(theirs) > 0
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
-    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(made).graph)[-2:])
+    offset, scale = (node.inputs[1].const_value.numpy().ravel() for node in affine_nodes(read(standardized).graph)[-2:])
     assert offset.any() == moved
     values = (spectra() - offset) * scale
     assert 0.3 < np.sqrt(np.square(values).mean()) < 3
@@ -221,8 +221,8 @@ def test_a_band_that_does_not_vary_is_still_looked_at() -> None:
     model = counts_as_they_are()
     flat = spectra().copy()
     flat[:, 7] = 1200
-    made = apply(model, StandardizeInput(flat))
-    theirs, ours = run(model, patches(13)), run(made, patches(13))
+    standardized = apply(model, StandardizeInput(flat))
+    theirs, ours = run(model, patches(13)), run(standardized, patches(13))
     assert np.abs(ours - theirs).max() <= 2e-5 * np.ptp(theirs)
 
 

@@ -147,42 +147,42 @@ def test_it_does_what_it_did_in_fewer_nodes(case: str) -> None:
     make, expected = CASES[case]
     model = built(make)
     text = model.SerializeToString()
-    made = merged(model)
+    rewritten = merged(model)
     assert model.SerializeToString() == text
-    same(model, made, counts())
-    assert operators(made) == expected
-    assert merged(made) is made
+    same(model, rewritten, counts())
+    assert operators(rewritten) == expected
+    assert merged(rewritten) is rewritten
 
 
 def test_counts_are_cast_first() -> None:
     model = take_dtype(built(CASES["constants"][0]), np.dtype(np.uint16))
-    made = merged(model)
-    same(model, made, counts().astype(np.uint16))
-    assert operators(made) == ["Cast", "Conv"]
+    rewritten = merged(model)
+    same(model, rewritten, counts().astype(np.uint16))
+    assert operators(rewritten) == ["Cast", "Conv"]
 
 
 @pytest.mark.parametrize("net", list(workstation.SMALL))
 def test_our_nets_on_real_patches(net: str) -> None:
     model = read_onnx(workstation.float_file(net))
-    made = merged(model)
+    rewritten = merged(model)
     if net in ("cnn1d", "cnn3d"):  # whose first kernel moves along the spectrum
-        assert made is model
+        assert rewritten is model
         return
-    same(model, made, extract(workstation.scene().cube, np.arange(0, 21025, 101), workstation.PATCH[net]))
-    assert operators(made)[:2] == ["Cast", "Conv"]
-    assert len(made.graph.node) == len(model.graph.node) - 2
-    names = [[node.name for node in graph.graph.node if node.op_type == "Conv"] for graph in (model, made)]
+    same(model, rewritten, extract(workstation.scene().cube, np.arange(0, 21025, 101), workstation.PATCH[net]))
+    assert operators(rewritten)[:2] == ["Cast", "Conv"]
+    assert len(rewritten.graph.node) == len(model.graph.node) - 2
+    names = [[node.name for node in graph.graph.node if node.op_type == "Conv"] for graph in (model, rewritten)]
     assert names[0] == names[1]
 
 
 def test_the_shipped_model_and_its_scene_graph() -> None:
     model, cube = read_onnx(shipped(".onnx")), workstation.scene().cube
-    made = merged(model)
-    same(model, made, extract(cube, np.arange(0, 21025, 53), 13))
+    rewritten = merged(model)
+    same(model, rewritten, extract(cube, np.arange(0, 21025, 53), 13))
     whole = densify(model).model
     small = merged(whole)
     same(whole, small, surrounded(cube, 60, 72, 6).transpose(2, 0, 1)[None])
-    assert [operators(graph) for graph in (made, small)] == [["Cast", "Conv"]] * 2
+    assert [operators(graph) for graph in (rewritten, small)] == [["Cast", "Conv"]] * 2
 
 
 def other_use(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -242,9 +242,9 @@ def test_what_it_cannot_merge_is_left_alone(change) -> None:
 
 def test_what_is_used_elsewhere_stays_and_what_follows_is_merged() -> None:
     model = other_use(built(CASES["constants"][0]))
-    made = merged(model)
-    same(model, made, counts())
-    assert operators(made) == ["Div", "Sub", "Conv"]
+    rewritten = merged(model)
+    same(model, rewritten, counts())
+    assert operators(rewritten) == ["Div", "Sub", "Conv"]
 
 
 def test_two_layers_that_take_the_same_value() -> None:
@@ -268,9 +268,9 @@ def test_a_band_times_zero_before_padding() -> None:
     model = built(lambda: Net(lambda x: x / 5000 * zero + 1, conv(padding=1)))
     assert merged(model) is model
     unpadded = built(lambda: Net(lambda x: x / 5000 * zero + 1, conv()))
-    made = merged(unpadded)
-    same(unpadded, made, counts())
-    assert operators(made) == ["Conv"]
+    rewritten = merged(unpadded)
+    same(unpadded, rewritten, counts())
+    assert operators(rewritten) == ["Conv"]
 
 
 def test_weights_that_another_layer_uses_too() -> None:
@@ -283,9 +283,9 @@ def test_weights_that_another_layer_uses_too() -> None:
             return self.head(self.conv(torch.relu(self.conv(divided(x)))).mean((2, 3)))
 
     model = built(Twice)
-    made = merged(model)
-    same(model, made, counts())
-    assert operators(made) == ["Conv"]
+    rewritten = merged(model)
+    same(model, rewritten, counts())
+    assert operators(rewritten) == ["Conv"]
 
 
 def test_weights_that_are_listed_as_inputs() -> None:
@@ -293,9 +293,9 @@ def test_weights_that_are_listed_as_inputs() -> None:
     model = built(CASES["many bands"][0])
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    made = merged(model)
-    same(model, made, counts())
-    assert operators(made) == ["Conv"]
+    rewritten = merged(model)
+    same(model, rewritten, counts())
+    assert operators(rewritten) == ["Conv"]
 
 
 STEPS = st.sampled_from(["add", "sub", "from", "mul", "div", "neg", "norm", "pick", "last"])
@@ -306,14 +306,14 @@ STEPS = st.sampled_from(["add", "sub", "from", "mul", "div", "neg", "norm", "pic
 def test_any_steps_in_any_order(steps: list[str], padding: int, seed: int) -> None:
     """Written as ONNX, for an exporter takes seconds."""
     model = written(steps, padding, np.random.default_rng(seed))
-    made = merged(model)
+    rewritten = merged(model)
     tensor = np.random.default_rng(seed).normal(size=(5, 6, 5, 5)).astype(np.float32)
-    theirs, ours = run(model, tensor), run(made, tensor)
-    onnx.checker.check_model(made, full_check=True)
+    theirs, ours = run(model, tensor), run(rewritten, tensor)
+    onnx.checker.check_model(rewritten, full_check=True)
     assert np.abs(ours - theirs).max() <= LIMIT * np.abs(theirs).max()
     allowed = {"Add", "Sub", "Gather", "Conv"} if padding else {"Conv", "Gather"}
-    assert {node.op_type for node in made.graph.node} <= allowed
-    assert merged(made) is made
+    assert {node.op_type for node in rewritten.graph.node} <= allowed
+    assert merged(rewritten) is rewritten
 
 
 def written(steps: list[str], padding: int, rng: np.random.Generator) -> onnx.ModelProto:

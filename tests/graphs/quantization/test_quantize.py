@@ -73,10 +73,10 @@ def test_int8_scores_what_float_scores(net: str) -> None:
 def test_every_layer_runs_in_integers(net: str, tmp_path: Path) -> None:
     path = workstation.integer_file(net)
     assert load(path).known.quantization.float_layers == []  # type: ignore[union-attr]
-    found = kernels(path, tmp_path)
-    assert not {"Conv", "FusedConv", "Gemm", "MatMul"} & set(found)
+    names = kernels(path, tmp_path)
+    assert not {"Conv", "FusedConv", "Gemm", "MatMul"} & set(names)
     count = sum(node.op_type in LAYERS for node in read_onnx(workstation.float_file(net)).graph.node)
-    assert sum(kernel in ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat") for kernel in found) == count
+    assert sum(kernel in ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat") for kernel in names) == count
 
 
 def test_weights_are_int8_by_channel_and_bands_are_scaled_first() -> None:
@@ -176,11 +176,11 @@ def test_training_pixels_calibrate_and_validation_pixels_judge() -> None:
 def test_an_unlabelled_cube_is_judged_by_agreement(tmp_path: Path) -> None:
     flight = dataclasses.replace(workstation.corner(), name="flight", labels=None, classes={})
     card = quantize(workstation.float_file("cnn2d"), flight, tmp_path / "a.onnx", max_drop=5)
-    made = card.quantization
-    assert made is not None
-    assert made.oa_float is None
-    assert made.oa_int8 is None
-    assert 95 < made.agreement <= 100
+    quantization = card.quantization
+    assert quantization is not None
+    assert quantization.oa_float is None
+    assert quantization.oa_int8 is None
+    assert 95 < quantization.agreement <= 100
     pixels = choose_pixels(flight, load(workstation.float_file("cnn2d")).known, 500, 0)
     assert not set(pixels.calibration) & set(pixels.judging)
     assert pixels.truth is None
@@ -234,17 +234,17 @@ def test_sensitive_layers_go_back_to_float(tmp_path: Path) -> None:
     hurt = tmp_path / "hurt.onnx"
     write_onnx(hurt, graph, load(source).known)
     card = quantize(hurt, scene, tmp_path / "int8.onnx", max_drop=0.5, explain=True)
-    made = card.quantization
-    assert made is not None
-    assert "spatial.0" in made.float_layers or "spectral" in made.float_layers
-    assert len(made.float_layers) < 4
-    assert made.oa_float is not None
-    assert made.oa_int8 is not None
-    assert made.oa_float - made.oa_int8 <= 0.5
-    assert min(made.layer_snr_db, key=lambda name: made.layer_snr_db[name]) in made.float_layers
-    found = kernels(tmp_path / "int8.onnx", tmp_path)
-    assert "QLinearConv" in found or "QGemm" in found
-    assert {"Conv", "FusedConv"} & set(found)
+    quantization = card.quantization
+    assert quantization is not None
+    assert "spatial.0" in quantization.float_layers or "spectral" in quantization.float_layers
+    assert len(quantization.float_layers) < 4
+    assert quantization.oa_float is not None
+    assert quantization.oa_int8 is not None
+    assert quantization.oa_float - quantization.oa_int8 <= 0.5
+    assert min(quantization.layer_snr_db, key=lambda name: quantization.layer_snr_db[name]) in quantization.float_layers
+    names = kernels(tmp_path / "int8.onnx", tmp_path)
+    assert "QLinearConv" in names or "QGemm" in names
+    assert {"Conv", "FusedConv"} & set(names)
 
 
 def test_a_result_that_loses_too_much_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,8 +326,8 @@ def test_memory_does_not_grow_with_the_number_of_patches(shared: Path, tmp_path:
 
     with pytest.warns(SceneWarning):
         pavia = open_scene("pavia", data_dir=shared / "data" / "pavia_simulated")
-    made = train(pavia, draw("random", pavia, 0, 0.01), "cnn2d", 7, FitSettings(epochs=6), widths=(8, 8))
-    export(made, pavia, tmp_path / "pavia.onnx")
+    trained = train(pavia, draw("random", pavia, 0, 0.01), "cnn2d", 7, FitSettings(epochs=6), widths=(8, 8))
+    export(trained, pavia, tmp_path / "pavia.onnx")
     np.save(tmp_path / "flight.npy", pavia.cube[1:])  # another cube, so that no labels are asked for
     arguments = [str(tmp_path / name) for name in ("pavia.onnx", "flight.npy", "int8.onnx")]
     done = subprocess.run(

@@ -166,12 +166,12 @@ def test_scenes_and_splits_are_switched(tab: Page, file: Path) -> None:
 
 def test_a_finger_reads_a_mark(tab: Page, file: Path) -> None:
     tab.open(file, 390)
-    said = tab.run("""(() => { const svg = document.querySelector('figure > svg'), mark = svg.querySelector('.mark.m-distill');
+    shown = tab.run("""(() => { const svg = document.querySelector('figure > svg'), mark = svg.querySelector('.mark.m-distill');
       const box = mark.getBoundingClientRect();
       svg.dispatchEvent(new PointerEvent('pointerdown', {clientX: box.x + 5, clientY: box.y + 3, bubbles: true}));
       return [svg.parentElement.querySelector('.say').textContent, mark.querySelector('title').textContent]; })()""")
-    assert said[0] == said[1]
-    assert re.fullmatch(r"cnn2d, distillation dscnn:20,32, (float32|int8): OA 94.00 ± 2.00 %, \d+ B.*", said[0])
+    assert shown[0] == shown[1]
+    assert re.fullmatch(r"cnn2d, distillation dscnn:20,32, (float32|int8): OA 94.00 ± 2.00 %, \d+ B.*", shown[0])
 
 
 def test_the_browser_tells_of_errors(tab: Page, tmp_path: Path) -> None:

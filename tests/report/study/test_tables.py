@@ -20,19 +20,19 @@ from tests import study_rows
 
 
 def entry(rows: list[Row], method: str, level: str, precision: str, control: bool = False) -> Entry:
-    found = [
+    cells = [
         e for e in groups(rows)[0].entries if (e.method, e.level, e.precision, e.control) == (method, level, precision, control)
     ]
-    assert len(found) == 1
-    return found[0]
+    assert len(cells) == 1
+    return cells[0]
 
 
 def line(text: str, *words: str) -> list[str]:
     """The cells of the one Markdown row that has all the words as its cells."""
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
-    found = [cells for cells in rows if set(words) <= set(cells)]
-    assert len(found) == 1, (words, found)
-    return found[0]
+    matching = [cells for cells in rows if set(words) <= set(cells)]
+    assert len(matching) == 1, (words, matching)
+    return matching[0]
 
 
 def printed(rows: list[Row]) -> str:
@@ -78,7 +78,7 @@ def test_a_missing_cell_shows_in_n() -> None:
 
 def test_control_stands_right_under_qat() -> None:
     for table in sheets(study_rows.study()):
-        places = [place for place, found in enumerate(table.entries) if found.method == "qat" and not found.control]
+        places = [place for place, entry in enumerate(table.entries) if entry.method == "qat" and not entry.control]
         assert len(places) == 2
         for place in places:
             assert table.cells[place + 1][1] == "QAT's control"
@@ -114,15 +114,15 @@ def test_magnitude_has_no_latency_even_where_one_was_stored() -> None:
         else row
         for row in rows
     ]
-    for made in (rows, timed):
-        text = markdown(sheets(made))
+    for version in (rows, timed):
+        text = markdown(sheets(version))
         cells = line(text, "magnitude pruning", "int8")
         assert cells[8:11] == ["1,000", "100", "2,000,000"]
         assert set(cells[13:]) == {"-"}
         assert "No latency of magnitude pruning: zeros do not make a dense runtime faster." in text
-        found = [row for row in csv.DictReader(io.StringIO(csv_text(made))) if row["method"] == "magnitude"]
-        assert {row["ms1_mean"] + row["faster256_mean"] + row["memory_mean"] for row in found} == {""}
-        assert not [line for line in printed(made).splitlines() if "magnitude" in line and "0.010" in line]
+        magnitudes = [row for row in csv.DictReader(io.StringIO(csv_text(version))) if row["method"] == "magnitude"]
+        assert {row["ms1_mean"] + row["faster256_mean"] + row["memory_mean"] for row in magnitudes} == {""}
+        assert not [line for line in printed(version).splitlines() if "magnitude" in line and "0.010" in line]
 
 
 def test_what_a_table_says_of_itself() -> None:
@@ -141,18 +141,18 @@ def test_warnings_are_counted_by_latency_and_kind() -> None:
     rows = study_rows.study()  # 10 forms with two latencies each; of two, batch 1 has warnings, from both seeds
     words = "! 2 of 20 latencies are not to be trusted yet: drift (2), unstable (1)."
     assert markdown(sheets(rows)).count(words) == printed(rows).count(words) == latex(sheets(rows)).count(words) == 1
-    for made in (markdown(sheets(rows)), printed(rows), latex(sheets(rows))):
-        assert "the last third" not in made
+    for text in (markdown(sheets(rows)), printed(rows), latex(sheets(rows))):
+        assert "the last third" not in text
     cells = line(markdown(sheets(rows)), "structured pruning", "0.5", "int8")
     assert cells[13:15] == ["0.100 ± 0.000!", "10.0 ± 0.0"]  # batch 256 is not
-    found = [made for made in csv.DictReader(io.StringIO(csv_text(rows))) if made["warnings"]]
-    assert [made["warnings"].count(study_rows.DRIFT) for made in found] == [1, 1]
-    assert "batch 1: unstable: the rounds' means spread by 13 % (std over mean)" in found[0]["warnings"]
+    warned = [record for record in csv.DictReader(io.StringIO(csv_text(rows))) if record["warnings"]]
+    assert [record["warnings"].count(study_rows.DRIFT) for record in warned] == [1, 1]
+    assert "batch 1: unstable: the rounds' means spread by 13 % (std over mean)" in warned[0]["warnings"]
 
 
 def test_a_reason_that_is_not_of_bench_is_counted_too() -> None:
-    made = study_rows.row(study_rows.cell(), study_rows.form("float32", 4, 4000, 0.4, ("the moon is full",)))
-    assert "! 1 of 2 latencies is not to be trusted yet: other reasons (1)." in markdown(sheets([made]))
+    unknown = study_rows.row(study_rows.cell(), study_rows.form("float32", 4, 4000, 0.4, ("the moon is full",)))
+    assert "! 1 of 2 latencies is not to be trusted yet: other reasons (1)." in markdown(sheets([unknown]))
 
 
 def test_a_table_of_some_figures_names_what_differs() -> None:
@@ -176,10 +176,10 @@ def test_a_table_of_some_figures_names_what_differs() -> None:
 def test_notes_are_those_of_what_is_shown() -> None:
     rows = study_rows.study((0, 1, 2)) + study_rows.study(net="cnn3d")
     group = groups(rows)[0]
-    small = [found for found in group.entries if found.net == "cnn3d" and found.method == "none"]
-    told = " ".join(sheet(group, small, ["oa", "kb"]).notes)
-    assert "Seeds 0, 1: mean" in told  # not the third, which another net has
-    assert not re.search("Latency|latenc|QAT|Simulated", told)
+    small = [entry for entry in group.entries if entry.net == "cnn3d" and entry.method == "none"]
+    notes = " ".join(sheet(group, small, ["oa", "kb"]).notes)
+    assert "Seeds 0, 1: mean" in notes  # not the third, which another net has
+    assert not re.search("Latency|latenc|QAT|Simulated", notes)
     assert "Latency: median" in " ".join(sheet(group, small, ["ms1"]).notes)
     assert "latencies are not to be trusted" in " ".join(sheet(group, group.entries, ["ms1"]).notes)
 
@@ -216,16 +216,16 @@ def test_what_differs_is_named_and_what_does_not_is_not() -> None:
 
 def test_csv_has_every_digit() -> None:
     rows = study_rows.study(seeds=(0, 1, 2))
-    found = list(csv.DictReader(io.StringIO(csv_text(rows))))
-    assert len(found) == 13
-    for made in found:
-        e = entry(rows, made["method"], made["level"], made["precision"])
-        assert float(made["aa_mean"]) == e.figures["aa"].mean
-        assert float(made["aa_std"]) == e.figures["aa"].std
-        assert made["seeds"] == "0 1 2"
-    qat = next(made for made in found if (made["method"], made["level"]) == ("qat", "8"))
+    records = list(csv.DictReader(io.StringIO(csv_text(rows))))
+    assert len(records) == 13
+    for record in records:
+        e = entry(rows, record["method"], record["level"], record["precision"])
+        assert float(record["aa_mean"]) == e.figures["aa"].mean
+        assert float(record["aa_std"]) == e.figures["aa"].std
+        assert record["seeds"] == "0 1 2"
+    qat = next(record for record in records if (record["method"], record["level"]) == ("qat", "8"))
     assert float(qat["control_oa_mean"]) == pytest.approx(95)
-    assert {made["control_oa_mean"] for made in found if made["method"] != "qat"} == {""}
+    assert {record["control_oa_mean"] for record in records if record["method"] != "qat"} == {""}
 
 
 def test_latex_is_escaped_and_balanced() -> None:

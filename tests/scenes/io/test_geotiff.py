@@ -29,8 +29,8 @@ def write(path: Path, array: np.ndarray, row: float = 0, column: float = 0, crs:
     shape = {"count": bands, "height": height, "width": width, "dtype": array.dtype, "crs": crs, "transform": transform}
     with rasterio.open(path, "w", driver="GTiff", **shape, **more) as data:
         data.write(array)
-        for band, said in tags.items():
-            data.update_tags(band, **said)
+        for band, items in tags.items():
+            data.update_tags(band, **items)
     return path
 
 
@@ -60,9 +60,9 @@ def tiles(tmp_path) -> Path:
 
 
 def test_a_file_with_wavelengths_bad_bands_and_nodata(tmp_path) -> None:
-    said = {band: {"wavelength": str(0.4 + band / 10), "wavelength_units": "Micrometers"} for band in range(1, 5)}
-    said[3]["bbl"] = "0"
-    path = write(tmp_path / "cube.tif", cube(0, 0), nodata=NODATA, tags=said)
+    tags_by_band = {band: {"wavelength": str(0.4 + band / 10), "wavelength_units": "Micrometers"} for band in range(1, 5)}
+    tags_by_band[3]["bbl"] = "0"
+    path = write(tmp_path / "cube.tif", cube(0, 0), nodata=NODATA, tags=tags_by_band)
     scene = open_scene(path, write(tmp_path / "labels.tif", labels(0, 0)))
     assert scene.cube.shape == (SIDE, SIDE, 3)
     np.testing.assert_array_equal(scene.cube, np.delete(cube(0, 0), 2, 0).transpose(1, 2, 0))
@@ -82,8 +82,8 @@ def test_a_mosaic_is_one_cube_with_gaps(tiles) -> None:
         part = scene.cube[row : row + SIDE, column : column + SIDE].transpose(2, 0, 1)
         gap = (row, column) == (16, 32)
         np.testing.assert_array_equal(part, np.full_like(part, NODATA) if gap else cube(row, column))
-        found = scene.labels[row : row + SIDE, column : column + SIDE]
-        np.testing.assert_array_equal(found, np.zeros_like(found) if gap else labels(row, column)[0])
+        tile_labels = scene.labels[row : row + SIDE, column : column + SIDE]
+        np.testing.assert_array_equal(tile_labels, np.zeros_like(tile_labels) if gap else labels(row, column)[0])
     assert scene.empty.sum() == SIDE * SIDE
     assert scene.empty[16:, 32:].all()
 

@@ -95,9 +95,9 @@ def test_a_scene_knows_the_names_of_its_labels(tmp_path: Path) -> None:
 def test_what_gdal_itself_writes_is_read(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="rasterio has GDAL, and is not installed")
     shutil = pytest.importorskip("rasterio.shutil")
-    given = beside(labels_file(tmp_path / "labels0.tif", np.ones((1, 8, 8), np.uint8)), PAM)
+    read = beside(labels_file(tmp_path / "labels0.tif", np.ones((1, 8, 8), np.uint8)), PAM)
     with rasterio.Env(GDAL_PAM_ENABLED=True, GDAL_DISABLE_READDIR_ON_OPEN=False):
-        shutil.copy(given, tmp_path / "copy.tif", driver="GTiff")
+        shutil.copy(read, tmp_path / "copy.tif", driver="GTiff")
     assert (tmp_path / "copy.tif.aux.xml").read_bytes() != PAM.encode()
     assert category_names(tmp_path / "copy.tif") == NAMES
 
