@@ -55,7 +55,7 @@ def test_the_bar_of_16_kib_holds_in_the_stored_results() -> None:
 def test_every_command_it_names_exists() -> None:
     from typer.main import get_command
 
-    from hsiedge.cli.main import app
+    from hsiedge.cli.app import app
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
     named = set(re.findall(r"(?<!import )hsiedge ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|^    .+$", TEXT, re.M))))

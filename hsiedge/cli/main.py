@@ -1,119 +1,113 @@
-"""`hsiedge`: the commands, and what becomes of errors."""
+"""`hsiedge`: what becomes of errors and signals. The commands are imported last, for an interruption of that is no error."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import tempfile
 import traceback
 import warnings
-from contextlib import nullcontext
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import FrameType
+from typing import Any
 
-import typer
-
-from hsiedge import __version__
-from hsiedge.cli import (
-    bench,
-    classify,
-    compare,
-    compress,
-    compression,
-    console,
-    demo,
-    doctor,
-    evaluate,
-    export,
-    flags,
-    models,
-    quantize,
-    report,
-    scenes,
-    study,
-    train,
-)
-from hsiedge.errors import HsiedgeError
+from hsiedge import files
+from hsiedge.cli import console, flags
+from hsiedge.errors import HsiedgeError, OutputError
 from hsiedge.words import shown
 
-app = typer.Typer(
-    name="hsiedge",
-    help="Hyperspectral classifiers on small computers: train, compress, export, quantize, evaluate, measure.",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
-
-_VERBOSE, _TRACEBACK = ("-v", "--verbose"), "--traceback"
 _REASON = 300  # characters of an unexpected error's own text
+_VERBOSE, _TRACEBACK = ("-v", "--verbose"), "--traceback"
 _EVERYWHERE = (*_VERBOSE, _TRACEBACK)  # options that may stand anywhere on the line
-
-app.add_typer(scenes.app, name="scenes")
-app.command("train")(train.train_command)
-app.command("prune")(compression.prune_command)
-app.command("distill")(compression.distill_command)
-app.command("qat")(compression.qat_command)
-app.command("compress")(compress.compress_command)
-app.command("export")(export.export_command)
-app.command("quantize")(quantize.quantize_command)
-app.command("eval")(evaluate.eval_command)
-app.command("classify")(classify.classify_command)
-app.command("bench")(bench.bench_command)
-app.command("doctor")(doctor.doctor_command)
-app.command("compare")(compare.compare_command)
-app.command("show")(models.show_command)
-app.command("card")(models.card_command)
-app.command("study")(study.study_command)
-app.command("report")(report.report_command)
-app.command("demo")(demo.demo_command)
-
-
-def _version(value: bool) -> None:
-    if value:
-        print(f"hsiedge {__version__}")  # noqa: T201
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show each pass, choice and check as it is made (anywhere on the line).")
-    ] = False,
-    show_traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show the traceback of an error (anywhere on the line).")
-    ] = False,
-) -> None:
-    """Options that stand before the command's name."""
+_INTERRUPTED = 130
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """Runs the command line; an error is one line and exit code 2, or 1 where it is a fault of ours; Ctrl-C is 130."""
+    """Runs the command line, and exits.
+
+    An error is one line on stderr and exit code 2, or 1 where it is a fault of ours; a signal that stops the command is 128 and
+    its number: Ctrl-C 130, SIGTERM 143.
+    """
+    stopped: list[int] = []
+    stops = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
+    _handle(stops, signal.SIG_DFL)  # as long as there is nothing to tidy up
+    try:
+        from hsiedge.cli.app import app
+
+        def stop(number: int, _: FrameType | None) -> None:
+            stopped.append(number)
+            _handle({*stops} - {signal.SIGINT}, signal.SIG_IGN)
+            raise KeyboardInterrupt
+
+        _handle(stops, stop)
+        status = _run(app)
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    _handle(stops, signal.SIG_DFL)
+    if status == _INTERRUPTED:
+        status = 128 + next(iter(stopped), signal.SIGINT)
+        console.say("stopped; nothing was left half-written")
+    sys.exit(status)
+
+
+def _handle(numbers: Iterable[signal.Signals], handler: Any) -> None:
+    for number in numbers:
+        signal.signal(number, handler)
+
+
+def _run(app: Any) -> int:
+    """Runs the command; its exit code. Raises KeyboardInterrupt, also where the command line's library made another of it."""
+    from typer import Abort, BadParameter
+
+    usage_error: Any = BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
     arguments = [word for word in sys.argv[1:] if word not in _EVERYWHERE]
     verbose = any(word in _VERBOSE for word in sys.argv[1:])
+    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    logging.lastResort = None  # what libraries log, GDAL among them, is not for the user
     warnings.showwarning = console.show_warning
     warnings.simplefilter("default" if verbose else "ignore")
     warnings.filterwarnings("always", module="hsiedge")
     try:
-        with console.logging_to_stderr(logging.INFO) if verbose else nullcontext():
+        with _own_temporary_folder(), console.logging_to_stderr(logging.INFO) if verbose else nullcontext():
             status = app(arguments or ["--help"], standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
-        status = 130
-    except _USAGE_ERROR as error:
+            sys.stdout.flush()
+    except Abort as error:
+        raise KeyboardInterrupt from error
+    except usage_error as error:
         if error.format_message():  # without one, the help has been printed
             console.fail(f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'hsiedge'} --help)")
-        status = 2
+        return 2
     except BrokenPipeError:  # whoever read our output has seen enough, as in `hsiedge eval | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        return 0
     except Exception as error:
         if _TRACEBACK in sys.argv[1:]:
             traceback.print_exc()
         expected = isinstance(error, (HsiedgeError, OSError, MemoryError))
         console.fail((flags.message(error) or "out of memory") if expected else _unexpected(error))
-        status = 2 if expected else 1
-    if status == 130:
-        console.say("stopped; nothing was left half-written")
-    sys.exit(status if isinstance(status, int) else 0)
+        return 2 if expected else 1
+    return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[None]:
+    """Has all temporary files lie in one folder, which the next run removes should this one be killed."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(files.temporary_folder())
+        except OutputError:  # no place for any: commands that need none go on
+            yield
+            return
+        before = tempfile.tempdir
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _unexpected(error: Exception) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -190,18 +192,51 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
             if facts.dtype == np.uint8:
                 data.write_colormap(1, _palette(facts.classes, 256))
             for place, name in enumerate(facts.bands, 1):
-                data.set_band_description(place, name)
-            done = 0
+                data.set_band_description(place, printable(name))
+            done, sums = 0, np.zeros((height, -(-width // _TILE)), np.uint64)
 
             def take(rows: NDArray[Any]) -> None:
                 nonlocal done
-                window = ((done, done + rows.shape[-2]), (0, width))
-                data.write(rows.astype(facts.dtype), window=window, **({} if facts.bands else {"indexes": 1}))
-                done += rows.shape[-2]
+                part, values = slice(done, done + rows.shape[-2]), rows.astype(facts.dtype)
+                sums[part], done = _tile_sums(values), part.stop
+                with _full_disk(path):
+                    data.write(values, window=((part.start, part.stop), (0, width)), **({} if facts.bands else {"indexes": 1}))
 
             yield take
+        with _full_disk(path):
+            _read_back(temporary, facts, sums)
         if not facts.bands:
             files.write_bytes(_side_car(path), _category_names(facts.classes).encode())
+
+
+def _tile_sums(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """Sums of rows `(..., n, width)` as integers, a row and a tile's width each: `(n, tiles)`."""
+    bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")
+    line = bits if bits.ndim == 2 else bits.sum(0, dtype=np.uint64)
+    return np.add.reduceat(line, range(0, line.shape[1], _TILE), axis=1, dtype=np.uint64)
+
+
+def _read_back(path: Path, facts: MapFacts, sums: NDArray[np.uint64]) -> None:
+    """Reads a GeoTIFF tile by tile: of a disk that is full, GDAL says nothing when it closes a file. Raises ValueError."""
+    import rasterio
+
+    height, width = facts.shape
+    with rasterio.open(path, driver="GTiff") as data:
+        for top in range(0, height, _TILE):
+            for left in range(0, width, _TILE):
+                rows, columns = (top, min(top + _TILE, height)), (left, min(left + _TILE, width))
+                tile = data.read(window=(rows, columns), **({} if facts.bands else {"indexes": 1}))
+                if (_tile_sums(tile)[:, 0] != sums[slice(*rows), left // _TILE]).any():
+                    raise ValueError(f"rows {rows[0]} to {rows[1]} do not read back as they were written")
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Whatever is raised of a file that GDAL could not write, or that does not read back, becomes an OutputError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
 
 
 def _envi_files(path: Path) -> tuple[Path, ...]:
@@ -232,14 +267,23 @@ def _category_names(classes: dict[int, str]) -> str:
 def _envi(path: Path, facts: MapFacts) -> Iterator[Take]:
     """An ENVI classification: a header, and the ids as they are beside it."""
     header, data = _envi_files(path)
-    with files.atomic(data) as temporary:
-        with temporary.open("wb") as file:
+    with files.atomic(data) as temporary, files.atomic(header) as text:  # they take their names one right after the other
+        with _whole(temporary, facts.shape[0] * facts.shape[1] * facts.dtype.itemsize) as file:
             yield lambda rows: _write(file, rows.astype(facts.dtype))
-        files.write_bytes(header, _envi_header(facts).encode())
+        text.write_bytes(_envi_header(facts).encode())
 
 
-def _write(file: Any, rows: NDArray[Any]) -> None:
+def _write(file: BinaryIO, rows: NDArray[Any]) -> None:
     file.write(np.ascontiguousarray(rows).tobytes())
+
+
+@contextmanager
+def _whole(path: Path, size: int) -> Iterator[BinaryIO]:
+    """A file to be written. Raises OutputError where it has not `size` bytes then."""
+    with path.open("wb") as file:
+        yield file
+    if path.stat().st_size != size:
+        raise OutputError(f"cannot write {path}: it has {path.stat().st_size} bytes, {size} were written; is the disk full?")
 
 
 def _envi_header(facts: MapFacts) -> str:
@@ -290,9 +334,10 @@ def _npy(path: Path, facts: MapFacts) -> Iterator[Take]:
     """Numpy's own: `(height, width)`, or `(height, width, bands)` of probabilities."""
     with files.atomic(path) as temporary:
         shape = (*facts.shape, len(facts.bands)) if facts.bands else facts.shape
-        with temporary.open("wb") as file:
-            header = {"descr": facts.dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, header)
+        head = io.BytesIO()
+        np.lib.format.write_array_header_2_0(head, {"descr": facts.dtype.str, "fortran_order": False, "shape": shape})
+        with _whole(temporary, len(head.getvalue()) + math.prod(shape) * facts.dtype.itemsize) as file:
+            file.write(head.getvalue())
             yield lambda rows: _write(file, (rows.transpose(1, 2, 0) if facts.bands else rows).astype(facts.dtype))
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.archive import open_zip
-from hsiedge.errors import OptionError, SceneError
+from hsiedge.errors import OptionError, OutputError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
 from hsiedge.scenes.io import arrays
 
@@ -285,8 +285,13 @@ def pack(scene: Scene, path: Path) -> None:
         arrays["labels"] = scene.labels
     if scene.parts is not None:
         arrays["parts"] = scene.parts
-    with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    with files.atomic(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        with open_zip(temporary) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise OutputError(f"cannot write {path}: {broken} does not read back as it was written; is the disk full?")
 
 
 def _open_mosaic(folder: Path, labels: Path | None) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -36,11 +37,14 @@ Hsiedge = Callable[..., Run]
 def hsiedge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Hsiedge:
     """Runs `hsiedge WORDS...` in this process, in the folder `tmp_path`."""
     monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def run(*words: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["hsiedge", *map(str, words)])
         with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # main sets up warnings for good
             main.main()
+        for number, handler in handlers.items():  # main exits, and leaves none
+            signal.signal(number, handler)
         out, err = capfd.readouterr()
         return Run(int(stop.value.code or 0), out, err)
 

@@ -19,7 +19,7 @@ import hsiedge as he  # noqa: E402
 import tests.plugin as plugin  # noqa: E402
 from hsiedge import files, nets  # noqa: E402
 from hsiedge.card import KEY  # noqa: E402
-from hsiedge.cli.main import app  # noqa: E402
+from hsiedge.cli.app import app  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError  # noqa: E402
 from hsiedge.registry import Origin, Registry  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402

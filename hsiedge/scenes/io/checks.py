@@ -31,7 +31,7 @@ class Stream(Protocol):
 
 
 def exactly(stream: Stream, size: int) -> bytes:
-    """As many bytes as that. Raises ValueError where the stream has fewer."""
+    """Reads exactly `size` bytes. Raises ValueError where the stream has fewer."""
     data = stream.read(size)
     if len(data) != size:
         raise ValueError("cut short")

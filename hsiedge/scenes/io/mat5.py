@@ -152,7 +152,7 @@ class _Parts:
 
 
 class _Inflated:
-    """What `size` bytes of a file unpack to by zlib, no more of it at a time than is asked for."""
+    """Bytes that `size` bytes of a file unpack to by zlib, no more at a time than are asked for."""
 
     def __init__(self, file: io.BufferedReader, size: int) -> None:
         self._file, self._left, self._inflate = file, size, zlib.decompressobj()
