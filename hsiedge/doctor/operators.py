@@ -20,7 +20,7 @@ from typing import Any
 from hsiedge import files
 from hsiedge.errors import ModelError, OptionError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.runtimes.onnx_file import read_onnx_file
+from hsiedge.runtimes.onnx_file import check_whole
 
 SCHEMA = 1
 _ENTRY = re.compile(r"(\w+)(\{)?")
@@ -83,8 +83,8 @@ def operators_of(model: str | Path) -> Operators:
         return Operators(path.name, operators, operators, "")
     if path.suffix not in (".onnx", ".ort"):
         raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
-    if path.suffix == ".onnx" and read_onnx_file(path).external:
-        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+    if path.suffix == ".onnx":
+        check_whole(path)
     from hsiedge.runtimes.ort import save_optimized
 
     with tempfile.TemporaryDirectory() as folder:

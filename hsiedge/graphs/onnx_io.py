@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hsiedge import files
 from hsiedge.card import KEY, Card
 from hsiedge.errors import CheckError, ModelError, needs_extra
+from hsiedge.runtimes.onnx_file import check_whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -41,10 +42,9 @@ def read_onnx(path: Path) -> ModelProto:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's exceptions differ between its implementations
         raise ModelError(f"{path}: not an ONNX file ({str(error).splitlines()[0] if str(error) else error!r})") from error
-    if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
-        raise ModelError(f"{path}: keeps its weights in other files; make one file of it first")
     if not model.graph.node:
         raise ModelError(f"{path}: not an ONNX file, or an empty graph")
+    check_whole(path)
     return model
 
 

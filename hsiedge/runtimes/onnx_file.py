@@ -15,9 +15,13 @@ from pathlib import Path
 from hsiedge.errors import CardError, ModelError
 
 GRAPH, _METADATA = 7, 14  # of ModelProto
-_EXTERNAL = 14  # TensorProto.data_location
-# The fields through which a tensor can be reached: message -> field -> message.
+_LOCATION, _OP_TYPE = 14, 4  # of TensorProto (0 where its data are in it), and of NodeProto
+_OPENS_FILES = b"EPContext"  # the operator that names the compiled engine of a provider
+# The fields through which a tensor or a node can be reached: message -> field -> message.
 _INSIDE = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
@@ -29,7 +33,7 @@ DEEPEST = 64
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """Key-value metadata, and whether weights lie in other files."""
+    """Key-value metadata, and whether weights, or a compiled engine, lie in other files."""
 
     metadata: dict[str, str]
     external: bool
@@ -61,37 +65,48 @@ def mapped(path: Path) -> Iterator[memoryview]:
 def check_whole(path: Path) -> None:
     """Raises ModelError where an ONNX file keeps its weights in other files: no path from inside a file is followed."""
     if read_onnx_file(path).external:
-        raise ModelError(f"{path}: keeps its weights in other files, which are not followed; make one file of it")
+        raise ModelError(
+            f"{path}: keeps its weights in other files, which are not followed; make one file of it: "
+            f"onnx.save(onnx.load({path.name!r}), {path.stem + '-whole.onnx'!r}), or export with external_data=False"
+        )
 
 
 def _model(data: memoryview) -> OnnxFile:
     metadata: dict[str, str] = {}
-    external: bool | None = None
+    whole = False
     for number, start, end in fields(data, 0, len(data)):
-        if number == GRAPH and end > start:
-            external = any(_is_external(data, tensor) for tensor in tensors(data, start, end))
-        elif number == _METADATA and end > start:
+        whole |= number == GRAPH and end > start
+        if number == _METADATA and end > start:
             entry = {field: bytes(data[a:b]) for field, a, b in fields(data, start, end)}
             metadata[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
-    if external is None:
+    if not whole:
         raise ValueError("it has no graph")
-    return OnnxFile(metadata, external)
+    return OnnxFile(metadata, any(_points_elsewhere(data, *part) for part in _messages(data, 0, len(data), "model")))
 
 
-def tensors(data: memoryview, start: int, end: int, message: str = "graph", depth: int = 0) -> Iterator[tuple[int, int]]:
+def tensors(data: memoryview, start: int, end: int, message: str = "graph") -> Iterator[tuple[int, int]]:
     """(start, end) of each tensor of a graph, those in attributes, in sparse ones and in inner graphs, too."""
+    return ((a, b) for kind, a, b in _messages(data, start, end, message) if kind == "tensor")
+
+
+def _messages(data: memoryview, start: int, end: int, message: str, depth: int = 0) -> Iterator[tuple[str, int, int]]:
+    """Kind, start and end of a message and each within it. One that is written twice is merged by readers: here it is two."""
     if depth > DEEPEST:
         raise ValueError("nested too deep")
+    yield message, start, end
+    inside = _INSIDE[message]
+    for number, a, b in fields(data, start, end) if inside else ():
+        if number in inside:
+            yield from _messages(data, a, b, inside[number], depth + 1)
+
+
+def _points_elsewhere(data: memoryview, message: str, start: int, end: int) -> bool:
+    """Whether a message says that its data lie in another file, in whatever bytes, and even if it says otherwise, too."""
     if message == "tensor":
-        yield start, end
-    for number, a, b in fields(data, start, end):
-        inner = _INSIDE[message].get(number)
-        if inner is not None:
-            yield from tensors(data, a, b, inner, depth + 1)
-
-
-def _is_external(data: memoryview, tensor: tuple[int, int]) -> bool:
-    return any(number == _EXTERNAL and data[start] == 1 for number, start, _ in fields(data, *tensor))
+        return any(number == _LOCATION and varint(data, a, b)[0] for number, a, b in fields(data, start, end))
+    if message == "node":
+        return any(number == _OP_TYPE and data[a:b] == _OPENS_FILES for number, a, b in fields(data, start, end))
+    return False
 
 
 def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -99,6 +114,8 @@ def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, i
     at = start
     while at < end:
         key, at = varint(data, at, end)
+        if key >> 32:  # of which readers would drop the upper bits
+            raise ValueError(f"a broken field at byte {at}")
         kind = key & 7
         if kind == 0:
             first = at

@@ -54,6 +54,74 @@ def test_weights_in_other_files_are_seen_wherever_they_are(where: str, tmp_path:
         load(tmp_path / "m.onnx")
 
 
+def varint(number: int) -> bytes:
+    data = b""
+    while number > 127:
+        data, number = data + bytes([number & 127 | 128]), number >> 7
+    return data + bytes([number])
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    """A field of protobuf, of bytes or an integer."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+# TensorProto: dims, data_type, name, external_data of location and the file; what says that it is external comes behind.
+OUTSIDE = field(1, 4) + field(2, 1) + field(8, b"w") + field(13, field(1, b"location") + field(2, b"w.bin"))
+EXTERNAL = field(14, 1)
+NODE = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
+GRAPH = field(1, NODE) + field(2, b"g")
+MODEL = field(1, 9) + field(8, field(1, b"") + field(2, 18))
+WHOLE = MODEL + field(7, GRAPH)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + EXTERNAL)),
+        WHOLE + field(7, field(5, OUTSIDE + EXTERNAL)),  # the graph in two pieces, which readers merge
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + EXTERNAL)) + field(7, field(10, b"x")),
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + EXTERNAL + field(14, 0))),
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + b"\x70\x81\x00")),  # 1 in two bytes
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + b"\x70\x81\x80\x80\x80\x10")),  # 1 in the lower 32 bits
+        MODEL + field(7, GRAPH + field(5, OUTSIDE + b"\xf0\x00\x01")),  # the field's number in two bytes
+        MODEL + field(7, GRAPH + field(15, field(1, OUTSIDE + EXTERNAL))),  # a sparse initializer
+        MODEL + field(7, GRAPH + field(15, field(2, OUTSIDE + EXTERNAL))),
+        MODEL + field(7, field(1, NODE + field(5, field(1, b"value") + field(5, OUTSIDE + EXTERNAL)))),
+        MODEL + field(7, field(1, NODE + field(5, field(10, OUTSIDE + EXTERNAL)))),
+        MODEL + field(7, field(1, NODE + field(5, field(5, OUTSIDE) + field(5, EXTERNAL)))),  # a tensor in two pieces
+        MODEL + field(7, field(1, NODE + field(5, field(23, field(1, OUTSIDE + EXTERNAL))))),
+        MODEL + field(7, field(1, NODE + field(5, field(6, field(5, OUTSIDE + EXTERNAL))))),  # an inner graph
+        MODEL + field(7, field(1, NODE + field(5, field(11, field(5, OUTSIDE + EXTERNAL))))),
+        WHOLE + field(25, field(1, b"f") + field(7, NODE + field(5, field(5, OUTSIDE + EXTERNAL)))),  # a function
+        WHOLE + field(25, field(1, b"f") + field(11, field(5, OUTSIDE + EXTERNAL))),
+        WHOLE + field(20, field(1, field(5, OUTSIDE + EXTERNAL))),  # what it is trained with
+        MODEL + field(7, field(1, field(1, b"x") + field(2, b"y") + field(4, b"EPContext"))),  # a compiled engine elsewhere
+    ],
+)
+def test_however_they_are_written(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(data)
+    assert read_onnx_file(tmp_path / "m.onnx").external
+    with pytest.raises(ModelError, match=r"in other files.* onnx.save\(onnx.load\('m.onnx'\), 'm-whole.onnx'\)"):
+        load(tmp_path / "m.onnx")
+
+
+def test_a_whole_file_is_none_of_these(tmp_path: Path) -> None:
+    for data in (WHOLE, MODEL + field(7, GRAPH + field(5, OUTSIDE + field(14, 0))), WHOLE + field(7, GRAPH)):
+        (tmp_path / "m.onnx").write_bytes(data)
+        assert not read_onnx_file(tmp_path / "m.onnx").external
+
+
+def test_keys_whose_upper_bits_readers_would_drop(tmp_path: Path) -> None:
+    """(1 << 32) + a graph's key is a graph to some readers, and no field that is known to others."""
+    graph = GRAPH + field(5, OUTSIDE + EXTERNAL)
+    (tmp_path / "m.onnx").write_bytes(WHOLE + varint((1 << 32) + (7 << 3 | 2)) + varint(len(graph)) + graph)
+    with pytest.raises(ModelError, match="a broken field"):
+        read_onnx_file(tmp_path / "m.onnx")
+
+
 def test_any_damage_is_an_error_of_ours(tmp_path: Path) -> None:
     """Cut at every length, and with every byte spoilt: read, or refused, and never anything else."""
     whole = (STORED / "stranger.onnx").read_bytes()
