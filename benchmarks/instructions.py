@@ -34,12 +34,15 @@ BATCH, WIDTH, ROWS = 256, 145, 8
 FAST, BASELINE = "scene int8", "patch float"
 
 
-def made_of(model: Path, scene: Scene, folder: Path) -> dict[str, Path]:
-    """The four graphs of a float patch model, by what they are called in the results."""
-    paths = {
-        "patch float": model,
-        **{kind: folder / f"{kind.replace(' ', '-')}.onnx" for kind in ("patch int8", "scene float", FAST)},
-    }
+def graph_paths(model: Path, folder: Path) -> dict[str, Path]:
+    """Paths of the four graphs of a float patch model, by what they are called in the results."""
+    kinds = ("patch int8", "scene float", FAST)
+    return {"patch float": model, **{kind: folder / f"{kind.replace(' ', '-')}.onnx" for kind in kinds}}
+
+
+def make_graphs(model: Path, scene: Scene, folder: Path) -> dict[str, Path]:
+    """Makes the graphs of a float patch model; their paths, the model's own among them."""
+    paths = graph_paths(model, folder)
     quantize(model, scene, paths["patch int8"])
     scene_graph(model, scene, paths["scene float"])
     quantize(paths["scene float"], scene, paths[FAST])
@@ -103,7 +106,7 @@ def main() -> None:
         folder, work = Path(name) / "graphs", Path(name) / "work"
         folder.mkdir()
         work.mkdir()
-        graphs = made_of(shipped(".onnx"), open_scene("indian_pines"), folder)
+        graphs = make_graphs(shipped(".onnx"), open_scene("indian_pines"), folder)
         arm = boards(work)
         laid_out(arm, graphs)
         cores = on_each(lambda core: counted(arm, core, graphs, batch))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import onnxruntime
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.export.attach_card import input_of
+from hsiedge.graphs.onnx_io import inputs_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -31,8 +31,7 @@ def normalized(model: ModelProto) -> ModelProto:
 
     fixed = copy.deepcopy(model)
     del fixed.metadata_props[:], fixed.graph.value_info[:]
-    taken = input_of(fixed)
-    taken.type.tensor_type.shape.dim[0].dim_value = 1
+    inputs_of(fixed)[0].type.tensor_type.shape.dim[0].dim_value = 1
     for size in fixed.graph.output[0].type.tensor_type.shape.dim:
         size.Clear()
     try:

@@ -12,7 +12,7 @@ from hsiedge.errors import CheckError, ModelError, needs_extra
 from hsiedge.runtimes.onnx_file import check_whole
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, ValueInfoProto
 
 MAX_OPSET, MAX_IR = 21, 10  # what onnxruntime 1.18 loads
 _LARGEST = 1 << 31  # protobuf's own limit
@@ -46,6 +46,12 @@ def read_onnx(path: Path) -> ModelProto:
         raise ModelError(f"{path}: not an ONNX file, or an empty graph")
     check_whole(path)
     return model
+
+
+def inputs_of(model: ModelProto) -> list[ValueInfoProto]:
+    """The inputs that are no weights (older files list their weights among the inputs)."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [entry for entry in model.graph.input if entry.name not in weights]
 
 
 def name_nodes(model: ModelProto) -> ModelProto:

@@ -9,6 +9,7 @@ import pytest
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.arm.board import ROOT, Boards, UnavailableError, boards
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +31,14 @@ def arm(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Boards:
 
 
 @pytest.fixture(scope="session")
-def graphs(checkout: Path, indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def graphs(checkout: Path, indian_pines: Scene) -> dict[str, Path]:
     """The shipped float model, "patch float", and what is made of it here: "patch int8", "scene float", "scene int8"."""
-    from benchmarks.instructions import made_of
+    from benchmarks.instructions import graph_paths, make_graphs
 
-    return made_of(shipped(".onnx"), indian_pines, tmp_path_factory.mktemp("graphs"))
+    def make(folder: Path) -> None:
+        unfinished = folder.with_name(f"{folder.name}-unfinished")
+        unfinished.mkdir()
+        make_graphs(shipped(".onnx"), indian_pines, unfinished)
+        unfinished.rename(folder)
+
+    return graph_paths(shipped(".onnx"), made_once("arm-graphs", make))

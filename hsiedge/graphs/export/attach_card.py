@@ -12,7 +12,7 @@ import numpy as np
 from hsiedge import __version__
 from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
 from hsiedge.errors import ModelError
-from hsiedge.graphs.onnx_io import MAX_IR, name_nodes, read_onnx, write_onnx
+from hsiedge.graphs.onnx_io import MAX_IR, inputs_of, name_nodes, read_onnx, write_onnx
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors
@@ -23,7 +23,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, Split
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import ModelProto
 
 
 def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
@@ -92,7 +92,7 @@ def take_dtype(graph: ModelProto, dtype: np.dtype[Any]) -> ModelProto:
     from onnx import helper
 
     wanted = helper.np_dtype_to_tensor_dtype(dtype)
-    had = input_of(graph).type.tensor_type.elem_type
+    had = inputs_of(graph)[0].type.tensor_type.elem_type
     if had == wanted:
         return graph
     taken = helper.tensor_dtype_to_np_dtype(had)
@@ -101,7 +101,7 @@ def take_dtype(graph: ModelProto, dtype: np.dtype[Any]) -> ModelProto:
             f"the graph takes {taken}, which does not hold what the scene stores ({dtype}); export it with float input"
         )
     changed = copy.deepcopy(graph)
-    source = input_of(changed)
+    source = inputs_of(changed)[0]
     name = f"{source.name}_cast"
     for node in changed.graph.node:
         for place, entry in enumerate(node.input):
@@ -112,15 +112,8 @@ def take_dtype(graph: ModelProto, dtype: np.dtype[Any]) -> ModelProto:
     return changed
 
 
-def input_of(graph: ModelProto) -> ValueInfoProto:
-    """The one input that is no weight (older files list their weights among the inputs)."""
-    weights = {tensor.name for tensor in graph.graph.initializer}
-    return next(entry for entry in graph.graph.input if entry.name not in weights)
-
-
 def _check_input(path: Path, graph: ModelProto, scene: Scene, patch: int) -> None:
-    initializers = {tensor.name for tensor in graph.graph.initializer}
-    inputs = [entry for entry in graph.graph.input if entry.name not in initializers]
+    inputs = inputs_of(graph)
     if len(inputs) != 1:
         raise ModelError(f"{path}: has {len(inputs)} inputs; a patch graph has one, (N, bands, patch, patch)")
     shape = [size.dim_value or None for size in inputs[0].type.tensor_type.shape.dim]

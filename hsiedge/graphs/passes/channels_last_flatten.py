@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.edit import constant, insert_before, name_of, operator, sizes_of, sole_taker, stored_weight, taken
+from hsiedge.graphs.edit import constant, insert_before, name_of, operator, sizes_of, sole_taker, stored_weight, taken
 
 _LOG = logging.getLogger(__name__)
 

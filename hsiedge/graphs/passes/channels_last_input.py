@@ -7,7 +7,7 @@ import logging
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.edit import name_of, operator
+from hsiedge.graphs.edit import name_of, operator
 from hsiedge.graphs.passes.extract_input_affine import input_affine
 
 _LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.edit import constant, name_of, operator, replace_value
+from hsiedge.graphs.edit import constant, name_of, operator, replace_value
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import (
+from hsiedge.graphs.edit import (
     array_of,
     constant,
     forget_type,

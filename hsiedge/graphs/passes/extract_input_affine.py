@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
-from hsiedge.graphs.passes.edit import array_of, drop_unused, use_count
+from hsiedge.graphs.edit import array_of, drop_unused, use_count
 
 _LOG = logging.getLogger(__name__)
 _KEY = "hsiedge.input_affine"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
-from hsiedge.graphs.passes.edit import name_of
+from hsiedge.graphs.edit import name_of
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.passes.standardize_input import takes_input
 from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.passes.edit import LAYERS, array_of, constant, name_of, operator
+from hsiedge.graphs.edit import LAYERS, array_of, constant, name_of, operator
 
 _LOG = logging.getLogger(__name__)
 

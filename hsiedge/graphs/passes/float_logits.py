@@ -7,7 +7,7 @@ import logging
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import MOVES, drop_unused, maker_of, replace_value, taken
+from hsiedge.graphs.edit import MOVES, drop_unused, maker_of, replace_value, taken
 
 _LOG = logging.getLogger(__name__)
 

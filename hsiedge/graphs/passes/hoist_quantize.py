@@ -7,7 +7,7 @@ import logging
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError, PreconditionError
 
-from hsiedge.graphs.passes.edit import (
+from hsiedge.graphs.edit import (
     MOVES,
     array_of,
     forget_type,

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.edit import (
+from hsiedge.graphs.edit import (
     RESHAPES,
     constant,
     drop_unused,

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx import defs
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import array_of, name_of
+from hsiedge.graphs.edit import array_of, name_of
 
 _LOG = logging.getLogger(__name__)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

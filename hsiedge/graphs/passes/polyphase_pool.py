@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import (
+from hsiedge.graphs.edit import (
     array_of,
     constant,
     forget_type,

@@ -7,7 +7,7 @@ import logging
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import forget_type, name_of, replace_value, taken, use_count
+from hsiedge.graphs.edit import forget_type, name_of, replace_value, taken, use_count
 
 _LOG = logging.getLogger(__name__)
 _RISING = ("Relu", "Sigmoid", "Softplus", "Tanh")

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 from onnx_ir.traversal import RecursiveGraphIterator
 
-from hsiedge.graphs.passes.edit import array_of, name_of
+from hsiedge.graphs.edit import array_of, name_of
 
 _LOG = logging.getLogger(__name__)
 

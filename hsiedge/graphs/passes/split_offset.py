@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from hsiedge.graphs.passes.edit import array_of, constant, insert_before, name_of, operator, taken
+from hsiedge.graphs.edit import array_of, constant, insert_before, name_of, operator, taken
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
-from hsiedge.graphs.passes.edit import array_of, constant, maker_of, name_of, taken, use_count
+from hsiedge.graphs.edit import array_of, constant, maker_of, name_of, taken, use_count
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, SceneError, needs_extra
+from hsiedge.graphs.edit import LAYERS, MOVES
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.clip_outliers import ClipOutliers
-from hsiedge.graphs.passes.edit import LAYERS, MOVES
 from hsiedge.graphs.passes.fixed_point_input import Ranges
 from hsiedge.graphs.passes.tanh_lut import STEPS
 from hsiedge.graphs.quantization.recipes import Recipe

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError
 from hsiedge.graphs.artifact import Artifact
+from hsiedge.graphs.edit import LAYERS
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write
-from hsiedge.graphs.passes.edit import LAYERS
 from hsiedge.graphs.passes.extract_input_affine import input_affine
 from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, Ranges, adjusted_ranges
 from hsiedge.graphs.passes.standardize_input import StandardizeInput

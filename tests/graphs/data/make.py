@@ -24,7 +24,7 @@ from hsiedge.graphs.export.checkpoint import to_onnx
 from hsiedge.graphs.scene_graph.densify import densify
 from hsiedge.scenes.preprocess import fit_affine
 from hsiedge.training.classifier import Classifier
-from tests.graphs.passes.test_pipelines import float_passes
+from tests.graphs.float_passes import float_passes
 
 FOLDER = Path(__file__).parent
 BANDS, CLASSES, PIXELS = 40, 4, 96

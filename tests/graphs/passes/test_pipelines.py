@@ -19,18 +19,18 @@ onnx = pytest.importorskip("onnx", reason="graph passes need onnx")
 from onnx import helper, numpy_helper  # noqa: E402
 from onnx_ir.passes import PassResult, PostconditionError  # noqa: E402
 
-from hsiedge.graphs.onnx_io import check_onnx, name_nodes  # noqa: E402
+from hsiedge.graphs.onnx_io import check_onnx  # noqa: E402
 from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write  # noqa: E402
 from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d  # noqa: E402
 from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, adjusted_ranges  # noqa: E402
 from hsiedge.graphs.passes.float_logits import FloatLogits  # noqa: E402
 from hsiedge.graphs.passes.hoist_quantize import HoistQuantize  # noqa: E402
 from hsiedge.graphs.passes.polyphase_pool import PolyphasePool  # noqa: E402
-from hsiedge.graphs.passes.standardize_input import StandardizeInput  # noqa: E402
 from hsiedge.graphs.passes.tanh_lut import TanhLut  # noqa: E402
 from hsiedge.graphs.quantization.calibration import fixed_tanh  # noqa: E402
 from hsiedge.graphs.quantization.recipes import RECIPES  # noqa: E402
 from hsiedge.graphs.quantization.session import CalibratedModel, deploy, quantize_layers  # noqa: E402
+from tests.graphs.float_passes import float_passes  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "data"
 DIGESTS = FOLDER / "digests.json"
@@ -63,11 +63,6 @@ class Case(NamedTuple):
 
 
 CASES = [*map(Case, GRAPHS), Case("cnn2d", "avx2"), Case("cnn1d", "tensorrt"), Case("cnn3d", float_layers=1)]
-
-
-def float_passes(model: Any, spectra: Any) -> Any:
-    """A float graph as it is calibrated."""
-    return apply(name_nodes(model), StandardizeInput(spectra), *FLOAT)
 
 
 def stages(case: Case) -> dict[str, Any]:

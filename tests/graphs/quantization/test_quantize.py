@@ -22,8 +22,8 @@ from onnx_ir.passes import PassResult  # noqa: E402
 from hsiedge import files  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.evaluation import evaluate, split_for  # noqa: E402
+from hsiedge.graphs.edit import LAYERS  # noqa: E402
 from hsiedge.graphs.onnx_io import read_onnx, write_onnx  # noqa: E402
-from hsiedge.graphs.passes.edit import LAYERS  # noqa: E402
 from hsiedge.graphs.passes.float16_weights import Float16Weights  # noqa: E402
 from hsiedge.graphs.quantization.calibration import choose_pixels  # noqa: E402
 from hsiedge.graphs.quantization.judge import Judgement  # noqa: E402
