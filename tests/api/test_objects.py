@@ -141,6 +141,7 @@ def test_a_frame_without_pandas_names_the_extra(report: he.Report, monkeypatch: 
     assert caught.value.extra == "frame"
 
 
+@pytest.mark.slow
 def test_one_path_or_several_or_objects(model: he.Model) -> None:
     results = [he.bench(models, **QUICK).results for models in (str(model.path), model.path, model, [model])]
     assert [[entry.sha256 for entry in entries] for entries in results] == [[results[0][0].sha256]] * 4
