@@ -27,7 +27,8 @@ from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings

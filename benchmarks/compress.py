@@ -26,7 +26,8 @@ from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.train import train

@@ -17,7 +17,7 @@ import numpy as np
 from hsiedge.errors import ModelError
 from hsiedge.runtimes import require_card
 from hsiedge.runtimes.input_affine import InputAffine, WholeSteps
-from hsiedge.scenes.scene import open_scene
+from hsiedge.scenes.open import open_scene
 from hsiedge.shipped import shipped
 
 ROUNDS = 200

@@ -25,7 +25,8 @@ from hsiedge import files
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import require_card
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.arm.board import Boards, Core, boards, on_each
 

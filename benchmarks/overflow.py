@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hsiedge.device import int8
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import open_scene
+from hsiedge.scenes.open import open_scene
 from hsiedge.shipped import shipped
 from tests.x86_without_vnni import emulated
 

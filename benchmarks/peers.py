@@ -36,7 +36,7 @@ from bars.models import Workshop
 from bars.turns import ROUNDS
 
 from hsiedge.device.facts import device_facts
-from hsiedge.scenes.scene import open_scene
+from hsiedge.scenes.open import open_scene
 from hsiedge.shipped import shipped
 
 CACHE = Path.home() / ".cache" / "hsiedge-peers"

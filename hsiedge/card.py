@@ -44,6 +44,8 @@ class SceneFacts:
         dtype: numpy name of the stored dtype: what goes into the model.
         percentiles: per band, in stored units, keyed "1", "50" and "99"; of training pixels.
         wavelengths: nm, one a band; empty where unknown.
+        scales, offsets: a band each: value = stored * scale + offset; empty where the scene's file names none.
+        quantity: "counts", "radiance" or "reflectance"; "" where the file does not say.
     """
 
     name: str
@@ -54,6 +56,9 @@ class SceneFacts:
     units: str = ""
     wavelengths: list[float] = field(default_factory=list)
     percentiles: dict[str, list[float]] = field(default_factory=dict)
+    scales: list[float] = field(default_factory=list)
+    offsets: list[float] = field(default_factory=list)
+    quantity: str = ""
 
 
 @dataclass(frozen=True)
@@ -272,7 +277,11 @@ class Card:
     def to_json(self, indent: int | None = None) -> str:
         """JSON text of the Card; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
         separators = (",", ":") if indent is None else None
-        return json.dumps(_plain(dataclasses.asdict(self)), indent=indent, separators=separators, allow_nan=False)
+        plain = _plain(dataclasses.asdict(self))
+        for name in ("scales", "offsets", "quantity"):  # which few scenes have: a small model's Card does without
+            if not plain["scene"][name]:
+                del plain["scene"][name]
+        return json.dumps(plain, indent=indent, separators=separators, allow_nan=False)
 
     def encode(self) -> str:
         """The Card as it lies in a file: `to_json`, packed into a quarter of its length or less."""
@@ -326,11 +335,13 @@ class Card:
         ids = [entry.id for entry in self.classes]
         if not ids or len(set(ids)) != len(ids) or min(ids) < 1 or max(ids) > 65535:
             raise ValueError(f"label ids {ids}")
-        for values in (self.scene.wavelengths, *self.scene.percentiles.values()):
+        for values in (self.scene.wavelengths, self.scene.scales, self.scene.offsets, *self.scene.percentiles.values()):
             if values and len(values) != self.scene.bands:
                 raise ValueError(f"{len(values)} values for {self.scene.bands} bands")
         if not all(map(math.isfinite, self.scene.wavelengths)):
             raise ValueError("wavelengths that are none")
+        if not all(map(math.isfinite, (*self.scene.scales, *self.scene.offsets))) or 0 in self.scene.scales:
+            raise ValueError("scales of 0, or scales and offsets that are no numbers")
         if self.input_affine is not None:
             self.input_affine.check(self.scene.bands, self.scene.dtype)
 

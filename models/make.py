@@ -25,7 +25,8 @@ from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import load
 from hsiedge.runtimes.tflite_file import graph_of
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import draw
 from hsiedge.training.checkpoint import load_checkpoint, save_checkpoint
 from hsiedge.training.train import train

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from hsiedge.card import KEY, Card, ClassFacts, SceneFacts
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from tests.once import session_folder
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background; tests press Ctrl-C

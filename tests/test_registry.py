@@ -16,9 +16,12 @@ from hsiedge.errors import OptionError, SceneError
 from hsiedge.mapping.writers import WRITERS, MapFacts, check_suffix, writer
 from hsiedge.registry import Origin, Registry, instance_of, run_file
 from hsiedge.runtimes import load
-from hsiedge.scenes.io import arrays
-from hsiedge.scenes.scene import Scene, open_scene, pack
+from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.pack import pack
+from hsiedge.scenes.scene import Scene
 from tests.conftest import card_for
+from tests.scenes.io.files import read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +218,7 @@ class TestFormats:
 
     @pytest.fixture(autouse=True)
     def _no_formats_of_other_tests(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for registry in (arrays.CUBE_READERS, arrays.LABEL_READERS, WRITERS):
+        for registry in (CUBE_READERS, LABEL_READERS, WRITERS):
             monkeypatch.setattr(registry, "_files", {})
             monkeypatch.setattr(registry, "_loaded", {})
 
@@ -228,12 +231,12 @@ class TestFormats:
         return tmp_path
 
     def test_a_scene_of_ones_own_format(self, raw: Path, tiny_scene: Scene) -> None:
-        with pytest.raises(SceneError, match=r"flight\.raw: not a format that hsiedge reads \(\.mat, "):
+        with pytest.raises(SceneError, match=r"flight\.raw: not a format that hsiedge reads \("):
             open_scene(raw / "flight.raw", raw / "labels.raw")
-        arrays.CUBE_READERS.name_of(f"{RAW}:READER")
+        CUBE_READERS.name_of(f"{RAW}:READER")
         with pytest.raises(SceneError, match=r"labels\.raw: not a format that hsiedge reads"):
             open_scene(raw / "flight.raw", raw / "labels.raw")
-        arrays.LABEL_READERS.name_of(f"{RAW}:READER")
+        LABEL_READERS.name_of(f"{RAW}:READER")
         scene = open_scene(raw / "flight.raw", raw / "labels.raw")
         assert scene.sha256 == tiny_scene.sha256
         assert (scene.labelled() == tiny_scene.labelled()).all()
@@ -242,12 +245,12 @@ class TestFormats:
         (raw / "mine.py").write_text(Path(RAW).read_text().replace('(".raw",)', '(".npy",)'))
         (raw / "flight.npy").write_bytes((raw / "flight.raw").read_bytes())
         with pytest.raises(SceneError, match="cannot be read"):
-            arrays.read(raw / "flight.npy")
-        arrays.CUBE_READERS.name_of(f"{raw}/mine.py:READER")
-        assert (arrays.read(raw / "flight.npy").array == tiny_scene.cube).all()
+            read(raw / "flight.npy")
+        CUBE_READERS.name_of(f"{raw}/mine.py:READER")
+        assert (read(raw / "flight.npy") == tiny_scene.cube).all()
 
     def test_maps_of_ones_own_format(self, tmp_path: Path) -> None:
-        facts = MapFacts((3, 4), {1: "a", 300: "b"}, {})
+        facts = MapFacts((3, 4), {1: "a", 300: "b"}, None)
         with pytest.raises(OptionError, match=r"a map is written as one of \.tif, \.tiff, \.hdr, \.img, \.png, \.npy"):
             check_suffix(tmp_path / "map.raw")
         WRITERS.name_of(f"{RAW}:WRITER")
@@ -255,7 +258,7 @@ class TestFormats:
         with writer(tmp_path / "map.raw", facts) as take:
             take(labels[:2])
             take(labels[2:])
-        assert (run_file(Path(RAW))[0].read(tmp_path / "map.raw", None, 2).array == labels).all()
+        assert (run_file(Path(RAW))[0].READER.labels(tmp_path / "map.raw").array == labels).all()
         with pytest.raises(OptionError, match="probabilities are written as one of"):
             check_suffix(tmp_path / "map.raw", probabilities=True)
 
@@ -267,7 +270,7 @@ class TestFormats:
         linear_model(raw / "a.linear", tiny_scene)
         runtime = ["--runtime", f"{plugin.PLUGIN}/example_plugin/linear_runtime.py:ENGINE"]
         plugin.run("classify", "a.linear", "flight.raw", "-o", "map.raw", *own, *runtime, site=site, folder=raw)
-        labels = run_file(Path(RAW))[0].read(raw / "map.raw", None, 2).array
+        labels = run_file(Path(RAW))[0].READER.labels(raw / "map.raw").array
         model = load(raw / "a.linear", runtime=runtime[1])
         assert (labels.ravel() == model.predict(tiny_scene, np.arange(labels.size))).all()
         own = [] if installed else ["--cube-reader", f"{RAW}:READER", "--labels-reader", f"{RAW}:READER"]

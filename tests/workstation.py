@@ -14,7 +14,8 @@ from hsiedge import files
 from hsiedge.graphs.export.checkpoint import export, to_onnx
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.build import scene_graph
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split, draw
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings

@@ -20,7 +20,7 @@ GROWN, BEYOND = 1.05, 64
 BANDS, COLUMNS, ROWS, TIMES = 200, 1000, 128, 100
 IMPORTED = (
     "import numpy, onnxruntime, typer, rich.progress, hsiedge.cli.main, hsiedge.cli.classify, hsiedge.mapping.stream, "
-    "hsiedge.mapping.writers, hsiedge.runtimes.ort, hsiedge.scenes.io.rows; "
+    "hsiedge.mapping.writers, hsiedge.runtimes.ort, hsiedge.scenes.io.reader; "
     "import sys; print(flush=True); sys.stdin.read()"
 )
 _EVERY = 0.002

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,17 @@ from numpy.typing import NDArray
 from hsiedge import notebook
 from hsiedge.api.resolve import SceneLike
 from hsiedge.arguments import PathLike, path_of, wrong_type
-from hsiedge.errors import OptionError, SceneError
+from hsiedge.errors import OptionError
 from hsiedge.mapping.palette import paint
 from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, classify_rows
 from hsiedge.mapping.writers import MapFacts, check_places, check_suffix, maps
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model
-from hsiedge.scenes.io.arrays import Raster, RowSource
-from hsiedge.scenes.io.rows import open_rows, rows_of
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.io.cube import Cube
+from hsiedge.scenes.io.georeference import Georeference
+from hsiedge.scenes.io.reader import open_cube
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class LabelMap:
         classes: label id -> name.
         stats: seconds, and pixels without data, rejected or out of the calibrated range.
         probabilities: float32 `(classes, height, width)`, if they were asked for.
-        georeference: the cube's, in its file's words.
+        georeference: the cube's; None where its file says nothing.
         source: what the cube was read from.
     """
 
@@ -43,7 +44,7 @@ class LabelMap:
     classes: dict[int, str]
     stats: ClassificationStats
     probabilities: NDArray[np.float32] | None
-    georeference: Mapping[str, str]
+    georeference: Georeference | None
     source: Path
 
     def save(self, path: PathLike, *, probabilities: PathLike | None = None) -> LabelMap:
@@ -95,10 +96,11 @@ def classified(
     probabilities: bool,
     memory: int,
     cube_key: str | None,
+    units: str | None,
     progress: Progress,
 ) -> LabelMap:
     """The map of a cube; see `Model.classify`."""
-    options = ClassifyOptions(reject, probabilities)
+    options = ClassifyOptions(reject, probabilities, units)
     classes = {entry.id: entry.name for entry in model.known.classes}
     strips: list[Strip] = []
     with _rows(cube, cube_key) as source:
@@ -108,22 +110,15 @@ def classified(
         return LabelMap(labels, classes, stats, likely, source.georeference, source.path)
 
 
-def _rows(cube: SceneLike | NDArray[Any], key: str | None) -> AbstractContextManager[RowSource]:
+def _rows(cube: SceneLike | NDArray[Any], key: str | None) -> AbstractContextManager[Cube]:
     """The rows of whatever stands for a cube."""
     if isinstance(cube, np.ndarray):
-        if cube.ndim != 3:
-            raise SceneError(f"an array of {cube.shape} is no cube (height, width, bands)")
-        return nullcontext(rows_of(Path("the array"), Raster(cube)))
+        return nullcontext(Cube.of_array(cube))
     if isinstance(cube, Scene):
-        return nullcontext(_scene_rows(cube))
+        return nullcontext(cube.as_cube())
     if not isinstance(cube, (str, os.PathLike)):
         raise wrong_type("cube", cube, "a path, a Scene or an array")
     path = Path(cube)
     if path.suffix or path.exists():
-        return open_rows(path, key)
-    return nullcontext(_scene_rows(open_scene(path.name)))
-
-
-def _scene_rows(scene: Scene) -> RowSource:
-    raster = Raster(scene.cube, scene.wavelengths, scene.nodata, scene.units, georeference=scene.georeference)
-    return rows_of(Path(scene.source or scene.name), raster)
+        return open_cube(path, key)
+    return nullcontext(open_scene(path.name).as_cube())

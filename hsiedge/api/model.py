@@ -78,6 +78,7 @@ class Model(runtimes.Model):
         explain: bool = False,
         masks: Split | None = None,
         tile: tuple[int, int] | None = None,
+        units: str | None = None,
         progress: Progress = silent,
     ) -> Model:
         """Quantizes a float model on real patches, once validation pixels have judged it.
@@ -92,6 +93,7 @@ class Model(runtimes.Model):
             explain: put each layer's signal-to-noise ratio into the Card.
             masks: the split, for a model whose split came from mask files.
             tile: pixels `(height, width)` that a TFLite scene graph labels at a time.
+            units: as for `classify`.
             progress: called with the share done, 0 to 1.
 
         Raises:
@@ -102,7 +104,7 @@ class Model(runtimes.Model):
             MissingExtraError: onnx (or TensorFlow, for .tflite) is not installed.
         """
         output = self._output(path, "-int8")
-        scene = scene_for(self.known, scene, self.own_scene)
+        scene = scene_for(self.known, scene, self.own_scene, units)
         quantize = _quantize()
         check_recipe(recipe)
         quantize(self.path, scene, output, recipe, patches, max_drop, seed, explain, masks, tile, progress=progress)
@@ -147,19 +149,25 @@ class Model(runtimes.Model):
         return self._made(output, scene)
 
     def evaluate(
-        self, scene: SceneLike | None = None, *, masks: Split | None = None, progress: Progress = silent
+        self,
+        scene: SceneLike | None = None,
+        *,
+        masks: Split | None = None,
+        units: str | None = None,
+        progress: Progress = silent,
     ) -> Evaluation:
         """Counts its hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels.
 
         Args:
             masks: the split, for a model whose split came from mask files.
+            units: as for `classify`.
 
         Raises:
             ModelError: the scene does not fit the model.
             SplitError: the scene's labels are not those of the model's split.
             SceneError: the scene has no labels, or is not found.
         """
-        scene = scene_for(self.known, scene, self.own_scene)
+        scene = scene_for(self.known, scene, self.own_scene, units)
         if masks is not None:
             check_split(masks)
         self.check_fits(scene)
@@ -174,6 +182,7 @@ class Model(runtimes.Model):
         probabilities: bool = False,
         memory: int = MEMORY,
         cube_key: str | None = None,
+        units: str | None = None,
         progress: Progress = silent,
     ) -> LabelMap:
         """Labels every pixel of a cube, strip by strip; pixels without data get 0.
@@ -185,13 +194,15 @@ class Model(runtimes.Model):
             probabilities: keep those of each class, too.
             memory: bytes that strips may take, more or less; the map itself comes on top.
             cube_key: variable in a .mat, .npz or HDF5 file with more than one cube.
+            units: "stored" where stored values are to be taken as they are, "physical" where what they mean is; left out, cube
+                and Card must tell.
 
         Raises:
             ModelError: the cube's bands, units or dtype do not fit the model.
             SceneError: no cube, or one that cannot be read.
             OptionError: a probability that is none, too little memory, or an argument of another type.
         """
-        return classified(self, cube, reject, probabilities, memory, cube_key, progress)
+        return classified(self, cube, reject, probabilities, memory, cube_key, units, progress)
 
     def bench(self, **options: Any) -> Report:
         """Measures it on this machine, in the runtime that opened it; options are those of `hsiedge.bench`."""

@@ -7,7 +7,8 @@ import os
 from hsiedge.arguments import PathLike, wrong_type
 from hsiedge.card import Card
 from hsiedge.errors import SceneError
-from hsiedge.scenes import scene as scenes
+from hsiedge.mapping.adapt import adapted_scene
+from hsiedge.scenes import open as scenes
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
@@ -25,15 +26,19 @@ def scene_of(value: SceneLike) -> Scene:
     raise wrong_type("scene", value, "a Scene, a name of the catalog, or a path")
 
 
-def scene_for(card: Card, value: SceneLike | None, own: Scene | None) -> Scene:
-    """The scene that an argument names; left out, `own`, or the Card's by its name in the catalog.
+def scene_for(card: Card, value: SceneLike | None, own: Scene | None, units: str | None = None) -> Scene:
+    """The scene that an argument names, as the model with this Card takes it; left out, `own`, or the Card's by its name.
+
+    Args:
+        units: as in `hsiedge.mapping.adapt.adapt`.
 
     Raises:
+        ModelError: the scene's bands or units do not fit.
         SceneError: it is left out, and the Card's is not in the catalog.
         OptionError: an argument of another type.
     """
     if value is not None:
-        return scene_of(value)
+        return adapted_scene(card, scene_of(value), units)
     if own is not None:
         return own
     if card.scene.name not in CATALOG:

@@ -6,7 +6,7 @@ import os
 
 from hsiedge.api.resolve import SceneLike
 from hsiedge.arguments import PathLike, path_of, wrong_type
-from hsiedge.scenes import scene as scenes
+from hsiedge.scenes import open as scenes
 from hsiedge.scenes.scene import Scene
 
 

@@ -16,7 +16,7 @@ from hsiedge.cli import console, options
 if TYPE_CHECKING:
     from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions
     from hsiedge.runtimes import Model
-    from hsiedge.scenes.io.arrays import RowSource
+    from hsiedge.scenes.io.cube import Cube
 
 _MANY_OUTSIDE = 0.01
 
@@ -64,6 +64,7 @@ def classify_command(
         typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT, whose workers find the cubes at the same paths."),
     ] = None,
     cube_key: options.CubeKeyOption = None,
+    units: options.UnitsOption = None,
     cube_reader: options.CubeReaderOption = None,
     map_writer: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="Writer of your own for the maps; the file is run.")
@@ -78,10 +79,9 @@ def classify_command(
     from hsiedge import files
     from hsiedge.cli import names
     from hsiedge.mapping.stream import ClassifyOptions
-    from hsiedge.mapping.writers import WRITERS, MapFacts, check_places, check_suffix, maps
+    from hsiedge.mapping.writers import WRITERS, MapFacts, check_places, check_suffix, maps, not_kept
     from hsiedge.runtimes import check_engine, load
-    from hsiedge.scenes.io.arrays import CUBE_READERS
-    from hsiedge.scenes.io.rows import check_file, open_rows
+    from hsiedge.scenes.io.reader import CUBE_READERS, check_file, open_cube
 
     if cube_reader is not None:
         CUBE_READERS.name_of(cube_reader)
@@ -95,7 +95,7 @@ def classify_command(
     for path in chain(*likely):
         check_suffix(path, probabilities=True)
     limit = files.parse_size(memory)
-    asked = ClassifyOptions(reject, probabilities is not None)
+    asked = ClassifyOptions(reject, probabilities is not None, units)
     console.check_json(json)
     check_places([*chain(*places), *chain(*likely)], [model, *cubes])
     for cube in cubes:
@@ -106,9 +106,10 @@ def classify_command(
     started = time.perf_counter()
     with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:
         for cube, paths, probable in zip(cubes, places, likely):
-            with open_rows(cube, cube_key) as source:
+            with open_cube(cube, cube_key) as source:
                 if source.whole:
                     console.say(f"{cube.name} is read at once: its format cannot be read by rows")
+                console.warn([f"{cube.name}: {note}" for note in source.notes])
                 facts = MapFacts(source.shape, classes, source.georeference)
                 count = source.shape[0] * source.shape[1]
                 with (
@@ -118,6 +119,9 @@ def classify_command(
                     stats = classified(source, take, tick)
                 written = [*paths, *probable]
                 _tell(stats, source, written, reject)
+                for path in written:
+                    if lost := not_kept(path, source.georeference):
+                        console.say(f"{path.name} does not keep {' and '.join(lost)}")
                 entries.append(_json(stats, source, written))
     if len(cubes) > 1:
         pixels, seconds = sum(math.prod(entry["shape"]) for entry in entries), time.perf_counter() - started
@@ -142,7 +146,7 @@ def _classifier(
     return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
 
 
-def _tell(stats: ClassificationStats, source: RowSource, paths: list[Path], reject: float) -> None:
+def _tell(stats: ClassificationStats, source: Cube, paths: list[Path], reject: float) -> None:
     height, width = source.shape
     pace = max(stats.seconds, 1e-9)
     text = f"{source.path.name}: {height} x {width} pixels in {stats.seconds:.2f} s: {stats.pixels / pace:,.0f} a second, "
@@ -158,7 +162,7 @@ def _tell(stats: ClassificationStats, source: RowSource, paths: list[Path], reje
     console.say("wrote " + ", ".join(str(path) for path in paths))
 
 
-def _json(stats: ClassificationStats, source: RowSource, paths: list[Path]) -> dict[str, Any]:
+def _json(stats: ClassificationStats, source: Cube, paths: list[Path]) -> dict[str, Any]:
     return {
         "cube": source.path.name,
         "shape": list(source.shape),

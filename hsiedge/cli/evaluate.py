@@ -26,6 +26,7 @@ def eval_command(
     ] = None,
     scene_options: options.SceneOptions,
     masks: options.ModelSplitOptions,
+    units: options.UnitsOption = None,
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
@@ -46,7 +47,7 @@ def eval_command(
     def judged(model: Model) -> Evaluation:
         opened = scene_options.open_for(model.known, scene)
         with console.progress("evaluating") as tick:
-            result = model.evaluate(opened, masks=masks.split_for(model.known, opened), progress=tick)
+            result = model.evaluate(opened, masks=masks.split_for(model.known, opened), units=units, progress=tick)
         if result.split is None:
             own = model.known.scene.sha256 == opened.sha256
             why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"

@@ -25,7 +25,18 @@ DataDirOption = Annotated[
 CubeReaderOption = Annotated[
     str | None, typer.Option("--cube-reader", metavar="FILE.py:NAME", help="Reader of your own for the cube; the file is run.")
 ]
-CubeKeyOption = Annotated[str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat or .npz.")]
+CubeKeyOption = Annotated[
+    str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat, .npz, NetCDF or HDF5 file.")
+]
+UnitsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--units",
+        metavar="stored|physical",
+        help="Meaning of the cube's values where cube and model do not both tell it: stored, they are stored as the model's "
+        "were; physical, what the file says they mean (scale, offset) is what the model's mean.",
+    ),
+]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
 NetFileOption = Annotated[
@@ -91,7 +102,7 @@ class FileOptions:
         Path | None, typer.Option("--labels", help="Label map of the cube, or folder of its tiles; 0 = unlabelled.")
     ] = None
     cube_key: CubeKeyOption = None
-    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in a .mat or .npz.")] = None
+    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in such a file.")] = None
     cube_reader: CubeReaderOption = None
     labels_reader: Annotated[
         str | None,
@@ -101,9 +112,9 @@ class FileOptions:
 
     def load_readers(self) -> None:
         """Makes readers of the user's own known to this process. Raises OptionError where one cannot be loaded."""
-        from hsiedge.scenes.io import arrays
+        from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS
 
-        for readers, text in ((arrays.CUBE_READERS, self.cube_reader), (arrays.LABEL_READERS, self.labels_reader)):
+        for readers, text in ((CUBE_READERS, self.cube_reader), (LABEL_READERS, self.labels_reader)):
             if text is not None:
                 readers.name_of(text)
 
@@ -118,7 +129,8 @@ class SceneOptions(FileOptions):
     """Options of a scene: a cube of one's own, in the place of a name, and its files."""
 
     cube: Annotated[
-        Path | None, typer.Option("--cube", help="Cube of your own: .mat, .npy, .npz, ENVI, .tif, or a folder of tiles.")
+        Path | None,
+        typer.Option("--cube", help="Cube of your own: ENVI, GeoTIFF, NetCDF, HDF5, .mat, .npy, .npz; or a folder of tiles."),
     ] = None
 
     def open(self, name: str | None = None) -> Scene:
@@ -128,7 +140,7 @@ class SceneOptions(FileOptions):
             OptionError: neither or both of a name and a cube.
         """
         from hsiedge.errors import OptionError
-        from hsiedge.scenes.scene import open_scene
+        from hsiedge.scenes.open import open_scene
 
         if (name is None) == (self.cube is None):
             raise OptionError(
@@ -286,7 +298,7 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
     """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
     from hsiedge.cli import console
     from hsiedge.errors import SceneError
-    from hsiedge.scenes.scene import cache_dir, missing, open_scene
+    from hsiedge.scenes.open import cache_dir, missing, open_scene
 
     entry = missing(name, data_dir) if labels is None else None
     if entry is not None:

@@ -39,6 +39,7 @@ def quantize_command(
     ] = 0.5,
     explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
     masks: options.ModelSplitOptions,
+    units: options.UnitsOption = None,
     seed: options.SeedOption = 0,
     to: options.ToOption = None,
     tile: options.TileOption = None,
@@ -74,7 +75,7 @@ def quantize_command(
     if path.exists():
         console.say(f"replacing {path}")
     floating = load(source)
-    judged: dict[str, Any] = {"patches": calib_patches, "max_drop": max_drop, "seed": seed, "masks": split}
+    judged: dict[str, Any] = {"patches": calib_patches, "max_drop": max_drop, "seed": seed, "masks": split, "units": units}
     with console.progress("calibrating") as tick:
         quantized = floating.quantize(scene, path, recipe=recipe, explain=explain, tile=size, progress=tick, **judged).known
     if explain:

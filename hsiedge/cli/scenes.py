@@ -19,7 +19,7 @@ def list_command(data_dir: options.DataDirOption = None) -> None:
     """The catalog, and which of it is on this machine."""
     from hsiedge.report.terminal.scene import catalog_table
     from hsiedge.scenes.catalog import CATALOG
-    from hsiedge.scenes.scene import locate
+    from hsiedge.scenes.open import locate
 
     console.stdout().print(catalog_table({entry: locate(entry, data_dir) for entry in CATALOG.values()}))
 
@@ -52,7 +52,7 @@ def fetch_command(
     """Downloads a scene from its publisher, checks it, and tells where it lies."""
     from hsiedge.scenes.catalog import lookup
     from hsiedge.scenes.fetch import fetch
-    from hsiedge.scenes.scene import cache_dir
+    from hsiedge.scenes.open import cache_dir
 
     folder = data_dir or cache_dir()
     with console.progress(f"fetching {name}") as tick:
@@ -70,7 +70,7 @@ def pack_command(
 ) -> None:
     """Packs cube, labels and facts into one .npz, which a device reads without further packages."""
     from hsiedge.cli.names import safe
-    from hsiedge.scenes.scene import pack
+    from hsiedge.scenes.pack import pack
 
     scene = scene_options.open(name)
     path = output or Path(f"{safe(scene.name)}.npz")

@@ -1,27 +1,129 @@
-"""Adaptation of a cube to a model: which bands, which pixels, in which dtype."""
+"""Adaptation of a cube to a model: which bands, which pixels hold data, and in which units and dtype.
+
+`classify`, `eval` and `quantize` decide alike, here. Where cube and Card both say how stored values become physical ones,
+values are converted exactly: a cube of reflectance * 10000 for a model that was trained on counts of 0.0002 and an offset of
+0.1 gives `(stored * 0.0001 - 0.1) / 0.0002`. Where neither says anything, stored values of the same kind are taken as they
+are. Where only one does, nobody knows: that is an error, unless the caller says which ("stored" or "physical").
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Card
-from hsiedge.errors import ModelError
-from hsiedge.scenes.io.arrays import RowSource
+from hsiedge.errors import ModelError, OptionError
+from hsiedge.scenes.io.cube import Cube, number, quantity_of
 from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.scene import Scene
+
+UNITS = ("stored", "physical")
+"""What a caller may say of values: they are stored as the model's are, or mean what the model's mean."""
 
 
-def no_data(rows: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """`(n, width)` of rows `(n, width, bands)`: pixels that are nodata in all bands, or not a number in any."""
-    empty = np.zeros(rows.shape[:2], bool) if nodata is None else (rows == nodata).all(-1)
-    return empty if rows.dtype.kind != "f" else empty | ~np.isfinite(rows).all(-1)
+@dataclass(frozen=True)
+class AdaptedCube:
+    """A cube as a model takes it: its bands in their order, in its units and dtype.
+
+    Attributes:
+        cube: as its reader gives it.
+        bands: those that the model takes, in its order; None where it takes all as they stand.
+        factor, addend: float64, a band each, model's stored value = cube's * factor + addend; None where they are alike.
+    """
+
+    cube: Cube
+    card: Card
+    bands: NDArray[np.intp] | None
+    factor: NDArray[np.float64] | None = None
+    addend: NDArray[np.float64] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the model takes anything else than what is stored."""
+        same = self.cube.dtype == np.dtype(self.card.scene.dtype)
+        return self.bands is not None or self.factor is not None or not same
+
+    def read(self, first: int, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Rows `(n, width, bands)` in the model's dtype and units, and which pixels `(n, width)` hold no data.
+
+        A pixel without data in any band that the model takes has none, and is given the median spectrum of the training
+        pixels: its neighbours see it.
+
+        Raises:
+            SceneError: rows that cannot be read.
+            ModelError: values that the model's dtype cannot hold.
+        """
+        stored = self.cube.read(first, count)
+        bands = np.arange(self.cube.bands) if self.bands is None else self.bands
+        empty = self.cube.without_data(stored, first, bands)
+        taken = stored if self.bands is None else stored[:, :, self.bands]
+        return _filled(self._converted(taken, empty), empty, self.card), empty
+
+    def _converted(self, rows: NDArray[Any], empty: NDArray[np.bool_]) -> NDArray[Any]:
+        wanted = np.dtype(self.card.scene.dtype)
+        if self.factor is not None and self.addend is not None:
+            values = rows * self.factor + self.addend
+            rows = values if wanted.kind == "f" else np.rint(values)
+        if rows.dtype == wanted:
+            return rows
+        if wanted.kind in "iu" and rows.size:
+            rows = np.where(empty[:, :, None], 0, rows) if empty.any() else rows
+            limits = np.iinfo(wanted)
+            if rows.min() < limits.min or rows.max() > limits.max:
+                raise ModelError(f"{self.cube.path} holds values that {wanted}, which the model takes, cannot hold")
+        return rows.astype(wanted)
 
 
-def filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[Any]:
-    """The rows, pixels without data replaced by the median spectrum of the training pixels: their neighbours see them."""
-    if not empty.any() or rows.shape[-1] != card.scene.bands:
+def adapt(card: Card, cube: Cube, units: str | None = None) -> AdaptedCube:
+    """A cube as the model with this Card takes it.
+
+    Args:
+        units: "stored" takes stored values as they are, "physical" what they mean; None where cube and Card must tell.
+
+    Raises:
+        ModelError: no such bands; other units; units that only one of them names, and `units` does not tell.
+        SceneError: the patch is wider than the cube.
+        OptionError: another word for `units`.
+    """
+    if units not in (None, *UNITS):
+        raise OptionError(f"one of {', '.join(UNITS)} was expected", option="units", value=units)
+    check_patch(card.patch, cube.shape)
+    bands = _bands(card, cube)
+    conversion = _conversion(card, cube, np.arange(cube.bands) if bands is None else bands, units)
+    return AdaptedCube(cube, card, bands, *(conversion or ()))
+
+
+def adapted_scene(card: Card, scene: Scene, units: str | None = None) -> Scene:
+    """A scene whose cube is as the model with this Card takes it; itself where nothing has to be changed.
+
+    Raises:
+        ModelError, SceneError, OptionError: see `adapt`.
+    """
+    fit = adapt(card, scene.as_cube(), units)
+    if not fit.changes:
+        return scene
+    rows = [fit.read(row, 1) for row in range(scene.shape[0])]
+    empty, facts = np.concatenate([gone for _, gone in rows]), card.scene
+    return replace(
+        scene,
+        cube=np.concatenate([values for values, _ in rows]),
+        wavelengths=tuple(facts.wavelengths),
+        widths=(),
+        units=facts.units,
+        quantity=facts.quantity,
+        nodata=None,
+        valid=~empty if empty.any() else None,
+        scale=tuple(facts.scales) or None,
+        offset=tuple(facts.offsets) or None,
+    )
+
+
+def _filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[Any]:
+    if not empty.any():
         return rows
     median = card.scene.percentiles.get("50", [0.0] * card.scene.bands)
     mended = rows.copy()
@@ -29,55 +131,94 @@ def filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[
     return mended
 
 
-def as_stored(rows: NDArray[Any], card: Card, source: RowSource) -> NDArray[Any]:
-    """Converts values to the dtype that the model takes; none is changed."""
-    wanted = np.dtype(card.scene.dtype)
-    if rows.dtype == wanted:
-        return rows
-    if wanted.kind != "f" and rows.dtype.kind == "f":
-        raise ModelError(f"{source.path} holds {rows.dtype}, the model takes {wanted}: it was made for other units")
-    if wanted.kind in "iu" and rows.size:
-        limits = np.iinfo(wanted)
-        if rows.min() < limits.min or rows.max() > limits.max:
-            raise ModelError(f"{source.path} holds values that {wanted}, which the model takes, cannot hold")
-    return rows.astype(wanted)
+Meaning = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Scale and offset, a band each: value = stored * scale + offset."""
 
 
-def check_fits(card: Card, source: RowSource) -> NDArray[np.intp] | None:
-    """Bands of the cube that the model takes, in its order; None where it takes them as they are.
+def _conversion(card: Card, cube: Cube, bands: NDArray[np.intp], units: str | None) -> Meaning | None:
+    """Factor and addend a band that turn the cube's stored values into the model's; None where they are alike."""
+    wanted, identity = np.dtype(card.scene.dtype), (np.ones(card.scene.bands), np.zeros(card.scene.bands))
+    theirs, ours = _of_cube(cube, bands), _of_card(card)
+    if units is None:
+        theirs, ours = _compared(card, cube, theirs, ours)
+    elif units == "physical":
+        if ours is None and wanted.kind != "f":
+            raise ModelError(f"the model takes {wanted}, and its Card names no scale: {cube.path} cannot be converted for it")
+        theirs, ours = theirs or identity, ours or identity
+    if units == "stored" or theirs is None or ours is None:
+        if wanted.kind != "f" and cube.dtype.kind == "f":
+            raise ModelError(f"{cube.path} holds {cube.dtype}, the model takes {wanted}: it was made for other units")
+        return None
+    (scale, offset), (step, start) = theirs, ours
+    return None if np.array_equal(scale, step) and np.array_equal(offset, start) else (scale / step, (offset - start) / step)
 
-    Raises:
-        ModelError: it has no such bands, or is in other units.
-        SceneError: the patch is wider than the cube.
-    """
-    check_patch(card.patch, source.shape)
-    return _bands(card, source)
+
+def _of_cube(cube: Cube, bands: NDArray[np.intp]) -> Meaning | None:
+    """Scale and offset of the bands that are taken; real numbers in a unit that is named are the physical values."""
+    if cube.scale is not None:
+        scale, offset = np.array(cube.scale), np.array(cube.offset or np.zeros(cube.bands))
+        return scale[bands], offset[bands]
+    named = cube.dtype.kind == "f" and (cube.units or cube.quantity)
+    return (np.ones(len(bands)), np.zeros(len(bands))) if named else None
 
 
-def _bands(card: Card, source: RowSource) -> NDArray[np.intp] | None:
+def _of_card(card: Card) -> Meaning | None:
+    """Scale and offset of what the model takes, by the same rule; hsiedge 0.1 kept a scale as the unit "counts of 0.0001"."""
+    facts, bands = card.scene, card.scene.bands
+    if facts.scales:
+        return np.array(facts.scales), np.array(facts.offsets or [0.0] * bands)
+    old = re.fullmatch(r"counts of ([\d.eE+-]+)", facts.units)
+    if old and (scale := number(old[1])):
+        return np.full(bands, scale), np.zeros(bands)
+    named = np.dtype(facts.dtype).kind == "f" and (facts.units or facts.quantity)
+    return (np.ones(bands), np.zeros(bands)) if named else None
+
+
+def _compared(card: Card, cube: Cube, theirs: Meaning | None, ours: Meaning | None) -> tuple[Meaning | None, Meaning | None]:
+    """Both meanings, where cube and Card agree in what they tell. Raises ModelError where only one of them tells something."""
+    facts, wanted, use = card.scene, np.dtype(card.scene.dtype), {"units": "|".join(UNITS)}
+    named, expected = (" ".join(text.lower().split()) for text in (cube.units, _unit(facts.units)))
+    quantities = cube.quantity or quantity_of(cube.units), facts.quantity or quantity_of(facts.units)
+    if (named and expected and named != expected) or (all(quantities) and quantities[0] != quantities[1]):
+        raise ModelError(
+            f"{cube.path} is in {cube.units or cube.quantity!r}, the model takes {facts.units or facts.quantity!r}"
+        )
+    cube_tells, card_tells = theirs is not None, ours is not None
+    if not (cube_tells or card_tells):  # raw counts are called so, or not at all
+        cube_tells, card_tells = (bool(text) and quantity_of(text) != "counts" for text in (named, expected))
+    if cube_tells != card_tells:
+        one, other = (cube.path, "the model's Card") if cube_tells else ("the model's Card", cube.path)
+        raise ModelError(f"{one} says what its values mean, {other} does not", use=use)
+    if theirs is None and wanted.kind == "f" and cube.dtype.kind in "iu":
+        raise ModelError(f"{cube.path} holds {cube.dtype} and names no scale, the model takes {wanted}", use=use)
+    return theirs, ours
+
+
+def _unit(text: str) -> str:
+    return "" if text.startswith("counts of ") else text
+
+
+def _bands(card: Card, cube: Cube) -> NDArray[np.intp] | None:
     """Bands by wavelength where both are known: the nearest ones, no farther than half of the model's band spacing.
 
     Else all that are not in the cube's bad-band list, which have to be as many.
     """
-    units = card.scene.units.strip().lower(), source.units.strip().lower()
-    if all(units) and units[0] != units[1]:
-        raise ModelError(f"{source.path} is in {source.units!r}, the model takes {card.scene.units!r}")
-    good = np.flatnonzero(source.good) if source.good else np.arange(source.bands)
-    wanted, measured = np.array(card.scene.wavelengths), np.array(source.wavelengths)
+    good = cube.good_bands
+    wanted, measured = np.array(card.scene.wavelengths), np.array(cube.wavelengths)
     if len(wanted) and len(measured):
-        chosen = _nearest(card, source, wanted, measured, good)
+        chosen = _nearest(card, cube, wanted, measured, good)
     elif len(good) == card.scene.bands:
         chosen = good
-    elif source.bands == card.scene.bands:
-        chosen = np.arange(source.bands)
+    elif cube.bands == card.scene.bands:
+        chosen = np.arange(cube.bands)
     else:
-        spoken = f"{source.bands} bands" + (f", {len(good)} of them good" if len(good) < source.bands else "")
-        raise ModelError(f"{source.path} has {spoken}, the model takes {card.scene.bands}, and no wavelengths tell which")
-    return None if np.array_equal(chosen, np.arange(source.bands)) else chosen
+        spoken = f"{cube.bands} bands" + (f", {len(good)} of them good" if len(good) < cube.bands else "")
+        raise ModelError(f"{cube.path} has {spoken}, the model takes {card.scene.bands}, and no wavelengths tell which")
+    return None if np.array_equal(chosen, np.arange(cube.bands)) else chosen
 
 
 def _nearest(
-    card: Card, source: RowSource, wanted: NDArray[np.float64], measured: NDArray[np.float64], good: NDArray[np.intp]
+    card: Card, cube: Cube, wanted: NDArray[np.float64], measured: NDArray[np.float64], good: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     distance = np.abs(wanted[:, None] - measured[good])
     nearest = distance.argmin(1)
@@ -86,7 +227,7 @@ def _nearest(
     if off.max() > limit:
         worst = int(off.argmax())
         raise ModelError(
-            f"{source.path}: has no good band within {limit:.1f} nm of the model's {wanted[worst]:.1f} nm; "
+            f"{cube.path}: has no good band within {limit:.1f} nm of the model's {wanted[worst]:.1f} nm; "
             f"the nearest is {measured[good[nearest[worst]]]:.1f} nm"
         )
     chosen: NDArray[np.intp] = good[nearest]

@@ -23,12 +23,12 @@ import numpy as np
 
 from hsiedge import __version__, cluster
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
-from hsiedge.mapping.adapt import check_fits
+from hsiedge.mapping.adapt import adapt
 from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions, Counts, Strip, strip_rows, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.io.arrays import RowSource
-from hsiedge.scenes.io.rows import open_rows
+from hsiedge.scenes.io.cube import Cube
+from hsiedge.scenes.io.reader import open_cube
 
 _BLOCK_PIXELS = 1 << 18  # of a block: seconds of work, and 17 MB of results with the probabilities of 16 classes
 _AHEAD = 2  # blocks a thread of the cluster: one that is worked on, and one that waits to be
@@ -106,7 +106,7 @@ def on_cluster(
         waiting = iter(cut)
         with closing(_in_order(client, scheduler, model.path, chain.from_iterable(cut))) as results:
 
-            def classified(source: RowSource, take: Callable[[Strip], None], progress: Progress) -> ClassificationStats:
+            def classified(source: Cube, take: Callable[[Strip], None], progress: Progress) -> ClassificationStats:
                 counts, blocks, started = Counts(), next(waiting), time.perf_counter()
                 for block in blocks:
                     result, submitted = next(results)
@@ -124,12 +124,12 @@ def _version() -> str:
 
 
 def _plan(model: Model, cube: Path, key: str | None, asked: ClassifyOptions, memory: int, threads: int) -> Plan:
-    with open_rows(cube, key) as source:
+    with open_cube(cube, key) as source:
         if source.whole:
             raise OptionError(
                 f"{cube} cannot be read by rows, each block would read it all; convert it to .npy", option="scheduler"
             )
-        check_fits(model.known, source)
+        adapt(model.known, source, asked.units)
         rows = strip_rows(model, source.shape[1], memory)
         known = (source.shape, source.bands, str(source.dtype))
         opening = model.runtime, model.provider
@@ -181,7 +181,7 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
     try:
         if not plan.path.is_file():
             raise SceneError(f"{plan.path}: no such file there; a cube has to lie at the same path on all workers")
-        with open_rows(plan.path, plan.key) as source:
+        with open_cube(plan.path, plan.key) as source:
             if (source.shape, source.bands, str(source.dtype)) != (plan.shape, plan.bands, plan.dtype):
                 raise SceneError(
                     f"{plan.path}: another cube lies there, {source.shape}, {source.bands} bands of {source.dtype}"

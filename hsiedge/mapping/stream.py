@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import OptionError
-from hsiedge.mapping.adapt import as_stored, check_fits, filled, no_data
+from hsiedge.mapping.adapt import AdaptedCube, adapt
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
 from hsiedge.runtimes.row_buffer import RowBuffer
-from hsiedge.scenes.io.arrays import RowSource
+from hsiedge.scenes.io.cube import Cube
 
 MEMORY = 64 << 20
 """Bytes that strips may take, where nobody says otherwise."""
@@ -87,14 +87,14 @@ class ClassificationStats:
     rows: int
 
     @staticmethod
-    def of(counts: Counts, source: RowSource, started: float, rows: int) -> ClassificationStats:
+    def of(counts: Counts, source: Cube, started: float, rows: int) -> ClassificationStats:
         """Statistics of a cube that is done; `started` by time.perf_counter."""
         pixels, seconds = source.shape[0] * source.shape[1], time.perf_counter() - started
         outside = counts.at_ends / counts.values if counts.values else None
         return ClassificationStats(pixels, seconds, counts.empty, counts.unknown, outside, rows)
 
 
-Classify = Callable[[RowSource, Callable[[Strip], None], Progress], ClassificationStats]
+Classify = Callable[[Cube, Callable[[Strip], None], Progress], ClassificationStats]
 """Classifies a cube: gives each strip of its map to what takes it, and tells how far it is."""
 
 
@@ -105,6 +105,7 @@ class ClassifyOptions:
     Attributes:
         reject: pixels whose likeliest class has a lower probability get label 0.
         probabilities: whether strips carry them.
+        units: what the cube's values are, "stored" or "physical"; None where cube and Card tell.
 
     Raises:
         OptionError: a probability that is none.
@@ -112,6 +113,7 @@ class ClassifyOptions:
 
     reject: float = 0.0
     probabilities: bool = False
+    units: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.reject < 1:
@@ -120,7 +122,7 @@ class ClassifyOptions:
 
 def classify_rows(
     model: Model,
-    source: RowSource,
+    source: Cube,
     take: Callable[[Strip], None],
     asked: ClassifyOptions = ClassifyOptions(),
     memory: int = MEMORY,
@@ -138,7 +140,7 @@ def classify_rows(
         SceneError: the patch is wider than the cube, or rows that cannot be read.
         OptionError: a single row takes more than `memory`.
     """
-    check_fits(model.known, source)
+    adapt(model.known, source, asked.units)
     rows = strip_rows(model, source.shape[1], memory)
     counts, started, done = Counts(), time.perf_counter(), 0
     for strip in strips(model, source, range(source.shape[0]), rows, asked, counts):
@@ -148,7 +150,7 @@ def classify_rows(
     return ClassificationStats.of(counts, source, started, rows)
 
 
-def strips(model: Model, source: RowSource, part: range, rows: int, asked: ClassifyOptions, counts: Counts) -> Iterator[Strip]:
+def strips(model: Model, source: Cube, part: range, rows: int, asked: ClassifyOptions, counts: Counts) -> Iterator[Strip]:
     """Classifies the rows `part` of a cube, as many at a time as `rows`; what is found is counted in `counts`.
 
     A strip's values do not depend on the part that it lies in, where parts begin at multiples of `rows`.
@@ -157,7 +159,7 @@ def strips(model: Model, source: RowSource, part: range, rows: int, asked: Class
         ModelError, SceneError: see `classify_rows`.
     """
     card = model.known
-    for prepared, empty in _prepared(model, source, part, rows):
+    for prepared, empty in _prepared(model, adapt(card, source, asked.units), part, rows):
         counts.saturation(prepared, card)
         likely = None
         if asked.probabilities or asked.reject:
@@ -174,20 +176,19 @@ def strips(model: Model, source: RowSource, part: range, rows: int, asked: Class
         yield Strip(labels, likely if asked.probabilities else None)
 
 
-def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+def _prepared(model: Model, fit: AdaptedCube, part: range, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
     """Prepared strips with their halo, and which of their pixels `(n, width)` hold no data.
 
     The halo is reflected at the scene's true edges only. Each row is read and prepared once: what the next strip needs is kept.
     """
-    card, (height, width) = model.known, source.shape
-    bands, radius = check_fits(card, source), card.radius
+    radius, (height, width) = model.known.radius, fit.cube.shape
     start = end = max(0, part.start - radius)  # of the rows whose `empty` is held
     held, empty = RowBuffer(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
     for first in range(part.start, part.stop, rows):
         last = min(first + rows, part.stop)
         due = min(last + radius, height)
         if due > end:
-            stored, without_data = _read(model, source, bands, range(end, due))
+            stored, without_data = fit.read(end, due - end)
             held.push(stored)
             empty, end = np.concatenate([empty, without_data]), due
             if due == height:
@@ -195,16 +196,6 @@ def _prepared(model: Model, source: RowSource, part: range, rows: int) -> Iterat
         yield held.strip(last - first), empty[first - start : last - start]
         kept = max(0, last - radius)
         empty, start = empty[kept - start :], kept
-
-
-def _read(
-    model: Model, source: RowSource, bands: NDArray[np.intp] | None, rows: range
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Rows as the model stores them, and which of their pixels hold no data."""
-    stored = source.read(rows.start, len(rows))
-    empty = no_data(stored, source.nodata)
-    taken = as_stored(stored if bands is None else stored[:, :, bands], model.known, source)
-    return filled(taken, empty, model.known), empty
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

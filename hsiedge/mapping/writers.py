@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,9 @@ from hsiedge.errors import OptionError, OutputError, needs_extra
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
 from hsiedge.registry import Registry, instance_of
-from hsiedge.scenes.io import arrays, pam
+from hsiedge.scenes.io import pam
+from hsiedge.scenes.io.georeference import Georeference, to_envi
+from hsiedge.scenes.io.reader import files_of as cube_files
 from hsiedge.words import printable
 
 Take = Callable[[NDArray[Any]], None]
@@ -34,13 +36,13 @@ class MapFacts:
     Attributes:
         shape: (height, width).
         classes: label id -> name.
-        georeference: the cube's: "crs" and "transform" of a GeoTIFF, "map info" and the like of ENVI.
+        georeference: the cube's; None where its file says nothing.
         bands: names of the bands, where these are probabilities; a label map has none.
     """
 
     shape: tuple[int, int]
     classes: dict[int, str]
-    georeference: Mapping[str, str]
+    georeference: Georeference | None
     bands: tuple[str, ...] = ()
 
     @property
@@ -61,6 +63,7 @@ class Writer:
         open: a context manager of `(path, facts)`, as `writer`: the file is there once the block has ended well, or not at all.
         probabilities: whether it also holds probabilities, float32, a band a class.
         files: all that a map at a path leaves; None for the path alone.
+        lost: what of a georeference the format cannot keep, in words; None for one that keeps nothing of it.
     """
 
     title: str
@@ -68,6 +71,7 @@ class Writer:
     open: Callable[[Path, MapFacts], AbstractContextManager[Take]]
     probabilities: bool = False
     files: Callable[[Path], tuple[Path, ...]] | None = None
+    lost: Callable[[Georeference], tuple[str, ...]] | None = None
 
 
 def check_suffix(path: Path, probabilities: bool = False) -> None:
@@ -89,6 +93,14 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """All that a map at `path` leaves: an ENVI header and its data, a GeoTIFF and its side-car."""
     entry = _writer_of(path)
     return (path,) if entry is None or entry.files is None else entry.files(path)
+
+
+def not_kept(path: Path, place: Georeference | None) -> tuple[str, ...]:
+    """Parts of a cube's georeference that a map at `path` does not keep, in words."""
+    entry = _writer_of(path) or _writer_of(path, True)
+    if place is None or entry is None:
+        return ()
+    return place.lost + (entry.lost(place) if entry.lost is not None else ("its coordinates",) if place else ())
 
 
 @contextmanager
@@ -149,7 +161,7 @@ def check_places(outputs: list[Path], inputs: list[Path]) -> None:
         OptionError: two would be written to one place.
         OutputError: one would lie where something is that is read, or where nothing can be written.
     """
-    read = {part.resolve() for path in inputs for part in arrays.files_of(path) if part.exists()}
+    read = {part.resolve() for path in inputs for part in cube_files(path) if part.exists()}
     written: set[Path] = set()
     for path in outputs:
         for part in map(Path.resolve, files_of(path)):
@@ -167,8 +179,7 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
     with needs_extra(f"writing {path.name}", "geo"):
         import rasterio
     height, width = facts.shape
-    georeference = facts.georeference
-    transform = [float(word) for word in georeference["transform"].split()] if georeference.get("transform") else None
+    place = facts.georeference or Georeference()
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "height": height,
@@ -181,18 +192,24 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
         "blockysize": _TILE,
         "BIGTIFF": "IF_SAFER",
     }
-    if georeference.get("crs"):
-        profile["crs"] = georeference["crs"]
-    if transform is not None and transform != [1, 0, 0, 0, 1, 0]:
-        profile["transform"] = rasterio.Affine(*transform)
+    if place.transform is not None:
+        profile["transform"] = rasterio.Affine(*place.transform)
+    if place.points:
+        from rasterio.control import GroundControlPoint
+
+        profile["gcps"] = [GroundControlPoint(row, column, x, y, z) for column, row, x, y, z in place.points]
+    if place.crs:
+        profile["crs"] = rasterio.crs.CRS.from_user_input(place.crs, morph_from_esri_dialect=True)
     if not facts.bands:
         profile["nodata"] = 0
     with files.atomic(path) as temporary, _quiet_rasterio(), rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False):
         with rasterio.open(temporary, "w", **profile) as data:
             if facts.dtype == np.uint8:
                 data.write_colormap(1, _palette(facts.classes, 256))
-            for place, name in enumerate(facts.bands, 1):
-                data.set_band_description(place, printable(name))
+            for band, name in enumerate(facts.bands, 1):
+                data.set_band_description(band, printable(name))
+            if place.pixel_is_point:
+                data.update_tags(AREA_OR_POINT="Point")
             done, sums = 0, np.zeros((height, -(-width // _TILE)), np.uint64)
 
             def take(rows: NDArray[Any]) -> None:
@@ -292,7 +309,7 @@ def _envi_header(facts: MapFacts) -> str:
     names = ["Unclassified", *(facts.classes.get(label, f"unused {label}") for label in range(1, last + 1))]
     palette = _palette(facts.classes, last + 1)
     lookup = [str(part) for label in range(last + 1) for part in palette[label][:3]]
-    kept = {name: facts.georeference[name] for name in ("map info", "coordinate system string") if name in facts.georeference}
+    kept = to_envi(facts.georeference)[0] if facts.georeference is not None else {}
     entries = {
         "samples": width,
         "lines": height,
@@ -352,8 +369,8 @@ WRITERS: Registry[Writer] = Registry(
     "hsiedge.map_writers",
     "map writer",
     {
-        "geotiff": Writer("GeoTIFF", (".tif", ".tiff"), _geotiff, True, lambda path: (path, _side_car(path))),
-        "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=_envi_files),
+        "geotiff": Writer("GeoTIFF", (".tif", ".tiff"), _geotiff, True, lambda path: (path, _side_car(path)), lambda place: ()),
+        "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=_envi_files, lost=lambda place: to_envi(place)[1]),
         "png": Writer("PNG", (".png",), _png),
         "numpy": Writer("NumPy", (".npy",), _npy, True),
     },

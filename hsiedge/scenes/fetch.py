@@ -9,7 +9,7 @@ from typing import Any
 from hsiedge.errors import DownloadError, HsiedgeError, OutputError, SceneError
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.catalog import CatalogEntry, RemoteFile
-from hsiedge.scenes.scene import open_entry
+from hsiedge.scenes.open import open_entry
 
 _MEASURE = (0.97, 0.03)  # labels are a small part of what is downloaded
 

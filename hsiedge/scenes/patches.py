@@ -45,11 +45,10 @@ def surrounded(cube: NDArray[Any], first: int, last: int, radius: int) -> NDArra
 
 
 def touches_nodata(scene: Scene, pixels: NDArray[np.integer], patch: int) -> NDArray[np.bool_]:
-    """Whether the patch around each flat pixel index holds a pixel that is nodata in all bands."""
-    if scene.nodata is None:
+    """Whether the patch around each flat pixel index holds a pixel without data."""
+    if not scene.empty.any():
         return np.zeros(len(pixels), bool)
-    touched = [(patches == scene.nodata).all(1).any((1, 2)) for _, patches in batches(scene.cube, pixels, patch)]
-    return np.concatenate(touched) if touched else np.zeros(0, bool)
+    return np.asarray(extract(scene.empty[:, :, None], pixels, patch).any((1, 2, 3)))
 
 
 def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:

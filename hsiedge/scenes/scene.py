@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import importlib.util
-import json
-import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge import files
-from hsiedge.archive import open_zip
-from hsiedge.errors import OptionError, OutputError, SceneError
-from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile, lookup
-from hsiedge.scenes.io import arrays
+from hsiedge.errors import OptionError, SceneError
+from hsiedge.scenes.io.cube import Cube, SceneWarning, fits
+from hsiedge.scenes.io.georeference import Georeference, difference
+from hsiedge.scenes.io.reader import LabelRaster, read_labels, whole
 
 if TYPE_CHECKING:
     from hsiedge.scenes.splits import Split
 
-_MAX_FACTS = 1 << 20  # of a pack; those of a 400-band scene take some 10 kB
-
-
 UNNAMED = "class"  # "class 7" is what a class is called whose name no file gives
-
-
-class SceneWarning(UserWarning):
-    """A scene that can be used, but not believed in every respect."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +29,23 @@ class Scene:
 
     Attributes:
         name: catalog name, or the stem of the cube's file.
-        cube: `(height, width, bands)`, the stored dtype (uint16, int16, float32, ...); memory-mapped where the format allows.
+        cube: stored values `(height, width, bands)` (uint16, int16, float32, ...), without the bands that the file's bad-band
+            list rules out; memory-mapped where the format allows.
         labels: uint16 `(height, width)` of label ids, 0 = unlabelled; None for an unlabelled cube.
         classes: label id -> name, ascending by id. A class's index is its place in it.
         wavelengths: nm; empty where the file does not say.
-        nodata: the value that marks absent pixels, in stored units, or None.
-        units: of the counts, in the file's words.
-        georeference: what the file says of it, in its own words.
+        nodata: the stored value that marks absent pixels, for all bands or for each; None where there is none.
+        units: of the values, in the file's words.
+        georeference: where the pixels lie; None where the file does not say.
         official: True if equal to the published scene, False if it differs, None if there is nothing to compare with.
         source: where it was read from.
         parts: uint8 `(height, width)`, 1, 2, 3 where the scene's own lists say that a pixel trains, validates, tests; None
             for a scene without lists.
+        scale, offset: a band each, value = stored * scale + offset; None where the file names none.
+        widths: nm, a band each; empty where the file does not say.
+        quantity: "counts", "radiance" or "reflectance" where the file says so; else "".
+        valid: bool `(height, width)`, False where the file's own mask says that there is no data; None without one.
+        left_out: bands of the file that its bad-band list rules out, by their place in it.
     """
 
     name: str
@@ -59,16 +53,24 @@ class Scene:
     labels: NDArray[np.uint16] | None
     classes: dict[int, str]
     wavelengths: tuple[float, ...] = ()
-    nodata: float | None = None
+    nodata: float | tuple[float | None, ...] | None = None
     units: str = ""
-    georeference: dict[str, str] = field(default_factory=dict)
+    georeference: Georeference | None = None
     official: bool | None = None
     source: str = ""
     parts: NDArray[np.uint8] | None = None
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    widths: tuple[float, ...] = ()
+    quantity: str = ""
+    valid: NDArray[np.bool_] | None = None
+    left_out: tuple[int, ...] = ()
 
     @staticmethod
     def open(name: str | Path, labels: str | Path | None = None, data_dir: Path | None = None) -> Scene:
         """A scene of the catalog by name, or one's own from a file. See `open_scene`."""
+        from hsiedge.scenes.open import open_scene  # which imports this file
+
         return open_scene(name, labels, data_dir)
 
     @property
@@ -92,10 +94,12 @@ class Scene:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides labels and accuracy: cube, nodata, label map, classes and lists of pixels."""
+        """SHA-256 of all that decides labels and accuracy: cube and its meaning, label map, classes and lists of pixels."""
         sha = hashlib.sha256(f"{self.sha256} {self.nodata} {sorted(self.classes.items())}".encode())
         sha.update(b"unlabelled" if self.labels is None else labels_digest(self.labels).encode())
         sha.update(b"no lists" if self.parts is None else np.ascontiguousarray(self.parts).tobytes())
+        if self.scale is not None or self.valid is not None:
+            sha.update(f"{self.scale} {self.offset}".encode() + (b"" if self.valid is None else self.valid.tobytes()))
         return sha.hexdigest()
 
     def __eq__(self, other: object) -> bool:
@@ -156,10 +160,32 @@ class Scene:
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:
-        """`(height, width)`: pixels that are nodata in all bands."""
-        if self.nodata is None:
+        """Bool `(height, width)`: pixels without data in a band: nodata, not a finite number, or masked by the file."""
+        if self.nodata is None and self.valid is None and self.cube.dtype.kind != "f":
             return np.zeros(self.shape, bool)
-        return np.array([(row == self.nodata).all(-1) for row in self.cube])
+        cube = self.as_cube()
+        return np.concatenate([cube.without_data(cube.read(row, 1), row) for row in range(self.shape[0])])
+
+    def as_cube(self) -> Cube:
+        """The scene's cube with its meaning, as a reader gives it."""
+        nodata = self.nodata if isinstance(self.nodata, tuple) else (self.nodata,) * self.bands
+        return Cube.of_array(
+            self.cube,
+            Path(self.source or self.name),
+            scale=self.scale,
+            offset=self.offset,
+            nodata=nodata,
+            valid=None if self.valid is None else lambda first, count: self._valid_rows(first, count),
+            wavelengths=self.wavelengths,
+            widths=self.widths,
+            units=self.units,
+            quantity=self.quantity,
+            georeference=self.georeference,
+        )
+
+    def _valid_rows(self, first: int, count: int) -> NDArray[np.bool_]:
+        assert self.valid is not None
+        return self.valid[first : first + count]
 
     def labelled(self) -> NDArray[np.uint16]:
         """The label map. Raises SceneError for an unlabelled cube."""
@@ -174,13 +200,13 @@ class Scene:
 
 
 def _mask(mask: str | Path | NDArray[Any]) -> NDArray[Any]:
-    return mask if isinstance(mask, np.ndarray) else arrays.read(Path(mask), ndim=2).array
+    return mask if isinstance(mask, np.ndarray) else read_labels(Path(mask)).array
 
 
 def build_scene(
     name: str,
-    cube: arrays.Raster,
-    labels: arrays.Raster | None,
+    cube: Cube,
+    labels: LabelRaster | None,
     classes: dict[int, str] | None = None,
     official: bool | None = None,
     source: str = "",
@@ -191,272 +217,73 @@ def build_scene(
         classes: label id -> name; left out, the ids found, with the names that the label file gives them.
 
     Raises:
-        SceneError: sizes differ; counts are NaN or infinite; labels are not whole numbers from 0 to 65535, or not of
-            `classes`, or one of `classes` has no pixel.
+        SceneError: sizes differ, or the label map lies elsewhere than the cube; labels are not whole numbers from 0 to 65535,
+            or not of `classes`, or one of `classes` has no pixel; no pixel holds data.
     """
-    array = cube.array
+    array, good = whole(cube), cube.good_bands
+    if len(good) < cube.bands:
+        fits(cube.path, (*cube.shape, len(good)), cube.dtype.itemsize)
+        array = array[:, :, good]
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not isinstance(array, np.memmap):
         array = np.ascontiguousarray(array)  # .mat is column-major: spectra and patches would be gathered byte by byte
-    _finite(source, array)
     label_map = None
     if labels is not None:
+        off = difference(labels.georeference, cube.georeference, labels.array.shape[:2])
+        if off:
+            raise SceneError(f"{source}: the labels do not lie on the cube's grid: {off}", use={"align": ""})
         label_map = _label_map(source, labels.array, array.shape[:2])
         present = [int(label) for label in np.unique(label_map) if label]
-        names = {label: labels.class_names.get(label, f"{UNNAMED} {label}") for label in present}
+        names = {label: labels.class_names.get(label) or f"{UNNAMED} {label}" for label in present}
         classes = _same_classes(source, classes or names, present)
-    return Scene(
+    nodata = tuple(cube.nodata[band] for band in good) if cube.nodata else ()
+    scene = Scene(
         name=name,
         cube=array,
         labels=label_map,
         classes=dict(sorted((classes or {}).items())),
-        wavelengths=cube.wavelengths if len(cube.wavelengths) == array.shape[2] else (),
-        nodata=cube.nodata,
+        wavelengths=_of_bands(cube.wavelengths, good),
+        nodata=None if not nodata else nodata[0] if len({str(value) for value in nodata}) == 1 else nodata,
         units=cube.units,
         georeference=cube.georeference,
         official=official,
         source=source,
+        scale=None if cube.scale is None else _of_bands(cube.scale, good),
+        offset=None if cube.offset is None else _of_bands(cube.offset, good),
+        widths=_of_bands(cube.widths, good),
+        quantity=cube.quantity,
+        valid=None if cube.valid is None else cube.valid(0, cube.shape[0]),
+        left_out=tuple(band for band in range(cube.bands) if band not in set(good.tolist())),
     )
-
-
-def open_scene(
-    name: str | Path,
-    labels: str | Path | None = None,
-    data_dir: Path | None = None,
-    cube_key: str | None = None,
-    labels_key: str | None = None,
-) -> Scene:
-    """Opens a scene by its catalog name or alias, from a file, or from a folder of GeoTIFF tiles.
-
-    Files are .mat, .npy, .npz, ENVI, GeoTIFF, or what `scenes pack` wrote. A catalog scene is looked for in `data_dir`, then
-    `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an installed tensorly. Nothing is downloaded: `fetch` does that.
-
-    Raises:
-        SceneError: not found, not readable, or not believable.
-    """
-    text = str(name)
-    if labels is None and not _looks_like_file(text):
-        return _open_catalog(lookup(text), data_dir)
-    path = Path(text)
-    if path.is_dir() and _looks_like_file(text):
-        return _open_mosaic(path, Path(labels) if labels is not None else None)
-    if not _looks_like_file(text):
-        raise SceneError(
-            f"{text} is a scene of the catalog, and has its labels; others go with a cube of your own", option="labels"
-        )
-    if labels is None and path.suffix == ".npz" and (packed := _open_packed(path)):
-        return packed
-    cube = arrays.read(path, cube_key, 3)
-    label_raster = arrays.read(Path(labels), labels_key, 2) if labels is not None else None
-    return build_scene(path.stem, cube, label_raster, source=str(path))
-
-
-def search_path(data_dir: Path | None = None) -> list[Path]:
-    """The folders in which catalog scenes are looked for, first to last."""
-    folders = [data_dir, os.environ.get("HSIEDGE_DATA")]
-    return [Path(folder) for folder in folders if folder] + [cache_dir()]
-
-
-def cache_dir() -> Path:
-    """Folder of downloads, in the user's cache."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("hsiedge", appauthor=False))
-
-
-def pack(scene: Scene, path: Path) -> None:
-    """Writes the scene as one compressed .npz (cube, labels, facts), which `open_scene` reads on a device without scipy.
-
-    Raises:
-        OutputError: `path` cannot be written.
-    """
-    facts = {
-        "name": scene.name,
-        "classes": [[label, title] for label, title in scene.classes.items()],
-        "wavelengths": list(scene.wavelengths),
-        "nodata": scene.nodata,
-        "units": scene.units,
-        "georeference": scene.georeference,
-        "official": scene.official,
-    }
-    arrays = {"cube": np.ascontiguousarray(scene.cube), "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
-    if scene.labels is not None:
-        arrays["labels"] = scene.labels
-    if scene.parts is not None:
-        arrays["parts"] = scene.parts
-    with files.atomic(path) as temporary:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        with open_zip(temporary) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise OutputError(f"cannot write {path}: {broken} does not read back as it was written; is the disk full?")
-
-
-def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
-    """A folder of tiles: its own, or those in `images`; labels in `labels` or elsewhere; lists of tiles where there are any."""
-    from hsiedge.scenes.io import geotiff
-
-    try:
-        cube = geotiff.read_mosaic(folder / "images" if (folder / "images").is_dir() else folder, 3)
-        own = folder / "labels" if (folder / "labels").is_dir() else None
-        label_folder = labels or own
-        if label_folder is not None and not label_folder.is_dir():
-            raise SceneError(f"{label_folder}: the labels of a mosaic are a folder of tiles, too")
-        label_raster = geotiff.read_mosaic(label_folder, 2, cube.grid).raster if label_folder is not None else None
-        parts = geotiff.read_lists(folder, cube)
-    except OSError as error:
-        raise SceneError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    scene = build_scene(folder.resolve().name, cube.raster, label_raster, source=str(folder))
-    return dataclasses.replace(scene, parts=parts)
-
-
-def _open_packed(path: Path) -> Scene | None:
-    """Opens what `pack` wrote; None for any other .npz."""
-    if not path.is_file():
-        raise SceneError(f"{path}: no such file")
-    try:
-        with open_zip(path) as archive:
-            members = {info.filename: info.file_size for info in archive.infolist()}
-        if "facts.npy" not in members:
-            return None
-        if members["facts.npy"] > _MAX_FACTS:
-            raise SceneError(f"{path}: its facts take {members['facts.npy']} bytes; this pack was not written by hsiedge")
-        facts = json.loads(arrays.read(path, "facts", 1).array.tobytes())
-        classes = {int(label): str(title) for label, title in facts["classes"]}
-        cube = arrays.read(path, "cube", 3)
-        raster = arrays.Raster(
-            cube.array,
-            tuple(float(value) for value in facts["wavelengths"]),
-            None if facts["nodata"] is None else float(facts["nodata"]),
-            str(facts["units"]),
-            georeference={str(key): str(value) for key, value in facts["georeference"].items()},
-        )
-        official = facts["official"]
-        if official is not None and not isinstance(official, bool):
-            raise ValueError(f"official: {official!r}")
-        labels = arrays.read(path, "labels", 2) if "labels.npy" in members else None
-        scene = build_scene(str(facts["name"]), raster, labels, classes, official, str(path))
-        if "parts.npy" in members:
-            scene = dataclasses.replace(scene, parts=_believable_parts(arrays.read(path, "parts", 2).array, scene.shape))
-    except SceneError:
-        raise
-    except Exception as error:
-        raise SceneError(f"{path}: not a whole scene pack ({error}); make it again with: hsiedge scenes pack") from error
-    if scene.official is False:
-        _warn(scene.source, scene.name)
+    _say(scene, cube)
     return scene
 
 
-def _pairs(entry: CatalogEntry) -> list[tuple[str, str]]:
-    """File names of a catalog scene: the published .mat pair, and the same arrays as .npy."""
-    published = (entry.cube.name, entry.labels.name)
-    return [published, (published[0].replace(".mat", ".npy"), published[1].replace(".mat", ".npy"))]
+def _of_bands(values: tuple[float, ...], good: NDArray[np.intp]) -> tuple[float, ...]:
+    return tuple(values[band] for band in good) if values else ()
 
 
-def _believable_parts(parts: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    if parts.dtype != np.uint8 or parts.shape != shape or parts.max() > 3:
-        raise ValueError("its lists of pixels are none")
-    return parts
+def _say(scene: Scene, cube: Cube) -> None:
+    """Warns of what a file says and cannot be honoured, and of values that are no numbers.
 
-
-def locate(entry: CatalogEntry, data_dir: Path | None = None) -> Path | None:
-    """The folder, pack or package in which a catalog scene is found first; None where it is not on this machine."""
-    for folder in search_path(data_dir):
-        if any((folder / cube).is_file() and (folder / labels).is_file() for cube, labels in _pairs(entry)):
-            return folder
-        if (folder / f"{entry.name}.npz").is_file():
-            return folder / f"{entry.name}.npz"
-    return _tensorly() if entry.name == "indian_pines" else None
-
-
-def missing(name: str, data_dir: Path | None = None) -> CatalogEntry | None:
-    """The catalog entry of `name` where that is one that is not on this machine; else None. Raises SceneError."""
-    if _looks_like_file(name):
-        return None
-    entry = lookup(name)
-    return entry if locate(entry, data_dir) is None else None
-
-
-def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:
-    place = locate(entry, data_dir)
-    if place is None:
-        places = ", ".join(str(folder) for folder in search_path(data_dir))
-        carried = "  (or pip install tensorly, which carries it)" if entry.name == "indian_pines" else ""
-        raise SceneError(
-            f"{entry.name}: {entry.cube.name} and {entry.labels.name} are not in {places}; "
-            f"download them with: hsiedge scenes fetch {entry.name}{carried}"
-        )
-    if place.is_file():
-        packed = open_scene(place)
-        if (packed.name, packed.bands, packed.classes) != (entry.name, entry.shape[2], entry.classes):
-            raise SceneError(f"{place}: holds {packed.name}, {packed.bands} bands, not {entry.title} with its classes")
-        return packed
-    if (place / entry.cube.name).is_file():
-        return open_entry(entry, place)
-    names = _pairs(entry)[1]
-    cube, labels = arrays.read(place / names[0]), arrays.read(place / names[1], ndim=2)
-    return _judge(entry, build_scene(entry.name, cube, labels, entry.classes, source=str(place)), None)
-
-
-def open_entry(entry: CatalogEntry, folder: Path) -> Scene:
-    """The catalog scene whose official file names are in `folder`; one that differs from the official file warns."""
-    cube = _read_official(entry.cube, folder, 3)
-    labels = _read_official(entry.labels, folder, 2)
-    scene = build_scene(entry.name, cube, labels, entry.classes, source=str(folder / entry.cube.name))
-    return _judge(entry, scene, files.digest(folder / entry.cube.name))
-
-
-def _read_official(file: RemoteFile, folder: Path, ndim: int) -> arrays.Raster:
-    return arrays.read(folder / file.name, file.key, ndim)
-
-
-def _judge(entry: CatalogEntry, scene: Scene, file_sha256: str | None) -> Scene:
-    """The scene, marked official or not, with a warning where it is not."""
-    if scene.bands != entry.shape[2]:
-        raise SceneError(
-            f"{scene.source}: has {scene.bands} bands, {entry.title} has {entry.shape[2]}; is it the corrected cube?"
-        )
-    official = file_sha256 == entry.cube.sha256 or scene.sha256 == entry.decoded_sha256
-    official = official and entry.labels_sha256 in (None, labels_digest(scene.labelled()))
-    if not official:
-        _warn(scene.source, entry.title)
-    return dataclasses.replace(scene, official=official)
+    Raises:
+        SceneError: no pixel holds data.
+    """
+    for note in cube.notes:
+        warnings.warn(f"{scene.source}: {note}", SceneWarning, stacklevel=4)
+    if scene.cube.dtype.kind != "f" and scene.nodata is None and scene.valid is None:
+        return
+    if scene.empty.all():
+        raise SceneError(f"{scene.source}: each pixel has no data, NaN or infinite values in one of its {scene.bands} bands")
+    if scene.cube.dtype.kind == "f" and scene.nodata is None and scene.valid is None and scene.empty.any():
+        share = f"{int(scene.empty.sum()):,} pixels hold NaN or infinite values"
+        warnings.warn(f"{scene.source}: {share}, and are left out", SceneWarning, stacklevel=4)
 
 
 def labels_digest(labels: NDArray[np.uint16]) -> str:
     """SHA-256 of a label map's size and ids, whatever dtype its file keeps them in."""
     return hashlib.sha256(f"{labels.shape}".encode() + np.ascontiguousarray(labels, "<u2").tobytes()).hexdigest()
-
-
-def _warn(source: str, title: str) -> None:
-    warnings.warn(
-        f"{source} differs from the official {title}: what is measured on it says nothing of that scene",
-        SceneWarning,
-        stacklevel=5,
-    )
-
-
-def _tensorly() -> Path | None:
-    spec = importlib.util.find_spec("tensorly")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "datasets" / "data"
-    return folder if (folder / "Indian_pines_corrected.npy").is_file() else None
-
-
-def _looks_like_file(text: str) -> bool:
-    known = any(text.lower() in (entry.name, *entry.aliases) for entry in CATALOG.values())
-    return not known and (Path(text).suffix != "" or os.sep in text or Path(text).exists())
-
-
-def _finite(source: str, cube: NDArray[Any]) -> None:
-    if cube.dtype.kind != "f":
-        return
-    for index, row in enumerate(cube):
-        if not np.isfinite(row).all():
-            raise SceneError(f"{source}: row {index} holds NaN or infinite counts; mend or mask them first")
 
 
 def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint16]:

@@ -24,7 +24,7 @@ def false_colour(scene: Scene) -> NDArray[np.uint8]:
     """
     step = thumbnail_step(scene.shape)
     counts = np.asarray(scene.cube[::step, ::step][..., list(bands_shown(scene))], np.float32)
-    empty = np.zeros(counts.shape[:2], bool) if scene.nodata is None else (counts == np.float32(scene.nodata)).all(-1)
+    empty = scene.empty[::step, ::step]
     picture = np.zeros(counts.shape, np.uint8)
     if empty.all():
         return picture

@@ -32,7 +32,8 @@ from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, Split, draw
 from hsiedge.study.config import parse_student
 from hsiedge.study.paths import scene_place

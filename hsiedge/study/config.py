@@ -146,7 +146,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
 
 
 def _origins(*names: str) -> dict[str, str]:
-    """What tells each net of others from another of its name: the file's SHA-256, or package and version."""
+    """Marks that tell each net of others from another of its name: the file's SHA-256, or package and version."""
     origins = {name: nets.NETS.origin(name) for name in names}
     return {name: origin.sha256 or origin.distribution or "" for name, origin in origins.items() if origin is not None}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import CheckError
 from hsiedge.mapping.writers import WRITERS, MapFacts, files_of, writer
-from hsiedge.scenes.io import arrays
+from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, open_cube, read_labels, reader_of
 
 _SHAPE = (37, 23)
 _PIECES = (1, 16, 20)  # rows that come at a time
@@ -39,9 +39,9 @@ def check_writer(name: str, read: Callable[[Path], NDArray[Any]] | None = None) 
     rng = np.random.default_rng(0)
     for ids in ({1: "water", 255: "trees, and {more}"}, {1: "water", 300: "trees"}):
         labels = rng.choice([0, *ids], _SHAPE).astype(np.uint16)
-        _check(name, entry.suffixes[0], MapFacts(_SHAPE, ids, {}), labels, labels, read)
+        _check(name, entry.suffixes[0], MapFacts(_SHAPE, ids, None), labels, labels, read)
     if entry.probabilities:
-        facts = MapFacts(_SHAPE, {1: "water", 2: "trees"}, {}, ("water", "trees"))
+        facts = MapFacts(_SHAPE, {1: "water", 2: "trees"}, None, ("water", "trees"))
         likely = rng.random((2, *_SHAPE), np.float32)
         _check(name, entry.suffixes[0], facts, likely, likely.transpose(1, 2, 0), read)
 
@@ -95,5 +95,9 @@ def _stopped(name: str, path: Path, facts: MapFacts, values: NDArray[Any]) -> No
 def _read_back(path: Path, ndim: int, read: Callable[[Path], NDArray[Any]] | None) -> NDArray[Any] | None:
     if read is not None:
         return read(path)
-    reader = arrays.reader_of(arrays.LABEL_READERS if ndim == 2 else arrays.CUBE_READERS, path)
-    return np.array(arrays.read(path, ndim=ndim).array) if reader is not None and reader.read is not None else None
+    if reader_of(LABEL_READERS if ndim == 2 else CUBE_READERS, path) is None:
+        return None
+    if ndim == 2:
+        return read_labels(path).array
+    with open_cube(path) as cube:
+        return cube.read(0, cube.shape[0])

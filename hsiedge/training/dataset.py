@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsiedge.card import Card
-from hsiedge.errors import ModelError
+from hsiedge.errors import ModelError, SceneError
 from hsiedge.scenes import splits
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.preprocess import BandAffine, fit_affine
@@ -53,7 +53,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
         affine: that of a net which has one already; left out, it is fitted to the training pixels.
 
     Raises:
-        SceneError: a patch wider than the scene.
+        SceneError: a patch wider than the scene, or training pixels that are all alike.
         SplitError: a patch that sees farther than the split's guard.
     """
     check_patch(patch, scene.shape)
@@ -63,6 +63,8 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     pixels = split.pixels(TRAIN)
     spectra = spectra_at(scene, pixels)
     affine = affine or fit_affine(spectra)
+    if not affine.scale.any():
+        raise SceneError(f"{scene.source or scene.name}: no band varies over its training pixels: there is nothing to learn")
     index = {label: place for place, label in enumerate(titles)}
     targets = np.array([index[int(label)] for label in split.labels_on(scene).ravel()[pixels]], np.int64)
     return TrainingSet(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))

@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hsiedge import __version__, nets
-from hsiedge.card import AccuracyFacts, Card, ClassFacts, NetFacts, SceneFacts, Step, now
+from hsiedge.card import AccuracyFacts, Card, ClassFacts, NetFacts, Step, now
 from hsiedge.errors import OptionError
 from hsiedge.metrics import accuracy, confusion_matrix
 from hsiedge.progress import Progress, silent
+from hsiedge.scenes.facts import scene_facts
 from hsiedge.scenes.patches import batches
-from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
-from hsiedge.training.dataset import prepare, spectra_at
+from hsiedge.training.dataset import prepare
 from hsiedge.training.fit import FitSettings, Loss, fit
 
 
@@ -77,20 +76,6 @@ def train(
         lineage=[Step("train", now(), {**vars(settings), "net": net}, None, versions())],
     )
     return validated(Checkpoint(classifier, card), scene, split)
-
-
-def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
-    """Facts of a scene that a Card keeps; percentiles are of the spectra at flat `pixels`."""
-    return SceneFacts(
-        name=scene.name,
-        sha256=scene.sha256,
-        official=scene.official,
-        bands=scene.bands,
-        dtype=scene.cube.dtype.name,
-        units=scene.units,
-        wavelengths=list(scene.wavelengths),
-        percentiles=band_percentiles(spectra_at(scene, pixels)),
-    )
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import hsiedge as he
-from hsiedge.scenes.scene import pack
+from hsiedge.scenes.pack import pack
 from hsiedge.scenes.thumbnail import bands_shown, false_colour
 
 QUICK = {"batches": [1], "runs": 1, "seconds": 0.05}

@@ -26,10 +26,11 @@ SIGNATURES = {
     "LineClassifier.push": "(self, rows)",
     "LineClassifier.finish": "(self)",
     "Model.bench": "(self, **options)",
-    "Model.classify": "(self, cube, *, reject=0.0, probabilities=False, memory=67108864, cube_key=None, progress=silent)",
-    "Model.evaluate": "(self, scene=None, *, masks=None, progress=silent)",
+    "Model.classify": "(self, cube, *, reject=0.0, probabilities=False, memory=67108864, cube_key=None, units=None, "
+    "progress=silent)",
+    "Model.evaluate": "(self, scene=None, *, masks=None, units=None, progress=silent)",
     "Model.quantize": "(self, scene=None, path=None, *, recipe='default', patches=1000, max_drop=0.5, seed=0, explain=False, "
-    "masks=None, tile=None, progress=silent)",
+    "masks=None, tile=None, units=None, progress=silent)",
     "Model.to_ort": "(self, path=None, *, scene=None)",
     "Model.to_scene_graph": "(self, path=None, *, scene=None, approximate=False)",
     "Model.to_tflite": "(self, path=None, *, scene=None, tile=None)",

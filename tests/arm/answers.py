@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from hsiedge import files
 from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.runtimes import require_card
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected.json"

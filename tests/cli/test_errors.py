@@ -105,7 +105,8 @@ def test_what_a_strangers_file_says_is_shown_and_not_obeyed(hsiedge: Hsiedge, ow
     """Names from inside a pack: markup is text, and a path is no path."""
     import dataclasses
 
-    from hsiedge.scenes.scene import Scene, pack
+    from hsiedge.scenes.pack import pack
+    from hsiedge.scenes.scene import Scene
 
     scene = Scene.open(own / "cube.npy", own / "labels.npy")
     hostile = dataclasses.replace(scene, name="../../evil", classes={1: "a [/x] b", 2: "Water [deep]", 3: "c"})

@@ -14,7 +14,8 @@ import pytest
 
 from hsiedge.card import KEY, ClassFacts
 from hsiedge.runtimes import require_card
-from hsiedge.scenes.scene import Scene, pack
+from hsiedge.scenes.pack import pack
+from hsiedge.scenes.scene import Scene
 from tests.cli.conftest import Hsiedge
 
 MODEL = Path(__file__).parents[1] / "benchmark" / "data" / "float.onnx"

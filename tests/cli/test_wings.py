@@ -55,7 +55,7 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_device_commands_import_neither_torch_nor_onnx(words: list[str], tmp_path: Path, tiny_scene: hsiedge.Scene) -> None:
-    from hsiedge.scenes.scene import pack
+    from hsiedge.scenes.pack import pack
 
     pack(tiny_scene, tmp_path / "tiny.npz")
     for name in ("float.onnx", "int8.onnx"):

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsiedge.scenes.scene import Scene, pack
+from hsiedge.scenes.pack import pack
+from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.arm.board import UnavailableError
 from tests.docker.images import DOCKER, Image, store

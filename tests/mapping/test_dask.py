@@ -24,7 +24,7 @@ from hsiedge.mapping import classify, dask
 from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, classify_rows
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.io.rows import open_rows
+from hsiedge.scenes.io.reader import open_cube
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.dask_cluster import STRANGER, cluster
@@ -70,7 +70,7 @@ def model_file(kind: str) -> Path:
         return patches
     pytest.importorskip("onnx_ir", reason="scene graphs are made with onnx-ir")
     from hsiedge.graphs.scene_graph.build import scene_graph
-    from hsiedge.scenes.scene import open_scene
+    from hsiedge.scenes.open import open_scene
 
     return made_once("shipped-scene.onnx", lambda path: scene_graph(patches, open_scene("indian_pines"), path))
 
@@ -82,7 +82,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 def in_one_piece(model: Model, path: Path, asked: ClassifyOptions) -> tuple[list[Strip], ClassificationStats]:
     pieces: list[Strip] = []
-    with open_rows(path) as source:
+    with open_cube(path) as source:
         return pieces, classify_rows(model, source, pieces.append, asked)
 
 
@@ -97,7 +97,7 @@ def on_cluster(
         if each is not None:
             each(strip)
 
-    with dask.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_rows(path) as source:
+    with dask.on_cluster(address, model, [path], None, asked, MEMORY, 1) as classified, open_cube(path) as source:
         return pieces, classified(source, take, silent)
 
 

@@ -32,8 +32,8 @@ from hsiedge.mapping.stream import (
 )
 from hsiedge.mapping.writers import MapFacts, writer
 from hsiedge.runtimes import Model, load
-from hsiedge.scenes.io import arrays
-from hsiedge.scenes.io.rows import open_rows
+from hsiedge.scenes.io.georeference import Georeference, from_envi
+from hsiedge.scenes.io.reader import open_cube, read_labels
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.mapping.cubes import STORED, envi, geotiff, hdf
@@ -47,7 +47,7 @@ def stored() -> Model:
 def mapped(model: Model, path: Path, **options: Any) -> tuple[np.ndarray, ClassificationStats, list[Strip]]:
     pieces: list[Strip] = []
     memory = {"memory": options.pop("memory")} if "memory" in options else {}
-    with open_rows(path) as source:
+    with open_cube(path) as source:
         stats = classify_rows(model, source, pieces.append, ClassifyOptions(**options), **memory)
     return np.concatenate([strip.labels for strip in pieces]), stats, pieces
 
@@ -72,7 +72,7 @@ def test_any_height_of_strips_and_any_part(
         read.extend(range(first, first + count))
         return np.ascontiguousarray(tiny_scene.cube[first : first + count])
 
-    with open_rows(envi(tmp_path, tiny_scene.cube)) as opened:
+    with open_cube(envi(tmp_path, tiny_scene.cube)) as opened:
         source = dataclasses.replace(opened, read=counted)
     for rows in (1, 2, 7, 39, 100):
         for cuts in ((0, 40), (0, 1, 2, 40), (0, 14, 35, 39, 40)):
@@ -240,16 +240,18 @@ def test_hdf5_with_more_than_one_cube_or_none(stored: Model, tiny_scene: Scene, 
         file["sensor_band_parameters"]["good_wavelengths"] = np.array([1, 1, 1, 1, 0])
     with pytest.raises(SceneError, match=r"name the variable; it has mask/second 40x30x5, reflectance 40x30x5"):
         mapped(stored, path)
-    with open_rows(path, "mask/second") as source:
+    with open_cube(path, "mask/second") as source:
         assert (source.shape, source.wavelengths, source.good) == ((40, 30), (400, 401, 402, 403, 404), (True,) * 4 + (False,))
-    with open_rows(path, "reflectance") as source:
-        assert source.nodata == 9
-    with pytest.raises(SceneError, match="has no cube 'elsewhere'"), open_rows(path, "elsewhere"):
+    with open_cube(path, "reflectance") as source:
+        assert source.nodata == (9,) * 5
+    with pytest.raises(SceneError, match="has no cube 'elsewhere'"), open_cube(path, "elsewhere"):
         pass
 
 
 FACTS = MapFacts(
-    (40, 30), {1: "Corn", 10: "Soy & oats", 14: "Woods, {old}"}, {"crs": "EPSG:32633", "transform": "30 0 380000 0 -30 5810000"}
+    (40, 30),
+    {1: "Corn", 10: "Soy & oats", 14: "Woods, {old}"},
+    Georeference((30, 0, 380000, 0, -30, 5810000), "EPSG:32633"),
 )
 
 
@@ -276,7 +278,7 @@ def test_geotiff_map(tmp_path: Path, labels: np.ndarray) -> None:
     side_car = (tmp_path / "map.tif.aux.xml").read_text()
     assert side_car.count("<Category>") == 15
     assert "<Category>Soy &amp; oats</Category>" in side_car
-    again = arrays.read(tmp_path / "map.tif", ndim=2)  # a map can be somebody's labels
+    again = read_labels(tmp_path / "map.tif")  # a map can be somebody's labels
     assert {label: again.class_names[label] for label in FACTS.classes} == FACTS.classes
     assert set(again.class_names) == set(FACTS.classes)
     wide = dataclasses.replace(FACTS, classes={**FACTS.classes, 300: "Far"})
@@ -292,7 +294,9 @@ def test_envi_map(tmp_path: Path, labels: np.ndarray) -> None:
     written(
         tmp_path / "map.hdr",
         labels,
-        dataclasses.replace(FACTS, georeference={"map info": "UTM, 1, 1, 380000, 5810000, 30, 30"}),
+        dataclasses.replace(
+            FACTS, georeference=from_envi({"map info": "{UTM, 1, 1, 380000, 5810000, 30, 30, 33, North, WGS-84}"})
+        ),
     )
     image = io.open(str(tmp_path / "map.hdr"))
     np.testing.assert_array_equal(np.asarray(image.open_memmap())[:, :, 0], labels)
@@ -369,10 +373,10 @@ def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
     """Peak anonymous memory of a flight of 1,600 rows, and of one ten times as long."""
     code = (
         "import sys, resource; from pathlib import Path; from hsiedge.mapping.stream import classify_rows, _anonymous;"
-        "from hsiedge.runtimes import load; from hsiedge.scenes.io.rows import open_rows; m = load(sys.argv[1], 1); "
+        "from hsiedge.runtimes import load; from hsiedge.scenes.io.reader import open_cube; m = load(sys.argv[1], 1); "
         "peak = [0]\n"
         "def take(strip): peak[0] = max(peak[0], _anonymous())\n"
-        "with open_rows(Path(sys.argv[2])) as source: classify_rows(m, source, take, memory=1 << 22)\n"
+        "with open_cube(Path(sys.argv[2])) as source: classify_rows(m, source, take, memory=1 << 22)\n"
         "print(peak[0])"
     )
     peaks = []

@@ -23,8 +23,8 @@ from hsiedge.cli.app import app  # noqa: E402
 from hsiedge.errors import CheckError, ModelError, OptionError  # noqa: E402
 from hsiedge.registry import Origin, Registry  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
+from hsiedge.scenes.pack import pack  # noqa: E402
 from hsiedge.scenes.patches import extract  # noqa: E402
-from hsiedge.scenes.scene import pack  # noqa: E402
 from hsiedge.study.config import read_config  # noqa: E402
 from hsiedge.training.checkpoint import load_checkpoint  # noqa: E402
 from hsiedge.training.classifier import predict_logits  # noqa: E402

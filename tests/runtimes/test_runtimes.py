@@ -17,8 +17,9 @@ from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
 from hsiedge.runtimes import load, read_card, require_card
 from hsiedge.runtimes.input_affine import InputAffine, WholeSteps, factors, middle
 from hsiedge.runtimes.model import _largest
+from hsiedge.scenes.pack import pack
 from hsiedge.scenes.patches import extract
-from hsiedge.scenes.scene import Scene, pack
+from hsiedge.scenes.scene import Scene
 
 MakeModel = Callable[..., tuple[Path, np.ndarray]]
 MakeCard = Callable[..., Card]

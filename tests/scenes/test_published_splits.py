@@ -11,7 +11,8 @@ from hsiedge.card import Card
 from hsiedge.errors import DownloadError, OptionError, SplitError
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import RemoteFile
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, PublishedMaps, PublishedSplit
 from hsiedge.scenes.splits.published import PUBLISHED
 

@@ -16,15 +16,21 @@ import pytest
 
 from hsiedge.errors import OutputError, SceneError
 from hsiedge.scenes.catalog import CATALOG, lookup
-from hsiedge.scenes.io.arrays import Raster
-from hsiedge.scenes.scene import Scene, SceneWarning, build_scene, cache_dir, locate, open_scene, pack, search_path
+from hsiedge.scenes.io.cube import Cube, SceneWarning
+from hsiedge.scenes.io.georeference import Georeference
+from hsiedge.scenes.io.reader import LabelRaster
+from hsiedge.scenes.open import cache_dir, locate, open_scene, search_path
+from hsiedge.scenes.pack import pack
+from hsiedge.scenes.scene import Scene, build_scene
 
 CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
 LABELS = np.array([[0, 1, 10, 10, 1, 0]] * 4, np.uint8)
 
 
 def build(labels: np.ndarray | None = LABELS, cube: np.ndarray = CUBE, classes: dict[int, str] | None = None) -> Scene:
-    return build_scene("made", Raster(cube), None if labels is None else Raster(labels), classes, source="folder/made.npy")
+    return build_scene(
+        "made", Cube.of_array(cube), None if labels is None else LabelRaster(labels), classes, source="folder/made.npy"
+    )
 
 
 def refused(match: str, **arguments: Any) -> None:
@@ -47,7 +53,11 @@ class TestBuild:
         cube = (CUBE // 251).astype(dtype)
         build(cube=cube)
         cube[2, 3, 1] = bad
-        refused("row 2 holds NaN or infinite", cube=cube)
+        with pytest.warns(SceneWarning, match=r"folder/made\.npy: 1 pixels hold NaN or infinite values, and are left out"):
+            scene = build(cube=cube)
+        assert np.argwhere(scene.empty).tolist() == [[2, 3]]
+        cube[:, :, 1] = bad
+        refused("each pixel has no data, NaN or infinite values in one of its 3 bands", cube=cube)
 
     def test_sizes_differ(self) -> None:
         refused("cube is 4 x 6 pixels, its labels 3 x 6", labels=LABELS[1:])
@@ -82,8 +92,10 @@ class TestBuild:
         assert scene.labelled().dtype == np.dtype(np.uint16)
 
     def test_wavelengths_that_do_not_fit_are_left_out(self) -> None:
-        assert build_scene("made", Raster(CUBE, (400.0, 500.0)), None).wavelengths == ()
-        assert build_scene("made", Raster(CUBE, (400.0, 500.0, 600.0)), None).wavelengths == (400.0, 500.0, 600.0)
+        with pytest.warns(SceneWarning, match="its 2 wavelengths are not for 3 bands, and are left out"):
+            assert build_scene("made", Cube.of_array(CUBE, wavelengths=(400.0, 500.0)), None).wavelengths == ()
+        scene = build_scene("made", Cube.of_array(CUBE, wavelengths=(400.0, 500.0, 600.0)), None)
+        assert scene.wavelengths == (400.0, 500.0, 600.0)
 
     def test_sha256_is_of_values_not_of_their_order_in_memory(self) -> None:
         expected = hashlib.sha256(b"<u2 (4, 6, 3)" + CUBE.astype("<u2").tobytes()).hexdigest()
@@ -132,7 +144,8 @@ class TestPack:
     def test_round_trip(self, tmp_path: Path) -> None:
         scene = Scene(
             "made", CUBE, LABELS.astype(np.uint16), {1: "Wässer", 10: "Trees"}, (400.5, 500.0, 600.0), -9999.0, "DN",
-            {"map info": "UTM"}, True,
+            Georeference((30.0, 0.0, 5e5, 0.0, -30.0, 5.8e6), "EPSG:32633"), True, scale=(0.1, 0.2, 0.3),
+            offset=(1.0, 0.0, 0.0), widths=(5.0, 5.0, 6.0), quantity="counts", left_out=(),
         )  # fmt: skip
         pack(scene, tmp_path / "a.npz")
         back = open_scene(tmp_path / "a.npz")

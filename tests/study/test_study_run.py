@@ -22,7 +22,7 @@ pytest.importorskip("distributed", reason="a study runs on Dask")
 
 from hsiedge.errors import ClusterError
 from hsiedge.metrics import confusion_matrix
-from hsiedge.scenes.scene import pack
+from hsiedge.scenes.pack import pack
 from hsiedge.scenes.splits import TEST
 from hsiedge.study.dask_pool import open_pool
 from hsiedge.study.paths import model_path

@@ -14,7 +14,7 @@ from hsiedge.errors import CheckError
 from hsiedge.mapping.writers import WRITERS
 from hsiedge.registry import run_file
 from hsiedge.runtimes import ENGINES
-from hsiedge.scenes.io import arrays
+from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, LabelRaster
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from hsiedge.testing import check_reader, check_runtime, check_writer
@@ -27,7 +27,7 @@ LABELS = np.random.default_rng(1).integers(0, 9, (11, 7)).astype(np.uint8)
 
 @pytest.fixture(autouse=True)
 def _no_entries_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in (arrays.CUBE_READERS, arrays.LABEL_READERS, WRITERS, ENGINES):
+    for registry in (CUBE_READERS, LABEL_READERS, WRITERS, ENGINES):
         monkeypatch.setattr(registry, "_files", {})
         monkeypatch.setattr(registry, "_loaded", {})
 
@@ -78,13 +78,13 @@ FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
 
 
 class TestReaders:
-    @pytest.mark.parametrize("name", arrays.CUBE_READERS)
+    @pytest.mark.parametrize("name", CUBE_READERS)
     def test_ours_of_cubes_pass(self, name: str, tmp_path: Path) -> None:
         suffix, write = FORMATS[name]
         write(tmp_path / f"cube{suffix}", CUBE)
         check_reader(name, tmp_path / f"cube{suffix}", CUBE)
 
-    @pytest.mark.parametrize("name", arrays.LABEL_READERS)
+    @pytest.mark.parametrize("name", LABEL_READERS)
     def test_ours_of_labels_pass(self, name: str, tmp_path: Path) -> None:
         suffix, write = FORMATS[name]
         write(tmp_path / f"labels{suffix}", LABELS)
@@ -98,9 +98,18 @@ class TestReaders:
     @pytest.mark.parametrize(
         ("old", "new", "reason"),
         [
-            ("tuple(map(int, sizes))))", "tuple(map(int, sizes)))[::-1])", "the array has other values"),
-            ("tuple(map(int, sizes))))", "tuple(map(int, sizes))).astype(float))", "the array is float64"),
-            ("tuple(map(int, sizes))))", "tuple(map(int, sizes))), wavelengths=(1.0,))", "1 wavelengths for 5 bands"),
+            ("tuple(map(int, sizes)))", "tuple(map(int, sizes)))[::-1]", "has other values than the file"),
+            ("tuple(map(int, sizes)))", "tuple(map(int, sizes))).astype(float)", "its dtype is float64"),
+            (
+                "Cube.of_array(_mapped(path), path)",
+                "Cube.of_array(_mapped(path), path, valid=lambda first, count: np.ones(count, bool))",
+                "its mask must have a value for each pixel",
+            ),
+            (
+                "Cube.of_array(_mapped(path), path)",
+                "Cube.of_array(_mapped(path), path, wavelengths=(1.0,))",
+                "1 wavelengths are not for 5 bands",
+            ),
             ("np.memmap(path, dtype,", "_padded(path, dtype,", "a file cut short is read as if it were whole"),
             ('(".raw",)', '(".war",)', r"another reader takes a\.raw; its suffixes are \.war"),
             ("*sizes, dtype =", "raise KeyError('x')\n        *sizes, dtype =", "cannot be read"),
@@ -127,7 +136,7 @@ class TestWriters:
         check_writer(name)
 
     def test_the_examples_passes(self) -> None:
-        arrays.LABEL_READERS.name_of(f"{EXAMPLE}/raw.py:READER")
+        LABEL_READERS.name_of(f"{EXAMPLE}/raw.py:READER")
         check_writer(f"{EXAMPLE}/raw.py:WRITER")
 
     @pytest.mark.parametrize(
@@ -144,15 +153,15 @@ class TestWriters:
     )
     def test_a_fault_is_told(self, old: str, new: str, reason: str, tmp_path: Path) -> None:
         source = faulty(tmp_path, "raw.py", old, new)
-        read = run_file(EXAMPLE / "raw.py")[0].read
+        read = run_file(EXAMPLE / "raw.py")[0].READER.labels
         with pytest.raises(CheckError, match=reason) as refused:
             check_writer(f"{source}:WRITER", lambda path: np.array(_labels(read, path)))
         assert str(refused.value).startswith("writer WRITER: ")
 
 
-def _labels(read: Callable[..., arrays.Raster], path: Path) -> np.ndarray:
+def _labels(read: Callable[..., LabelRaster], path: Path) -> np.ndarray:
     try:
-        return read(path, None, 2).array
+        return read(path).array
     except ValueError:  # fewer bytes than its header tells of
         return np.zeros(0)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsiedge import __version__
-from hsiedge.card import Card, ClassFacts, SceneFacts, Step, now
+from hsiedge.card import Card, ClassFacts, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.onnx_io import MAX_IR, inputs_of, name_nodes, read_onnx, write_onnx
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors
 from hsiedge.runtimes import load, require_card
+from hsiedge.scenes.facts import scene_facts
 from hsiedge.scenes.patches import check_patch, extract
-from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, Split
 
@@ -46,16 +46,7 @@ def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, outp
     pixels = split.pixels(TRAIN) if split else np.flatnonzero(scene.labelled())
     card = Card(
         kind="patch",
-        scene=SceneFacts(
-            scene.name,
-            scene.sha256,
-            scene.official,
-            scene.bands,
-            scene.cube.dtype.name,
-            scene.units,
-            list(scene.wavelengths),
-            band_percentiles(np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])),
-        ),
+        scene=scene_facts(scene, pixels),
         classes=classes,
         patch=patch,
         created=now(),

@@ -48,7 +48,10 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
         "published": official[scene.official],
         "sha256": scene.sha256,
     }
-    rows |= {name: text for name, text in scene.georeference.items() if name in ("crs", "bands left out")}
+    if scene.georeference is not None:
+        rows["lies at"] = scene.georeference.describe()
+    if scene.left_out:
+        rows["bands left out"] = f"{len(scene.left_out)} of {len(scene.left_out) + scene.bands}, by the bad-band list"
     for name, text in rows.items():
         facts.add_row(name, shown(text, LONGEST_LINE))
     if scene.labels is None:
@@ -58,10 +61,12 @@ def scene_tables(scene: Scene, drawn: dict[str, Split | str]) -> list[Renderable
 
 def _counts(scene: Scene) -> str:
     """Range of the counts, and how much is nodata."""
+    scale = "" if scene.scale is None else f"stored, with a scale of {scene.scale[0]:g}"
+    meaning = "".join(f", {text}" for text in (scene.quantity, scene.units, scale) if text)
     if not scene.empty.any():
-        return f"{scene.cube.min()} to {scene.cube.max()}"
+        return f"{scene.cube.min()} to {scene.cube.max()}{meaning}"
     counts = scene.cube[~scene.empty]
-    return f"{counts.min()} to {counts.max()}; {100 * scene.empty.mean():.1f} % of the pixels are nodata ({scene.nodata:g})"
+    return f"{counts.min()} to {counts.max()}{meaning}; {100 * scene.empty.mean():.1f} % of the pixels hold no data"
 
 
 def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:

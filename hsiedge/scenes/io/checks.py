@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
+from hsiedge.scenes.io.cube import fits
 
 MOST_BANDS = 1 << 16
 _HEADER_BYTES = 1 << 16  # of a .npy; numpy believes 10,000
@@ -126,8 +127,6 @@ def check_hdf5(path: Path, name: str, dataset: Any) -> None:
 
     A chunk is unpacked whole: its size counts, not that of the rows which are asked for.
     """
-    from hsiedge.scenes.io.arrays import fits
-
     if dataset.is_virtual or dataset.external:
         raise SceneError(f"{path}: {name} points into other files; copy its data into one")
     if 0 in dataset.shape or max(dataset.shape) >= 1 << 31:

@@ -20,8 +20,9 @@ from hsiedge.card import PublishedFacts
 from hsiedge.errors import SplitError
 from hsiedge.registry import Registry, instance_of
 from hsiedge.scenes.catalog import CATALOG, RemoteFile
-from hsiedge.scenes.io import arrays
-from hsiedge.scenes.scene import Scene, cache_dir, search_path
+from hsiedge.scenes.io.reader import read_labels
+from hsiedge.scenes.open import cache_dir, search_path
+from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits.masks import divided
 from hsiedge.scenes.splits.split import Split
 
@@ -110,7 +111,7 @@ def _maps_of(name: str, scene: Scene) -> PublishedMaps:
 def _translated(maps: PublishedMaps, file: RemoteFile, scene: Scene) -> NDArray[np.uint16]:
     """A map `(height, width)` in label ids of the scene, 0 where a pixel is in no part."""
     path = _located(file, scene)
-    values: NDArray[Any] = arrays.read(path, file.key or None, 2).array
+    values: NDArray[Any] = read_labels(path, file.key or None).array
     if values.shape != scene.shape:
         raise SplitError(f"{path} is a map of {values.shape} pixels, {scene.name} has {scene.shape}")
     if values.min() < 0 or values.max() > len(maps.order):

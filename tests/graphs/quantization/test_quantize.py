@@ -302,7 +302,7 @@ import sys, warnings
 from pathlib import Path
 import onnxruntime.quantization
 from hsiedge.graphs.quantization.quantize import quantize
-from hsiedge.scenes.scene import open_scene
+from hsiedge.scenes.open import open_scene
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
@@ -319,7 +319,8 @@ print(card.quantization.calibration["patches"], peak() - before)
 def test_memory_does_not_grow_with_the_number_of_patches(shared: Path, tmp_path: Path) -> None:
     """200 and 20,000 patches of 103 bands, 7 x 7: 20,000 of them at once would be 390 MiB as float32."""
     from hsiedge.graphs.export.checkpoint import export
-    from hsiedge.scenes.scene import SceneWarning, open_scene
+    from hsiedge.scenes.io.cube import SceneWarning
+    from hsiedge.scenes.open import open_scene
     from hsiedge.scenes.splits import draw
     from hsiedge.training.fit import FitSettings
     from hsiedge.training.train import train

@@ -68,7 +68,7 @@ def test_names_that_are_not_there_or_taken(tmp_path: Path) -> None:
 def test_a_model_quantized_by_a_toml_file(tmp_path: Path) -> None:
     pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
     from hsiedge.graphs.quantization.quantize import quantize
-    from hsiedge.scenes.scene import open_scene
+    from hsiedge.scenes.open import open_scene
     from hsiedge.shipped import shipped
 
     (tmp_path / "narrow.toml").write_text("per_channel = false\n")

@@ -16,8 +16,9 @@ import pytest
 
 from hsiedge.archive import open_zip
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io import arrays, checks
-from hsiedge.scenes.io.rows import open_rows
+from hsiedge.scenes.io import checks
+from hsiedge.scenes.io.reader import open_cube
+from tests.scenes.io.files import read
 
 CUBE = np.arange(6 * 5 * 4, dtype=np.uint16).reshape(6, 5, 4)
 LARGE = 100 << 20  # bytes that a member unpacks to, of some 100 kB
@@ -49,17 +50,17 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
 def test_members_packed_otherwise_than_by_deflate(tmp_path: Path, method: int) -> None:
     write_zip(tmp_path / "x.npz", "cube.npy", method, npy(CUBE), *[bytes(1 << 20)] * (LARGE >> 20))
     with little_memory(), pytest.raises(SceneError, match=r"'cube.npy' is packed otherwise than by deflate"):
-        arrays.read(tmp_path / "x.npz")
+        read(tmp_path / "x.npz")
 
 
 def test_a_header_as_long_as_a_file(tmp_path: Path) -> None:
     head = b"\x93NUMPY\2\0" + struct.pack("<I", LARGE)
     write_zip(tmp_path / "x.npz", "cube.npy", zipfile.ZIP_DEFLATED, head, *[b" " * (1 << 20)] * (LARGE >> 20))
     with little_memory(), pytest.raises(SceneError, match=r"its .npy header is 104857600 bytes long"):
-        arrays.read(tmp_path / "x.npz")
+        read(tmp_path / "x.npz")
     (tmp_path / "x.npy").write_bytes(head + b" " * (1 << 20))
     with little_memory(), pytest.raises(SceneError, match=r"its .npy header is 104857600 bytes long"):
-        arrays.read(tmp_path / "x.npy")
+        read(tmp_path / "x.npy")
 
 
 def test_a_list_of_members_longer_than_any(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_groups_that_lead_in_circles(tmp_path: Path, h5py: Any) -> None:
             for index, other in enumerate(groups):
                 group[f"link{index}"] = other
         groups[3]["cube"] = CUBE
-    with open_rows(tmp_path / "x.h5") as source:
+    with open_cube(tmp_path / "x.h5") as source:
         assert np.array_equal(source.read(0, 6), CUBE)
 
 
@@ -127,7 +128,7 @@ def test_more_objects_than_any_cube_has(tmp_path: Path, h5py: Any, monkeypatch: 
     with h5py.File(tmp_path / "x.h5", "w") as file:
         for index in range(101):
             file.create_group(f"{index}")
-    with pytest.raises(SceneError, match="it holds more than 100 objects"), open_rows(tmp_path / "x.h5"):
+    with pytest.raises(SceneError, match="it holds more than 100 objects"), open_cube(tmp_path / "x.h5"):
         pass
 
 
@@ -137,8 +138,8 @@ def test_fill_values_that_are_no_numbers(tmp_path: Path, h5py: Any, fill: Any) -
         file["cube"] = CUBE
         file["cube"].attrs["_FillValue"] = fill
         file["wavelengths"] = np.array([b"blue"] * 4)
-    with open_rows(tmp_path / "x.h5") as source:
-        assert (source.nodata, source.wavelengths) == (None, ())
+    with open_cube(tmp_path / "x.h5") as source:
+        assert (source.nodata, source.wavelengths) == ((), ())
 
 
 def test_a_dataset_packed_twice(tmp_path: Path, h5py: Any) -> None:
@@ -149,7 +150,7 @@ def test_a_dataset_packed_twice(tmp_path: Path, h5py: Any) -> None:
         plan.set_deflate(9)
         plan.set_deflate(9)
         h5py.h5d.create(file.id, b"cube", h5py.h5t.NATIVE_UINT16, h5py.h5s.create_simple((6, 5, 4)), plan)
-    with pytest.raises(SceneError, match="packed twice by one filter"), open_rows(tmp_path / "x.h5"):
+    with pytest.raises(SceneError, match="packed twice by one filter"), open_cube(tmp_path / "x.h5"):
         pass
 
 
@@ -159,7 +160,7 @@ def test_a_chunk_larger_than_the_memory(tmp_path: Path, h5py: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         psutil = pytest.importorskip("psutil")
         patch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 30}))
-        with pytest.raises(SceneError, match="needs 3072 MiB, 1024 MiB are free"), open_rows(tmp_path / "x.h5"):
+        with pytest.raises(SceneError, match="needs 3072 MiB, 1024 MiB are free"), open_cube(tmp_path / "x.h5"):
             pass
 
 
@@ -171,5 +172,5 @@ def test_a_damaged_chunk_is_one_line(tmp_path: Path, h5py: Any) -> None:
         place = file["cube"].id.get_chunk_info(0).byte_offset
     data[place + 10] ^= 255
     (tmp_path / "x.h5").write_bytes(data)
-    with open_rows(tmp_path / "x.h5") as source, pytest.raises(SceneError, match=r"x.h5: not a whole NetCDF-4 or HDF5 file \("):
+    with open_cube(tmp_path / "x.h5") as source, pytest.raises(SceneError, match=r"x.h5: row 0 cannot be read \("):
         source.read(0, 6)

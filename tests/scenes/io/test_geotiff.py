@@ -12,8 +12,10 @@ rasterio = pytest.importorskip("rasterio", reason="rasterio writes and reads Geo
 
 from hsiedge.errors import MissingExtraError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.scenes import splits  # noqa: E402
-from hsiedge.scenes.io import geotiff  # noqa: E402
-from hsiedge.scenes.scene import Scene, open_scene, pack  # noqa: E402
+from hsiedge.scenes.io import mosaic  # noqa: E402
+from hsiedge.scenes.open import open_scene  # noqa: E402
+from hsiedge.scenes.pack import pack  # noqa: E402
+from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, draw  # noqa: E402
 
 SIDE, BANDS, NODATA = 16, 4, -9999.0
@@ -69,9 +71,10 @@ def test_a_file_with_wavelengths_bad_bands_and_nodata(tmp_path) -> None:
     assert scene.cube.flags.c_contiguous
     assert scene.wavelengths == pytest.approx((500, 600, 800))
     assert scene.nodata == NODATA
-    assert scene.georeference["crs"] == "EPSG:32633"
-    assert scene.georeference["bands left out"] == "1 of 4, by the bad-band list"
-    assert scene.georeference["transform"].split() == ["30", "0", "500000", "0", "-30", "6000000"]
+    assert scene.georeference is not None
+    assert scene.georeference.crs_name == "WGS 84 / UTM zone 33N"
+    assert scene.georeference.transform == (30, 0, 500000, 0, -30, 6000000)
+    assert scene.left_out == (2,)
     np.testing.assert_array_equal(scene.labels, labels(0, 0)[0])
 
 
@@ -192,7 +195,7 @@ def spoil_missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_crs, "its coordinates are EPSG:32632"),
+        (spoil_crs, "its coordinates are WGS 84 / UTM zone 32N"),
         (spoil_grid, "between the pixels"),
         (spoil_bands, "other bands"),
         (spoil_overlap, "overlaps another tile"),
@@ -260,7 +263,7 @@ def test_enmap_over_potsdam(shared) -> None:
     blocks = draw("blocks", scene, 0)
     assert blocks.dropped == ()
     assert splits.leaked(blocks, 6) == 0
-    assert geotiff.LISTS[0] == "train_files.csv"
+    assert mosaic.LISTS[0] == "train_files.csv"
 
 
 def test_what_is_shown_of_a_mosaic(tiles) -> None:
@@ -272,7 +275,7 @@ def test_what_is_shown_of_a_mosaic(tiles) -> None:
     console = Console(width=100, record=True, file=__import__("io").StringIO())
     console.print(*scene_tables(scene, splits.draw_all(scene)), sep="\n")
     text = console.export_text()
-    assert "0.0 to 3961.0; 16.7 % of the pixels are nodata (-9999)" in text
-    assert "EPSG:32633" in text
+    assert "0.0 to 3961.0; 16.7 % of the pixels hold no data" in text
+    assert "WGS 84 / UTM zone 33N, pixels of 30 x 30" in text
     assert "lists: train/val/test" in text
     assert "lists leaks: " in text

@@ -93,7 +93,7 @@ _READ_ALL = """
 import sys, warnings
 from pathlib import Path
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io import arrays
+from tests.scenes.io.files import read
 
 warnings.simplefilter("ignore")
 sound, changed = bytearray(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2])
@@ -103,7 +103,7 @@ for at in range(124, len(sound) if sys.argv[3] == "packed" else int(sys.argv[3])
         data[at] = value
         changed.write_bytes(data)
         try:
-            arrays.read(changed, "cube")
+            read(changed, "cube")
         except SceneError as error:
             assert "\\n" not in str(error)
 print("read them all")

@@ -10,7 +10,8 @@ import pytest
 from hsiedge.errors import SceneError
 from hsiedge.scenes.io import pam
 from hsiedge.scenes.io.pam import category_names
-from hsiedge.scenes.scene import Scene, open_scene
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.scene import Scene
 
 PAM = """<PAMDataset>
   <Metadata><MDI key="Category">of another kind</MDI></Metadata>

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsiedge.scenes.io.rows import open_rows
+from hsiedge.scenes.io.reader import open_cube
 
 MIB = 1 << 20
 
@@ -23,7 +23,7 @@ def test_what_was_read_of_a_mapped_file_no_longer_counts(tmp_path: Path) -> None
         pytest.skip("this system does not tell how much of a process is mapped files")
     cube = np.arange(64 * 256 * 2048, dtype=np.uint16).reshape(256, 64, 2048)  # 64 MiB
     np.save(tmp_path / "cube.npy", cube)
-    with open_rows(tmp_path / "cube.npy") as source:
+    with open_cube(tmp_path / "cube.npy") as source:
         before = resident_file_bytes()
         for first in range(0, 256, 16):
             rows = source.read(first, 16)

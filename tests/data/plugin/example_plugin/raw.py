@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.mapping.writers import MapFacts, Writer
-from hsiedge.scenes.io.arrays import Raster, Reader
+from hsiedge.scenes.io.cube import Cube
+from hsiedge.scenes.io.reader import LabelRaster, Reader
 
 SUFFIXES = (".raw",)
 
@@ -22,12 +23,26 @@ def write(path: Path, array: NDArray[Any]) -> None:
     path.write_bytes(_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes())
 
 
-def read(path: Path, key: str | None, ndim: int) -> Raster:
-    """A cube or a label map, mapped into memory."""
+class Raw(Reader):
+    """Reader of this format."""
+
+    title, suffixes = "Example raw", SUFFIXES
+
+    @contextmanager
+    def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
+        """Opens a cube."""
+        yield Cube.of_array(_mapped(path), path)
+
+    def labels(self, path: Path, key: str | None = None) -> LabelRaster:
+        """Reads a label map."""
+        return LabelRaster(_mapped(path))
+
+
+def _mapped(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         *sizes, dtype = file.readline().decode("ascii").split()
         offset = file.tell()
-    return Raster(np.memmap(path, dtype, "r", offset, tuple(map(int, sizes))))
+    return np.memmap(path, dtype, "r", offset, tuple(map(int, sizes)))
 
 
 @contextmanager
@@ -46,5 +61,5 @@ def _write(file: Any, rows: NDArray[Any]) -> None:
     file.write(np.ascontiguousarray(rows).tobytes())
 
 
-READER = Reader("Example raw", SUFFIXES, read)
+READER = Raw()
 WRITER = Writer("Example raw", SUFFIXES, open_map)

@@ -1,0 +1,228 @@
+"""ENVI: a text header and its data, band sequential (BSQ), by line (BIL) or by pixel (BIP); memory-mapped.
+
+The header is read as cameras and people write it: keys in any case, Latin-1, no byte order (0 is meant), `interleave = Bip`.
+What it says and cannot be honoured (compression, frame offsets, complex numbers) is an error. The format is described in the
+ENVI manual, "ENVI Header Files".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import SceneError
+from hsiedge.scenes.io.cube import Cube, SceneWarning, named_unit, nanometres, number, quantity_of, widths_like
+from hsiedge.scenes.io.georeference import from_envi
+from hsiedge.scenes.io.reader import LabelRaster, Reader
+
+_LARGEST_HEADER = 16 << 20  # bytes; that of a 400-band scene takes some 20 kB, and class tables may be long
+_DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
+_AXES = {"bsq": (1, 2, 0), "bil": (0, 2, 1), "bip": (0, 1, 2)}
+_DATA_SUFFIXES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".hyspex", ".envi")
+_ENTRY = re.compile(r"^[ \t]*([^={};\n][^={}\n]*?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", re.M)
+
+
+class Envi(Reader):
+    """Reader of ENVI cubes and classifications: `x.hdr` with `x`, `x.img`, `x.dat`, ..., or `x.img` with `x.img.hdr`."""
+
+    title, suffixes = "ENVI", (".hdr",)
+
+    def takes(self, path: Path) -> bool:
+        """Whether a header lies beside the file."""
+        return _header_of(path) is not None
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Header, and what may be its data."""
+        header = _header_of(path)
+        return (path,) if header is None else tuple(dict.fromkeys((path, header, *_candidates(header))))
+
+    @contextmanager
+    def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
+        """Opens a cube. Raises SceneError."""
+        header, where = _header(path)
+        array, notes = _mapped(path, where, header)
+        bands = array.shape[2]
+        scale, offset, quantity = _scaling(where, header, bands)
+        unit = named_unit(header.get("data units", ""))
+        nodata = number(header.get("data ignore value"))
+        stored = _listed(header.get("wavelength", ""))
+        wavelengths = nanometres(stored, header.get("wavelength units", ""))
+        yield Cube.of_array(
+            array,
+            path,
+            scale=scale,
+            offset=offset,
+            nodata=(nodata,) * bands if nodata is not None else (),
+            good=_good(where, header, bands),
+            wavelengths=wavelengths,
+            widths=widths_like(_listed(header.get("fwhm", "")), stored, wavelengths),
+            units=unit,
+            quantity=quantity or quantity_of(unit),
+            georeference=from_envi(header),
+            notes=notes,
+        )
+
+    def labels(self, path: Path, key: str | None = None) -> LabelRaster:
+        """Reads a label map, of one band, with the names of its classes. Raises SceneError."""
+        header, where = _header(path)
+        array, notes = _mapped(path, where, header)
+        for note in notes:
+            warnings.warn(f"{path}: {note}", SceneWarning, stacklevel=2)
+        names = dict(enumerate(_listed(header.get("class names", ""))))
+        return LabelRaster(array, names, number(header.get("data ignore value")), from_envi(header))
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """Entries of an ENVI header: keys in lower case, values as they stand, braces too.
+
+    Raises:
+        SceneError: not a header, or too long for one.
+    """
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_HEADER + 1)
+    if len(content) > _LARGEST_HEADER:
+        raise SceneError(f"{path}: more than {_LARGEST_HEADER >> 20} MiB is no ENVI header")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    first, _, rest = text.replace("\r\n", "\n").replace("\r", "\n").partition("\n")
+    if first.strip().upper() != "ENVI" or "\0" in text:
+        raise SceneError(f"{path}: not an ENVI header: its first line is not ENVI")
+    rest = re.sub(r"^[ \t]*;.*$", "", rest, flags=re.M)
+    entries: dict[str, str] = {}
+    for name, value in _ENTRY.findall(rest):
+        key = " ".join(name.lower().split())
+        if entries.setdefault(key, value.strip()) != value.strip():
+            raise SceneError(f"{path}: says {key} twice, and not the same")
+    return entries
+
+
+def _header(path: Path) -> tuple[dict[str, str], Path]:
+    where = _header_of(path)
+    if where is None:
+        raise SceneError(f"{path}: an ENVI file needs its header beside it ({path.stem}.hdr)")
+    return read_header(where), where
+
+
+def _header_of(path: Path) -> Path | None:
+    """The ENVI header of `path`: itself, `x.img.hdr` or `x.hdr`."""
+    if path.suffix.lower() == ".hdr":
+        return path if path.is_file() else None
+    names = (f"{path.name}.hdr", f"{path.name}.HDR", f"{path.stem}.hdr", f"{path.stem}.HDR")
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def _candidates(header: Path) -> list[Path]:
+    """Files that may be the data of a header, the likeliest first."""
+    stem = header.with_suffix("").name
+    names = [f"{stem}{spelt}" for suffix in _DATA_SUFFIXES for spelt in (suffix, suffix.upper())]
+    return [header.with_name(name) for name in dict.fromkeys(names)]
+
+
+def _mapped(path: Path, where: Path, header: Mapping[str, str]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The data `(lines, samples, bands)`, mapped, and what is odd about it.
+
+    Raises:
+        SceneError: a header that lacks or contradicts something; no data, or less than the header says.
+    """
+    lines, samples, bands = (_whole_number(where, header, name, 1) for name in ("lines", "samples", "bands"))
+    offset = _whole_number(where, header, "header offset", 0, default=0)
+    dtype = _dtype(where, header)
+    interleave = header.get("interleave", "bsq" if bands == 1 else "").strip("\"' ").lower()
+    if interleave not in _AXES:
+        raise SceneError(f"{where}: interleave {interleave!r}: bsq, bil or bip was expected")
+    for name, plain in (("file compression", "0"), ("major frame offsets", "0"), ("minor frame offsets", "0")):
+        if any(part not in ("", plain) for part in _listed(header.get(name, ""))):
+            raise SceneError(f"{where}: {name} = {header[name]}: such data is not read; write it anew without")
+    kind = header.get("file type", "").lower()
+    if "library" in kind or "tiff" in kind or "meta" in kind:
+        raise SceneError(f"{where}: file type = {header['file type']}: not the raw data of an image")
+    data = _data_of(path, where)
+    size, needed = data.stat().st_size, lines * samples * bands * dtype.itemsize + offset
+    if size < needed:
+        raise SceneError(f"{data}: its header promises {needed} bytes, it has {size}; truncated?")
+    notes = (f"{data.name} has {size} bytes, its header promises {needed}: what follows is left out",) if size > needed else ()
+    order = {"bsq": (bands, lines, samples), "bil": (lines, bands, samples), "bip": (lines, samples, bands)}[interleave]
+    return np.memmap(data, dtype, "r", offset, order).transpose(_AXES[interleave]), notes
+
+
+def _data_of(path: Path, where: Path) -> Path:
+    if path != where:
+        return path
+    present = [candidate for candidate in _candidates(where) if candidate.is_file() and candidate != where]
+    distinct = [one for place, one in enumerate(present) if not any(one.samefile(other) for other in present[:place])]
+    if not distinct:
+        raise SceneError(f"{where}: its data is not beside it ({where.stem}, {where.stem}.img, {where.stem}.dat, ...)")
+    if len(distinct) > 1:
+        names = ", ".join(one.name for one in distinct)
+        raise SceneError(f"{where}: which is its data, {names}? name that file in its place")
+    return distinct[0]
+
+
+def _whole_number(where: Path, header: Mapping[str, str], name: str, least: int, default: int | None = None) -> int:
+    text = header.get(name, "" if default is None else str(default))
+    if not re.fullmatch(r"\d{1,40}", text.strip("\"' ")) or int(text.strip("\"' ")) < least:
+        raise SceneError(f"{where}: {name} = {text or 'nothing'}: a whole number from {least} on was expected")
+    return int(text.strip("\"' "))
+
+
+def _dtype(where: Path, header: Mapping[str, str]) -> np.dtype[Any]:
+    code, order = header.get("data type", ""), header.get("byte order", "0").strip().lower()
+    if code.strip() in ("6", "9"):
+        raise SceneError(f"{where}: data type = {code} is complex numbers, not counts")
+    if not code.strip().isdigit() or int(code) not in _DTYPES:
+        raise SceneError(f"{where}: data type = {code or 'nothing'}: one of {', '.join(map(str, _DTYPES))} was expected")
+    orders = {"0": "<", "1": ">", "host (intel)": "<", "network (ieee)": ">"}
+    if order not in orders:
+        raise SceneError(f"{where}: byte order = {order}: 0 or 1 was expected")
+    return np.dtype(orders[order] + _DTYPES[int(code)])
+
+
+def _listed(value: str) -> list[str]:
+    """Parts of `{a, b, c}`; a value without braces is one part, and nothing is none."""
+    inside = value.strip()
+    if inside.startswith("{"):
+        inside = inside[1:].removesuffix("}")
+    return [" ".join(part.split()) for part in inside.split(",")] if inside.strip() else []
+
+
+def _numbers(where: Path, header: Mapping[str, str], name: str, bands: int) -> tuple[float, ...] | None:
+    """Numbers a band; None where the header does not name them."""
+    if name not in header:
+        return None
+    values = [number(part) for part in _listed(header[name])]
+    finite = tuple(value for value in values if value is not None and math.isfinite(value))
+    if len(finite) != len(values) or len(finite) not in (1, bands):
+        raise SceneError(f"{where}: {name}: a number for each of its {bands} bands was expected")
+    return finite * bands if len(finite) == 1 else finite
+
+
+def _scaling(where: Path, header: Mapping[str, str], bands: int) -> tuple[Any, Any, str]:
+    """Scale and offset a band, and the quantity that they lead to; None, None and "" where the header names none."""
+    factor = _numbers(where, header, "reflectance scale factor", bands)
+    scales = {"reflectance scale factor": None if factor is None else tuple(1 / value if value else 0.0 for value in factor)}
+    scales |= {name: _numbers(where, header, name, bands) for name in ("data gain values", "data reflectance gain values")}
+    offsets = {name: _numbers(where, header, name, bands) for name in ("data offset values", "data reflectance offset values")}
+    named = {name: values for name, values in scales.items() if values is not None and set(values) != {1.0}}
+    moved = [values for values in offsets.values() if values is not None and set(values) != {0.0}]
+    if len(named) > 1 or len(moved) > 1:
+        raise SceneError(f"{where}: two scales, {' and '.join(named)}: leave the one in that its values are to be read by")
+    quantity = "reflectance" if any("reflectance" in name for name in named) else ""
+    return next(iter(named.values()), None), next(iter(moved), None), quantity
+
+
+def _good(where: Path, header: Mapping[str, str], bands: int) -> tuple[bool, ...]:
+    listed = _numbers(where, header, "bbl", bands) if _listed(header.get("bbl", "")) else None
+    return () if listed is None else tuple(value != 0 for value in listed)
+
+
+READER = Envi()

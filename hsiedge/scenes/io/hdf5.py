@@ -1,0 +1,374 @@
+"""NetCDF-4 and HDF5: CF names and dimension scales, and the products of EMIT and PRISMA; read by rows.
+
+Which axis is the spectrum is read, not guessed: from the names of the dimensions (CF, netCDF, h5py's labels), from a product's
+published structure, or from a wavelength list that is as long as one axis alone. A file that says nothing of it holds
+(row, column, band), as an array would; one that says something which fits two axes is an error.
+
+    reflectance (wavelength: 60, y: 145, x: 200), with scales x, y, wavelength   ->   rows y, columns x, bands wavelength
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import SceneError, needs_extra
+from hsiedge.scenes.io.checks import MOST_BANDS, check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, number, quantity_of, widths_like
+from hsiedge.scenes.io.georeference import Georeference, Transform
+from hsiedge.scenes.io.reader import LabelRaster, Reader
+
+_SPECTRAL = (
+    r"(wave_?lengths?|wl|wvl|lambda|(spectral_?)?(bands?|channels?)|spectral|band_?(index|number)|(radiation|sensor_band)_.*)"
+)
+_ROWS = r"(y|rows?|lines?|lat(itude)?|down_?track|along_?track|northing|y_?dim|height|number_of_lines)"
+_COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?track|easting|x_?dim|width)"
+_WAVELENGTHS = ("wavelengths", "wavelength", "wl", "wavelength_centers", "center_wavelengths", "wavelength_center")
+_WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
+_GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
+_PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L(\w+)/Data Fields/(VNIR|SWIR|Vnir|Swir)_Cube$")
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """A cube's variable, and the others of its file."""
+
+    path: Path
+    name: str
+    data: Any
+    others: Mapping[str, Any]
+
+    def attribute(self, name: str) -> Any:
+        """Value of an attribute; None where there is none."""
+        return self.data.attrs.get(name)
+
+    def text(self, name: str) -> str:
+        """Text of an attribute; "" where there is none."""
+        return _text(self.attribute(name))
+
+    def near(self, names: tuple[str, ...], length: int | None = None) -> Any:
+        """The list of one of these names that lies nearest: beside the cube, else elsewhere in the file; None without one.
+
+        Raises:
+            SceneError: two lists elsewhere that differ.
+        """
+        room = self.name.rpartition("/")[0]
+        lists = {
+            place: item
+            for place, item in self.others.items()
+            if place.rpartition("/")[2].lower() in names and item.ndim == 1 and length in (None, item.shape[0])
+        }
+        beside = [item for place, item in lists.items() if place.rpartition("/")[0] == room]
+        rest = beside[:1] or list(lists.values())
+        if any(other.shape != rest[0].shape or not np.array_equal(other[()], rest[0][()]) for other in rest[1:]):
+            raise SceneError(f"{self.path}: {' and '.join(lists)} differ: which are the cube's?")
+        return rest[0] if rest else None
+
+
+class Hdf5(Reader):
+    """Reader of NetCDF-4 and HDF5 cubes and label maps."""
+
+    title, suffixes = "NetCDF-4 or HDF5", (".nc", ".nc4", ".h5", ".hdf5", ".he5")
+
+    @contextmanager
+    def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
+        """Opens a cube, the variable `key` or the only one of three dimensions. Raises SceneError, MissingExtraError."""
+        with _opened(path) as file:
+            variable = _variable(path, file, key, 3)
+            yield _cube(variable, file)
+
+    def labels(self, path: Path, key: str | None = None) -> LabelRaster:
+        """Reads a label map, the variable `key` or the only one of two dimensions. Raises SceneError, MissingExtraError."""
+        with _opened(path) as file:
+            variable = _variable(path, file, key, 2)
+            order = _named_axes(variable, 2)
+            rows, columns = (order.get("rows", 0), order.get("columns", 1)) if order else (0, 1)
+            array = np.asarray(variable.data[()])
+            return LabelRaster(array.T if rows > columns else array, {}, _fill(variable), _place(variable, rows, columns))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with needs_extra(f"reading {path.name}", "hdf"):
+        import h5py
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise SceneError(f"{path}: not a NetCDF-4 or HDF5 file ({str(error).splitlines()[0]})") from error
+    with file:
+        yield file
+
+
+def _variable(path: Path, file: Any, key: str | None, ndim: int) -> _Variable:
+    """The variable that is meant."""
+    arrays = dict(hdf5_arrays(file))
+    fitting = {name: item for name, item in arrays.items() if item.ndim == ndim and item.dtype.kind in "uif"}
+    listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in fitting.items()) or "none"
+    if key is None and len(fitting) > 1:
+        raise SceneError(
+            f"{path}: name the variable; it has {listing}", use={"cube_key" if ndim == 3 else "labels_key": "NAME"}
+        )
+    name = key.strip("/") if key is not None else next(iter(fitting), "")
+    if name not in fitting:
+        noun, dimensions = ("cube", "three") if ndim == 3 else ("label map", "two")
+        raise SceneError(f"{path}: has no {noun} {key or name!r}; its variables of {dimensions} dimensions: {listing}")
+    check_hdf5(path, name, fitting[name])
+    return _Variable(path, name, fitting[name], {other: item for other, item in arrays.items() if other != name})
+
+
+def _cube(variable: _Variable, file: Any) -> Cube:
+    axes = _axes(variable)
+    rows, columns, spectrum = axes
+    data = variable.data
+    height, width, bands = (int(data.shape[axis]) for axis in axes)
+    if bands > MOST_BANDS:
+        raise SceneError(f"{variable.path}: {variable.name} has {bands} bands; rows, columns, bands are expected")
+    dtype = data.dtype.newbyteorder("=")
+    unsigned = variable.text("_Unsigned").lower() == "true" and dtype.kind == "i"
+    dtype = np.dtype(f"u{dtype.itemsize}") if unsigned else dtype
+
+    def read(first: int, count: int) -> NDArray[Any]:
+        place: list[slice] = [slice(None)] * 3
+        place[rows] = slice(first, min(first + count, height))
+        values = data[tuple(place)].transpose(axes)
+        return np.ascontiguousarray(values.view(values.dtype.str.replace("i", "u")) if unsigned else values, dtype)
+
+    if _PRISMA.search(variable.name):
+        return _prisma(Cube(variable.path, (height, width), bands, dtype, read), variable, file)
+    stored, unit = _wavelengths(variable, bands, spectrum)
+    wavelengths = nanometres(stored, unit)
+    widths, good = variable.near(_WIDTHS, bands), variable.near(_GOOD, bands)
+    fill, units = _fill(variable), named_unit(variable.text("units"))
+    place = _place(variable, rows, columns)
+    notes = () if place is not None else _sensor_geometry(variable, (height, width))
+    return Cube(
+        path=variable.path,
+        shape=(height, width),
+        bands=bands,
+        dtype=dtype,
+        read=read,
+        scale=_by_band(variable, "scale_factor", bands),
+        offset=_by_band(variable, "add_offset", bands),
+        nodata=() if fill is None else (fill,) * bands,
+        valid=_in_range(variable, read),
+        good=() if good is None else tuple(bool(value) for value in np.asarray(good[()]) != 0),
+        wavelengths=wavelengths,
+        widths=() if widths is None else widths_like(list(widths[()]), stored, wavelengths),
+        units=units,
+        quantity=quantity_of(variable.text("standard_name"), variable.text("long_name"), units),
+        georeference=place,
+        notes=notes,
+    )
+
+
+def _axes(variable: _Variable) -> tuple[int, int, int]:
+    """Axes of a cube that are its rows, columns and bands.
+
+    Raises:
+        SceneError: what the file says of them fits several.
+    """
+    if _PRISMA.search(variable.name):
+        return 0, 2, 1  # ASI, PRISMA Products Specification Document, issue 2.3: (lines, bands, samples)
+    named, shape = _named_axes(variable, 3), variable.data.shape
+    spectrum = named.get("bands")
+    if spectrum is None:
+        listed = variable.near(_WAVELENGTHS)
+        fitting = [axis for axis in range(3) if listed is not None and shape[axis] == listed.shape[0]]
+        fitting = [axis for axis in fitting if axis not in named.values()]
+        if len(fitting) > 1:
+            raise SceneError(
+                f"{variable.path}: {variable.name} is {'x'.join(map(str, shape))}, and its {listed.shape[0]} wavelengths fit "
+                f"{len(fitting)} of its axes; name its dimensions (netCDF, or HDF5 dimension scales)"
+            )
+        unnamed = [axis for axis in range(3) if axis not in named.values()]
+        spectrum = fitting[0] if fitting else unnamed[-1]
+    rest = [axis for axis in range(3) if axis != spectrum]
+    rows = named.get("rows", rest[1] if named.get("columns") == rest[0] else rest[0])
+    return rows, rest[1] if rows == rest[0] else rest[0], spectrum
+
+
+def _named_axes(variable: _Variable, ndim: int) -> dict[str, int]:
+    """Axes whose dimension says what it is: "rows", "columns", "bands"."""
+    kinds = {"bands": _SPECTRAL, "rows": _ROWS, "columns": _COLUMNS}
+    named: dict[str, int] = {}
+    for axis in range(ndim):
+        name, scale = _dimension(variable, axis)
+        standard = "" if scale is None else _text(scale.attrs.get("standard_name"))
+        unit = "" if scale is None else _text(scale.attrs.get("units")).lower()
+        matches = [kind for kind, pattern in kinds.items() if re.fullmatch(pattern, name.lower())]
+        if "wavelength" in standard or unit in ("nm", "um", "micrometers", "nanometers"):
+            matches = ["bands"]
+        elif standard in ("projection_y_coordinate", "latitude"):
+            matches = ["rows"]
+        elif standard in ("projection_x_coordinate", "longitude"):
+            matches = ["columns"]
+        for kind in matches:
+            if kind in named:
+                raise SceneError(f"{variable.path}: two dimensions of {variable.name} are called {kind}")
+            named[kind] = axis
+    return named
+
+
+def _dimension(variable: _Variable, axis: int) -> tuple[str, Any]:
+    """Name of a dimension, and its scale; "" and None where it has none."""
+    dimension = variable.data.dims[axis]
+    scale = dimension[0] if len(dimension) else None
+    own = "" if scale is None else _text(scale.attrs.get("NAME"))
+    if own.startswith("This is a netCDF dimension") or not own:
+        own = "" if scale is None else str(scale.name).rpartition("/")[2]
+    return dimension.label or own, scale
+
+
+def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[Any], str]:
+    """Wavelengths as stored, and their unit: those of the spectral dimension, else the list of that name."""
+    _, scale = _dimension(variable, spectrum)
+    listed = variable.near(_WAVELENGTHS, bands)
+    if scale is not None and scale.shape == (bands,) and scale.dtype.kind in "uif":
+        unit = _text(scale.attrs.get("units"))
+        if nanometres(list(scale[()]), unit or "x") or listed is None:
+            return list(scale[()]), unit
+    if listed is None:
+        attribute = next((variable.attribute(name) for name in _WAVELENGTHS if variable.attribute(name) is not None), None)
+        values = [] if attribute is None else list(np.ravel(attribute))
+        return (values, variable.text("wavelength_units")) if len(values) == bands else ([], "")
+    return list(listed[()]), _text(listed.attrs.get("units"))
+
+
+def _by_band(variable: _Variable, name: str, bands: int) -> tuple[float, ...] | None:
+    """An attribute as a number a band; None where there is none."""
+    value = variable.attribute(name)
+    if value is None:
+        return None
+    values = [number(part) for part in np.ravel(value)]
+    if None in values or len(values) not in (1, bands):
+        raise SceneError(f"{variable.path}: {name} of {variable.name} is not a number, nor one for each band")
+    numbers = tuple(part for part in values if part is not None)
+    return numbers * bands if len(numbers) == 1 else numbers
+
+
+def _fill(variable: _Variable) -> float | None:
+    """The value that marks absent pixels, `_FillValue` or `missing_value`; None where there is none, or it is a word."""
+    for name in ("_FillValue", "missing_value"):
+        value = np.ravel(variable.attribute(name)) if variable.attribute(name) is not None else np.empty(0)
+        if value.size and (fill := number(value[0])) is not None:
+            return fill
+    return None
+
+
+def _in_range(variable: _Variable, read: Any) -> Any:
+    """Mask of the pixels whose values all lie in CF's valid range; None where the file names none.
+
+    Raises:
+        SceneError: a range that is none.
+    """
+    low, high = -np.inf, np.inf
+    for names in (("valid_range", "valid_range"), ("valid_min", "valid_max")):
+        bounds = [np.ravel(variable.attribute(name)) if variable.attribute(name) is not None else () for name in names]
+        ends = [number(bound[place]) if len(bound) else None for bound, place in zip(bounds, (0, -1))]
+        low = low if ends[0] is None else max(low, ends[0])
+        high = high if ends[1] is None else min(high, ends[1])
+    if low == -np.inf and high == np.inf:
+        return None
+    if not low <= high:
+        raise SceneError(f"{variable.path}: valid range of {variable.name} goes from {low:g} to {high:g}")
+
+    def valid(first: int, count: int) -> NDArray[np.bool_]:
+        rows = read(first, count)
+        inside: NDArray[np.bool_] = ((rows >= low) & (rows <= high)).all(-1)
+        return inside
+
+    return valid
+
+
+def _place(variable: _Variable, rows: int, columns: int) -> Georeference | None:
+    """Georeference by CF: even coordinates of the two dimensions, and the variable that `grid_mapping` names."""
+    mapping = variable.others.get(variable.text("grid_mapping").split(":")[0].strip())
+    crs = "" if mapping is None else _text(mapping.attrs.get("crs_wkt")) or _text(mapping.attrs.get("spatial_ref"))
+    transform = _even(variable, rows, columns)
+    if transform is None and mapping is not None and mapping.attrs.get("GeoTransform") is not None:
+        numbers = [number(part) for part in _text(mapping.attrs["GeoTransform"]).split()]
+        if len(numbers) == 6 and None not in numbers:
+            c, a, b, f, d, e = (value for value in numbers if value is not None)
+            transform = a, b, c, d, e, f
+    return Georeference(transform, crs) if transform is not None or crs else None
+
+
+def _even(variable: _Variable, rows: int, columns: int) -> Transform | None:
+    """Transform of evenly spaced coordinates of pixel centres; None where the dimensions have none."""
+    ends = []
+    for axis in (columns, rows):
+        _, scale = _dimension(variable, axis)
+        size = variable.data.shape[axis]
+        if scale is None or scale.shape != (size,) or scale.dtype.kind not in "uif" or size < 2:
+            return None
+        values = np.asarray(scale[()], np.float64)
+        step = (values[-1] - values[0]) / (size - 1)
+        if not np.isfinite(values).all() or step == 0 or np.abs(np.diff(values) - step).max() > 1e-3 * abs(step):
+            return None
+        ends.append((float(values[0] - step / 2), float(step)))
+    (x, across), (y, down) = ends
+    if (x, across, y, down) == (-0.5, 1.0, -0.5, 1.0):  # netCDF's own numbering of a dimension is no place
+        return None
+    return across, 0.0, x, 0.0, down, y
+
+
+def _sensor_geometry(variable: _Variable, shape: tuple[int, int]) -> tuple[str, ...]:
+    """A note where latitude and longitude are given pixel by pixel: such a cube is not orthorectified, and its map is not."""
+    arrays = [
+        name
+        for name, item in variable.others.items()
+        if name.rpartition("/")[2].lower() in ("lat", "lon", "latitude", "longitude") and item.shape == shape
+    ]
+    if len(arrays) < 2:
+        return ()
+    return (f"in sensor geometry, not orthorectified: its map has no coordinates; {' and '.join(arrays)} have them",)
+
+
+def _prisma(cube: Cube, variable: _Variable, file: Any) -> Cube:
+    """A PRISMA cube with what its product says (ASI, PRISMA Products Specification Document, issue 2.3)."""
+    match = _PRISMA.search(variable.name)
+    assert match is not None
+    level, sensor = match[1][:2].upper(), match[2].capitalize()
+    facts = file.attrs
+    centres = [number(value) or 0.0 for value in np.ravel(facts.get(f"List_Cw_{sensor}", []))]
+    widths = [number(value) or 0.0 for value in np.ravel(facts.get(f"List_Fwhm_{sensor}", []))]
+    scale = offset = None
+    if level.startswith("2"):
+        low, high = (number(facts.get(f"L2Scale{sensor}{end}")) for end in ("Min", "Max"))
+        if low is not None and high is not None:
+            scale, offset = ((high - low) / 65535,) * cube.bands, (low,) * cube.bands
+    else:
+        factor, shift = number(facts.get(f"ScaleFactor_{sensor}")), number(facts.get(f"Offset_{sensor}"))
+        if factor:
+            scale, offset = (1 / factor,) * cube.bands, (-(shift or 0.0),) * cube.bands
+    known = len(centres) == cube.bands
+    return Cube(
+        cube.path,
+        cube.shape,
+        cube.bands,
+        cube.dtype,
+        cube.read,
+        scale=scale,
+        offset=offset,
+        good=tuple(value > 0 for value in centres) if known else (),
+        wavelengths=tuple(centres) if known else (),
+        widths=tuple(widths),
+        quantity="" if scale is None else "radiance" if level in ("1", "2B") else "reflectance",
+        notes=("a PRISMA product: its map has no coordinates; those of its pixels stand in Geolocation Fields",),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+READER = Hdf5()

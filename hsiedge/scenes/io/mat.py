@@ -1,0 +1,68 @@
+"""MATLAB files: v5 by scipy, v7.3 and what h5py writes by h5py; read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import needs_extra
+from hsiedge.scenes.io.checks import check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.cube import Cube, fits
+from hsiedge.scenes.io.mat5 import check_mat5
+from hsiedge.scenes.io.reader import LabelRaster, Reader, choose
+
+_NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "unknown")
+_BYTES = {"int8": 1, "uint8": 1, "logical": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "single": 4}
+
+
+class Mat(Reader):
+    """Reader of .mat files, which hold values and nothing of what they mean."""
+
+    title, suffixes = "MATLAB", (".mat",)
+
+    @contextmanager
+    def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
+        """Opens a cube, the variable `key` or the only one of three dimensions. Raises SceneError, MissingExtraError."""
+        yield Cube.of_array(_read(path, key, 3), path)
+
+    def labels(self, path: Path, key: str | None = None) -> LabelRaster:
+        """Reads a label map, sparse ones too. Raises SceneError, MissingExtraError."""
+        return LabelRaster(_read(path, key, 2))
+
+
+def _read(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
+    with path.open("rb") as file:
+        head = file.read(128)
+    if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
+        return _read_hdf(path, key, ndim)
+    with needs_extra(f"reading {path.name}", "mat"):
+        import scipy.io
+    check_mat5(path)
+    variables = [entry for entry in scipy.io.whosmat(str(path)) if entry[2] not in _NOT_ARRAYS]
+    name = choose(path, {entry: shape for entry, shape, _ in variables}, key, ndim)
+    shape, kind = next((shape, kind) for entry, shape, kind in variables if entry == name)
+    fits(path, shape, 2 * _BYTES.get(kind, 8))  # twice: it is turned into row-major order
+    array = scipy.io.loadmat(str(path), variable_names=[name])[name]
+    return np.asarray(array.toarray()) if kind == "sparse" else array
+
+
+def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
+    with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
+        import h5py
+    with h5py.File(path, "r") as file:
+        arrays = {name: item for name, item in hdf5_arrays(file) if "/" not in name}
+        name = choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
+        check_hdf5(path, name, arrays[name])
+        fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
+        array = np.asarray(arrays[name])
+        # MATLAB, and who writes for it, stores column-major, so that HDF5 sees the axes reversed, and says by an attribute that
+        # the array is MATLAB's; what another program has put into a file called .mat has its axes as they stand.
+        return array.T if file.userblock_size or "MATLAB_class" in arrays[name].attrs else array
+
+
+READER = Mat()

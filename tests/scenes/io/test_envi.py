@@ -1,0 +1,143 @@
+"""ENVI files, as cameras, archives and people write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.errors import HsiedgeError
+from hsiedge.scenes.io.reader import read_labels
+from tests.scenes.io.files import facts, read, refused, write_envi
+
+CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
+LABELS = np.array([[0, 1, 2, 2, 1, 0]] * 4, np.uint8)
+HUGE = (1 << 20, 1 << 20, 1 << 10)  # 2 PiB of 16-bit counts
+
+
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", ">f4", "<f8", "|u1"])
+def test_interleaves_and_byte_orders_agree(tmp_path: Path, interleave: str, dtype: str) -> None:
+    cube = (CUBE // 251).astype(dtype)
+    opened = facts(write_envi(tmp_path, cube, interleave))
+    assert isinstance(opened.array, np.memmap)
+    assert not opened.array.flags.writeable
+    assert opened.array.dtype == np.dtype(dtype)
+    assert (opened.array == cube).all()
+
+
+def test_what_the_spectral_package_writes(tmp_path: Path) -> None:
+    import spectral.io.envi as envi
+
+    envi.save_image(str(tmp_path / "a.hdr"), CUBE, interleave="bil", metadata={"wavelength": [400.5, 500, 600]})
+    opened = facts(tmp_path / "a.hdr")
+    assert (opened.array == CUBE).all()
+    assert opened.wavelengths == (400.5, 500, 600)
+
+
+def test_by_the_name_of_its_data(tmp_path: Path) -> None:
+    header = write_envi(tmp_path, CUBE)
+    assert (read(tmp_path / "flight.img") == CUBE).all()
+    header.rename(tmp_path / "flight.img.hdr")
+    assert (read(tmp_path / "flight.img") == CUBE).all()
+    assert (read(tmp_path / "flight.img.hdr") == CUBE).all()
+    (tmp_path / "flight.img.hdr").unlink()
+    refused(tmp_path / "flight.img", "not a format that hsiedge reads")
+
+
+def test_header_offset(tmp_path: Path) -> None:
+    assert (read(write_envi(tmp_path, CUBE, offset=37)) == CUBE).all()
+    refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes(), **{"header offset": 37}), "truncated")
+
+
+def test_micrometres_become_nanometres(tmp_path: Path) -> None:
+    extra = "wavelength units = Micrometers\nwavelength = {0.4,\n 0.55,\n 0.7}"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))
+    extra = "wavelength = {0.4, 0.55, 2.5}"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 2500))
+    extra = "wavelength units = Nanometers\nwavelength = {400, 550, 700}"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+    assert facts(write_envi(tmp_path, CUBE, extra="wavelength = {400, none, 700}")).wavelengths == ()
+    assert facts(write_envi(tmp_path, CUBE)).wavelengths == ()
+
+
+def test_what_it_says_beside(tmp_path: Path) -> None:
+    extra = "data ignore value = -9999\ndata units = Reflectance * 10000\nmap info = {UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North}"
+    opened = facts(write_envi(tmp_path, CUBE.astype("<i2"), extra=extra))
+    assert (opened.nodata, opened.units) == ((-9999,) * 3, "Reflectance * 10000")
+    assert opened.georeference is not None
+    assert opened.georeference.transform == (30, 0, 3.5, 0, -30, 4.5)
+    assert opened.georeference.envi == {"map info": "UTM, 1, 1, 3.5, 4.5, 30, 30, 33, North"}
+    assert facts(write_envi(tmp_path, CUBE)).nodata == ()
+
+
+def test_capitals_in_the_header(tmp_path: Path) -> None:
+    extra = "Wavelength Units = Nanometers\nWavelength = {400, 550, 700}\nSensor = made up"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == (400, 550, 700)
+
+
+def test_a_classification_names_its_classes(tmp_path: Path) -> None:
+    extra = "file type = ENVI Classification\nclasses = 3\nclass names = {Unclassified, Water, Trees}"
+    opened = read_labels(write_envi(tmp_path, LABELS[..., None], "bsq", extra))
+    assert (opened.array == LABELS).all()
+    assert opened.class_names == {1: "Water", 2: "Trees"}
+
+
+def test_truncated(tmp_path: Path) -> None:
+    refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes()[:-1]), "promises 144 bytes, it has 143; truncated")
+    refused(write_envi(tmp_path, CUBE, data=b""), "truncated")
+
+
+def test_declares_more_than_there_is(tmp_path: Path, little_memory: None) -> None:
+    refused(write_envi(tmp_path, CUBE, lines=HUGE[0], samples=HUGE[1], bands=HUGE[2]), "promises")
+    refused(write_envi(tmp_path, CUBE, lines=10**30), "promises")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lines": -4},
+        {"lines": 0},
+        {"lines": "many"},
+        {"bands": None},
+        {"byte order": 7},
+        {"byte order": "big"},
+        {"file compression": 1},
+        {"file type": "ENVI Spectral Library"},
+        {"data gain values": "{1, 2}"},
+        {"data gain values": "{1, 2, 3}", "reflectance scale factor": 10000},
+        {"data type": 99},
+        {"header offset": -50},
+        {"header offset": "far"},
+    ],
+)
+def test_headers_that_cannot_be(tmp_path: Path, changes: dict[str, Any]) -> None:
+    header = write_envi(tmp_path, CUBE, **changes)
+    with pytest.raises(HsiedgeError, match="flight"):
+        facts(header)
+
+
+def test_unknown_interleave(tmp_path: Path) -> None:
+    refused(write_envi(tmp_path, CUBE, extra="interleave = tiled"), "says interleave twice, and not the same")
+    header = write_envi(tmp_path, CUBE)
+    header.write_text(header.read_text().replace("= bip", "= tiled"))
+    refused(header, "interleave 'tiled': bsq, bil or bip")
+    for spelt in ("BIL", "Bil", '"bil"', "bil "):
+        header = write_envi(tmp_path, CUBE, "bil")
+        header.write_text(header.read_text().replace("= bil", f"= {spelt}"))
+        assert (read(header) == CUBE).all()
+
+
+def test_no_header_no_data(tmp_path: Path) -> None:
+    header = write_envi(tmp_path, CUBE)
+    (tmp_path / "flight.img").unlink()
+    refused(header, "its data is not beside it")
+    for content in (b"not a header", b"ENVI\nlines = {", b"\xff\xfe\x00ENVI", b"ENVI\n\xff\xfe = 3", b""):
+        header.write_bytes(content)
+        refused(header, "not an ENVI header|samples = nothing|lines = ")
+
+
+def test_complex_is_refused(tmp_path: Path) -> None:
+    refused(write_envi(tmp_path, CUBE.astype("<c8")), "data type = 6 is complex numbers, not counts")
