@@ -57,7 +57,10 @@ class AdaptedCube:
             SceneError: rows that cannot be read.
             ModelError: values that the model's dtype cannot hold.
         """
-        stored = self.cube.read(first, count)
+        return self.take(self.cube.read(first, count), first)
+
+    def take(self, stored: NDArray[Any], first: int = 0) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Rows `(n, width, bands)` as the cube stores them, from row `first` on, made what `read` gives."""
         bands = np.arange(self.cube.bands) if self.bands is None else self.bands
         empty = self.cube.without_data(stored, first, bands)
         taken = stored if self.bands is None else stored[:, :, self.bands]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
+from hsiedge.mapping.adapt import adapt
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.row_buffer import RowBuffer
+from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.patches import check_patch
 
 
@@ -23,18 +26,24 @@ class LineClassifier:
     Args:
         model: a model with a Card, or its file.
         width: pixels a row.
+        like: a cube as the rows that come are stored (`open_cube`, `Scene.as_cube`): bands and units are made the model's, and
+            pixels without data get 0, as in `classify`. Left out, rows are those that the model takes.
+        units: of its values, as for `classify`.
 
     Raises:
         CardError: the model has no Card.
         SceneError: its patch is wider than a row.
+        ModelError: the cube does not fit the model.
     """
 
-    def __init__(self, model: Model | PathLike, width: int) -> None:
+    def __init__(self, model: Model | PathLike, width: int, *, like: Cube | None = None, units: str | None = None) -> None:
         model = model if isinstance(model, Model) else load(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
         self._rows = RowBuffer(model, width)
+        self._fit = None if like is None else adapt(card, replace(like, shape=(max(like.shape[0], width), width)), units)
+        self._empty = np.zeros((0, width), bool)
         self._received = 0
         self._ended = False
 
@@ -49,10 +58,15 @@ class LineClassifier:
         """
         if self._ended:
             raise ModelError("the scene has ended; another one takes another LineClassifier")
-        expected = (self._width, self._card.scene.bands)
-        if rows.ndim != 3 or rows.shape[1:] != expected or rows.dtype != np.dtype(self._card.scene.dtype):
-            takes = f"{self._card.scene.dtype} (n, {expected[0]}, {expected[1]})"
-            raise ModelError(f"rows are {rows.dtype} {rows.shape}, the model takes {takes}")
+        facts = self._card.scene if self._fit is None else self._fit.cube
+        if rows.ndim != 3 or rows.shape[1:] != (self._width, facts.bands) or rows.dtype != np.dtype(facts.dtype):
+            takes = f"{facts.dtype} (n, {self._width}, {facts.bands})"
+            whose = "the model takes" if self._fit is None else "the cube stores"
+            raise ModelError(f"rows are {rows.dtype} {rows.shape}, {whose} {takes}")
+        empty = np.zeros(rows.shape[:2], bool)
+        if self._fit is not None:
+            rows, empty = self._fit.take(rows, self._received)
+        self._empty = np.concatenate([self._empty, empty])
         self._rows.push(rows)
         self._received += len(rows)
         return self._due()
@@ -73,4 +87,9 @@ class LineClassifier:
     def _due(self) -> NDArray[np.uint16]:
         """The labels of what is surrounded."""
         due = len(self._rows)
-        return self._model.strip_labels(self._rows.strip(due)) if due else np.zeros((0, self._width), np.uint16)
+        if not due:
+            return np.zeros((0, self._width), np.uint16)
+        labels = self._model.strip_labels(self._rows.strip(due))
+        labels[self._empty[:due]] = 0
+        self._empty = self._empty[due:]
+        return labels

@@ -22,7 +22,7 @@ SIGNATURES = {
     "Checkpoint.qat": "(self, path, *, bits=8, epochs=20, checkpoint=None, scene=None, split=None, progress=silent)",
     "LabelMap.save": "(self, path, *, probabilities=None)",
     "LabelMap.counts": "(self)",
-    "LineClassifier": "(model, width)",
+    "LineClassifier": "(model, width, *, like=None, units=None)",
     "LineClassifier.push": "(self, rows)",
     "LineClassifier.finish": "(self)",
     "Model.bench": "(self, **options)",

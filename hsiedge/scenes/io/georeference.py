@@ -274,5 +274,6 @@ def difference(labels: Georeference | None, cube: Georeference | None, shape: tu
     if abs(across - 1) * width > _SAME or abs(down - 1) * height > _SAME:
         return f"their pixels are {down:.6g} x {across:.6g} times as large as the cube's"
     if abs(left) > _SAME or abs(top) > _SAME:
-        return f"they lie {top:.4g} rows down and {left:.4g} columns across from the cube's first pixel"
+        down, across = round(top, 6) + 0.0, round(left, 6) + 0.0  # no -0
+        return f"they lie {down:.6g} rows down and {across:.6g} columns across from the cube's first pixel"
     return ""
