@@ -17,15 +17,19 @@ def open_scene(
     data_dir: PathLike | None = None,
     cube_key: str | None = None,
     labels_key: str | None = None,
+    class_field: str | None = None,
+    align: bool = False,
 ) -> Scene:
     """Opens a scene: by its name in the catalog, from a file, or from a folder of GeoTIFF tiles.
 
     Args:
         source: name or alias in the catalog; .mat, .npy, .npz, ENVI or GeoTIFF; what `hsiedge scenes pack` wrote. A Scene is
             given back as it is.
-        labels: file or folder of the label map, 0 = unlabelled; for a cube of your own.
+        labels: file or folder of the label map, 0 = unlabelled, or polygons; for a cube of your own.
         data_dir: where scenes of the catalog are looked for first. Nothing is downloaded: `hsiedge scenes fetch` does that.
-        cube_key, labels_key: variables in a .mat or .npz.
+        cube_key, labels_key: variables in a .mat, .npz or HDF5 file; of polygons, the layer.
+        class_field: of polygons, the attribute that names the classes: whole numbers are ids, words are numbered from 1.
+        align: resample a label map that lies elsewhere than the cube, by nearest neighbour; a warning counts its pixels.
 
     Raises:
         SceneError: not found, not readable, or not believable.
@@ -37,4 +41,4 @@ def open_scene(
         raise wrong_type("source", source, "a name of the catalog, a path, or a Scene")
     label_path = None if labels is None else path_of(labels, "labels")
     folder = None if data_dir is None else path_of(data_dir, "data_dir")
-    return scenes.open_scene(os.fspath(source), label_path, folder, cube_key, labels_key)
+    return scenes.open_scene(os.fspath(source), label_path, folder, cube_key, labels_key, class_field=class_field, align=align)

@@ -99,10 +99,18 @@ class FileOptions:
     """Options of a scene's files beside the cube."""
 
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Label map of the cube, or folder of its tiles; 0 = unlabelled.")
+        Path | None, typer.Option("--labels", help="Label map of the cube, folder of its tiles, or polygons; 0 = unlabelled.")
     ] = None
     cube_key: CubeKeyOption = None
-    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable of the labels in such a file.")] = None
+    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable or layer of the labels in such a file.")] = (
+        None
+    )
+    class_field: Annotated[
+        str | None, typer.Option("--class-field", metavar="NAME", help="Attribute of polygons that names their classes.")
+    ] = None
+    align: Annotated[
+        bool, typer.Option("--align", help="Resample labels that lie elsewhere than the cube, by nearest neighbour.")
+    ] = False
     cube_reader: CubeReaderOption = None
     labels_reader: Annotated[
         str | None,
@@ -121,7 +129,11 @@ class FileOptions:
     def open_named(self, name: str) -> Scene:
         """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
         self.load_readers()
-        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir)
+        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir, **self._labelling)
+
+    @property
+    def _labelling(self) -> dict[str, Any]:
+        return {"class_field": self.class_field, "align": self.align}
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ class SceneOptions(FileOptions):
             return self.open_named(str(name))
         self.load_readers()
         path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
-        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key)
+        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key, **self._labelling)
 
     def open_for(self, card: Card, name: str | None = None) -> Scene:
         """The scene that `name` or the options name; left out, the Card's own, by its name in the catalog.
@@ -294,7 +306,14 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key: str | None, data_dir: Path | None) -> Scene:
+def open_named(
+    name: str,
+    labels: Path | None,
+    cube_key: str | None,
+    labels_key: str | None,
+    data_dir: Path | None,
+    **labelling: Any,
+) -> Scene:
     """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
     from hsiedge.cli import console
     from hsiedge.errors import SceneError
@@ -313,7 +332,7 @@ def open_named(name: str, labels: Path | None, cube_key: str | None, labels_key:
         console.say(f"{entry.name} is not on this machine: downloading it to {folder}")
         with console.progress(f"fetching {entry.name}") as tick:
             fetch(entry, folder, tick)
-    return open_scene(name, labels, data_dir, cube_key, labels_key)
+    return open_scene(name, labels, data_dir, cube_key, labels_key, **labelling)
 
 
 def widths_of(text: str | None) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Writer:
         probabilities: whether it also holds probabilities, float32, a band a class.
         files: all that a map at a path leaves; None for the path alone.
         lost: what of a georeference the format cannot keep, in words; None for one that keeps nothing of it.
+        picture: whether its maps are for people to look at, and hold no ids.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Writer:
     probabilities: bool = False
     files: Callable[[Path], tuple[Path, ...]] | None = None
     lost: Callable[[Georeference], tuple[str, ...]] | None = None
+    picture: bool = False
 
 
 def check_suffix(path: Path, probabilities: bool = False) -> None:
@@ -371,7 +373,7 @@ WRITERS: Registry[Writer] = Registry(
     {
         "geotiff": Writer("GeoTIFF", (".tif", ".tiff"), _geotiff, True, lambda path: (path, _side_car(path)), lambda place: ()),
         "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=_envi_files, lost=lambda place: to_envi(place)[1]),
-        "png": Writer("PNG", (".png",), _png),
+        "png": Writer("PNG", (".png",), _png, picture=True),
         "numpy": Writer("NumPy", (".npy",), _npy, True),
     },
     instance_of(Writer),

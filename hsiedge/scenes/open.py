@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from hsiedge import files
-from hsiedge.errors import SceneError
+from hsiedge.errors import OptionError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, lookup
 from hsiedge.scenes.io.cube import SceneWarning
 from hsiedge.scenes.io.reader import open_cube, read_labels
@@ -23,22 +23,31 @@ def open_scene(
     data_dir: Path | None = None,
     cube_key: str | None = None,
     labels_key: str | None = None,
+    *,
+    class_field: str | None = None,
+    align: bool = False,
 ) -> Scene:
     """Opens a scene by its catalog name or alias, from a file, or from a folder of GeoTIFF tiles.
 
-    Files are ENVI, GeoTIFF, NetCDF-4, HDF5, .mat, .npy, .npz, or what `scenes pack` wrote. A catalog scene is looked for in
-    `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an installed tensorly. Nothing is downloaded:
-    `fetch` does that.
+    Files are ENVI, GeoTIFF, NetCDF-4, HDF5, .mat, .npy, .npz, or what `scenes pack` wrote; labels may be pictures, or polygons
+    with a `class_field`, too. Labels that lie elsewhere than the cube are an error, unless `align` resamples them. A catalog
+    scene is looked for in `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an installed tensorly.
+    Nothing is downloaded: `fetch` does that.
 
     Raises:
         SceneError: not found, not readable, or not believable.
+        OptionError: `class_field` or `align` without labels of one's own.
     """
     text = str(name)
+    if labels is None and (class_field is not None or align):
+        option = "align" if align else "class_field"
+        raise OptionError("goes with labels of your own", option=option, use={"labels": "FILE"})
     if labels is None and not _looks_like_file(text):
         return _open_catalog(lookup(text), data_dir)
     path = Path(text)
     if path.is_dir() and _looks_like_file(text):
-        return _open_mosaic(path, Path(labels) if labels is not None else None)
+        own = None if labels is None else Path(labels)
+        return _open_mosaic(path, own, labels_key, class_field=class_field, align=align)
     if not _looks_like_file(text):
         raise SceneError(
             f"{text} is a scene of the catalog, and has its labels; others go with a cube of your own", option="labels"
@@ -48,8 +57,10 @@ def open_scene(
             _warn(packed.source, packed.name)
         return packed
     with open_cube(path, cube_key) as cube:
-        label_raster = read_labels(Path(labels), labels_key) if labels is not None else None
-        return build_scene(path.stem, cube, label_raster, source=str(path))
+        label_raster = None
+        if labels is not None:
+            label_raster = read_labels(Path(labels), labels_key, cube=cube, class_field=class_field)
+        return build_scene(path.stem, cube, label_raster, source=str(path), align=align)
 
 
 def search_path(data_dir: Path | None = None) -> list[Path]:
@@ -65,21 +76,22 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("hsiedge", appauthor=False))
 
 
-def _open_mosaic(folder: Path, labels: Path | None) -> Scene:
-    """A folder of tiles: its own, or those in `images`; labels in `labels` or elsewhere; lists of tiles where there are any."""
+def _open_mosaic(folder: Path, labels: Path | None, key: str | None, *, class_field: str | None, align: bool) -> Scene:
+    """A folder of tiles: its own, or those in `images`; labels in `labels`, another folder or a file; lists where there are."""
     from hsiedge.scenes.io import mosaic
 
     try:
         tiles = mosaic.read_mosaic(folder / "images" if (folder / "images").is_dir() else folder)
-        own = folder / "labels" if (folder / "labels").is_dir() else None
-        label_folder = labels or own
-        if label_folder is not None and not label_folder.is_dir():
-            raise SceneError(f"{label_folder}: the labels of a mosaic are a folder of tiles, too")
-        label_raster = mosaic.read_label_tiles(label_folder, tiles.grid) if label_folder is not None else None
+        place = labels or (folder / "labels" if (folder / "labels").is_dir() else None)
+        label_raster = None
+        if place is not None and place.is_dir():
+            label_raster = mosaic.read_label_tiles(place, tiles.grid)
+        elif place is not None:
+            label_raster = read_labels(place, key, cube=tiles.cube, class_field=class_field)
         parts = mosaic.read_lists(folder, tiles)
     except OSError as error:
         raise SceneError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    scene = build_scene(folder.resolve().name, tiles.cube, label_raster, source=str(folder))
+    scene = build_scene(folder.resolve().name, tiles.cube, label_raster, source=str(folder), align=align)
     return dataclasses.replace(scene, parts=parts)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError, SceneError
+from hsiedge.scenes.io.align import placed
 from hsiedge.scenes.io.cube import Cube, SceneWarning, fits
-from hsiedge.scenes.io.georeference import Georeference, difference
+from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.reader import LabelRaster, read_labels, whole
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class Scene:
         if train_mask is not None or test_mask is not None or kind == "masks":
             if train_mask is None or test_mask is None:
                 raise OptionError("the two masks of a published split go together", use={"train_mask": "", "test_mask": ""})
-            return splits.masks_split(self, _mask(train_mask), _mask(test_mask), seed, mask_labels=mask_labels)
+            maps = _mask(self, train_mask), _mask(self, test_mask)
+            return splits.masks_split(self, *maps, seed, mask_labels=mask_labels)
         if mask_labels:
             raise OptionError("labels of masks need masks", use={"train_mask": "", "test_mask": ""})
         return splits.draw(kind, self, seed, train, guard, folds=folds, fold=fold)
@@ -199,8 +201,11 @@ class Scene:
         return list(self.classes.values())
 
 
-def _mask(mask: str | Path | NDArray[Any]) -> NDArray[Any]:
-    return mask if isinstance(mask, np.ndarray) else read_labels(Path(mask)).array
+def _mask(scene: Scene, mask: str | Path | NDArray[Any]) -> NDArray[Any]:
+    if isinstance(mask, np.ndarray):
+        return mask
+    cube = scene.as_cube()
+    return placed(read_labels(Path(mask), cube=cube), cube).array
 
 
 def build_scene(
@@ -210,11 +215,14 @@ def build_scene(
     classes: dict[int, str] | None = None,
     official: bool | None = None,
     source: str = "",
+    *,
+    align: bool = False,
 ) -> Scene:
     """Puts a cube and its labels together, believing neither.
 
     Args:
         classes: label id -> name; left out, the ids found, with the names that the label file gives them.
+        align: resample a label map that lies elsewhere than the cube; see `align.placed`.
 
     Raises:
         SceneError: sizes differ, or the label map lies elsewhere than the cube; labels are not whole numbers from 0 to 65535,
@@ -230,9 +238,7 @@ def build_scene(
         array = np.ascontiguousarray(array)  # .mat is column-major: spectra and patches would be gathered byte by byte
     label_map = None
     if labels is not None:
-        off = difference(labels.georeference, cube.georeference, labels.array.shape[:2])
-        if off:
-            raise SceneError(f"{source}: the labels do not lie on the cube's grid: {off}", use={"align": ""})
+        labels = placed(labels, cube, align=align)
         label_map = _label_map(source, labels.array, array.shape[:2])
         present = [int(label) for label in np.unique(label_map) if label]
         names = {label: labels.class_names.get(label) or f"{UNNAMED} {label}" for label in present}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, files_of, open_cube, read_labels, reader_of
 
 
-def check_reader(reader: str, path: Path, expected: NDArray[Any], key: str | None = None) -> None:
+def check_reader(
+    reader: str,
+    path: Path,
+    expected: NDArray[Any],
+    key: str | None = None,
+    *,
+    cube: Cube | None = None,
+    class_field: str | None = None,
+) -> None:
     """Checks that a reader gives what a file holds, at once and by rows, and refuses a file that is cut short.
 
     Args:
@@ -23,6 +32,8 @@ def check_reader(reader: str, path: Path, expected: NDArray[Any], key: str | Non
         path: a file of its format, in a folder where nothing else has its name.
         expected: what the file holds: a cube `(height, width, bands)`, or a label map `(height, width)`.
         key: the variable in the file, where it takes one.
+        cube, class_field: the cube whose grid takes the labels, and the attribute that names their classes, where it burns
+            features as polygons are.
 
     Raises:
         CheckError: the first thing that it does not do, in one line.
@@ -39,10 +50,10 @@ def check_reader(reader: str, path: Path, expected: NDArray[Any], key: str | Non
             with open_cube(path, key) as cube:
                 _check_cube(cube, expected)
         else:
-            _same("the label map", read_labels(path, key).array, expected)
+            _same("the label map", read_labels(path, key, cube=cube, class_field=class_field).array, expected)
     except HsiedgeError as error:
         raise CheckError(f"reader {name}: {error}") from error
-    _cut_short(name, path, expected, key)
+    _cut_short(name, path, lambda copy: _read(copy, expected.ndim, key, cube, class_field))
 
 
 def _check_cube(cube: Cube, expected: NDArray[Any]) -> None:
@@ -70,7 +81,15 @@ def _same(subject: str, array: NDArray[Any], expected: NDArray[Any]) -> None:
         raise CheckError(f"{subject} has other values than the file holds")
 
 
-def _cut_short(name: str, path: Path, expected: NDArray[Any], key: str | None) -> None:
+def _read(path: Path, ndim: int, key: str | None, cube: Cube | None, class_field: str | None) -> None:
+    if ndim == 2:
+        read_labels(path, key, cube=cube, class_field=class_field)
+        return
+    with open_cube(path, key) as source:
+        source.read(0, source.shape[0])
+
+
+def _cut_short(name: str, path: Path, read: Callable[[Path], None]) -> None:
     """Raises CheckError where half a file is read as if it were whole."""
     with tempfile.TemporaryDirectory() as folder:
         for part in {*path.parent.glob(f"{path.stem}.*"), path}:
@@ -79,11 +98,7 @@ def _cut_short(name: str, path: Path, expected: NDArray[Any], key: str | None) -
         largest = max(copies, key=lambda part: part.stat().st_size)
         largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
         try:
-            if expected.ndim == 3:
-                with open_cube(Path(folder, path.name), key) as source:
-                    source.read(0, source.shape[0])
-            else:
-                read_labels(Path(folder, path.name), key)
+            read(Path(folder, path.name))
         except HsiedgeError:
             return
         except Exception as error:

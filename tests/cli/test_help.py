@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from hsiedge.cli import options
-from hsiedge.cli.main import app
+from hsiedge.cli.app import app
 
 BANNED = (
     "of",
@@ -65,6 +65,9 @@ def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
     def scene_command(*, scene_options: options.SceneOptions, seed: options.SeedOption = 3) -> None:
         seen.extend([scene_options, seed])
 
-    readers = {"cube_reader": None, "labels_reader": "mine.py:READER"}
+    readers = {"cube_reader": None, "labels_reader": "mine.py:READER", "class_field": "crop", "align": False}
     scene_command(cube=Path("a.npy"), labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
-    assert seen == [options.SceneOptions(cube=Path("a.npy"), cube_key="k", labels_reader="mine.py:READER"), 4]
+    assert seen == [
+        options.SceneOptions(cube=Path("a.npy"), cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
+        4,
+    ]

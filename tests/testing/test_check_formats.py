@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hsiedge.errors import CheckError
 from hsiedge.mapping.writers import WRITERS
 from hsiedge.registry import run_file
 from hsiedge.runtimes import ENGINES
+from hsiedge.scenes.io.cube import Cube
+from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, LabelRaster
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
@@ -67,6 +70,29 @@ def write_hdf(path: Path, array: np.ndarray) -> None:
         file["cube"] = array
 
 
+def write_png(path: Path, array: np.ndarray) -> None:
+    pytest.importorskip("PIL.Image", reason="Pillow writes the PNG").fromarray(array).save(path)
+
+
+def write_polygons(path: Path, array: np.ndarray) -> None:
+    """A square a pixel."""
+    for package in ("pyogrio", "rasterio", "shapely"):
+        pytest.importorskip(package, reason="it reads polygons")
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"id": int(label)},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[x, -y], [x + 1, -y], [x + 1, -y - 1], [x, -y - 1], [x, -y]]],
+            },
+        }
+        for (y, x), label in np.ndenumerate(array)
+        if label
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": None, "features": features}))
+
+
 FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
     "mat": (".mat", write_mat),
     "npy": (".npy", np.save),
@@ -74,6 +100,12 @@ FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], Any]]] = {
     "envi": (".hdr", write_envi),
     "geotiff": (".tif", write_tif),
     "hdf5": (".h5", write_hdf),
+    "image": (".png", write_png),
+    "polygons": (".geojson", write_polygons),
+}
+POLYGONS = {
+    "cube": Cube.of_array(CUBE, georeference=Georeference((1.0, 0.0, 0.0, 0.0, -1.0, 0.0))),
+    "class_field": "id",
 }
 
 
@@ -88,7 +120,8 @@ class TestReaders:
     def test_ours_of_labels_pass(self, name: str, tmp_path: Path) -> None:
         suffix, write = FORMATS[name]
         write(tmp_path / f"labels{suffix}", LABELS)
-        check_reader(name, tmp_path / f"labels{suffix}", LABELS)
+        expected, options = (LABELS.astype(np.uint16), POLYGONS) if name == "polygons" else (LABELS, {})
+        check_reader(name, tmp_path / f"labels{suffix}", expected, **options)
 
     @pytest.mark.parametrize("array", [CUBE, LABELS], ids=["cube", "labels"])
     def test_the_examples_passes(self, array: np.ndarray, tmp_path: Path) -> None:

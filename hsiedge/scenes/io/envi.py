@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io.cube import Cube, SceneWarning, named_unit, nanometres, number, quantity_of, widths_like
+from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, number, quantity_of, widths_like
 from hsiedge.scenes.io.georeference import from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
@@ -74,10 +73,8 @@ class Envi(Reader):
         """Reads a label map, of one band, with the names of its classes. Raises SceneError."""
         header, where = _header(path)
         array, notes = _mapped(path, where, header)
-        for note in notes:
-            warnings.warn(f"{path}: {note}", SceneWarning, stacklevel=2)
         names = dict(enumerate(_listed(header.get("class names", ""))))
-        return LabelRaster(array, names, number(header.get("data ignore value")), from_envi(header))
+        return LabelRaster(array, names, number(header.get("data ignore value")), from_envi(header), notes)
 
 
 def read_header(path: Path) -> dict[str, str]:

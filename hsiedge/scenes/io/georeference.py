@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hsiedge.errors import MissingExtraError, needs_extra
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import MissingExtraError, SceneError, needs_extra
 
 Transform = tuple[float, float, float, float, float, float]
 Point = tuple[float, float, float, float, float]
@@ -240,10 +243,36 @@ def same_crs(one: str, other: str) -> bool:
     return bool(first == second) or (first.to_epsg() is not None and first.to_epsg() == second.to_epsg())
 
 
+def transformed(
+    source: str, target: str, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates of one reference system in another, longitude before latitude; infinite where it has none for them.
+
+    Raises:
+        MissingExtraError: rasterio is not installed.
+    """
+    systems = _rasterio_crs(source), _rasterio_crs(target)
+    from rasterio.warp import transform
+
+    across, down = transform(*systems, x.ravel(), y.ravel())
+    return np.array(across, np.float64).reshape(x.shape), np.array(down, np.float64).reshape(y.shape)
+
+
+def inverse(transform: Transform) -> Transform:
+    """The transform from coordinates back to column and row. Raises SceneError where the pixels have no size."""
+    a, b, c, d, e, f = transform
+    determinant = a * e - b * d
+    if determinant == 0:
+        raise SceneError("a transform whose pixels have no size")
+    a, b, d, e = e / determinant, -b / determinant, -d / determinant, a / determinant
+    return a, b, -a * c - b * f, d, e, -d * c - e * f
+
+
 def difference(labels: Georeference | None, cube: Georeference | None, shape: tuple[int, int]) -> str:
     """Distance or turn of a label map of `shape` against its cube's grid, in words; "" where it lies on it, or nobody can tell.
 
     Raises:
+        SceneError: the cube's pixels have no size.
         MissingExtraError: see `same_crs`.
     """
     if labels is None or cube is None:
@@ -252,16 +281,14 @@ def difference(labels: Georeference | None, cube: Georeference | None, shape: tu
         return f"they are in {labels.crs_name}, the cube in {cube.crs_name}"
     if labels.transform is None or cube.transform is None:
         return ""
-    a, b, c, d, e, f = cube.transform
-    determinant = a * e - b * d
-    if determinant == 0:
-        return "the cube's pixels have no size"
+    a, b, _, d, e, _ = inverse(cube.transform)
+    _, _, c, _, _, f = cube.transform
 
     def position(column: int, row: int) -> tuple[float, float]:
         """Column and row of the cube at which a corner of the label map's pixel lies."""
         la, lb, lc, ld, le, lf = labels.transform  # type: ignore[misc]
-        x, y = la * column + lb * row + lc - c, ld * column + le * row + lf - f
-        return (e * x - b * y) / determinant, (a * y - d * x) / determinant
+        x, y = la * column + lb * row + lc - c, ld * column + le * row + lf - f  # first the difference: it keeps the digits
+        return a * x + b * y, d * x + e * y
 
     height, width = shape
     left, top = position(0, 0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, nm_of_text, number, quantity_of, widths_like
+from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, widths_like
 from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.pam import category_names
 from hsiedge.scenes.io.reader import LabelRaster, Reader
@@ -41,31 +41,26 @@ class GeoTiff(Reader):
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map of one band, with the class names of its side-car. Raises SceneError, MissingExtraError."""
         with opened(path) as data:
-            bands = _image_bands(data)
-            if len(bands) != 1:
-                raise SceneError(f"{path}: a label map has one band, this one has {len(bands)}")
-            array = data.read(bands[0])
-            if _masked(data):
-                array = np.where(data.dataset_mask() == 0, 0, array).astype(array.dtype)
-            return LabelRaster(array, category_names(path), data.nodatavals[bands[0] - 1], georeference_of(data))
+            return labels_of(path, data)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The file, read as GeoTIFF and nothing else: other formats of GDAL point into other files.
+def opened(path: Path, driver: str = "GTiff") -> Iterator[Any]:
+    """The file, read as GeoTIFF (or by another driver) and nothing else: some formats of GDAL point into other files.
 
     Raises:
-        SceneError: not a whole GeoTIFF.
+        SceneError: not a whole file of the format.
         MissingExtraError: rasterio is not installed.
     """
     with needs_extra(f"reading {path.name}", "geo"):
         import rasterio
     with quiet(prints=False):  # of files without coordinates
         try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), rasterio.open(path, driver="GTiff") as data:
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), rasterio.open(path, driver=driver) as data:
                 yield data
         except rasterio.errors.RasterioError as error:
-            raise SceneError(f"{path}: not a whole GeoTIFF ({str(error).splitlines()[0]})") from error
+            name = "GeoTIFF" if driver == "GTiff" else driver
+            raise SceneError(f"{path}: not a whole {name} ({str(error).splitlines()[0]})") from error
 
 
 def cube_of(path: Path, data: Any) -> Cube:
@@ -106,6 +101,18 @@ def cube_of(path: Path, data: Any) -> Cube:
         quantity=quantity_of(units, *(_file_tags(data).get(name, "") for name in ("standard_name", "long_name"))),
         georeference=georeference_of(data),
     )
+
+
+def labels_of(path: Path, data: Any) -> LabelRaster:
+    """Label map of an open file of one band, with the class names of its side-car; 0 where its mask says so."""
+    bands = _image_bands(data)
+    if len(bands) != 1:
+        raise SceneError(f"{path}: a label map has one band, this one has {len(bands)}")
+    fits(path, data.shape, np.dtype(data.dtypes[bands[0] - 1]).itemsize)
+    array = data.read(bands[0])
+    if _masked(data):
+        array = np.where(data.dataset_mask() == 0, 0, array).astype(array.dtype)
+    return LabelRaster(array, category_names(path), data.nodatavals[bands[0] - 1], georeference_of(data))
 
 
 def georeference_of(data: Any) -> Georeference | None:

@@ -13,6 +13,7 @@ A reader is one class, which stands in one file with all that is known of its fo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
 from hsiedge.registry import Registry, instance_of
-from hsiedge.scenes.io.cube import Cube, fits
+from hsiedge.scenes.io.cube import Cube, SceneWarning, fits
 from hsiedge.scenes.io.georeference import Georeference
 
 T = TypeVar("T")
@@ -39,12 +40,14 @@ class LabelRaster:
         class_names: id -> name.
         nodata: the value that marks pixels without a label, besides 0.
         georeference: where its pixels lie; None where the file does not say.
+        notes: what of the file is left out, a line each; for the user to read.
     """
 
     array: NDArray[Any]
     class_names: Mapping[int, str] = field(default_factory=dict)
     nodata: float | None = None
     georeference: Georeference | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Reader:
@@ -82,6 +85,17 @@ class Reader:
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map. Raises as `open` does."""
         return self._none(path, "label maps")
+
+    def labels_on(self, path: Path, cube: Cube | None, key: str | None = None, class_field: str | None = None) -> LabelRaster:
+        """Reads labels for a cube; a format without pixels of its own, as polygons are, burns them onto the cube's grid.
+
+        Args:
+            cube: the one that they label; None where there is none.
+            class_field: the attribute that names the classes, in formats of features.
+        """
+        if class_field is not None:
+            raise SceneError(f"{path}: {self.title} files hold no fields: their values are the classes", option="class_field")
+        return self.labels(path, key)
 
     def _none(self, path: Path, things: str) -> NoReturn:
         raise SceneError(f"{path}: {self.title} files hold no {things}")
@@ -130,8 +144,12 @@ def open_cube(path: Path, key: str | None = None) -> Iterator[Cube]:
         )
 
 
-def read_labels(path: Path, key: str | None = None) -> LabelRaster:
+def read_labels(path: Path, key: str | None = None, *, cube: Cube | None = None, class_field: str | None = None) -> LabelRaster:
     """Reads a label map: ids `(height, width)`, 0 where its file's own nodata value stands.
+
+    Args:
+        cube: the cube that it labels; polygons need it, for they are burnt onto its grid.
+        class_field: of polygons, the attribute that names the classes.
 
     Raises:
         SceneError: missing, broken, of an unknown kind, or no label map.
@@ -140,7 +158,9 @@ def read_labels(path: Path, key: str | None = None) -> LabelRaster:
     path = Path(path)
     check_file(path)
     reader = _known(LABEL_READERS, path)
-    labels = _guarded(path, lambda: reader.labels(path, key))
+    labels = _guarded(path, lambda: reader.labels_on(path, cube, key, class_field))
+    for note in labels.notes:
+        warnings.warn(f"{path}: {note}", SceneWarning, stacklevel=2)
     array = labels.array[:, :, 0] if labels.array.ndim == 3 and labels.array.shape[2] == 1 else labels.array
     if array.dtype == bool:
         array = array.astype(np.uint8)
@@ -211,9 +231,11 @@ _OURS = {
     "npz": "hsiedge.scenes.io.numpy_files:NPZ",
     "envi": "hsiedge.scenes.io.envi:READER",
     "geotiff": "hsiedge.scenes.io.geotiff:READER",
+    "hdf5": "hsiedge.scenes.io.hdf5:READER",
 }
-CUBE_READERS: Registry[Reader] = Registry(
-    "hsiedge.cube_readers", "cube reader", {**_OURS, "hdf5": "hsiedge.scenes.io.hdf5:READER"}, instance_of(Reader)
+_OURS_OF_LABELS = {"image": "hsiedge.scenes.io.image:READER", "polygons": "hsiedge.scenes.io.polygons:READER"}
+CUBE_READERS: Registry[Reader] = Registry("hsiedge.cube_readers", "cube reader", dict(_OURS), instance_of(Reader))
+LABEL_READERS: Registry[Reader] = Registry(
+    "hsiedge.label_readers", "label reader", {**_OURS, **_OURS_OF_LABELS}, instance_of(Reader)
 )
-LABEL_READERS: Registry[Reader] = Registry("hsiedge.label_readers", "label reader", dict(_OURS), instance_of(Reader))
 """Readers of label maps by name; like those of cubes they are chosen by a file's suffix."""
