@@ -67,5 +67,9 @@ def _root(
     show_traceback: Annotated[
         bool, typer.Option("--traceback", help="Show the traceback of an error (anywhere on the line).")
     ] = False,
+    allow_modified: Annotated[
+        bool,
+        typer.Option("--allow-modified", help="Open model files that are not as they were written (anywhere on the line)."),
+    ] = False,
 ) -> None:
     """Options that stand before the command's name."""

@@ -21,7 +21,8 @@ from hsiedge.words import shown
 
 _REASON = 300  # characters of an unexpected error's own text
 _VERBOSE, _TRACEBACK = ("-v", "--verbose"), "--traceback"
-_EVERYWHERE = (*_VERBOSE, _TRACEBACK)  # options that may stand anywhere on the line
+_ALLOW_MODIFIED = "--allow-modified"
+_EVERYWHERE = (*_VERBOSE, _TRACEBACK, _ALLOW_MODIFIED)  # options that may stand anywhere on the line
 _INTERRUPTED = 130
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -67,6 +68,8 @@ def _run(app: Any) -> int:
     arguments = [word for word in sys.argv[1:] if word not in _EVERYWHERE]
     verbose = any(word in _VERBOSE for word in sys.argv[1:])
     sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if _ALLOW_MODIFIED in sys.argv[1:]:
+        os.environ["HSIEDGE_ALLOW_MODIFIED"] = "1"  # for processes that measure, too
     logging.lastResort = None  # what libraries log, GDAL among them, is not for the user
     warnings.showwarning = console.show_warning
     warnings.simplefilter("default" if verbose else "ignore")

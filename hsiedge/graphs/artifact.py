@@ -14,7 +14,8 @@ from hsiedge import files
 from hsiedge.card import Affine, Card, Check
 from hsiedge.errors import CheckError
 from hsiedge.graphs.onnx_io import write_onnx
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import Model, load, seal
+from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import with_card
 from hsiedge.scenes import splits
 from hsiedge.scenes.scene import Scene
@@ -95,7 +96,8 @@ class OrtArtifact(Artifact):
             source, optimized = Path(folder) / "model.onnx", Path(folder) / "optimized.ort"
             write_onnx(source, self.graph, card)
             save_optimized(source, optimized, exact=self.exact)
-            files.write_bytes(path, optimized.read_bytes())
+            place = read_onnx_file(source).metadata[seal.KEY]  # onnxruntime takes it along
+            files.write_bytes(path, seal.sealed(optimized.read_bytes(), place))
 
 
 def compared(artifact: Artifact, card: Card, source: Model, scene: Scene, step: str, limit: float) -> Check:

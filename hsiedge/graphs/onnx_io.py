@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hsiedge import files
 from hsiedge.card import KEY, Card
 from hsiedge.errors import CheckError, ModelError, needs_extra
+from hsiedge.runtimes import check_intact, seal
 from hsiedge.runtimes.onnx_file import check_whole
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ def _onnx() -> ModuleType:
 
 
 def read_onnx(path: Path) -> ModelProto:
-    """The `onnx.ModelProto` of a file.
+    """The `onnx.ModelProto` of a file, without the digest that the file carries of itself.
 
     Raises:
-        ModelError: missing, broken, or with weights in other files (no path from inside a file is followed).
+        ModelError: missing, broken, modified since it was written, or with weights in other files (no path from inside a file
+            is followed).
         MissingExtraError: onnx is not installed.
     """
     onnx = _onnx()
@@ -38,6 +40,7 @@ def read_onnx(path: Path) -> ModelProto:
         raise ModelError(f"{path}: no such file")
     if path.stat().st_size >= _LARGEST:
         raise ModelError(f"{path}: larger than 2 GiB")
+    check_intact(path)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's exceptions differ between its implementations
@@ -45,6 +48,8 @@ def read_onnx(path: Path) -> ModelProto:
     if not model.graph.node:
         raise ModelError(f"{path}: not an ONNX file, or an empty graph")
     check_whole(path)
+    for entry in [entry for entry in model.metadata_props if entry.key == seal.KEY]:
+        model.metadata_props.remove(entry)
     return model
 
 
@@ -65,7 +70,7 @@ def name_nodes(model: ModelProto) -> ModelProto:
 
 
 def write_onnx(path: Path, model: ModelProto, card: Card) -> None:
-    """Puts the Card into the model's metadata, checks the model, and writes it, whole or not at all.
+    """Puts the Card into the model's metadata, checks the model, and writes it with its digest, whole or not at all.
 
     Raises:
         CheckError: onnx.checker finds fault with it, or it needs a newer onnxruntime than 1.18.
@@ -73,12 +78,16 @@ def write_onnx(path: Path, model: ModelProto, card: Card) -> None:
     """
     set_card(model, card)
     check_onnx(model)
-    files.write_bytes(path, model.SerializeToString())
+    place = seal.new_place()
+    model.metadata_props.add(key=seal.KEY, value=place)
+    data = model.SerializeToString()
+    del model.metadata_props[-1]
+    files.write_bytes(path, seal.sealed(data, place))
 
 
 def set_card(model: ModelProto, card: Card) -> None:
     """Replaces the Card in the model's metadata, and leaves the other entries be."""
-    kept = [entry for entry in model.metadata_props if entry.key != KEY]
+    kept = [entry for entry in model.metadata_props if entry.key not in (KEY, seal.KEY)]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=KEY, value=card.encode())

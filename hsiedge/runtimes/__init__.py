@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import types
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hsiedge.card import KEY, MAX_CHARS, Card
+from hsiedge.card_packing import PREFIX
 from hsiedge.device import int8
 from hsiedge.errors import MissingExtraError, ModelError, OptionError
 from hsiedge.registry import Registry, instance_of
+from hsiedge.runtimes import seal
 from hsiedge.runtimes.model import Model, Session, TensorSpec, no_card
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
@@ -66,6 +71,10 @@ ENGINES: Registry[Engine] = Registry(
 SUFFIXES = (*ENGINES["ort"].suffixes, *ENGINES["litert"].suffixes)
 """Of the files that are run unasked: a checkpoint is only by --runtime torch, lest a board imports torch."""
 
+ALLOW_MODIFIED = "HSIEDGE_ALLOW_MODIFIED"
+"""Variable of the environment that lets modified files pass."""
+_allowed: ContextVar[bool] = ContextVar("allow_modified", default=False)
+
 __all__ = [
     "ENGINES",
     "SUFFIXES",
@@ -74,6 +83,7 @@ __all__ = [
     "Session",
     "TensorSpec",
     "check_engine",
+    "check_intact",
     "engine_of",
     "import_engine",
     "load",
@@ -90,6 +100,7 @@ def load(
     *,
     fast_int8: bool = False,
     net: str | None = None,
+    allow_modified: bool = False,
 ) -> Model:
     """Opens a model file in an inference engine, and reads its Card.
 
@@ -103,9 +114,10 @@ def load(
         fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
             faster, and labels may differ from those of other processors.
         net: FILE.py:NAME of a checkpoint's net, where it is your own and was not named before in this program; the file is run.
+        allow_modified: open a file that is no longer as it was written, by the digest in it.
 
     Raises:
-        ModelError: not a model file, or the engine does not load it.
+        ModelError: not a model file, modified since it was written, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
         OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU; `fast_int8`
             of an engine that has no exact mode, `net` of one that runs no checkpoint; a net that cannot be loaded.
@@ -119,20 +131,32 @@ def load(
     if net is not None and not engine.takes_nets:
         raise OptionError(f"{engine.title} runs no checkpoint, whose net it would be", option="net", value=net)
     home = _import(path, name)
-    if name == "ort":
-        from hsiedge.runtimes.ort import OrtSession
+    with _allowing(allow_modified):
+        check_intact(path)
+        if name == "ort":
+            from hsiedge.runtimes.ort import OrtSession
 
-        session = OrtSession(path, threads, provider="cpu" if provider is None else provider, fast_int8=fast_int8)
-        model = Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider, fast_int8)
-        _check_ort_file(model)
-        return model
-    options: dict[str, object] = {"fast_int8": fast_int8} if engine.exact_mode else {}
-    options |= {"net": net} if engine.takes_nets else {}
-    opened: Session = home.open_session(path, threads, **options)
-    card = read_card(path)
-    if card is not None and card.kind == "checkpoint":
-        card = replace(card, kind="patch")
-    return Model(path, opened, card, runtime, fast_int8=fast_int8, net=net)
+            session = OrtSession(path, threads, provider="cpu" if provider is None else provider, fast_int8=fast_int8)
+            model = Model(path, session, _card(session.metadata.get(KEY), path), runtime, provider, fast_int8)
+            _check_ort_file(model)
+            return model
+        options: dict[str, object] = {"fast_int8": fast_int8} if engine.exact_mode else {}
+        options |= {"net": net} if engine.takes_nets else {}
+        opened: Session = home.open_session(path, threads, **options)
+        card = read_card(path)
+        if card is not None and card.kind == "checkpoint":
+            card = replace(card, kind="patch")
+        return Model(path, opened, card, runtime, fast_int8=fast_int8, net=net)
+
+
+@contextmanager
+def _allowing(modified: bool) -> Iterator[None]:
+    """Lets modified files pass `check_intact` inside the block, if they may."""
+    token = _allowed.set(modified)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
 
 
 def _check_ort_file(model: Model) -> None:
@@ -211,24 +235,43 @@ def read_card(path: str | Path) -> Card | None:
     """The Card in a checkpoint, ONNX, ORT or TFLite file; None where there is none.
 
     Raises:
-        ModelError: not a file of these kinds.
+        ModelError: not a file of these kinds, or modified since it was written.
         CardError: a Card that cannot be read.
     """
-    path = Path(path)
+    check_intact(Path(path))
+    return _card(_card_text(Path(path)), Path(path))
+
+
+def check_intact(path: Path) -> None:
+    """Raises ModelError where a file is not as it was written, by the digest in it; a file without one passes.
+
+    A Card in plain JSON was put there by other than hsiedge, on purpose: then it is a warning. $HSIEDGE_ALLOW_MODIFIED, which
+    `--allow-modified` sets, lets every file pass, in processes that are started, too.
+    """
+    try:
+        intact = seal.holds(path) is not False
+    except (OSError, ValueError):
+        return  # it cannot be read: whoever reads it says why
+    if intact or _allowed.get() or os.environ.get(ALLOW_MODIFIED):
+        return
+    text = None if path.suffix == ".ort" else _card_text(path)  # that of an ORT file is onnxruntime's to read
+    if text is None or text.startswith(PREFIX):
+        raise ModelError(f"{path}: not as it was written, by its own digest: damaged, or modified", use={"allow_modified": ""})
+    warnings.warn(f"{path}: its Card is not the one that it was written with, and its digest no longer holds", stacklevel=3)
+
+
+def _card_text(path: Path) -> str | None:
+    """Text of the Card in a file."""
     if path.suffix == ".safetensors":
-        text = _safetensors_metadata(path).get(KEY)
-    elif path.suffix == ".onnx":
-        _check_suffix(path)
-        text = read_onnx_file(path).metadata.get(KEY)
-    elif path.suffix == ".tflite":
-        _check_suffix(path)
-        text = read_tflite_file(path)
-    else:
-        _check_suffix(path)
-        name = next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
-        home = _import(path, name)
-        text = home.read_metadata(path).get(KEY) if hasattr(home, "read_metadata") else None
-    return _card(text, path)
+        return _safetensors_metadata(path).get(KEY)
+    _check_suffix(path)
+    if path.suffix == ".onnx":
+        return read_onnx_file(path).metadata.get(KEY)
+    if path.suffix == ".tflite":
+        return read_tflite_file(path)
+    home = _import(path, next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes))
+    metadata: dict[str, str] = home.read_metadata(path) if hasattr(home, "read_metadata") else {}
+    return metadata.get(KEY)
 
 
 def _theirs() -> Iterator[Engine]:

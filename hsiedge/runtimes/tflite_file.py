@@ -13,6 +13,7 @@ from pathlib import Path
 from hsiedge.archive import open_zip
 from hsiedge.card import KEY, MAX_CHARS
 from hsiedge.errors import CardError, ModelError
+from hsiedge.runtimes import seal
 
 IDENTIFIER = b"TFL3"
 
@@ -53,9 +54,10 @@ def graph_of(path: Path) -> bytes:
 
 
 def with_card(graph: bytes, text: str) -> bytes:
-    """A TFLite file: the flatbuffer, and behind it the Card's text."""
-    file = io.BytesIO()
+    """A TFLite file: the flatbuffer, and behind it the Card's text; the file's digest is the archive's comment."""
+    file, place = io.BytesIO(), seal.new_place()
     file.write(graph)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(KEY), text)  # without a date: what is made twice is the same
-    return file.getvalue()
+        archive.comment = f"{seal.KEY}={place}".encode()
+    return seal.sealed(file.getvalue(), place)

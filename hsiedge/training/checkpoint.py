@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from hsiedge import files, nets
 from hsiedge.card import KEY, Card, NetFacts
 from hsiedge.errors import HsiedgeError, ModelError
-from hsiedge.runtimes import require_card
+from hsiedge.runtimes import require_card, seal
 from hsiedge.scenes.preprocess import BandAffine
 from hsiedge.training.classifier import Classifier
 
@@ -28,9 +28,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes weights and Card, whole or not at all. Raises OutputError."""
+    """Writes weights, Card and the file's digest, whole or not at all. Raises OutputError."""
     state = {name: tensor.detach().contiguous() for name, tensor in checkpoint.classifier.state_dict().items()}
-    files.write_bytes(path, save(state, {KEY: checkpoint.card.encode()}))
+    place = seal.new_place()
+    files.write_bytes(path, seal.sealed(save(state, {KEY: checkpoint.card.encode(), seal.KEY: place}), place))
 
 
 def load_checkpoint(path: Path, *, net: str | None = None) -> Checkpoint:

@@ -15,6 +15,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the files of this test, and is not installed")
 
+from hsiedge.graphs.onnx_io import read_onnx  # noqa: E402
 from hsiedge.runtimes import read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
@@ -91,7 +92,7 @@ def test_quantize_proposes_seven_bits_where_they_cost_nothing(haswell: Callable[
 
 
 def test_card_writes_a_file_anew(hsiedge: Hsiedge, tmp_path: Path) -> None:
-    onnx.save(sharing(onnx.load(shipped("-int8.onnx"))), tmp_path / "old.onnx")
+    onnx.save(sharing(read_onnx(shipped("-int8.onnx"))), tmp_path / "old.onnx")
     before = read_card(tmp_path / "old.onnx")
     rewritten = hsiedge("card", "old.onnx", "-o", "new.onnx")
     assert rewritten.code == 0, rewritten.err
@@ -109,7 +110,7 @@ def test_card_takes_the_patch_of_the_card(hsiedge: Hsiedge, tmp_path: Path) -> N
     card = read_card(tmp_path / "a.onnx")
     assert card is not None
     assert (card.patch, card.lineage[-1].step) == (13, "card")
-    bare = onnx.load(shipped(".onnx"))
+    bare = read_onnx(shipped(".onnx"))
     del bare.metadata_props[:]
     onnx.save(bare, tmp_path / "bare.onnx")
     assert "say --patch P" in hsiedge("card", "bare.onnx", "--scene", "indian_pines").error

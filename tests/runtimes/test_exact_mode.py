@@ -21,6 +21,7 @@ from hsiedge.device import int8  # noqa: E402
 from hsiedge.errors import OptionError  # noqa: E402
 from hsiedge.graphs.export.attach_card import rewrite  # noqa: E402
 from hsiedge.graphs.export.ort import ort_file  # noqa: E402
+from hsiedge.graphs.onnx_io import read_onnx  # noqa: E402
 from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.runtimes import load, read_card  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
@@ -46,7 +47,7 @@ def safe(monkeypatch: pytest.MonkeyPatch) -> None:
 def old(tmp_path: Path) -> Path:
     """The shipped INT8 model as hsiedge 0.1.0 wrote it."""
     path = tmp_path / "old.onnx"
-    onnx.save(sharing(onnx.load(shipped("-int8.onnx"))), path)
+    onnx.save(sharing(read_onnx(shipped("-int8.onnx"))), path)
     return path
 
 
@@ -115,7 +116,7 @@ def inside_an_if(model: Any) -> Any:
 
 def test_what_cannot_be_mended_is_warned_of_and_rewritten(overflowing: None, tmp_path: Path, indian_pines: Scene) -> None:
     """Layers inside of an If take tensors from outside: exact mode would not reach them, and say nothing."""
-    model = inside_an_if(sharing(onnx.load(shipped("-int8.onnx"))))
+    model = inside_an_if(sharing(read_onnx(shipped("-int8.onnx"))))
     path, rewritten = tmp_path / "inner.onnx", tmp_path / "rewritten.onnx"
     onnx.save(model, path)
     with pytest.warns(UserWarning, match=rf"labels may differ from those of others; hsiedge card {path} .* writes it anew"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsiedge import __version__
+from hsiedge import __version__, files
 from hsiedge.card import Card, ClassFacts, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.onnx_io import MAX_IR, inputs_of, name_nodes, read_onnx, write_onnx
@@ -17,6 +17,7 @@ from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors
 from hsiedge.runtimes import load, require_card
+from hsiedge.runtimes.tflite_file import graph_of, with_card
 from hsiedge.scenes.facts import scene_facts
 from hsiedge.scenes.patches import check_patch, extract
 from hsiedge.scenes.scene import Scene
@@ -60,15 +61,19 @@ def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, outp
 
 
 def rewrite(model: Path, output: Path) -> Card:
-    """Writes an ONNX file that has a Card anew, as this version writes it: so that it opens in onnxruntime's exact mode.
+    """Writes an ONNX or TFLite file that has a Card anew, as this version writes it: with its digest, the Card packed.
 
-    Logits stay what they were, to the bit.
+    An ONNX file then opens in onnxruntime's exact mode. Logits stay what they were, to the bit.
 
     Raises:
         CardError: it has no Card.
         OutputError: `output` cannot be written.
     """
-    card, graph = require_card(model), read_onnx(model)
+    card = require_card(model)
+    if model.suffix == ".tflite":
+        files.write_bytes(output, with_card(graph_of(model), card.encode()))
+        return card
+    graph = read_onnx(model)
     rest = [] if card.quantization is None else [Minify()]
     write_onnx(output, apply(graph, SeparateInt8Tensors(), *rest), card)
     return card

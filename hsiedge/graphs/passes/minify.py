@@ -13,6 +13,7 @@ from onnx import defs
 from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import array_of, name_of
+from hsiedge.runtimes import seal
 
 _LOG = logging.getLogger(__name__)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -61,7 +62,7 @@ def _say_less(model: ir.Model) -> None:
     domains = {node.domain for node in graph}
     for domain in [domain for domain in graph.opset_imports if domain not in domains]:
         del graph.opset_imports[domain]
-    for key in _QUANTIZERS_OWN:
+    for key in (*_QUANTIZERS_OWN, seal.KEY):  # what says less has another digest
         model.metadata_props.pop(key, None)
     graph.metadata_props.clear()
     computed = [value for node in graph for value in node.outputs]
