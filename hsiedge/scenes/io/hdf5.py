@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.checks import MOST_BANDS, check_hdf5, hdf5_arrays
-from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, number, quantity_of, widths_like
+from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
@@ -52,6 +52,26 @@ class _Variable:
     def text(self, name: str) -> str:
         """Text of an attribute; "" where there is none."""
         return _text(self.attribute(name))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that is meant: netCDF's _Unsigned makes unsigned integers of signed ones."""
+        stored = self.data.dtype.newbyteorder("=")
+        unsigned = self.text("_Unsigned").lower() == "true" and stored.kind == "i"
+        return np.dtype(f"u{stored.itemsize}") if unsigned else stored
+
+    def declared(self, values: Any) -> NDArray[Any]:
+        """Stored values, or a fill value or limit of theirs, as an array of the dtype that is meant."""
+        stored = np.asarray(values)
+        if self.dtype.kind == "u" and self.data.dtype.kind == "i" and stored.dtype.kind in "iu":
+            return stored.astype(self.data.dtype.newbyteorder("=")).view(self.dtype)
+        return stored
+
+    def numbers(self, name: str) -> list[float]:
+        """Numbers of an attribute that is told in stored values; none where there is none, or one is a word."""
+        value = self.attribute(name)
+        values = [] if value is None else [number(part) for part in np.ravel(self.declared(value))]
+        return [part for part in values if part is not None] if None not in values else []
 
     def near(self, names: tuple[str, ...], length: int | None = None) -> Any:
         """The list of one of these names that lies nearest: beside the cube, else elsewhere in the file; None without one.
@@ -85,13 +105,19 @@ class Hdf5(Reader):
             yield _cube(variable, file)
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
-        """Reads a label map, the variable `key` or the only one of two dimensions. Raises SceneError, MissingExtraError."""
+        """Reads a label map: the variable `key`, or the only one of two dimensions, or of three of which one has length 1.
+
+        Names of the classes are those of CF's flag_values and flag_meanings. Raises SceneError, MissingExtraError.
+        """
         with _opened(path) as file:
             variable = _variable(path, file, key, 2)
-            order = _named_axes(variable, 2)
-            rows, columns = (order.get("rows", 0), order.get("columns", 1)) if order else (0, 1)
-            array = np.asarray(variable.data[()])
-            return LabelRaster(array.T if rows > columns else array, {}, _fill(variable), _place(variable, rows, columns))
+            rows, columns = _label_axes(variable)
+            fits(path, variable.data.shape, variable.data.dtype.itemsize)
+            rest = [axis for axis in range(variable.data.ndim) if axis not in (rows, columns)]
+            array = variable.declared(variable.data[()]).transpose(rows, columns, *rest).reshape(variable.data.shape[rows], -1)
+            return LabelRaster(
+                array, _class_names(variable), next(iter(_missing(variable)), None), _place(variable, rows, columns)
+            )
 
 
 @contextmanager
@@ -109,7 +135,9 @@ def _opened(path: Path) -> Iterator[Any]:
 def _variable(path: Path, file: Any, key: str | None, ndim: int) -> _Variable:
     """The variable that is meant."""
     arrays = dict(hdf5_arrays(file))
-    fitting = {name: item for name, item in arrays.items() if item.ndim == ndim and item.dtype.kind in "uif"}
+    fitting = {name: item for name, item in arrays.items() if item.ndim == ndim and item.dtype.kind in "uifb"}
+    if ndim == 2 and not fitting:
+        fitting = {name: item for name, item in arrays.items() if item.ndim == 3 and 1 in item.shape}
     listing = ", ".join(f"{name} {'x'.join(map(str, item.shape))}" for name, item in fitting.items()) or "none"
     if key is None and len(fitting) > 1:
         raise SceneError(
@@ -130,22 +158,20 @@ def _cube(variable: _Variable, file: Any) -> Cube:
     height, width, bands = (int(data.shape[axis]) for axis in axes)
     if bands > MOST_BANDS:
         raise SceneError(f"{variable.path}: {variable.name} has {bands} bands; rows, columns, bands are expected")
-    dtype = data.dtype.newbyteorder("=")
-    unsigned = variable.text("_Unsigned").lower() == "true" and dtype.kind == "i"
-    dtype = np.dtype(f"u{dtype.itemsize}") if unsigned else dtype
+    dtype = variable.dtype
 
     def read(first: int, count: int) -> NDArray[Any]:
         place: list[slice] = [slice(None)] * 3
         place[rows] = slice(first, min(first + count, height))
-        values = data[tuple(place)].transpose(axes)
-        return np.ascontiguousarray(values.view(values.dtype.str.replace("i", "u")) if unsigned else values, dtype)
+        return np.ascontiguousarray(variable.declared(data[tuple(place)]).transpose(axes), dtype)
 
     if _PRISMA.search(variable.name):
         return _prisma(Cube(variable.path, (height, width), bands, dtype, read), variable, file)
     stored, unit = _wavelengths(variable, bands, spectrum)
     wavelengths = nanometres(stored, unit)
     widths, good = variable.near(_WIDTHS, bands), variable.near(_GOOD, bands)
-    fill, units = _fill(variable), named_unit(variable.text("units"))
+    flags = () if good is None else tuple(bool(value) for value in np.asarray(good[()]) != 0)
+    missing, units = _missing(variable)[:1], named_unit(variable.text("units"))
     place = _place(variable, rows, columns)
     notes = () if place is not None else _sensor_geometry(variable, (height, width))
     return Cube(
@@ -156,9 +182,9 @@ def _cube(variable: _Variable, file: Any) -> Cube:
         read=read,
         scale=_by_band(variable, "scale_factor", bands),
         offset=_by_band(variable, "add_offset", bands),
-        nodata=() if fill is None else (fill,) * bands,
-        valid=_in_range(variable, read),
-        good=() if good is None else tuple(bool(value) for value in np.asarray(good[()]) != 0),
+        nodata=tuple(missing) * bands,
+        valid=_in_range(variable, read, flags),
+        good=flags,
         wavelengths=wavelengths,
         widths=() if widths is None else widths_like(list(widths[()]), stored, wavelengths),
         units=units,
@@ -192,6 +218,26 @@ def _axes(variable: _Variable) -> tuple[int, int, int]:
     rest = [axis for axis in range(3) if axis != spectrum]
     rows = named.get("rows", rest[1] if named.get("columns") == rest[0] else rest[0])
     return rows, rest[1] if rows == rest[0] else rest[0], spectrum
+
+
+def _label_axes(variable: _Variable) -> tuple[int, int]:
+    """Axes of a label map that are its rows and columns; a third one has length 1."""
+    named, shape = _named_axes(variable, variable.data.ndim), variable.data.shape
+    single = [axis for axis in range(len(shape)) if shape[axis] == 1 and axis not in (named.get("rows"), named.get("columns"))]
+    if len(shape) == 3 and not single:
+        raise SceneError(f"{variable.path}: {variable.name} is {'x'.join(map(str, shape))}, no label map")
+    left_out = named["bands"] if named.get("bands") in single else single[0] if len(shape) == 3 else None
+    rest = [axis for axis in range(len(shape)) if axis != left_out]
+    rows = named.get("rows", rest[1] if named.get("columns") == rest[0] else rest[0])
+    return rows, rest[1] if rows == rest[0] else rest[0]
+
+
+def _class_names(variable: _Variable) -> dict[int, str]:
+    """Id -> name, by CF's flag_values and flag_meanings; empty where they are not of one length."""
+    flags = variable.attribute("flag_values")
+    values, names = () if flags is None else np.ravel(flags).tolist(), variable.text("flag_meanings").split()
+    whole = len(values) == len(names) and all(isinstance(value, int) for value in values)
+    return dict(zip(values, names)) if whole else {}
 
 
 def _named_axes(variable: _Variable, ndim: int) -> dict[str, int]:
@@ -253,36 +299,34 @@ def _by_band(variable: _Variable, name: str, bands: int) -> tuple[float, ...] | 
     return numbers * bands if len(numbers) == 1 else numbers
 
 
-def _fill(variable: _Variable) -> float | None:
-    """The value that marks absent pixels, `_FillValue` or `missing_value`; None where there is none, or it is a word."""
-    for name in ("_FillValue", "missing_value"):
-        value = np.ravel(variable.attribute(name)) if variable.attribute(name) is not None else np.empty(0)
-        if value.size and (fill := number(value[0])) is not None:
-            return fill
-    return None
+def _missing(variable: _Variable) -> list[float]:
+    """Values that mark absent pixels, `_FillValue` and `missing_value`; words among them are none."""
+    values = [part for name in ("_FillValue", "missing_value") for part in variable.numbers(name)[:1]]
+    return [value for place, value in enumerate(values) if str(value) not in map(str, values[:place])]
 
 
-def _in_range(variable: _Variable, read: Any) -> Any:
-    """Mask of the pixels whose values all lie in CF's valid range; None where the file names none.
+def _in_range(variable: _Variable, read: Any, good: tuple[bool, ...]) -> Any:
+    """Mask of the pixels whose values, in good bands, all lie in CF's valid range and are no second missing value.
+
+    Gives None where the file names neither.
 
     Raises:
         SceneError: a range that is none.
     """
-    low, high = -np.inf, np.inf
-    for names in (("valid_range", "valid_range"), ("valid_min", "valid_max")):
-        bounds = [np.ravel(variable.attribute(name)) if variable.attribute(name) is not None else () for name in names]
-        ends = [number(bound[place]) if len(bound) else None for bound, place in zip(bounds, (0, -1))]
-        low = low if ends[0] is None else max(low, ends[0])
-        high = high if ends[1] is None else min(high, ends[1])
-    if low == -np.inf and high == np.inf:
+    both = variable.numbers("valid_range")
+    low = max([-np.inf, *both[:1], *variable.numbers("valid_min")[:1]])
+    high = min([np.inf, *both[1:2], *variable.numbers("valid_max")[:1]])
+    others = _missing(variable)[1:]
+    if low == -np.inf and high == np.inf and not others:
         return None
     if not low <= high:
         raise SceneError(f"{variable.path}: valid range of {variable.name} goes from {low:g} to {high:g}")
 
     def valid(first: int, count: int) -> NDArray[np.bool_]:
         rows = read(first, count)
-        inside: NDArray[np.bool_] = ((rows >= low) & (rows <= high)).all(-1)
-        return inside
+        inside = (rows >= low) & (rows <= high) & ~np.isin(rows, others)
+        counted: NDArray[np.bool_] = (inside[:, :, list(good)] if good else inside).all(-1)
+        return counted
 
     return valid
 
@@ -291,13 +335,14 @@ def _place(variable: _Variable, rows: int, columns: int) -> Georeference | None:
     """Georeference by CF: even coordinates of the two dimensions, and the variable that `grid_mapping` names."""
     mapping = variable.others.get(variable.text("grid_mapping").split(":")[0].strip())
     crs = "" if mapping is None else _text(mapping.attrs.get("crs_wkt")) or _text(mapping.attrs.get("spatial_ref"))
+    lost = () if crs or mapping is None else ("its grid mapping, which is not given as WKT",)
     transform = _even(variable, rows, columns)
     if transform is None and mapping is not None and mapping.attrs.get("GeoTransform") is not None:
         numbers = [number(part) for part in _text(mapping.attrs["GeoTransform"]).split()]
         if len(numbers) == 6 and None not in numbers:
             c, a, b, f, d, e = (value for value in numbers if value is not None)
             transform = a, b, c, d, e, f
-    return Georeference(transform, crs) if transform is not None or crs else None
+    return Georeference(transform, crs, lost=lost) if transform is not None or crs else None
 
 
 def _even(variable: _Variable, rows: int, columns: int) -> Transform | None:

@@ -49,6 +49,20 @@ class TestMat:
         assert read(path).dtype == np.uint16
         assert (read_labels(path, "gt").array == LABELS).all()
 
+    @pytest.mark.parametrize("kind", ["uint8", "float64", "bool"])
+    def test_a_sparse_label_map(self, tmp_path: Path, scipy_io: Any, kind: str) -> None:
+        import scipy.sparse
+
+        labels = LABELS.astype(kind)
+        scipy_io.savemat(tmp_path / "a.mat", {"gt": scipy.sparse.csc_matrix(labels)})
+        assert (read_labels(tmp_path / "a.mat").array == labels).all()
+
+    def test_a_sparse_label_map_that_fills_the_memory(self, tmp_path: Path, scipy_io: Any, little_memory: None) -> None:
+        import scipy.sparse
+
+        scipy_io.savemat(tmp_path / "a.mat", {"gt": scipy.sparse.csc_matrix((1 << 22, 1 << 20))})
+        refused(tmp_path / "a.mat", "MiB are free|cannot be read", ndim=2)
+
     def test_wrong_key_lists_what_there_is(self, tmp_path: Path, scipy_io: Any) -> None:
         path = tmp_path / "a.mat"
         scipy_io.savemat(path, {"paviaU": CUBE, "other": CUBE[1:]})
@@ -162,6 +176,11 @@ class TestNumpy:
         assert isinstance(array, np.memmap)
         assert not array.flags.writeable
         assert (array == CUBE).all()
+
+    def test_a_float_label_map_and_a_third_axis(self, tmp_path: Path) -> None:
+        for labels in (LABELS[:, :, None], LABELS.astype(np.float32)):
+            np.save(tmp_path / "a.npy", labels)
+            assert (read_labels(tmp_path / "a.npy").array == LABELS).all()
 
     def test_npz(self, tmp_path: Path) -> None:
         path = tmp_path / "a.npz"

@@ -78,6 +78,16 @@ def test_a_file_with_wavelengths_bad_bands_and_nodata(tmp_path) -> None:
     np.testing.assert_array_equal(scene.labels, labels(0, 0)[0])
 
 
+@pytest.mark.parametrize("nodata", [np.nan, -9999.0, -3.4028234663852886e38])
+def test_a_float_label_map_with_nodata(tmp_path, nodata) -> None:
+    ids = labels(0, 0).astype(np.float32)
+    ids[0, :3] = nodata
+    scene = open_scene(write(tmp_path / "cube.tif", cube(0, 0)), write(tmp_path / "labels.tif", ids, nodata=nodata))
+    expected = labels(0, 0)[0]
+    expected[:3] = 0
+    np.testing.assert_array_equal(scene.labels, expected)
+
+
 def test_a_mosaic_is_one_cube_with_gaps(tiles) -> None:
     scene = Scene.open(tiles)
     assert (scene.name, scene.shape, scene.bands, scene.nodata) == ("mosaic", (32, 48), BANDS, NODATA)

@@ -1,0 +1,115 @@
+"""HDF5 and NetCDF-4 label maps and cubes, written by h5py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsiedge.scenes.io.reader import read_labels
+from tests.scenes.io.files import facts, read, refused
+
+h5py = pytest.importorskip("h5py", reason="h5py writes HDF5, and is not installed")
+
+LABELS = np.array([[0, 1, 2, 2, 1, 0]] * 4, np.uint8)
+CUBE = np.arange(4 * 6 * 3).reshape(4, 6, 3)
+
+
+def write(path: Path, array: np.ndarray, names: tuple[str, ...] = (), name: str = "data", **attributes: Any) -> Path:
+    """A variable with the names of its dimensions, and coordinates of pixel centres for x and y."""
+    with h5py.File(path, "a") as file:
+        variable = file.create_dataset(name, data=array)
+        for axis, dimension in enumerate(names):
+            if dimension not in file:
+                size = array.shape[axis]
+                values = {"x": 500015 + 30.0 * np.arange(size), "y": 5799985 - 30.0 * np.arange(size)}
+                file[dimension] = values.get(dimension, np.arange(size) * 10.0)
+                file[dimension].make_scale(dimension)
+            variable.dims[axis].attach_scale(file[dimension])
+        variable.attrs.update(attributes)
+    return path
+
+
+class TestLabels:
+    def test_a_variable_of_two_dimensions(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "labels.h5", LABELS)
+        write(path, np.zeros((2, 2), np.uint8), name="group/other")
+        assert (read_labels(path, "data").array == LABELS).all()
+        assert (read_labels(path, "/data").array == LABELS).all()
+        refused(path, r"name the variable; it has data 4x6, group/other 2x2; use labels_key=NAME", ndim=2)
+
+    @pytest.mark.parametrize("names", [("x", "y"), ("column", "row"), ("lon", "lat"), ("x", "unnamed"), ("unnamed", "y")])
+    def test_dimensions_that_are_named_the_other_way(self, tmp_path: Path, names: tuple[str, str]) -> None:
+        assert (read_labels(write(tmp_path / "labels.nc", LABELS.T, names)).array == LABELS).all()
+
+    def test_coordinates(self, tmp_path: Path) -> None:
+        place = read_labels(write(tmp_path / "labels.nc", LABELS, ("y", "x"))).georeference
+        assert place is not None
+        assert place.transform == (30, 0, 500000, 0, -30, 5800000)
+
+    @pytest.mark.parametrize("axis", [0, 2])
+    def test_a_third_axis_of_length_one(self, tmp_path: Path, axis: int) -> None:
+        assert (read_labels(write(tmp_path / "labels.h5", np.expand_dims(LABELS, axis))).array == LABELS).all()
+        names = ("time", "x", "y") if axis == 0 else ("x", "y", "time")
+        turned = write(tmp_path / "turned.h5", np.expand_dims(LABELS.T, axis), names)
+        assert (read_labels(turned).array == LABELS).all()
+
+    def test_flags_are_classes(self, tmp_path: Path) -> None:
+        values = np.array([1, 2], np.uint8)
+        labels = read_labels(write(tmp_path / "labels.nc", LABELS, flag_values=values, flag_meanings="winter_wheat maize"))
+        assert labels.class_names == {1: "winter_wheat", 2: "maize"}
+
+    def test_missing_and_true_and_false(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "labels.nc", np.where(LABELS == 2, -1, LABELS).astype(np.int8), _FillValue=np.int8(-1))
+        assert (read_labels(path).array == np.where(LABELS == 2, 0, LABELS)).all()
+        assert (read_labels(write(tmp_path / "mask.h5", LABELS == 2)).array == (LABELS == 2)).all()
+        unsigned = np.where(LABELS == 2, 200, LABELS).astype(np.uint8).view(np.int8)
+        path = write(tmp_path / "unsigned.nc", unsigned, _Unsigned="true", _FillValue=np.int8(-1))
+        assert (read_labels(path).array == np.where(LABELS == 2, 200, LABELS)).all()
+
+    def test_no_label_map(self, tmp_path: Path) -> None:
+        refused(write(tmp_path / "cube.h5", CUBE), "has no label map", ndim=2)
+
+
+class TestCubes:
+    def test_unsigned_values_have_unsigned_marks(self, tmp_path: Path) -> None:
+        counts = (CUBE * 900).astype(np.uint16)
+        counts[0, 0] = 65535
+        marks = {"_FillValue": np.int16(-1), "valid_max": np.int16(np.uint16(60000).view(np.int16))}
+        cube = facts(write(tmp_path / "cube.nc", counts.view(np.int16), _Unsigned="true", **marks))
+        assert (cube.dtype, set(cube.nodata)) == (np.uint16, {65535.0})
+        path = tmp_path / "cube.nc"
+        assert (read(path) == counts).all()
+        assert np.argwhere(without_data(path)).tolist() == [[0, 0], *np.argwhere((counts > 60000).any(-1))[1:].tolist()]
+
+    def test_two_missing_values(self, tmp_path: Path) -> None:
+        counts = CUBE.astype(np.int16) + 1
+        counts[1, 1, 0], counts[2, 2, 2] = -999, -1
+        path = write(tmp_path / "cube.nc", counts, _FillValue=np.int16(-1), missing_value=np.int16(-999))
+        assert np.argwhere(without_data(path)).tolist() == [[1, 1], [2, 2]]
+
+    def test_bad_bands_make_no_pixel_invalid(self, tmp_path: Path) -> None:
+        counts = CUBE.astype(np.int16) + 1
+        counts[:, :, 1] = -5
+        counts[1, 1, 0] = -5
+        path = write(tmp_path / "cube.nc", counts, valid_min=np.int16(0))
+        write(path, np.array([1, 0, 1], np.uint8), name="good_wavelengths")
+        assert np.argwhere(without_data(path)).tolist() == [[1, 1]]
+
+    def test_a_grid_mapping_without_wkt_is_told(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.nc", CUBE, ("y", "x", "wavelength"), grid_mapping="utm")
+        with h5py.File(path, "a") as file:
+            file["utm"] = 0
+            file["utm"].attrs["grid_mapping_name"] = "transverse_mercator"
+        place = facts(path).georeference
+        assert place is not None
+        assert place.lost == ("its grid mapping, which is not given as WKT",)
+
+
+def without_data(path: Path) -> np.ndarray:
+    from hsiedge.scenes.io.reader import open_cube
+
+    with open_cube(path) as cube:
+        return cube.without_data(cube.read(0, cube.shape[0]), 0)
