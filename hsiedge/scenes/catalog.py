@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,21 @@ from hsiedge.files import read_toml
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One published .mat file: its name, the key of the array inside, its address, and its SHA-256 where known."""
+    """One published .mat file.
+
+    Attributes:
+        name: of the file.
+        key: of the array inside.
+        url: the publisher's address.
+        sha256: of the file, where known.
+        mirrors: addresses of copies, in the order in which they are tried where the publisher's gives no right file.
+    """
 
     name: str
     key: str
     url: str
     sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +61,10 @@ def _entries(path: Path) -> Iterator[CatalogEntry]:
         yield CatalogEntry(name=name, cube=cube, labels=label_map, classes=dict(zip(labels, names)), **tuples, **facts)
 
 
-def _remote_file(site: str, name: str, key: str, path: str, sha256: str | None = None) -> RemoteFile:
-    return RemoteFile(name, key, site + path, sha256)
+def _remote_file(
+    site: str, name: str, key: str, path: str, sha256: str | None = None, mirrors: Sequence[str] = ()
+) -> RemoteFile:
+    return RemoteFile(name, key, site + path, sha256, tuple(mirrors))
 
 
 CATALOG: dict[str, CatalogEntry] = {entry.name: entry for entry in _entries(Path(__file__).with_name("catalog.toml"))}

@@ -18,6 +18,7 @@ import pytest
 from hsiedge.errors import DownloadError, HsiedgeError, OutputError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, RemoteFile
 from hsiedge.scenes.fetch import fetch
+from hsiedge.scenes.scene import labels_digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pooch leaves it to the garbage collector
 SHAPE = (16, 12, 200)
@@ -138,6 +139,49 @@ def test_wrong_checksum(site: Server, tmp_path: Path) -> None:
     site.files[entry.cube.name] += b"more"
     fails(DownloadError, "not the official Indian_pines_corrected.npz, and was thrown away", entry, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def mirrored(site: Server, entry: CatalogEntry, *folders: str) -> CatalogEntry:
+    """The entry, whose cube and labels have copies in folders of the server."""
+    address = f"http://127.0.0.1:{site.server_port}"
+    labels_sha256 = labels_digest(arrays()[1].astype(np.uint16))
+    copies = [
+        dataclasses.replace(file, mirrors=tuple(f"{address}/{folder}/{folder}-{file.name}" for folder in folders))
+        for file in (entry.cube, entry.labels)
+    ]
+    return dataclasses.replace(entry, cube=copies[0], labels=copies[1], labels_sha256=labels_sha256)
+
+
+def test_the_first_address_with_the_right_file_counts(site: Server, tmp_path: Path) -> None:
+    entry = mirrored(site, offered(site), "a", "b", "c")
+    names, ticks = [entry.cube.name, entry.labels.name], list[float]()
+    other = encode(entry.labels.key, arrays()[1] % 16, "npz")  # label maps that are well-formed, and others
+    for name in names:
+        right = site.files.pop(name)  # the publisher's site is gone, the first copy is another file, the second is right
+        site.files |= {f"a-{name}": other, f"b-{name}": right, f"c-{name}": right}
+    paths = fetch(entry, tmp_path, ticks.append)
+    assert [path.read_bytes() for path in paths] == [site.files[f"b-{name}"] for name in names]
+    assert site.asked == [f"{prefix}{name}" for name in names for prefix in ("", "a-", "b-")]
+    assert ticks == sorted(ticks)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("which", ["cube", "labels"])
+def test_no_address_has_the_right_file(site: Server, tmp_path: Path, which: str) -> None:
+    entry = mirrored(site, offered(site), "a", "b")
+    file = getattr(entry, which)
+    site.files[file.name] = site.files[f"b-{file.name}"] = b"<html>please log in</html>"
+    reasons = rf"/{file.name}: what arrived is not the official .*/a-{file.name}: cannot be downloaded \(HTTP 404\); .*/b-"
+    fails(DownloadError, reasons + ".*is there a network.*data_dir=FOLDER", entry, tmp_path)
+    assert file.name not in [path.name for path in tmp_path.iterdir()]
+
+
+def test_copies_can_be_checked() -> None:
+    mirrors = [(entry, file) for entry in CATALOG.values() for file in (entry.cube, entry.labels) if file.mirrors]
+    assert len(mirrors) >= 3
+    for entry, file in mirrors:
+        assert file.sha256 or (file is entry.labels and entry.labels_sha256)
+        assert all(url.startswith("https://") and url.rsplit("/", 1)[1] == file.name for url in file.mirrors)
 
 
 @pytest.mark.parametrize("which", ["cube", "labels"])

@@ -13,6 +13,7 @@ rasterio = pytest.importorskip("rasterio", reason="rasterio writes and reads Geo
 from hsiedge.errors import MissingExtraError, OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.scenes import splits  # noqa: E402
 from hsiedge.scenes.io import mosaic  # noqa: E402
+from hsiedge.scenes.io.cube import SceneWarning  # noqa: E402
 from hsiedge.scenes.open import open_scene  # noqa: E402
 from hsiedge.scenes.pack import pack  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
@@ -106,6 +107,18 @@ def test_labels_from_another_folder(tiles) -> None:
     scene = open_scene(tiles / "images", tiles.parent / "truth")
     assert scene.parts is None
     np.testing.assert_array_equal(scene.labels, Scene.open(_with(tiles, tiles.parent / "truth")).labels)
+
+
+def test_labels_of_a_mosaic_in_one_file(tiles) -> None:
+    whole = np.concatenate([np.concatenate([labels(row, column)[0] for column in (0, 16, 32)], 1) for row in (0, 16)])
+    scene = open_scene(tiles, write(tiles.parent / "truth.tif", whole[None]))
+    np.testing.assert_array_equal(scene.labels, whole)
+    moved = write(tiles.parent / "moved.tif", whole[None], row=1)
+    with pytest.raises(SceneError, match="they lie 1 rows down"):
+        open_scene(tiles, moved)
+    with pytest.warns(SceneWarning, match="taken over"):
+        scene = open_scene(tiles, moved, align=True)
+    np.testing.assert_array_equal(scene.labels[1:], whole[:-1])
 
 
 def _with(tiles: Path, truth: Path) -> Path:
