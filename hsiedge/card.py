@@ -218,6 +218,7 @@ class Card:
         preprocess: how counts become what the net sees, in words; it is done inside the graph.
         input_affine: set only where the graph's own input is integer; then the runtime adapter applies it.
         net: None for a model that was made elsewhere.
+        head: "sigmoid" or "softmax" where the graph gives probabilities; "" where it gives logits.
     """
 
     kind: str
@@ -233,6 +234,7 @@ class Card:
     checks: list[Check] = field(default_factory=list)
     quantization: Quantization | None = None
     accuracy: list[AccuracyFacts] = field(default_factory=list)
+    head: str = ""
     schema: int = SCHEMA
 
     def __repr__(self) -> str:
@@ -281,6 +283,8 @@ class Card:
         for name in ("scales", "offsets", "quantity"):  # which few scenes have: a small model's Card does without
             if not plain["scene"][name]:
                 del plain["scene"][name]
+        if not self.head:
+            del plain["head"]
         return json.dumps(plain, indent=indent, separators=separators, allow_nan=False)
 
     def encode(self) -> str:
@@ -326,6 +330,8 @@ class Card:
     def _believable(self) -> None:
         if self.kind not in ("checkpoint", "patch", "scene"):
             raise ValueError(f"kind {self.kind!r}")
+        if self.head not in ("", "sigmoid", "softmax"):
+            raise ValueError(f"head {self.head!r}")
         if self.patch < 1 or self.patch % 2 == 0:
             raise ValueError(f"patch {self.patch}, must be odd")
         if not 1 <= self.scene.bands <= 1 << 16:

@@ -67,11 +67,19 @@ def changed(**changes: Any) -> str:
     return json.dumps({**LEAST, **changes})
 
 
+LATER = dataclasses.replace(  # with the fields that hsiedge 0.2 added
+    FULL,
+    head="sigmoid",
+    scene=dataclasses.replace(FULL.scene, scales=[0.1, 0.2, 0.3], offsets=[0.0, 0.0, -1.0], quantity="reflectance"),
+)
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_round_trip_of_every_field(indent: int | None) -> None:
     for entry in dataclasses.fields(Card):  # no field is left at its default: all of them are tried
         if entry.name != "schema":
-            assert getattr(FULL, entry.name) not in (entry.default, [], ""), entry.name
+            assert getattr(LATER, entry.name) not in (entry.default, [], ""), entry.name
+    assert Card.from_json(LATER.to_json(indent), "here") == LATER
     assert Card.from_json(FULL.to_json(indent), "here") == FULL
 
 

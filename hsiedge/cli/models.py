@@ -46,9 +46,16 @@ def card_command(
     ] = 6,
     masks: options.MaskOptions,
     seed: options.SeedOption = 0,
+    logits: Annotated[str | None, typer.Option(help="Output that holds the logits, where the graph has several.")] = None,
+    keep_graph: Annotated[
+        bool, typer.Option("--keep-graph", help="Leave the graph as it is; it must take (N, bands, patch, patch) then.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
 ) -> None:
     """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order.
+
+    The graph is normalized, and compared with what it was: old opsets are converted, a batch fixed at 1 is freed, constants,
+    shapes and known branches are folded, other layouts of the patch get a Transpose or Unsqueeze in front.
 
     A file that has a Card is written anew where no scene is named: an INT8 one of hsiedge 0.1.0 then opens in the exact mode
     that onnxruntime needs on x86 without VNNI.
@@ -71,5 +78,7 @@ def card_command(
     drawn = masks.split(opened, seed)
     if drawn is None and split is not None:
         drawn = opened.split(split, train=train_fraction, seed=seed, guard=guard)
-    card = attach_card(model, opened, patch, drawn, path)
+    card = attach_card(model, opened, patch, drawn, path, logits=logits, keep_graph=keep_graph)
+    for line in card.lineage[-1].options["changes"]:
+        console.say(line)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

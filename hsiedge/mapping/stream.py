@@ -164,7 +164,7 @@ def strips(model: Model, source: Cube, part: range, rows: int, asked: ClassifyOp
         likely = None
         if asked.probabilities or asked.reject:
             logits = model.strip(prepared)
-            likely, labels = _softmax(logits), model.label_ids(logits, axis=0)
+            likely, labels = _probabilities(logits, card), model.label_ids(logits, axis=0)
         else:
             labels = model.strip_labels(prepared)
         if likely is not None and asked.reject:
@@ -196,6 +196,11 @@ def _prepared(model: Model, fit: AdaptedCube, part: range, rows: int) -> Iterato
         yield held.strip(last - first), empty[first - start : last - start]
         kept = max(0, last - radius)
         empty, start = empty[kept - start :], kept
+
+
+def _probabilities(logits: NDArray[np.float32], card: Card) -> NDArray[np.float32]:
+    """Probabilities over the first axis: softmax, or what the graph gives where it ends in a function that makes them."""
+    return logits if card.head else _softmax(logits)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsiedge import __version__, files
 from hsiedge.card import Card, ClassFacts, Step, now
-from hsiedge.errors import ModelError
+from hsiedge.errors import HsiedgeError, ModelError
+from hsiedge.graphs.normalize import Normalized, normalize
 from hsiedge.graphs.onnx_io import MAX_IR, inputs_of, name_nodes, read_onnx, write_onnx
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.minify import Minify
@@ -26,25 +28,53 @@ from hsiedge.scenes.splits import TRAIN, Split
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+_COMPARED = 12  # patches on which a normalized graph is compared with what it was
 
-def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, output: Path) -> Card:
-    """Writes a Card into an ONNX file, and a cast before the graph where it takes another dtype than the scene stores.
+
+def attach_card(
+    model: Path,
+    scene: Scene,
+    patch: int,
+    split: Split | None,
+    output: Path,
+    *,
+    logits: str | None = None,
+    keep_graph: bool = False,
+) -> Card:
+    """Writes a Card into an ONNX file, its graph normalized, with a cast before it where the scene stores another dtype.
 
     Preprocessing beyond that cast must be in the graph. Outputs are taken to be the scene's classes, in order of their ids.
 
+    Args:
+        logits: name of the output that counts, where the graph has several.
+        keep_graph: leave the graph as it is; then it must take `(N, bands, patch, patch)` and give one output.
+
+    Returns:
+        The Card; the options of its last step tell what was changed in the graph.
+
     Raises:
-        ModelError: the graph does not take `(N, bands, patch, patch)`, or gives more or fewer logits than there are classes.
+        ModelError: a graph that is no patch graph of the scene; see `hsiedge.graphs.normalize.normalize`.
+        CheckError: normalized, it would give other logits.
         SceneError: the patch does not fit the scene.
         OutputError: `output` cannot be written.
     """
     check_patch(patch, scene.shape)
-    graph = name_nodes(apply(read_onnx(model), SeparateInt8Tensors()))
-    graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
-    _check_input(model, graph, scene, patch)
-    graph = take_dtype(graph, scene.cube.dtype)
+    source = read_onnx(model)
+    take_dtype(source, scene.cube.dtype)
     dropped = split.dropped if split else ()
     classes = [ClassFacts(label, title) for label, title in scene.classes.items() if label not in dropped]
     pixels = split.pixels(TRAIN) if split else np.flatnonzero(scene.labelled())
+    if keep_graph:
+        _check_input(model, source, scene, patch)
+        normal = Normalized(source, (), "")
+    else:
+        try:
+            normal = normalize(source, extract(scene.cube, _some(pixels), patch), logits=logits)
+        except HsiedgeError as error:
+            raise error.within(model) from error
+    graph = name_nodes(apply(normal.model, SeparateInt8Tensors()))
+    graph.ir_version = min(graph.ir_version, MAX_IR)  # nothing in a newer one is needed up to opset 21, which is checked
+    graph = take_dtype(graph, scene.cube.dtype)
     card = Card(
         kind="patch",
         scene=scene_facts(scene, pixels),
@@ -53,11 +83,17 @@ def attach_card(model: Path, scene: Scene, patch: int, split: Split | None, outp
         created=now(),
         preprocess="inside the graph, as its maker left it",
         split=split.facts if split else None,
-        lineage=[Step("card", now(), {}, None, {"hsiedge": __version__})],
+        head=normal.head,
+        lineage=[Step("card", now(), {"changes": list(normal.changes)}, None, {"hsiedge": __version__})],
     )
     _check_output(model, graph, card, scene)
     write_onnx(output, graph, card)
     return card
+
+
+def _some(pixels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """A few pixels, from all over, that graphs are compared on."""
+    return pixels[np.linspace(0, len(pixels) - 1, min(_COMPARED, len(pixels)), dtype=np.intp)]
 
 
 def rewrite(model: Path, output: Path) -> Card:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.normalize import normalized
+from hsiedge.graphs.normalize.one_patch import normalized
 from hsiedge.graphs.operator_view import constant_of, operands_of
 from hsiedge.graphs.scene_graph.deferred import settled
 from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, Window, X, Y

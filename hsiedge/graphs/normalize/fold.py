@@ -1,0 +1,232 @@
+"""Folding of what does not depend on the patches: constants, shapes, branches; and the freeing of a batch fixed at 1.
+
+The graph is run, by onnxruntime, for two batches. A value whose makers take nothing of the patches but their sizes is a
+constant where it is the same both times; a Reshape's sizes are those of what it gave, with -1 where they grow with the batch; a
+Squeeze without axes takes those that were 1 both times; an If whose condition was the same both times is its branch. So
+`x.view(x.size(0), -1)` is a Reshape to (-1, 32), whatever operators its exporter made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common
+
+from hsiedge.errors import ModelError
+from hsiedge.graphs.edit import array_of, constant, taken
+from hsiedge.graphs.normalize.compare import session
+from hsiedge.graphs.normalize.layout import Layout
+
+_BATCHES = (3, 5)
+_SIZES = ("Shape", "Size")
+_KEPT = ("DequantizeLinear", "QuantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
+_LARGEST = 64 << 20  # bytes of a constant that is folded
+_MOST_BRANCHES = 16
+
+
+def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> list[str]:
+    """Folds a graph in its own layout, and gives lines that tell what was done.
+
+    Raises:
+        ModelError: a graph that does not run for several patches.
+    """
+    changes = _free_batch(model, layouts)
+    before = sum(1 for _ in model.graph)
+    branches = 0
+    for _ in range(_MOST_BRANCHES):
+        traces = [_Trace(model, layouts, patches, count) for count in _BATCHES]
+        _fold_constants(model, traces)
+        _fix_reshapes(model, traces)
+        _fix_squeezes(model, traces)
+        _drop_zero_states(model)
+        _drop_dropouts(model)
+        if not _inline_branch(model):
+            break
+        branches += 1
+    common.RemoveUnusedNodesPass()(model)
+    after = sum(1 for _ in model.graph)
+    if branches:
+        changes.append(f"{branches} branches whose condition is known become what they do")
+    if after < before:
+        changes.append(f"{before} nodes become {after}: constants and shapes are folded")
+    return changes
+
+
+def _free_batch(model: ir.Model, layouts: Sequence[Layout]) -> list[str]:
+    """Gives the inputs a free first size; where it was fixed, Reshapes to a batch of 1 take any."""
+    names = {layout.name for layout in layouts}
+    inputs = [value for value in model.graph.inputs if value.name in names]
+    fixed = [value for value in inputs if value.shape is not None and isinstance(value.shape[0], int)]
+    for value in inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape(["N", *value.shape[1:]])
+    for output in model.graph.outputs:
+        output.shape = None
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    if not fixed:
+        return []
+    for node in list(model.graph):
+        sizes = array_of(node.inputs[1]) if node.op_type == "Reshape" else None
+        if sizes is not None and len(sizes) > 1 and sizes[0] == 1:
+            free = sizes.copy()
+            free[0] = -1 if -1 not in sizes[1:] else 0
+            node.replace_input_with(1, constant(model.graph, f"{node.name}_sizes", free))
+    return ["a batch fixed at 1 is freed"]
+
+
+class _Trace:
+    """One run of the graph: values that depend on sizes alone, and the sizes of what Reshapes and Squeezes take and give."""
+
+    def __init__(self, model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any], count: int) -> None:
+        self.count = count
+        static = [value for node in _static(model.graph) for value in node.outputs if value.name]
+        shaped = [
+            value
+            for node in model.graph
+            if node.op_type in ("Reshape", "Squeeze", "Flatten")
+            for value in (taken(node), node.outputs[0])
+        ]
+        names = list(dict.fromkeys(value.name for value in (*static, *shaped) if value.name))
+        self._values = _run(model, names, layouts, np.resize(patches, (count, *patches.shape[1:])))
+
+    def value(self, value: ir.Value) -> NDArray[Any] | None:
+        """The value, where it was kept."""
+        return self._values.get(value.name or "")
+
+
+def _run(model: ir.Model, names: Sequence[str], layouts: Sequence[Layout], patches: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    import onnx
+
+    proto = ir.to_proto(model)
+    wanted = [name for name in names if name not in {entry.name for entry in proto.graph.output}]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    opened = session(proto, optimized=False)
+    outputs = [entry.name for entry in opened.get_outputs()]
+    try:
+        values = opened.run(outputs, {layout.name: layout(patches) for layout in layouts})
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"does not run for {len(patches)} patches ({reason}); export it with a free first dimension"
+        ) from error
+    return {name: np.asarray(value) for name, value in zip(outputs, values) if not isinstance(value, (list, dict))}
+
+
+def _static(graph: ir.Graph) -> Iterable[ir.Node]:
+    """Nodes that take nothing of the patches but their sizes, in order."""
+    known: set[ir.Value] = set(graph.initializers.values())
+    for node in graph:
+        inner = any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
+        )
+        sized = node.op_type in _SIZES
+        if not inner and node.op_type not in _KEPT and (sized or all(value is None or value in known for value in node.inputs)):
+            known.update(node.outputs)
+            yield node
+
+
+def _fold_constants(model: ir.Model, traces: Sequence[_Trace]) -> None:
+    for node in list(_static(model.graph)):
+        if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
+            continue
+        values = [trace.value(node.outputs[0]) for trace in traces]
+        first = values[0]
+        if first is None or first.dtype == object or first.nbytes > _LARGEST:
+            continue
+        if all(value is not None and value.shape == first.shape and np.array_equal(value, first) for value in values):
+            node.outputs[0].replace_all_uses_with(constant(model.graph, f"{node.outputs[0].name}_constant", first))
+
+
+def _fix_reshapes(model: ir.Model, traces: Sequence[_Trace]) -> None:
+    """Gives each Reshape constant sizes, -1 for the one that grows with the batch."""
+    for node in model.graph:
+        if node.op_type != "Reshape" or array_of(node.inputs[1]) is not None:
+            continue
+        given = [trace.value(node.outputs[0]) for trace in traces]
+        sizes = [value.shape for value in given if value is not None]
+        if len(sizes) != len(traces) or len(sizes[0]) != len(sizes[1]):
+            continue
+        growing = [axis for axis, (one, other) in enumerate(zip(*sizes)) if one != other]
+        if len(growing) <= 1:
+            fixed = np.array([-1 if axis in growing else size for axis, size in enumerate(sizes[0])], np.int64)
+            node.replace_input_with(1, constant(model.graph, f"{node.name}_sizes", fixed))
+            node.attributes.pop("allowzero", None)
+
+
+def _fix_squeezes(model: ir.Model, traces: Sequence[_Trace]) -> None:
+    """Names the axes of each Squeeze that has none: those of size 1, and never the batch."""
+    for node in list(model.graph):
+        if node.op_type != "Squeeze" or len(node.inputs) > 1:
+            continue
+        taken_values = [trace.value(taken(node)) for trace in traces]
+        sizes = [value.shape for value in taken_values if value is not None]
+        if len(sizes) == len(traces):
+            axes = [axis for axis in range(len(sizes[0])) if all(size[axis] == 1 for size in sizes)]
+            named = ir.node("Squeeze", [taken(node), constant(model.graph, f"{node.name}_axes", np.array(axes, np.int64))],
+                            outputs=[ir.Value(name=f"{node.outputs[0].name}_named")], name=f"{node.name}_named")  # fmt: skip
+            model.graph.insert_before(node, named)
+            node.outputs[0].replace_all_uses_with(named.outputs[0], replace_graph_outputs=True)
+
+
+def _drop_zero_states(model: ir.Model) -> None:
+    """Leaves out initial states of recurrent layers that are zeros, which is what they begin with unasked."""
+    for node in model.graph:
+        if node.op_type not in ("GRU", "LSTM", "RNN"):
+            continue
+        for place in range(5, min(len(node.inputs), 7)):
+            state = node.inputs[place]
+            maker = state.producer() if state is not None else None
+            if maker is not None and maker.op_type in ("ConstantOfShape", "Expand") and _zeros(maker):
+                node.replace_input_with(place, None)
+
+
+def _drop_dropouts(model: ir.Model) -> None:
+    """Leaves out Dropout, which does nothing outside of training."""
+    for node in list(model.graph):
+        mode = array_of(node.inputs[2]) if node.op_type == "Dropout" and len(node.inputs) > 2 else None
+        if node.op_type != "Dropout" or (len(node.outputs) > 1 and node.outputs[1].uses()):
+            continue
+        if mode is not None and mode.any():
+            raise ModelError(f"node {node.name} (Dropout): in training mode; export the net after net.eval()")
+        if node.outputs[0].is_graph_output():
+            continue
+        node.outputs[0].replace_all_uses_with(taken(node))
+        model.graph.remove(node, safe=True)
+
+
+def _zeros(maker: ir.Node) -> bool:
+    if maker.op_type == "Expand":
+        values = array_of(maker.inputs[0])
+        return values is not None and not values.any()
+    value = maker.attributes.get("value")
+    return value is None or not np.asarray(value.as_tensor().numpy()).any()
+
+
+def _inline_branch(model: ir.Model) -> bool:
+    """Puts the branch of an If whose condition is a constant in its place; whether there was one."""
+    for node in list(model.graph):
+        condition = array_of(node.inputs[0]) if node.op_type == "If" else None
+        if condition is None:
+            continue
+        branch = node.attributes["then_branch" if bool(condition.ravel()[0]) else "else_branch"].as_graph()
+        for name, value in list(branch.initializers.items()):
+            assert value.const_value is not None
+            value.replace_all_uses_with(constant(model.graph, name, value.const_value.numpy()))
+        results = list(branch.outputs)
+        branch.outputs[:] = []
+        inner = list(branch)
+        branch.remove(inner)
+        model.graph.insert_before(node, inner)
+        for output, result in zip(node.outputs, results):
+            output.replace_all_uses_with(result, replace_graph_outputs=True)
+        model.graph.remove(node)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        common.NameFixPass()(model)
+        return True
+    return False
