@@ -30,6 +30,7 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 PATIENCE = 90  # seconds without a frame, after which the client is taken to be gone
 MAX_LINE = 1 << 16  # bytes of a frame's first line
 MAX_OUTPUT = 64 << 20  # of what a command writes to stdout
+MAX_LINES = 1000  # last ones of what a step of the making says
 BLOCK = 1 << 20
 MARK = "HSIEDGE_REMOTE"  # variable of all processes that are started here, which tells them from others
 KEPT = 3  # environments, the ones last used: each takes some 250 MB of a small card
@@ -116,6 +117,7 @@ class Agent:
         signal.alarm(PATIENCE)
         self._send("hello", python=platform.python_version(), machine=platform.machine(), hsiedge=_installed())
         threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
         orders = {"find": self._find, "make": self._make, "run": self._run}
         while True:
             order = self._orders.get()
@@ -154,6 +156,12 @@ class Agent:
             traceback.print_exc()
         finally:
             self.leave()
+
+    def _beat(self) -> None:
+        """Tells the client at intervals that this side lives."""
+        while True:
+            time.sleep(PATIENCE / 6)
+            self._send("beat")
 
     def _take(self, facts: Facts) -> None:
         """Writes a file that comes into the folder that it is for."""
@@ -258,6 +266,7 @@ class Agent:
         for line in iter(lambda: pipe.readline(MAX_LINE // 8), b""):
             if isinstance(output, list):
                 output.append(line.decode(errors="replace").rstrip())
+                del output[: -MAX_LINES if len(output) > 2 * MAX_LINES else 0]
             else:
                 self._send("say", line.rstrip())
         code = child.wait()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import select
 import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO
 
 from hsiedge import words
 from hsiedge.errors import RemoteError
@@ -47,6 +45,7 @@ OLDEST = (3, 10)
 BEAT = agent.PATIENCE / 6
 MAX_NOISE = 1 << 16  # bytes of a login shell's greetings
 GRACE = 10.0  # seconds for the agent to remove what it wrote
+SILENT = float(agent.PATIENCE)  # seconds without a byte, of an agent that says at intervals that it lives
 _BLOCK = 1 << 16
 
 
@@ -74,20 +73,24 @@ class Connection:
             )
         port = ["-p", str(address.port)] if address.port is not None else []
         options = [word for option in OPTIONS for word in ("-o", option)]
-        # A file, not a pipe: a master connection of the user's, left in the background, would hold a pipe open.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the process
         self._process = subprocess.Popen(
             [program, "-T", *options, *port, "--", address.login(), COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,  # Ctrl-C is for this process to handle
         )
         assert self._process.stdout is not None
-        self._stdin = cast(io.BufferedWriter, self._process.stdin)
+        assert self._process.stderr is not None
+        self._stderr = _Tail(self._process.stderr)
+        assert self._process.stdin is not None
+        self._stdin = self._process.stdin
+        os.set_blocking(self._stdin.fileno(), False)
         self._stdout = self._process.stdout.fileno()
         self._buffer = bytearray()
         self._deadline: float | None = None
+        self._heard = time.monotonic()
         self._sending, self._over = threading.Lock(), threading.Event()
         try:
             self._greet()
@@ -99,38 +102,39 @@ class Connection:
     def send(self, kind: str, **facts: Any) -> None:
         """Sends a frame. Raises RemoteError where the connection is gone."""
         with self._sending, self._sent():
-            agent.write_frame(self._stdin, kind, **facts)
+            self._write(agent.frame_line(kind, 0, **facts))
 
     def send_file(self, data: BinaryIO, name: str, where: str) -> None:
         """Sends all bytes of an open file, as a file of that name. Raises RemoteError where the connection is gone."""
         left = data.seek(0, os.SEEK_END)
         data.seek(0)
         with self._sending, self._sent():
-            self._stdin.write(agent.frame_line("file", left, name=name, where=where))
+            self._write(agent.frame_line("file", left, name=name, where=where))
             while left:
                 block = data.read(min(left, agent.BLOCK))
                 if not block:
                     raise RemoteError(f"{name} became shorter while it was sent to {self.address}")
-                self._stdin.write(block)
+                self._write(block)
                 left -= len(block)
-            self._stdin.flush()
 
     def receive(self, most: int, within: float | None = None) -> tuple[agent.Facts, bytes]:
-        """Receives the next frame, with its bytes.
+        """Receives the next frame, with its bytes; the agent's signs of life are passed over.
 
         Args:
             most: bytes that it may have.
             within: seconds to wait; None for as long as it takes.
 
         Raises:
-            RemoteError: the connection is gone, what came is no frame, or the agent says that it cannot.
+            RemoteError: the connection is gone or silent, what came is no frame, or the agent says that it cannot.
             Silence: nothing came in time.
         """
         self._deadline = None if within is None else time.monotonic() + within
-        try:
-            facts = agent.read_frame(self, most)
-        except (ValueError, RecursionError) as error:
-            raise RemoteError(f"{self.address}: its answer cannot be read ({error})") from error
+        facts: agent.Facts | None = {"kind": "beat"}
+        while facts is not None and facts["kind"] == "beat":
+            try:
+                facts = agent.read_frame(self, most)
+            except (ValueError, RecursionError) as error:
+                raise RemoteError(f"{self.address}: its answer cannot be read ({error})") from error
         if facts is None:
             raise self._gone()
         payload = self.read(facts["bytes"])
@@ -164,7 +168,6 @@ class Connection:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._stderr.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -176,8 +179,7 @@ class Connection:
         """Waits for the Python there to say which it is, behind whatever the login shell prints, and gives it the agent."""
         seen = 0
         with self._sending, self._sent():
-            self._stdin.write(first_line(self._python))
-            self._stdin.flush()
+            self._write(first_line(self._python))
         while True:
             line = self.readline(MAX_NOISE)
             seen += len(line)
@@ -195,8 +197,7 @@ class Connection:
             )
         source = Path(agent.__file__).read_bytes()
         with self._sending, self._sent():
-            self._stdin.write(b"%d\n%b" % (len(source), source))
-            self._stdin.flush()
+            self._write(b"%d\n%b" % (len(source), source))
 
     @contextlib.contextmanager
     def _sent(self) -> Iterator[None]:
@@ -204,6 +205,17 @@ class Connection:
             yield
         except (BrokenPipeError, ValueError) as error:
             raise self._gone() from error
+
+    def _write(self, data: bytes) -> None:
+        """Writes all of it. Raises RemoteError where the agent takes none of it for long."""
+        left = memoryview(data)
+        while left:
+            if not select.select([], [self._stdin], [], SILENT)[1]:
+                raise self._silent()
+            left = left[os.write(self._stdin.fileno(), left[:_BLOCK]) :]
+
+    def _silent(self) -> RemoteError:
+        return RemoteError(f"{self.address}: has been silent for {SILENT:.0f} seconds; is it still there?")
 
     def _beat(self) -> None:
         """Tells the agent at intervals that this side lives."""
@@ -214,11 +226,15 @@ class Connection:
                 return
 
     def _fill(self) -> bool:
-        """Takes what has come; False at the end of the stream. Raises Silence."""
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        if not select.select([self._stdout], [], [], left)[0]:
-            raise Silence
-        block = os.read(self._stdout, _BLOCK)
+        """Takes what has come; False at the end of the stream. Raises Silence, or RemoteError where nothing comes for long."""
+        now = time.monotonic()
+        silent = self._heard + SILENT
+        until = silent if self._deadline is None else min(self._deadline, silent)
+        if not select.select([self._stdout], [], [], max(0.0, until - now))[0]:
+            if until < silent:
+                raise Silence
+            raise self._silent()
+        block, self._heard = os.read(self._stdout, _BLOCK), now
         self._buffer += block
         return bool(block)
 
@@ -230,13 +246,13 @@ class Connection:
     def _hang_up(self) -> None:
         """Closes the agent's stdin at once: what a slow connection has not yet taken is not waited for."""
         with contextlib.suppress(OSError):
-            self._stdin.raw.close()
+            self._stdin.close()
 
     def _drain(self) -> None:
         """Takes what still comes, so that nothing there waits to write it."""
-        self._deadline = time.monotonic() + GRACE
-        with contextlib.suppress(Silence):
-            while self._fill():
+        until = self._deadline = time.monotonic() + GRACE
+        with contextlib.suppress(Silence, RemoteError):
+            while time.monotonic() < until and self._fill():
                 self._buffer.clear()
 
     def _gone(self) -> RemoteError:
@@ -246,9 +262,30 @@ class Connection:
             code = self._process.wait(GRACE)
         except subprocess.TimeoutExpired:
             code = 0
-        self._stderr.seek(0)
-        stderr = self._stderr.read(1 << 20).decode(errors="replace")
-        return RemoteError(explain(self.address, self._python, code, stderr))
+        return RemoteError(explain(self.address, self._python, code, self._stderr.text()))
+
+
+class _Tail:
+    """The end of a stream, read in a thread: a machine may write without end.
+
+    Nobody waits for its end for long: a master connection of the user's, left in the background, holds the stream open.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._bytes = bytearray()
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            while block := os.read(stream.fileno(), _BLOCK):
+                self._bytes += block
+                del self._bytes[:-MAX_NOISE]
+
+    def text(self) -> str:
+        """What has come last."""
+        self._thread.join(1.0)
+        return self._bytes.decode(errors="replace")
 
 
 def first_line(python: str) -> bytes:

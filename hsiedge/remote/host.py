@@ -29,6 +29,7 @@ from hsiedge.words import printable as visible
 __all__ = ["Address", "Answer", "Host", "ask_on", "bench_on", "parse_address", "run_on", "tell_on"]
 
 MAX_SAID = 1 << 16  # bytes of one line, or of a frame that is no result
+MAX_TOLD = 4 << 20  # characters of all lines that a command says to its user
 REFUSED, INTERRUPTED = 2, 130  # exit codes: a user's error, and Ctrl-C
 PATIENCE = 20.0  # seconds that a command over there has to end after Ctrl-C
 _ERROR = "hsiedge: error: "
@@ -216,7 +217,7 @@ def _environment(
 
 def _follow(connection: Connection, lines: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
     """Exit code and output of the running command, whose last lines go to `lines`, and each as it comes to `tell`."""
-    within = None
+    within, told = None, 0
     while True:
         try:
             facts, payload = connection.receive(agent.MAX_OUTPUT, within)
@@ -239,6 +240,9 @@ def _follow(connection: Connection, lines: list[str], tell: Callable[[str], None
             continue
         lines.append(text)
         del lines[:-40]
+        told += len(text)
+        if told > MAX_TOLD:
+            raise RemoteError(f"{connection.address}: hsiedge there says more than {MAX_TOLD >> 20} MiB")
         if text and not text.startswith((_ERROR, "stopped;")):
             tell(text)
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from typing import Any
 import pytest
 
 import hsiedge
-from hsiedge.errors import OptionError
-from hsiedge.remote import agent
+from hsiedge.errors import OptionError, RemoteError
+from hsiedge.remote import agent, connection
 from hsiedge.remote.address import parse_address
 from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
-from hsiedge.remote.host import Host, _extras, bench_on
+from hsiedge.remote.host import Host, _extras, bench_on, run_on
 from tests.remote.sshd import MISSING, Server, serve
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
@@ -436,3 +437,35 @@ def test_doctor_over_there(server: Server) -> None:
     assert "\x1b" not in done.stdout
     done = doctor(server, str(FLOAT))
     assert (done.returncode, "leave --on out" in done.stderr) == (2, True)
+
+
+SAYS = '{"kind": "say", "bytes": 1001}' + "\n" + "x" * 1000  # and the line's end, which `yes` brings
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exec sleep 100", "has been silent for 2 seconds"),
+        (f"echo hsiedge-agent 3 11; echo '{HELLO}'; exec sleep 100", "has been silent for 2 seconds"),
+        (f"echo hsiedge-agent 3 11; echo '{HELLO}'; exec yes '{SAYS}'", "says more than 4 MiB"),
+        ("yes noise | head -c 50000000 >&2; exit 3", "ended with code 3: noise noise no"),
+    ],
+)
+def test_a_machine_that_says_nothing_or_too_much(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    """It ends within seconds, in little memory, whatever the other side does."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", server.path)
+    monkeypatch.setattr(connection, "SILENT", 2.0)
+    monkeypatch.setattr(connection, "GRACE", 1.0)
+    tracemalloc.start()
+    began = time.monotonic()
+    with pytest.raises(RemoteError, match=says):
+        run_on(Host(parse_address("board"), str(python)), ["doctor"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.monotonic() - began < 60
+    assert peak < 32 << 20
