@@ -135,6 +135,9 @@ def _fold_constants(model: ir.Model, traces: Sequence[_Trace]) -> None:
     for node in list(_static(model.graph)):
         if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
             continue
+        if node.op_type == "Identity":  # of a weight that several layers share: they take the one, and not copies of it
+            node.outputs[0].replace_all_uses_with(taken(node))
+            continue
         values = [trace.value(node.outputs[0]) for trace in traces]
         first = values[0]
         if first is None or first.dtype == object or first.nbytes > _LARGEST:
