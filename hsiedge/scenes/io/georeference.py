@@ -145,10 +145,10 @@ def _of_map_info(info: list[str]) -> Transform:
     rotation = float(named.get("rotation", 0))
     if not all(map(math.isfinite, (column, row, x, y, width, height, rotation))) or not width or not height:
         raise ValueError("a number in it makes no sense")
-    if abs(rotation) == 180:
-        return width, 0.0, x - (column - 1) * width, 0.0, height, y - (row - 1) * height
     if rotation % 360 == 0:
         return width, 0.0, x - (column - 1) * width, 0.0, -height, y + (row - 1) * height
+    if abs(rotation) == 180 and (column, row) == (1, 1):
+        return width, 0.0, x, 0.0, height, y
     if not math.isclose(width, height, rel_tol=1e-9) or (column, row) != (1, 1):
         raise ValueError("rotated pixels that are not square, or turned around another pixel than the first")
     sine, cosine = math.sin(math.radians(rotation)), math.cos(math.radians(rotation))

@@ -7,7 +7,7 @@ the default and IMAGERY domains of a band's tags, its description, and the file'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,15 @@ def opened(path: Path, driver: str = "GTiff") -> Iterator[Any]:
     """
     with needs_extra(f"reading {path.name}", "geo"):
         import rasterio
-    with quiet(prints=False):  # of files without coordinates
-        try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), rasterio.open(path, driver=driver) as data:
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+            with quiet(prints=False):  # of files without coordinates
+                data = rasterio.open(path, driver=driver)
+            with data:
                 yield data
-        except rasterio.errors.RasterioError as error:
-            name = "GeoTIFF" if driver == "GTiff" else driver
-            raise SceneError(f"{path}: not a whole {name} ({str(error).splitlines()[0]})") from error
+    except rasterio.errors.RasterioError as error:
+        name = "GeoTIFF" if driver == "GTiff" else driver
+        raise SceneError(f"{path}: not a whole {name} ({str(error).splitlines()[0]})") from error
 
 
 def cube_of(path: Path, data: Any) -> Cube:
@@ -74,10 +76,6 @@ def cube_of(path: Path, data: Any) -> Cube:
     def read(first: int, count: int) -> NDArray[Any]:
         window = ((first, min(first + count, height)), (0, width))
         return np.ascontiguousarray(data.read(bands, window=window).transpose(1, 2, 0))
-
-    def valid(first: int, count: int) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = data.dataset_mask(window=((first, min(first + count, height)), (0, width))) != 0
-        return mask
 
     tags = [_band_tags(data, band) for band in bands]
     stored, unit = _wavelengths(data, bands, tags)
@@ -93,13 +91,14 @@ def cube_of(path: Path, data: Any) -> Cube:
         scale=tuple(map(float, scales)),
         offset=tuple(map(float, offsets)),
         nodata=tuple(None if value is None else float(value) for value in (data.nodatavals[band - 1] for band in bands)),
-        valid=valid if _masked(data) else None,
+        valid=_mask(data, bands),
         good=_good(path, data, bands, tags),
         wavelengths=wavelengths,
         widths=_widths(tags, stored, wavelengths),
         units=units,
         quantity=quantity_of(units, *(_file_tags(data).get(name, "") for name in ("standard_name", "long_name"))),
         georeference=georeference_of(data),
+        notes=tuple(f"its band {band} is an alpha band, and taken as a mask" for band in data.indexes if band not in bands),
     )
 
 
@@ -110,8 +109,9 @@ def labels_of(path: Path, data: Any) -> LabelRaster:
         raise SceneError(f"{path}: a label map has one band, this one has {len(bands)}")
     fits(path, data.shape, np.dtype(data.dtypes[bands[0] - 1]).itemsize)
     array = data.read(bands[0])
-    if _masked(data):
-        array = np.where(data.dataset_mask() == 0, 0, array).astype(array.dtype)
+    mask = _mask(data, bands)
+    if mask is not None:
+        array = np.where(mask(0, data.height), array, 0).astype(array.dtype)
     return LabelRaster(array, category_names(path), data.nodatavals[bands[0] - 1], georeference_of(data))
 
 
@@ -133,17 +133,31 @@ def georeference_of(data: Any) -> Georeference | None:
 
 
 def _image_bands(data: Any) -> list[int]:
-    """Numbers of the bands that are no mask."""
+    """Numbers of the bands that are no mask: an alpha band is one, unless it has a wavelength."""
     from rasterio.enums import ColorInterp
 
-    return [band for band, kind in zip(data.indexes, data.colorinterp) if kind != ColorInterp.alpha or data.count == 1]
+    alpha = [band for band, kind in zip(data.indexes, data.colorinterp) if kind == ColorInterp.alpha and data.count > 1]
+    return [band for band in data.indexes if band not in alpha or _wavelengths(data, [band], [_band_tags(data, band)])[0]]
 
 
-def _masked(data: Any) -> bool:
-    """Whether the file has a mask of its own, or an alpha band."""
+def _mask(data: Any, bands: Sequence[int]) -> Callable[[int, int], NDArray[np.bool_]] | None:
+    """Pixels with data, `(first, count)` to `(count, width)`, by the file's mask and its alpha bands; None without either.
+
+    Alpha is read here: GDAL gives a nodata value as the mask where there are both.
+    """
     from rasterio.enums import MaskFlags
 
-    return any(MaskFlags.per_dataset in flags for flags in data.mask_flag_enums)
+    alpha = [band for band in data.indexes if band not in bands]
+    masked = any(MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in data.mask_flag_enums)
+    if not alpha and not masked:
+        return None
+
+    def valid(first: int, count: int) -> NDArray[np.bool_]:
+        window = ((first, min(first + count, data.height)), (0, data.width))
+        mask: NDArray[np.bool_] = (data.read(alpha, window=window) != 0).all(0)
+        return mask & (data.dataset_mask(window=window) != 0) if masked else mask
+
+    return valid
 
 
 def _band_tags(data: Any, band: int) -> dict[str, str]:

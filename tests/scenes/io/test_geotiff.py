@@ -79,6 +79,29 @@ def test_a_file_with_wavelengths_bad_bands_and_nodata(tmp_path) -> None:
     np.testing.assert_array_equal(scene.labels, labels(0, 0)[0])
 
 
+def test_a_fourth_band_of_bytes_is_alpha_unless_it_has_a_wavelength(tmp_path) -> None:
+    """GDAL calls four bands of bytes red, green, blue and alpha as it writes them."""
+    array = cube(0, 0).astype(np.uint8)
+    array[3, :2] = 0
+    with pytest.warns(SceneWarning, match="its band 4 is an alpha band, and taken as a mask"):
+        scene = open_scene(write(tmp_path / "cube.tif", array))
+    assert (scene.bands, scene.empty.sum()) == (3, (array[3] == 0).sum())
+    array[0, 3] = 9
+    with pytest.warns(SceneWarning, match="alpha"):  # a nodata value beside it: both count
+        both = open_scene(write(tmp_path / "both.tif", array, nodata=9))
+    np.testing.assert_array_equal(both.empty, (array[3] == 0) | (array[:3] == 9).any(0))
+    tags = {band: {"wavelength": str(band * 100), "wavelength_units": "nm"} for band in range(1, 5)}
+    scene = open_scene(write(tmp_path / "bands.tif", array, tags=tags))
+    assert (scene.bands, scene.valid, scene.wavelengths) == (4, None, (100, 200, 300, 400))
+    np.testing.assert_array_equal(scene.cube, array.transpose(1, 2, 0))
+
+
+def test_warnings_are_heard_while_a_file_is_open(tmp_path) -> None:
+    cube_file, truth = write(tmp_path / "cube.tif", cube(0, 0)), write(tmp_path / "labels.tif", labels(0, 0), row=1)
+    with pytest.warns(SceneWarning, match="taken over"):
+        open_scene(cube_file, truth, align=True)
+
+
 @pytest.mark.parametrize("nodata", [np.nan, -9999.0, -3.4028234663852886e38])
 def test_a_float_label_map_with_nodata(tmp_path, nodata) -> None:
     ids = labels(0, 0).astype(np.float32)
