@@ -154,8 +154,9 @@ def _mask(data: Any, bands: Sequence[int]) -> Callable[[int, int], NDArray[np.bo
 
     def valid(first: int, count: int) -> NDArray[np.bool_]:
         window = ((first, min(first + count, data.height)), (0, data.width))
-        mask: NDArray[np.bool_] = (data.read(alpha, window=window) != 0).all(0)
-        return mask & (data.dataset_mask(window=window) != 0) if masked else mask
+        layers = [*(data.read(band, window=window) for band in alpha), *([data.dataset_mask(window=window)] if masked else [])]
+        mask: NDArray[np.bool_] = np.logical_and.reduce([layer != 0 for layer in layers])
+        return mask
 
     return valid
 

@@ -96,6 +96,20 @@ def test_a_fourth_band_of_bytes_is_alpha_unless_it_has_a_wavelength(tmp_path) ->
     np.testing.assert_array_equal(scene.cube, array.transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize("internal", ["YES", "NO"])
+def test_a_mask_of_the_file(tmp_path, internal) -> None:
+    mask = np.full((SIDE, SIDE), 255, np.uint8)
+    mask[:, 5:7] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        for name, array in (("cube.tif", cube(0, 0)), ("labels.tif", labels(0, 0))):
+            write(tmp_path / name, array, nodata=NODATA if name == "cube.tif" else None)
+            with rasterio.open(tmp_path / name, "r+") as data:
+                data.write_mask(mask)
+    scene = open_scene(tmp_path / "cube.tif", tmp_path / "labels.tif")
+    np.testing.assert_array_equal(scene.empty, mask == 0)
+    np.testing.assert_array_equal(scene.labels, np.where(mask, labels(0, 0)[0], 0))
+
+
 def test_warnings_are_heard_while_a_file_is_open(tmp_path) -> None:
     cube_file, truth = write(tmp_path / "cube.tif", cube(0, 0)), write(tmp_path / "labels.tif", labels(0, 0), row=1)
     with pytest.warns(SceneWarning, match="taken over"):
