@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.quiet import quiet
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, widths_like
+from hsiedge.scenes.io.dlr import described
 from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.pam import category_names
 from hsiedge.scenes.io.reader import LabelRaster, Reader
@@ -36,7 +37,7 @@ class GeoTiff(Reader):
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube. Raises SceneError, or MissingExtraError where rasterio is not installed."""
         with opened(path) as data:
-            yield cube_of(path, data)
+            yield described(cube_of(path, data))
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map of one band, with the class names of its side-car. Raises SceneError, MissingExtraError."""
