@@ -174,7 +174,8 @@ class Checkpoint:
             epochs: passes over the training pixels.
 
         Raises:
-            OptionError: an unknown method or net, a weight outside 0..1, or maps that cannot be compared.
+            OptionError: an unknown method or net, a weight outside 0..1, a temperature of 0 or less, or
+                maps that cannot be compared.
             ModelError: a scene or split that is not the teacher's.
         """
         trained = self._loaded()
@@ -217,7 +218,7 @@ class Checkpoint:
 
         Args:
             path: .onnx to write.
-            bits: of the weights: 8; or 6, 4, 3, 2, which are simulated.
+            bits: of the weights: 8; or 6, 4, 3, 2, which are simulated. Activations keep 8.
             epochs: passes over the training pixels, for each of the two.
             checkpoint: .safetensors to write the float weights to, which lie on the grid of the integers.
 

@@ -50,7 +50,7 @@ class Model(runtimes.Model):
 
         Args:
             path: .onnx to write; left out, NAME-scene.onnx beside this one.
-            scene: on which both are compared; no label is looked at.
+            scene: its own or any that it takes, on which both are compared; no label is looked at.
             approximate: let a net that looks at the border of its patches see what lies around them instead.
 
         Raises:
@@ -92,15 +92,17 @@ class Model(runtimes.Model):
             seed: random draws.
             explain: put each layer's signal-to-noise ratio into the Card.
             masks: the split, for a model whose split came from mask files.
-            tile: pixels `(height, width)` that a TFLite scene graph labels at a time.
+            tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene.
             units: as for `classify`.
             progress: called with the share done, 0 to 1.
 
         Raises:
-            OptionError: an unknown recipe, no patches, a negative drop; a tile for any other graph.
+            OptionError: an unknown recipe, no patches, a negative drop; what TFLite has not; a tile for any other graph;
+                float16 for ORT format.
             ModelError: quantized already, or it does not fit the scene.
             SplitError: the scene's labels are not those of the model's split.
-            CheckError: too much would be lost; nothing was written.
+            CheckError: too much would be lost, or the result fails its own verification; nothing was written.
+            OutputError: `path` cannot be written.
             MissingExtraError: onnx (or TensorFlow, for .tflite) is not installed.
         """
         output = self._output(path, "-int8")
@@ -117,11 +119,14 @@ class Model(runtimes.Model):
 
         Args:
             path: .tflite to write; left out, NAME.tflite beside this one.
+            scene: any that it takes, on which both are compared; no label is looked at.
             tile: pixels `(height, width)` that a scene graph labels at a time; left out, rows as wide as the scene.
 
         Raises:
-            ModelError: no float graph, or an operator that is not converted.
-            CheckError: labels differ, or logits by more than 1e-4 of their range.
+            ModelError: no float graph, one that does not fit the scene, or an operator that is not converted.
+            CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
+            OptionError: a tile for a patch graph, or one without pixels.
+            OutputError: `path` cannot be written.
             MissingExtraError: TensorFlow is not installed.
         """
         with needs_extra("making TFLite files", "tflite"):
@@ -136,10 +141,12 @@ class Model(runtimes.Model):
 
         Args:
             path: .ort to write; left out, NAME.ort beside this one.
+            scene: any that it takes, on which both are compared; no label is looked at.
 
         Raises:
-            ModelError: no ONNX file, or onnxruntime does not convert it.
+            ModelError: no ONNX file, one that does not fit the scene, or that onnxruntime does not convert.
             CheckError: labels or logits differ.
+            OutputError: `path` cannot be written.
         """
         from hsiedge.graphs.export.ort import ort_file
 
@@ -252,16 +259,20 @@ def load(
     Args:
         path: ONNX, ORT or TFLite; a checkpoint where the runtime is "torch".
         threads: intra-operator threads; 0 leaves the choice to the engine.
-        runtime: one of `hsiedge.runtimes.ENGINES`; None for onnxruntime, or LiteRT where the file is TFLite.
-        provider: onnxruntime's, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU.
-        fast_int8: where 8-bit sums overflow on this processor, do without the exact mode: faster, and labels may differ.
+        runtime: one of `hsiedge.runtimes.ENGINES`, or FILE.py:NAME of a file of your own with an `Engine`; None for
+            onnxruntime, or LiteRT where the file is TFLite.
+        provider: onnxruntime's, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU. A node that none
+            of them takes is an error.
+        fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
+            faster, and labels may differ from those of other processors.
         net: FILE.py:NAME of a checkpoint's net, where it is your own and was not named before in this program; the file is run.
 
     Raises:
         ModelError: not a model file, or the engine does not load it.
         CardError: it carries a Card that cannot be read.
-        OptionError: no such engine, or not for this file; a provider that is missing or leaves nodes to the CPU; a net that
-            cannot be loaded; an argument of another type.
+        OptionError: no such engine, or not for this file; a provider that is missing or leaves nodes to the CPU; `fast_int8`
+            of an engine without exact mode, `net` of one that runs no checkpoint; a net that cannot be loaded; an argument of
+            another type.
         MissingExtraError: the engine is not installed.
     """
     return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8, net=net))

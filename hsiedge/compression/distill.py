@@ -46,9 +46,9 @@ def distill(
 ) -> Checkpoint:
     """Trains a student on the teacher's own split, with (1 - weight) of the labels' loss and `weight` of the teacher's.
 
+    Other arguments, and errors, are those of `hsiedge.Checkpoint.distill`.
+
     Args:
-        student: a net of the registry, or FILE.py:NAME of one's own; `options` are its own (widths), `patch` its patch, the
-            teacher's where left out.
         method: "logits": cross entropy of the softened outputs, times temperature squared (Hinton, Vinyals and Dean 2015).
             "features": the teacher's last feature map, guessed from the student's by a 1x1 convolution that is thrown away
             afterwards (Romero et al. 2015, FitNets). "attention": where the two look, the energy of their last feature maps
@@ -56,10 +56,6 @@ def distill(
         unlabelled: each step also takes as many pixels with label 0 under the teacher's soft labels. The Card then says
             transductive. Labelled pixels of the test part are never taken, nor, on a split with a guard, pixels near them.
         parent: sha256 of the teacher's file.
-
-    Raises:
-        OptionError: an unknown method, a weight outside 0..1, a temperature of 0 or less, or maps that cannot be compared.
-        ModelError: a scene or split that is not the teacher's.
     """
     if method not in METHODS:
         raise OptionError(f"no method is called {method!r}; there are {', '.join(METHODS)}")

@@ -90,14 +90,7 @@ def qat(
     weights' steps learn. At 8 bits the graph is what runs; at fewer the weights take fewer values but keep their bytes, so
     that accuracy is real and size is not: such a model is called simulated wherever it is shown.
 
-    Args:
-        bits: of the weights, one of BITS. Activations keep 8.
-        parent: sha256 of the checkpoint's file.
-
-    Raises:
-        OptionError: other bits.
-        ModelError: a scene or split that is not the checkpoint's, or a graph with an operator that is not known.
-        CheckError: onnxruntime gives other labels than were simulated.
+    Arguments and errors are those of `hsiedge.Checkpoint.qat`; `parent` is the sha256 of the checkpoint's file.
     """
     if bits not in BITS:
         raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")

@@ -18,6 +18,7 @@ from hsiedge import files
 from hsiedge.errors import OptionError, OutputError, needs_extra
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.stream import Strip
+from hsiedge.quiet import quiet
 from hsiedge.registry import Registry, instance_of
 from hsiedge.scenes.io import pam
 from hsiedge.scenes.io.georeference import Georeference, to_envi
@@ -204,7 +205,8 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
         profile["crs"] = rasterio.crs.CRS.from_user_input(place.crs, morph_from_esri_dialect=True)
     if not facts.bands:
         profile["nodata"] = 0
-    with files.atomic(path) as temporary, _quiet_rasterio(), rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False):
+    environment = rasterio.Env(GDAL_CACHEMAX=16 << 20, GDAL_PAM_ENABLED=False)
+    with files.atomic(path) as temporary, quiet(prints=False), environment:  # of a cube without coordinates
         with rasterio.open(temporary, "w", **profile) as data:
             if facts.dtype == np.uint8:
                 data.write_colormap(1, _palette(facts.classes, 256))
@@ -264,15 +266,6 @@ def _envi_files(path: Path) -> tuple[Path, ...]:
 
 def _side_car(path: Path) -> Path:
     return path.with_name(path.name + pam.SUFFIX)
-
-
-@contextmanager
-def _quiet_rasterio() -> Iterator[None]:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a cube without coordinates
-        yield
 
 
 def _category_names(classes: dict[int, str]) -> str:

@@ -104,24 +104,8 @@ def load(
 ) -> Model:
     """Opens a model file in an inference engine, and reads its Card.
 
-    Args:
-        path: ONNX, ORT or TFLite; a checkpoint for the engine "torch", in which it is a patch graph.
-        threads: intra-operator threads; 0 leaves the choice to the engine.
-        runtime: one of `ENGINES`, or FILE.py:NAME of a file of your own with an `Engine`; None for onnxruntime, or LiteRT where
-            the file is TFLite.
-        provider: of onnxruntime, in its order with commas: "cpu", "cuda", "tensorrt,cuda"; None for the CPU. A node that none
-            of them takes is an error, and no other takes it unsaid.
-        fast_int8: where 8-bit sums overflow on this processor, in onnxruntime and OpenVINO, do without their exact mode:
-            faster, and labels may differ from those of other processors.
-        net: FILE.py:NAME of a checkpoint's net, where it is your own and was not named before in this program; the file is run.
-        allow_modified: open a file that is no longer as it was written, by the digest in it.
-
-    Raises:
-        ModelError: not a model file, modified since it was written, or the engine does not load it.
-        CardError: it carries a Card that cannot be read.
-        OptionError: no such engine, or not for this file; a provider that is not there, or leaves nodes to the CPU; `fast_int8`
-            of an engine that has no exact mode, `net` of one that runs no checkpoint; a net that cannot be loaded.
-        MissingExtraError: the engine is not installed.
+    Arguments and errors are those of `hsiedge.load`. A checkpoint is a patch graph in the engine "torch". No provider takes
+    unsaid a node that none of those asked for takes.
     """
     path = Path(path)
     name = engine_of(path, runtime, provider)

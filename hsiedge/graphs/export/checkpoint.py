@@ -38,17 +38,8 @@ LOGIT_LIMIT = 1e-4  # of the logits' range
 def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None = None) -> Card:
     """Writes the checkpoint as ONNX with a free batch and the scene's stored dtype as input, once it has been verified.
 
-    Args:
-        scene: the checkpoint's own; its patches are what PyTorch and onnxruntime are compared on.
-        parent: sha256 of the checkpoint's file.
-
-    Returns:
-        The Card in the file.
-
-    Raises:
-        ModelError: a scene that is not the checkpoint's.
-        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
-        OutputError: `path` cannot be written.
+    Arguments and errors are those of `hsiedge.Checkpoint.export`; `parent` is the sha256 of the checkpoint's file. The Card
+    in the file is returned.
     """
     source = checkpoint.card
     if scene.sha256 != source.scene.sha256:
@@ -136,13 +127,17 @@ def compare(model: ModelProto, card: Card, classifier: Classifier, patches: NDAr
         set_card(model, card)
         file.write_bytes(model.SerializeToString())
         ours = load(file).logits(patches)
-    theirs = predict_logits(classifier, patches).numpy()
-    difference = float(np.abs(ours - theirs).max() / np.ptp(theirs))
+    return compared(ours, predict_logits(classifier, patches).numpy())
+
+
+def compared(ours: NDArray[Any], theirs: NDArray[Any]) -> Check:
+    """Compares logits `(n, classes)` of the exported graph with those of PyTorch. Raises CheckError, as `compare`."""
+    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
     labels = int((ours.argmax(1) != theirs.argmax(1)).sum())
     if labels or not difference <= LOGIT_LIMIT:
         raise CheckError(
-            f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}"
+            f"the exported graph is not the net: {labels} of {len(ours)} labels differ, logits by {difference:.1e}"
         )
-    check = Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
+    check = Check("export", "PyTorch", len(ours), {"labels_differ": 0, "logit_difference": difference})
     _LOG.info("%s", check)
     return check

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +15,11 @@ from torch import nn
 
 from hsiedge import files
 from hsiedge.card import Check
-from hsiedge.errors import CheckError, ModelError, OptionError
-from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
+from hsiedge.errors import ModelError, OptionError
+from hsiedge.graphs.export.checkpoint import compared, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.registry import run_file
 from hsiedge.runtimes.ort import OrtSession
-
-_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -128,15 +125,7 @@ def _compared(model: ModelProto, patches: NDArray[Any], theirs: NDArray[Any]) ->
         path = Path(folder) / "exported.onnx"
         path.write_bytes(model.SerializeToString())
         ours = OrtSession(path).run([patches])
-    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
-    labels = int((ours.argmax(1) != theirs.argmax(1)).sum())
-    if labels or not difference <= LOGIT_LIMIT:
-        raise CheckError(
-            f"the exported graph is not the net: {labels} of {len(patches)} labels differ, logits by {difference:.1e}"
-        )
-    check = Check("export", "PyTorch", len(patches), {"labels_differ": 0, "logit_difference": difference})
-    _LOG.info("%s", check)
-    return check
+    return compared(ours, theirs)
 
 
 def _first_line(error: Exception) -> str:

@@ -27,20 +27,9 @@ FLOAT_LIMIT = 1e-5  # of the logits' range; integers are equal to the bit
 
 
 def ort_file(model: str | Path, scene: Scene, output: str | Path) -> Card:
-    """Writes an ONNX model in ORT format, once both gave the same logits.
+    """Writes an ONNX model in ORT format, once both gave the same logits (`in_ort_format`).
 
-    Args:
-        model: a patch or scene graph with a Card, float or INT8.
-        scene: any that the model takes; no label is looked at.
-
-    Returns:
-        The Card in the file.
-
-    Raises:
-        ModelError: no ONNX file, or one that does not fit the scene, or that onnxruntime does not convert.
-        CardError: it has no Card.
-        CheckError: see `in_ort_format`.
-        OutputError: `output` cannot be written.
+    Arguments and errors are those of `hsiedge.Model.to_ort`; the Card in the file is returned.
     """
     path = Path(model)
     if path.suffix != ".onnx":

@@ -47,25 +47,7 @@ def quantize(
     If more than `max_drop` points are lost (without labels: if fewer than `MIN_AGREEMENT` percent agree), the layer
     whose quantization hurts the logits most goes back to float, then the next, until it holds; the Card lists them.
 
-    Args:
-        recipe: a name in `RECIPES`, FILE.py:NAME of one's own, a TOML file, or a Recipe (`find_recipe`).
-        patches: how many calibrate, at most.
-        explain: put each layer's signal-to-noise ratio into the Card.
-        masks: the split, for a model whose split came from mask files.
-        tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene.
-
-    Returns:
-        The Card in the written file.
-
-    Raises:
-        OptionError: unknown recipe, no patches, a negative drop; what TFLite has not; a tile for any other graph; float16 for
-            ORT format.
-        ModelError: a model that is quantized already, or does not fit the scene.
-        CardError: a model without a Card.
-        SplitError: the scene's labels are not those of the model's split.
-        CheckError: the result fails its own verification; nothing was written.
-        OutputError: `output` cannot be written.
-        MissingExtraError: TensorFlow is not installed, which TFLite files are made with.
+    Arguments and errors are those of `hsiedge.Model.quantize`; the Card in the written file is returned.
     """
     name, plan = find_recipe(recipe)
     if patches < 1 or max_drop < 0:

@@ -32,20 +32,8 @@ _ROWS, _SIDE = 4, 12  # of the strip of a real scene, and of the square of rando
 def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate: bool = False) -> Card:
     """Makes a scene graph of a float patch model, and writes it once both gave the same on real and on random counts.
 
-    Args:
-        model: ONNX with a Card, ours or anyone's.
-        scene: the model's own or any that it takes; no label is looked at.
-        approximate: let a net that looks at the border of its patches see what lies around them instead; then the share of
-            equal labels is reported, and nothing refused.
-
-    Returns:
-        The Card in the written file.
-
-    Raises:
-        ModelError: not a float patch model, or one with a node that has no equivalent, which is named.
-        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
-        MissingExtraError: onnx-ir is not installed.
-        OutputError: `output` cannot be written.
+    Arguments and errors are those of `hsiedge.Model.to_scene_graph`; the Card in the written file is returned. Of an
+    approximate graph the share of equal labels is reported, and nothing refused.
     """
     with needs_extra("making scene graphs", "quantize"):
         from hsiedge.graphs.scene_graph.densify import densify

@@ -32,19 +32,7 @@ Tile = tuple[int, int]
 def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | None = None) -> Card:
     """Converts a float ONNX model to a float32 TFLite file, and writes it once both gave the same logits.
 
-    Args:
-        model: a patch or scene graph with a Card.
-        scene: any that the model takes; no label is looked at.
-        tile: pixels `(height, width)` that a scene graph labels at a time; left out, `default_tile`.
-
-    Returns:
-        The Card in the file.
-
-    Raises:
-        ModelError: no float graph, one that does not fit the scene, or an operator that is not converted; the node is named.
-        CheckError: labels differ, or logits by more than 1e-4 of their range. Nothing was written then.
-        OptionError: a tile for a patch graph, or one without pixels.
-        OutputError: `output` cannot be written.
+    Arguments and errors are those of `hsiedge.Model.to_tflite`; the Card in the file is returned.
     """
     path = Path(model)
     source = load(path)
