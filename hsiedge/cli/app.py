@@ -10,8 +10,6 @@ from hsiedge import __version__
 from hsiedge.cli import (
     bench,
     classify,
-    compare,
-    compress,
     compression,
     demo,
     doctor,
@@ -19,7 +17,6 @@ from hsiedge.cli import (
     export,
     models,
     quantize,
-    report,
     scenes,
     study,
     train,
@@ -37,18 +34,18 @@ app.command("train")(train.train_command)
 app.command("prune")(compression.prune_command)
 app.command("distill")(compression.distill_command)
 app.command("qat")(compression.qat_command)
-app.command("compress")(compress.compress_command)
+app.command("compress")(compression.compress_command)
 app.command("export")(export.export_command)
 app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)
 app.command("classify")(classify.classify_command)
 app.command("bench")(bench.bench_command)
 app.command("doctor")(doctor.doctor_command)
-app.command("compare")(compare.compare_command)
+app.command("compare")(bench.compare_command)
 app.command("show")(models.show_command)
 app.command("card")(models.card_command)
 app.command("study")(study.study_command)
-app.command("report")(report.report_command)
+app.command("report")(study.report_command)
 app.command("demo")(demo.demo_command)
 
 

@@ -1,4 +1,4 @@
-"""`hsiedge bench`."""
+"""`hsiedge bench`, and `compare` of its results."""
 
 from __future__ import annotations
 
@@ -78,14 +78,23 @@ def bench_command(
                 seed=seed,
                 progress=progress,
             )
-    if json != "-":
-        screen = console.stdout()
-        screen.print(*bench_tables(report, screen.width, flag), sep="\n")
-    if json is not None:
-        console.write_json(report.to_dict(), json)
+    console.show(bench_tables(report, console.stdout().width, flag), report.to_dict(), json)
     if report.interrupted:
         console.say("hsiedge: interrupted: the sustained runs end early, what was measured is above")
         raise typer.Exit(130)
+
+
+def compare_command(
+    results: Annotated[list[Path], typer.Argument(help="Files of hsiedge bench --json, two or more; the first is the base.")],
+    json: options.JsonOption = None,
+) -> None:
+    """Put results of bench side by side: of several devices, or of several runs on one."""
+    from hsiedge.benchmark.across_devices import compare_devices
+    from hsiedge.report.terminal.compare import compare_tables
+
+    console.check_json(json)
+    comparison = compare_devices(results)
+    console.show(compare_tables(comparison, flag), comparison.to_dict(), json)
 
 
 def parse_duration(text: str) -> float:

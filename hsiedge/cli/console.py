@@ -16,7 +16,7 @@ from hsiedge.progress import PREFIX, Progress
 from hsiedge.words import LONGEST_LINE, printable, shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 _LONG_SECONDS, _PAUSE_SECONDS = 10.0, 30.0  # until a log has the first line of a step, and between two of them
@@ -80,6 +80,14 @@ def check_json(target: str | None) -> None:
         if not Path(target).parent.is_dir():
             raise OutputError(f"--json {target}: there is no folder {Path(target).parent}")
         files.check_writable(Path(target))
+
+
+def show(tables: Sequence[RenderableType], data: dict[str, Any], json: str | None) -> None:
+    """Shows a result: its tables, unless its JSON goes to stdout, and the JSON where one is asked for. Raises OutputError."""
+    if json != "-":
+        stdout().print(*tables, sep="\n")
+    if json is not None:
+        write_json(data, json)
 
 
 def write_json(data: dict[str, Any], target: str) -> None:

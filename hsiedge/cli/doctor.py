@@ -41,10 +41,7 @@ def doctor_command(
         raise OptionError("--config is written of a model: hsiedge doctor MODEL --config FILE")
     with console.progress("looking") as progress:
         report = examine(progress)
-    if json is not None:
-        console.write_json(report.to_dict(), json)
-    if json != "-":
-        console.stdout().print(*doctor_tables(report), sep="\n")
+    console.show(doctor_tables(report), report.to_dict(), json)
     if report.stopped:
         raise typer.Exit(1)
 
@@ -57,7 +54,4 @@ def _operators(model: Path, config: Path | None, json: str | None) -> None:
     operators = operators_of(model)
     if config is not None:
         write_config(operators, config)
-    if json is not None:
-        console.write_json(operators.to_dict(), json)
-    if json != "-":
-        console.stdout().print(*operator_tables(operators, flag), sep="\n")
+    console.show(operator_tables(operators, flag), operators.to_dict(), json)

@@ -63,9 +63,6 @@ def eval_command(
         warnings |= dict.fromkeys(loaded.warnings)
     result = evaluations[0] if len(paths) == 1 else pooled(evaluations)
     name = ", ".join(path.name for path in paths)
-    if json is not None:
-        console.write_json({**result.to_json(name), "warnings": list(warnings)}, json)
-    if json != "-":
-        lines = fold_lines(evaluations) if len(paths) > 1 else []
-        console.stdout().print(*lines, *accuracy_tables(result, name), sep="\n")
+    lines = fold_lines(evaluations) if len(paths) > 1 else []
+    console.show([*lines, *accuracy_tables(result, name)], {**result.to_json(name), "warnings": list(warnings)}, json)
     console.warn(list(warnings))

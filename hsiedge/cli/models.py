@@ -21,10 +21,7 @@ def show_command(
     from hsiedge.runtimes import require_card
 
     card = require_card(file)
-    if json is not None:
-        console.write_json(codec.loads(card.to_json()), json)
-    if json != "-":
-        console.stdout().print(card_table(card, file))
+    console.show([card_table(card, file)], codec.loads(card.to_json()), json)
 
 
 @options.expanded
