@@ -50,8 +50,10 @@ def quantize(
     Arguments and errors are those of `hsiedge.Model.quantize`; the Card in the written file is returned.
     """
     name, plan = find_recipe(recipe)
-    if patches < 1 or max_drop < 0:
-        raise OptionError(f"patches {patches}, max-drop {max_drop}: at least 1, and 0 or more")
+    if patches < 1:
+        raise OptionError("must be 1 or more", option="patches", value=patches)
+    if max_drop < 0:
+        raise OptionError("must be 0 or more", option="max_drop", value=max_drop)
     to_tflite, to_ort = (Path(output).suffix == kind.suffix for kind in (TfliteArtifact, OrtArtifact))
     plan = tflite_plan(name, explain) if to_tflite else plan
     if tile is not None and not to_tflite:
