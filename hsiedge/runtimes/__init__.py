@@ -106,6 +106,9 @@ def load(
 
     Arguments and errors are those of `hsiedge.load`. A checkpoint is a patch graph in the engine "torch". No provider takes
     unsaid a node that none of those asked for takes.
+
+    Args:
+        allow_modified: open a file that is no longer as it was written, by the digest in it; else that is a ModelError.
     """
     path = Path(path)
     name = engine_of(path, runtime, provider)

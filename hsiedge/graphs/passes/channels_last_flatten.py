@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.edit import constant, insert_before, name_of, operator, sizes_of, sole_taker, stored_weight, taken
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class ChannelsLastFlatten(InPlacePass):
+class ChannelsLastFlatten(GraphPass):
     """Spares integer graphs the transpose before their linear layers.
 
     Requires: nothing; only maps `(n, channels, height, width)` of known sizes in a QDQ graph are laid otherwise.
@@ -25,8 +22,7 @@ class ChannelsLastFlatten(InPlacePass):
     Ensures: integers are the same.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         sizes, count = sizes_of(model), 0
         for node in list(model.graph):
             if node.op_type in ("Flatten", "Reshape"):
@@ -34,9 +30,7 @@ class ChannelsLastFlatten(InPlacePass):
                 flat = sizes.get(name_of(node.outputs[0]), ())
                 if len(maps) == 4 and min(maps[1:]) >= 1 and maps[1] > 1 and flat[1:] == (math.prod(maps[1:]),):
                     count += _flatten_last(model.graph, node, maps[1:])
-        if count:
-            _LOG.info("%d linear layers take their inputs with channels last", count)
-        return PassResult(model, bool(count))
+        return f"{count} linear layers take their inputs with channels last" if count else ""
 
 
 def _flatten_last(graph: ir.Graph, node: ir.Node, maps: tuple[int, ...]) -> bool:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.edit import name_of, operator
 from hsiedge.graphs.passes.extract_input_affine import input_affine
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class ChannelsLastInput(InPlacePass):
+class ChannelsLastInput(GraphPass):
     """Takes `(1, height, width, bands)` in the place of `(1, bands, height, width)`.
 
     Requires: nothing; a graph of another input stays as it is, and so does one that takes counts, not integers.
@@ -22,19 +18,17 @@ class ChannelsLastInput(InPlacePass):
     Ensures: nothing else changes.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         value = model.graph.inputs[0]
         sizes = value.shape
         if input_affine(model) is None or sizes is None or len(sizes) != 4:
-            return PassResult(model, False)
+            return ""
         one, bands, height, width = sizes
         if one != 1 or isinstance(height, int) or isinstance(width, int):
-            return PassResult(model, False)
+            return ""
         planes = operator("Transpose", [value], f"{name_of(value)}_planes", perm=[0, 3, 1, 2])
         value.replace_all_uses_with(planes.outputs[0])
         planes.replace_input_with(0, value)
         model.graph.insert_before(model.graph[0], planes)
         value.shape = ir.Shape([one, height, width, bands])
-        _LOG.info("the input has its bands last")
-        return PassResult(model, True)
+        return "the input has its bands last"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.edit import constant, name_of, operator, replace_value
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
-
-_LOG = logging.getLogger(__name__)
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
 FAR = 4.0
 _CORE = (0.1, 99.9)  # percentiles
 
 
-class ClipOutliers(InPlacePass):
+class ClipOutliers(GraphPass):
     """Makes a graph to calibrate on, in which standardized values end where the integers of the deployed graph will.
 
     One pixel of Salinas-A lies 812 standard deviations off in one band. It is in no class, but in the patches of labelled
@@ -36,11 +33,10 @@ class ClipOutliers(InPlacePass):
     def __init__(self, spectra: NDArray[Any]) -> None:
         self._spectra = spectra
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         nodes = affine_nodes(model.graph)
         if nodes is None:
-            return PassResult(model, False)
+            return ""
         offset, scale = (np.array(values, np.float32) for values in affine_values(nodes))
         low, high = FAR * np.percentile((self._spectra.astype(np.float32) - offset) * scale, _CORE)
         value, name = nodes[-1].outputs[0], name_of(nodes[-1].outputs[0])
@@ -50,5 +46,4 @@ class ClipOutliers(InPlacePass):
         clip.replace_input_with(0, value)
         value.name = f"{name}_all"
         model.graph.insert_after(nodes[-1], clip)
-        _LOG.info("calibration clips standardized values to %.1f and %.1f", low, high)
-        return PassResult(model, True)
+        return f"calibration clips standardized values to {low:.1f} and {high:.1f}"

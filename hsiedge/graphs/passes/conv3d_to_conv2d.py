@@ -6,7 +6,6 @@ graphs `densify` does the same.)
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import (
     Attribute,
@@ -28,15 +26,15 @@ from hsiedge.graphs.edit import (
     sizes_of,
     taken,
 )
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 _POINTWISE = ("Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh")
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # maps (N, channels, y, x) to (N, y, x, channels), and back
 _DEEP, _ORDERED = [0, 2, 3, 4, 1], [0, 4, 1, 2, 3]  # (N, channels, depth, y, x) to (N, depth, y, x, channels), and back
 _Order = Callable[[ir.Value, str], ir.Value]
 
 
-class Conv3dToConv2d(InPlacePass):
+class Conv3dToConv2d(GraphPass):
     """Rewrites each Conv over three axes, or over one.
 
     Requires: nothing; in a patch graph `(N, bands, p, p)`, the other sizes of what such a Conv takes and gives are known, and
@@ -47,22 +45,18 @@ class Conv3dToConv2d(InPlacePass):
     Ensures: outputs are the same but for the rounding of sums. No such Conv is left but those in groups.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         count = sum(map(_is_lowered, model.graph))
         if not count:
-            return PassResult(model, False)
+            return ""
         work = _Rewriter(model.graph, sizes_of(model))
         for node in list(model.graph):
             work.write(node)
         drop_unused(model)
-        _LOG.info("%d convolutions over three axes, or one, are 2-D", count)
-        return PassResult(model, True)
+        return f"{count} convolutions over three axes, or one, are 2-D"
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where a convolution is left that is not 2-D."""
-        if any(map(_is_lowered, model.graph)):
-            raise PostconditionError("a convolution over three axes, or one, is left")
+    def fault(self, model: ir.Model) -> str:
+        return "a convolution over three axes, or one, is left" if any(map(_is_lowered, model.graph)) else ""
 
 
 def raised(weight: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

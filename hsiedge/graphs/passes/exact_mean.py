@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import (
     array_of,
@@ -19,11 +16,10 @@ from hsiedge.graphs.edit import (
     taken,
     use_count,
 )
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class ExactMean(InPlacePass):
+class ExactMean(GraphPass):
     """Averages integers, and scales afterwards.
 
     Sums of scaled integers are rounded, in an order that differs between processors: where two classes have the same sum, now
@@ -35,11 +31,10 @@ class ExactMean(InPlacePass):
     Ensures: labels do not depend on the order of the sums, and logits are the same but for rounding.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         pool = _last_mean(model.graph)
         if pool is None:
-            return PassResult(model, False)
+            return ""
         logits, dequantize = pool.outputs[0], taken(pool).producer()
         assert dequantize is not None
         name, scale = name_of(logits), taken(dequantize, 1)
@@ -50,13 +45,10 @@ class ExactMean(InPlacePass):
         logits.name = f"{name}_average"
         forget_type(logits)
         model.graph.append(scaled)
-        _LOG.info("the last average is taken of whole numbers")
-        return PassResult(model, True)
+        return "the last average is taken of whole numbers"
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where the last average is one of scaled integers."""
-        if _last_mean(model.graph) is not None:
-            raise PostconditionError("the last average is one of scaled integers")
+    def fault(self, model: ir.Model) -> str:
+        return "the last average is one of scaled integers" if _last_mean(model.graph) is not None else ""
 
 
 def _last_mean(graph: ir.Graph) -> ir.Node | None:

@@ -7,21 +7,19 @@ A net that looks at single pixels keeps it: there a graph's nodes take less time
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
 from hsiedge.graphs.edit import array_of, drop_unused, use_count
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 _KEY = "hsiedge.input_affine"
 
 
-class ExtractInputAffine(InPlacePass):
+class ExtractInputAffine(GraphPass):
     """Takes the affine out of a graph; `input_affine` tells which it was.
 
     Requires: nothing; a graph that begins otherwise, or takes single pixels, stays as it is, without an affine.
@@ -32,12 +30,12 @@ class ExtractInputAffine(InPlacePass):
     error of a half.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
+    def rewrite(self, model: ir.Model) -> str:
         """Works on the model itself, and leaves the affine in the model's `meta`."""
         value = model.graph.inputs[0]
         nodes, quantize = affine_nodes(model.graph), _quantizer(model.graph)
         if nodes is None or quantize is None or (value.shape is not None and all(size == 1 for size in value.shape[2:])):
-            return PassResult(model, False)
+            return ""
         step, zero_point = (array_of(entry) for entry in quantize.inputs[1:3])
         assert step is not None
         assert zero_point is not None
@@ -46,14 +44,14 @@ class ExtractInputAffine(InPlacePass):
         drop_unused(model)
         value.dtype = ir.DataType.from_numpy(zero_point.dtype)
         model.meta[_KEY] = affine
-        _LOG.info("the input takes %s, made by an affine of %d bands in the Card", affine.dtype, len(affine.scale))
-        return PassResult(model, True)
+        return f"the input takes {affine.dtype}, made by an affine of {len(affine.scale)} bands in the Card"
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where the input is not of the affine's dtype."""
+    def fault(self, model: ir.Model) -> str:
+        """Fault of an input that is not of the affine's dtype."""
         affine, dtype = input_affine(model), model.graph.inputs[0].dtype
-        if affine is not None and (dtype is None or dtype.numpy() != np.dtype(affine.dtype)):
-            raise PostconditionError(f"the affine makes {affine.dtype}, and the graph takes {dtype}")
+        if affine is None or (dtype is not None and dtype.numpy() == np.dtype(affine.dtype)):
+            return ""
+        return f"the affine makes {affine.dtype}, and the graph takes {dtype}"
 
 
 def input_affine(model: ir.Model) -> Affine | None:

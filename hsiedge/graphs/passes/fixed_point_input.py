@@ -6,24 +6,21 @@ value; as `((x - first) * factor) >> 8` it takes six over two, and gives the sam
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.card import Affine
 from hsiedge.graphs.edit import name_of
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
+from hsiedge.graphs.passes.graph_pass import GraphPass
 from hsiedge.graphs.passes.standardize_input import takes_input
 from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing
 from hsiedge.graphs.preprocessing.rewrite import rewrite
 from hsiedge.runtimes.input_affine import FRACTION, WholeSteps, factors, middle
-
-_LOG = logging.getLogger(__name__)
 
 Ranges = Mapping[str, tuple[float, float]]
 """Lowest and highest number that a value takes, in float32, by the value's name."""
@@ -32,7 +29,7 @@ _COARSEST = 2  # fractions of an integer that a count makes, at least: below, st
 _KEY = "hsiedge.input_range"
 
 
-class FixedPointInput(InPlacePass):
+class FixedPointInput(GraphPass):
     """Gives the graph an affine near its own that 16-bit integers compute; the first layer's weights undo the difference.
 
     Requires: nothing; a graph that begins otherwise, or whose bands hold too many counts for 16 bits, stays as it is.
@@ -51,23 +48,20 @@ class FixedPointInput(InPlacePass):
     def __init__(self, ranges: Ranges, spectra: NDArray[Any]) -> None:
         self._ranges, self._spectra = ranges, spectra
 
-    def call(self, model: ir.Model) -> PassResult:
+    def rewrite(self, model: ir.Model) -> str:
         """Works on the model itself, and leaves the range of its affine in the model's `meta`."""
         preprocessing = self._fitting_preprocessing(model)
         affine = None if preprocessing is None else self._fixed_point_affine(model)
         if affine is None or preprocessing is None:
-            return PassResult(model, False)
+            return ""
         offset, scale = np.array(affine.offset), np.array(affine.scale)
         rewrite(model, preprocessing, preprocessing.linear.behind(offset, scale), offset, scale)
         limits = (-affine.zero_point, 255 - affine.zero_point)
         model.meta[_KEY] = tuple(float(np.float32(steps * affine.step)) for steps in limits)
-        _LOG.info("16-bit integers compute the input's affine, in steps of %g with zero at %d", affine.step, affine.zero_point)
-        return PassResult(model, True)
+        return f"16-bit integers compute the input's affine, in steps of {affine.step:g} with zero at {affine.zero_point}"
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where the new range belongs to no affine."""
-        if _KEY in model.meta and affine_nodes(model.graph) is None:
-            raise PostconditionError("the graph has lost its affine")
+    def fault(self, model: ir.Model) -> str:
+        return "the graph has lost its affine" if _KEY in model.meta and affine_nodes(model.graph) is None else ""
 
     def _fitting_preprocessing(self, model: ir.Model) -> Preprocessing | None:
         """The per-band affine that the graph begins with; None where it or the counts are not fit for 16-bit integers."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.errors import ModelError
 from hsiedge.graphs.edit import LAYERS, array_of, constant, name_of, operator
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class Float16Weights(InPlacePass):
+class Float16Weights(GraphPass):
     """Stores weights and biases of layers as float16, and casts them.
 
     The per-band affine stays float32: counts of 2048 and more have no exact float16.
@@ -24,7 +20,7 @@ class Float16Weights(InPlacePass):
     Ensures: outputs are the same but for that rounding.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
+    def rewrite(self, model: ir.Model) -> str:
         """Works on the model itself.
 
         Raises:
@@ -36,8 +32,7 @@ class Float16Weights(InPlacePass):
             values = array_of(value)
             if values is not None and values.dtype == np.float32:
                 _halve(model.graph, value, values.astype(np.float16))
-        _LOG.info("weights of %d layers are stored as float16", len(layers))
-        return PassResult(model, bool(weights))
+        return f"weights of {len(layers)} layers are stored as float16" if weights else ""
 
 
 def _halve(graph: ir.Graph, value: ir.Value, halves: np.ndarray[tuple[int, ...], np.dtype[np.float16]]) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import MOVES, drop_unused, maker_of, replace_value, taken
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class FloatLogits(InPlacePass):
+class FloatLogits(GraphPass):
     """Takes the last QuantizeLinear and DequantizeLinear away.
 
     Requires: nothing; a graph that ends otherwise stays as it is.
@@ -21,8 +17,7 @@ class FloatLogits(InPlacePass):
     Ensures: the graph ends in no such pair, and nothing else changes.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         count = 0
         while (dequantize := _last_dequantize(model.graph)) is not None:
             quantize = taken(dequantize).producer()
@@ -30,14 +25,10 @@ class FloatLogits(InPlacePass):
             replace_value(dequantize.outputs[0], taken(quantize))
             drop_unused(model)
             count += 1
-        if count:
-            _LOG.info("the logits stay float")
-        return PassResult(model, bool(count))
+        return "the logits stay float" if count else ""
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where logits are still rounded."""
-        if _last_dequantize(model.graph) is not None:
-            raise PostconditionError("the logits are rounded to integers")
+    def fault(self, model: ir.Model) -> str:
+        return "the logits are rounded to integers" if _last_dequantize(model.graph) is not None else ""
 
 
 def _last_dequantize(graph: ir.Graph) -> ir.Node | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.edit import (
     RESHAPES,
@@ -20,11 +18,10 @@ from hsiedge.graphs.edit import (
     replace_value,
     sizes_of,
 )
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class MergeReshapes(InPlacePass):
+class MergeReshapes(GraphPass):
     """Joins moves that leave the order of values alone.
 
     Requires: nothing.
@@ -33,8 +30,7 @@ class MergeReshapes(InPlacePass):
     Ensures: values are the same; nodes that nobody takes anything of are gone.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         before, sizes = len(model.graph), sizes_of(model)
         starts: dict[ir.Value, ir.Value] = {}
         for node in list(model.graph):
@@ -48,9 +44,8 @@ class MergeReshapes(InPlacePass):
             replace_value(node.outputs[0], reshape.outputs[0])
             starts[reshape.outputs[0]] = start
         drop_unused(model)
-        if starts:
-            _LOG.info("%d moves are reshapes, %d nodes fewer", len(starts), before - len(model.graph))
-        return PassResult(model, bool(starts) or len(model.graph) < before)
+        fewer = before - len(model.graph)
+        return f"{len(starts)} moves are reshapes, {fewer} nodes fewer" if starts or fewer else ""
 
 
 def _keeps_order(node: ir.Node, before: Sequence[int] | None, after: Sequence[int] | None) -> bool:

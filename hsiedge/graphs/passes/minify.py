@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import string
 from collections import Counter
 from collections.abc import Iterator
 
 import onnx_ir as ir
 from onnx import defs
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import array_of, name_of
+from hsiedge.graphs.passes.graph_pass import GraphPass
 from hsiedge.runtimes import seal
 
-_LOG = logging.getLogger(__name__)
 _WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 _BY_AXIS = {"pads": 0, "dilations": 1, "strides": 1}  # their defaults, along each axis
@@ -24,7 +22,7 @@ _PLAIN = ("FLOAT", "FLOAT16", "INT8", "UINT8", "INT16", "UINT16", "INT32", "INT6
 _LETTERS = string.ascii_letters + "_"
 
 
-class Minify(InPlacePass):
+class Minify(GraphPass):
     """Leaves out what no runtime reads, and writes short what only has to be told apart.
 
     Requires: nothing; a graph with inner graphs or functions stays as it is.
@@ -36,10 +34,9 @@ class Minify(InPlacePass):
     metadata but for what a quantizer left there for itself.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         if model.functions or any(True for _ in model.graph.subgraphs()):
-            return PassResult(model, False)
+            return ""
         _say_less(model)
         for node in model.graph:
             _drop_defaults(node, model.graph.opset_imports.get(node.domain, 1))
@@ -47,13 +44,14 @@ class Minify(InPlacePass):
         before = len(model.graph.initializers)
         _share_initializers(model.graph)
         _shorten_names(model.graph)
-        _LOG.info("%d initializers are %d, and names are short", before, len(model.graph.initializers))
-        return PassResult(model, True)
+        return f"{before} initializers are {len(model.graph.initializers)}, and names are short"
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where a node with weights has lost its name."""
-        if any(node.op_type in _WITH_WEIGHTS and not node.name for node in model.graph):
-            raise PostconditionError("a node with weights has no name")
+    def fault(self, model: ir.Model) -> str:
+        return (
+            "a node with weights has no name"
+            if any(node.op_type in _WITH_WEIGHTS and not node.name for node in model.graph)
+            else ""
+        )
 
 
 def _say_less(model: ir.Model) -> None:

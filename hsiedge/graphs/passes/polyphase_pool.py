@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import (
     array_of,
@@ -22,8 +20,7 @@ from hsiedge.graphs.edit import (
     stored_weight,
     taken,
 )
-
-_LOG = logging.getLogger(__name__)
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
 
 class _Line(NamedTuple):
@@ -36,7 +33,7 @@ class _Line(NamedTuple):
     length: int  # of the pooling window
 
 
-class PolyphasePool(InPlacePass):
+class PolyphasePool(GraphPass):
     """Computes the places of each pooling window side by side, in channels (a polyphase form), and pools over those.
 
     What a kernel sees is laid out for a matrix product once a window, not once a place; and the product gets as many times
@@ -48,20 +45,15 @@ class PolyphasePool(InPlacePass):
     Ensures: integers are the same, and no such line is left.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         lines = [line for node in model.graph if (line := _line(node)) is not None]
         for line in lines:
             _repeat(model.graph, line)
             _order(model.graph, line)
-        if lines:
-            _LOG.info("%d pooled lines are wide convolutions", len(lines))
-        return PassResult(model, bool(lines))
+        return f"{len(lines)} pooled lines are wide convolutions" if lines else ""
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where a line is left that could be wide."""
-        if any(_line(node) for node in model.graph):
-            raise PostconditionError("a line is convolved place by place, then pooled")
+    def fault(self, model: ir.Model) -> str:
+        return "a line is convolved place by place, then pooled" if any(_line(node) for node in model.graph) else ""
 
 
 def _line(conv: ir.Node) -> _Line | None:

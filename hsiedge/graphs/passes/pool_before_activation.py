@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import forget_type, name_of, replace_value, taken, use_count
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 _RISING = ("Relu", "Sigmoid", "Softplus", "Tanh")
 
 
-class PoolBeforeActivation(InPlacePass):
+class PoolBeforeActivation(GraphPass):
     """Takes maxima before activations that rise.
 
     Integer graphs gain twice: the maximum is taken of the bytes that a convolution gives, and fewer values go through float.
@@ -23,22 +20,17 @@ class PoolBeforeActivation(InPlacePass):
     Ensures: outputs are the same, and no such MaxPool is left.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         count = 0
         for pool in list(model.graph):
             activation = _activation(pool)
             if activation is not None:
                 _swap(pool, activation)
                 count += 1
-        if count:
-            _LOG.info("%d maxima are taken before their activations", count)
-        return PassResult(model, bool(count))
+        return f"{count} maxima are taken before their activations" if count else ""
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where a MaxPool is left behind such an activation."""
-        if any(_activation(pool) for pool in model.graph):
-            raise PostconditionError("a maximum is taken behind an activation that rises")
+    def fault(self, model: ir.Model) -> str:
+        return "a maximum is taken behind an activation that rises" if any(_activation(pool) for pool in model.graph) else ""
 
 
 def _activation(pool: ir.Node) -> ir.Node | None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from hsiedge.graphs.edit import array_of, name_of
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 
-
-class SeparateInt8Tensors(InPlacePass):
+class SeparateInt8Tensors(GraphPass):
     """Gives each node that takes a signed 8-bit initializer one of its own, in the graph that the node stands in.
 
     Requires: nothing.
@@ -24,21 +21,17 @@ class SeparateInt8Tensors(InPlacePass):
     its layers are exact: the mode replaces such tensors by name, and looks for them in a layer's own graph alone.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         uses = list(_shared_uses(model.graph))
         names = _names(model.graph) if uses else set()
         for node, place, value in uses:
             _copy_for(node, place, value, names)
         if uses:
             _drop_unused_int8(model.graph)
-            _LOG.info("%d uses of 8-bit tensors have one of their own", len(uses))
-        return PassResult(model, bool(uses))
+        return f"{len(uses)} uses of 8-bit tensors have one of their own" if uses else ""
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where an 8-bit tensor is taken twice, or from an inner graph."""
-        if next(_shared_uses(model.graph), None) is not None:
-            raise PostconditionError("an 8-bit tensor has more than one use")
+    def fault(self, model: ir.Model) -> str:
+        return "an 8-bit tensor has more than one use" if next(_shared_uses(model.graph), None) is not None else ""
 
 
 def _is_int8(value: ir.Value) -> bool:

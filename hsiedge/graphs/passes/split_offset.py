@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.edit import array_of, constant, insert_before, name_of, operator, taken
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
-_LOG = logging.getLogger(__name__)
 _LARGEST_HALF = 65504.0
 
 
-class SplitOffset(InPlacePass):
+class SplitOffset(GraphPass):
     """Subtracts the offset of each band in two parts, one after the other, both nearly float16 numbers.
 
     Requires: nothing; a graph that does not begin with a per-band affine stays as it is.
@@ -23,11 +20,10 @@ class SplitOffset(InPlacePass):
     Ensures: outputs are the same but for the rounding of sums, where a converter stores both parts as float16, too.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         nodes = affine_nodes(model.graph)
         if nodes is None:
-            return PassResult(model, False)
+            return ""
         subtract = nodes[-2]
         value, offset = taken(subtract, 1), array_of(subtract.inputs[1])
         assert offset is not None
@@ -40,5 +36,4 @@ class SplitOffset(InPlacePass):
         insert_before(subtract, [between])
         subtract.replace_input_with(0, between.outputs[0])
         subtract.replace_input_with(1, parts["fine"])
-        _LOG.info("offsets of %d bands are subtracted in two parts", offset.size)
-        return PassResult(model, True)
+        return f"offsets of {offset.size} bands are subtracted in two parts"

@@ -6,24 +6,21 @@ raw counts, or counts / 10000, would give one step to all of them: on Indian Pin
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import InPlacePass, PassResult
 
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes
+from hsiedge.graphs.passes.graph_pass import GraphPass
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.match import Preprocessing, find_preprocessing
 from hsiedge.graphs.preprocessing.rewrite import rewrite
 from hsiedge.scenes.preprocess import fit_affine
 
-_LOG = logging.getLogger(__name__)
 
-
-class StandardizeInput(InPlacePass):
+class StandardizeInput(GraphPass):
     """Makes the graph input -> (Cast) -> Sub -> Mul -> first layer, with an offset and a scale a band.
 
     Requires: nothing; a graph that begins so already stays as it is, and so does one with a step that is not linear before the
@@ -40,17 +37,15 @@ class StandardizeInput(InPlacePass):
     def __init__(self, spectra: NDArray[Any]) -> None:
         self._spectra = spectra
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         preprocessing = None if affine_nodes(model.graph) is not None else find_preprocessing(model)
         if preprocessing is None or not takes_input(model.graph, preprocessing):
-            return PassResult(model, False)
+            return ""
         affine = _affine(preprocessing, self._spectra)
         if affine is None:
-            return PassResult(model, False)
+            return ""
         _standardize(model, preprocessing, *affine)
-        _LOG.info("%d bands are standardized before the first layer, which undoes it", preprocessing.count)
-        return PassResult(model, True)
+        return f"{preprocessing.count} bands are standardized before the first layer, which undoes it"
 
 
 def takes_input(graph: ir.Graph, preprocessing: Preprocessing) -> bool:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import InPlacePass, PassResult, PostconditionError
 
 from hsiedge.graphs.edit import array_of, constant, maker_of, name_of, taken, use_count
-
-_LOG = logging.getLogger(__name__)
+from hsiedge.graphs.passes.graph_pass import GraphPass
 
 STEPS = 127  # bytes in each unit of a tanh: -1 is 0, 0 is 127 and 1 is 254; LiteRT fixes its scale likewise
 
 
-class TanhLut(InPlacePass):
+class TanhLut(GraphPass):
     """Has onnxruntime look tanh up (its QLinearSigmoid), in the place of three passes through float.
 
     tanh(x) = 2 sigmoid(2 x) - 1, so that with its range fixed both have the same integers, which stand for other numbers.
@@ -26,22 +22,17 @@ class TanhLut(InPlacePass):
     Ensures: integers are the same, but for what lies within float's rounding error of a half; no such Tanh is left.
     """
 
-    def call(self, model: ir.Model) -> PassResult:
-        """Works on the model itself."""
+    def rewrite(self, model: ir.Model) -> str:
         count = 0
         for node in model.graph:
             tanh = _fixed_tanh(node)
             if tanh is not None:
                 _look_up(model.graph, tanh, node)
                 count += 1
-        if count:
-            _LOG.info("tanh is looked up in %d tables", count)
-        return PassResult(model, bool(count))
+        return f"tanh is looked up in {count} tables" if count else ""
 
-    def ensures(self, model: ir.Model) -> None:
-        """Raises PostconditionError where a Tanh is left that could be looked up."""
-        if any(_fixed_tanh(node) for node in model.graph):
-            raise PostconditionError("a tanh of bytes is computed in float")
+    def fault(self, model: ir.Model) -> str:
+        return "a tanh of bytes is computed in float" if any(_fixed_tanh(node) for node in model.graph) else ""
 
 
 def _fixed_tanh(quantize: ir.Node) -> ir.Node | None:
