@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from hsiedge import files
-from hsiedge.scenes.scene import Scene, pack
+from hsiedge.scenes.pack import pack
+from hsiedge.scenes.scene import Scene
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 MODEL = DATA / "scene.onnx"
