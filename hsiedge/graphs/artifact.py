@@ -6,9 +6,10 @@ import logging
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.card import Affine, Card, Check
@@ -115,12 +116,25 @@ def compared(artifact: Artifact, card: Card, source: Model, scene: Scene, step: 
         file = Path(folder) / f"artifact{artifact.suffix}"
         artifact.write(file, card)
         ours, theirs = load(file).logits_at(scene, pixels), source.logits_at(scene, pixels)
+    return verified(f"the {artifact.suffix} file", step, "ONNX", (ours, theirs), limit)
+
+
+def verified(what: str, step: str, against: str, logits: tuple[NDArray[Any], NDArray[Any]], limit: float) -> Check:
+    """The Check of a step whose logits `(n, classes)` are those of what it started from.
+
+    Args:
+        what: the step made, for the error.
+        logits: of what was made, and those that it should give.
+        limit: by how much they may differ, as a share of their range.
+
+    Raises:
+        CheckError: a label differs, or logits by more than `limit`.
+    """
+    ours, theirs = logits
     difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
     differ = int((ours.argmax(1) != theirs.argmax(1)).sum())
     if differ or not difference <= limit:
-        raise CheckError(
-            f"the {artifact.suffix} file is not the net: {differ} of {len(pixels)} labels differ, logits by {difference:.1e}"
-        )
-    check = Check(step, "ONNX", len(pixels), {"labels_differ": differ, "logit_difference": difference})
+        raise CheckError(f"{what} is not the net: {differ} of {len(ours)} labels differ, logits by {difference:.1e}")
+    check = Check(step, against, len(ours), {"labels_differ": differ, "logit_difference": difference})
     _LOG.info("%s", check)
     return check

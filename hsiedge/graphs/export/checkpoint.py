@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hsiedge.card import Card, Check, Step, now
-from hsiedge.errors import CheckError, ModelError
+from hsiedge.errors import ModelError
+from hsiedge.graphs.artifact import verified
 from hsiedge.graphs.onnx_io import set_card, write_onnx
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
@@ -24,8 +24,6 @@ from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, predict_logits
-
-_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -127,17 +125,4 @@ def compare(model: ModelProto, card: Card, classifier: Classifier, patches: NDAr
         set_card(model, card)
         file.write_bytes(model.SerializeToString())
         ours = load(file).logits(patches)
-    return compared(ours, predict_logits(classifier, patches).numpy())
-
-
-def compared(ours: NDArray[Any], theirs: NDArray[Any]) -> Check:
-    """Compares logits `(n, classes)` of the exported graph with those of PyTorch. Raises CheckError, as `compare`."""
-    difference = float(np.abs(ours - theirs).max() / max(np.ptp(theirs), 1e-30))
-    labels = int((ours.argmax(1) != theirs.argmax(1)).sum())
-    if labels or not difference <= LOGIT_LIMIT:
-        raise CheckError(
-            f"the exported graph is not the net: {labels} of {len(ours)} labels differ, logits by {difference:.1e}"
-        )
-    check = Check("export", "PyTorch", len(ours), {"labels_differ": 0, "logit_difference": difference})
-    _LOG.info("%s", check)
-    return check
+    return verified("the exported graph", "export", "PyTorch", (ours, predict_logits(classifier, patches).numpy()), LOGIT_LIMIT)

@@ -16,7 +16,8 @@ from torch import nn
 from hsiedge import files
 from hsiedge.card import Check
 from hsiedge.errors import ModelError, OptionError
-from hsiedge.graphs.export.checkpoint import compared, to_onnx
+from hsiedge.graphs.artifact import verified
+from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.registry import run_file
 from hsiedge.runtimes.ort import OrtSession
@@ -125,7 +126,7 @@ def _compared(model: ModelProto, patches: NDArray[Any], theirs: NDArray[Any]) ->
         path = Path(folder) / "exported.onnx"
         path.write_bytes(model.SerializeToString())
         ours = OrtSession(path).run([patches])
-    return compared(ours, theirs)
+    return verified("the exported graph", "export", "PyTorch", (ours, theirs), LOGIT_LIMIT)
 
 
 def _first_line(error: Exception) -> str:
