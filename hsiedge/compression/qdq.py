@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hsiedge.errors import ModelError
+from hsiedge.graphs.edit import array_of, name_of, taken
+from hsiedge.graphs.operator_view import Kernel, Operator, Rules, UnfitError, operands_of
+from hsiedge.graphs.passes import read
 
 _FRONT = ("Cast", "Sub", "Mul")
 _LAYERS = ("Conv", "Gemm")
+Node = Operator[object]
+Step = Callable[..., Tensor]
 
 
 def rounded(value: Tensor) -> Tensor:
@@ -82,26 +87,22 @@ class QdqNet(nn.Module):
         ModelError: an operator that is not known here.
     """
 
-    def __init__(self, graph: Any, source: Any, bits: int = 8) -> None:
+    def __init__(self, graph: ModelProto, source: ModelProto, bits: int = 8) -> None:
         super().__init__()
-        self._graph = graph
-        self._constants = _arrays(graph)
-        self._front = [node for node in graph.graph.node if node.op_type in _FRONT]
+        self._graph, self._nodes = graph, read(graph).graph
+        self._front = [node for node in self._nodes if node.op_type in _FRONT]
         self.layers = nn.ModuleDict()
-        self._steps: list[tuple[Any, Callable[..., Tensor]]] = []
-        makers = {name: node for node in graph.graph.node for name in node.output}
-        floats = _arrays(source)
-        for node in graph.graph.node:
-            if node.op_type in _FRONT or (node.op_type == "DequantizeLinear" and node.input[0] in self._constants):
+        self._steps: list[tuple[ir.Node, Step]] = []
+        floats = {tensor.name: numpy_helper.to_array(tensor) for tensor in source.graph.initializer}
+        for node in self._nodes:
+            if node.op_type in _FRONT or (node.op_type == "DequantizeLinear" and array_of(node.inputs[0]) is not None):
                 continue  # the layers do the latter
+            operator = Node(node, operands_of(node, {}))
             if node.op_type in _LAYERS:
-                layer = _Layer(node, makers, self._constants, floats, bits, _output_step(node, graph, self._constants))
-                self.layers[node.name.replace(".", "_")] = layer
-                self._steps.append((node, layer))
-            elif node.op_type in _OPERATORS:
-                self._steps.append((node, _OPERATORS[node.op_type](node, self._constants)))
+                self.layers[operator.name.replace(".", "_")] = _Layer(operator, floats, bits)
+                self._steps.append((node, self.layers[operator.name.replace(".", "_")]))
             else:
-                raise ModelError(f"{node.name}: quantization-aware training does not know the operator {node.op_type}")
+                self._steps.append((node, _OPERATORS.apply(operator)))
 
     @property
     def spectral(self) -> nn.Module | None:
@@ -114,12 +115,12 @@ class QdqNet(nn.Module):
 
         In float64, sums are exact, and scaled to output steps as onnxruntime's integer kernels scale them, in float32.
         """
-        values = {self._front[-1].output[0]: spectra}
+        values: dict[ir.Value | None, Tensor] = {self._front[-1].outputs[0]: spectra}
         for node, step in self._steps:
-            values[node.output[0]] = step(*(values[name] for name in node.input if name in values))
-        return values[self._graph.graph.output[0].name]
+            values[node.outputs[0]] = step(*(values[value] for value in node.inputs if value in values))
+        return values[self._nodes.outputs[0]]
 
-    def write(self) -> Any:
+    def write(self) -> ModelProto:
         """The graph, with the integers and steps of weights and biases as they stand."""
         graph = copy.deepcopy(self._graph)
         stored = {tensor.name: tensor for tensor in graph.graph.initializer}
@@ -145,36 +146,33 @@ class QdqNet(nn.Module):
         return (layer for layer in self.layers.values() if isinstance(layer, _Layer))
 
 
-def _output_step(node: Any, graph: Any, constants: dict[str, NDArray[Any]]) -> float | None:
+def _output_step(node: ir.Node) -> float | None:
     """The step that a layer's output is rounded to, right behind it or behind a Relu; None where it stays float."""
-    takers = [other for other in graph.graph.node if node.output[0] in other.input]
+    takers = node.outputs[0].consumers()
     if len(takers) == 1 and takers[0].op_type == "Relu":
-        return _output_step(takers[0], graph, constants)
-    return float(constants[takers[0].input[1]]) if len(takers) == 1 and takers[0].op_type == "QuantizeLinear" else None
+        return _output_step(takers[0])
+    return _scale(takers[0]) if len(takers) == 1 and takers[0].op_type == "QuantizeLinear" else None
+
+
+def _scale(node: ir.Node) -> float:
+    """The one scale of a QuantizeLinear or DequantizeLinear."""
+    return float(Node(node, operands_of(node, {})).required(1))
 
 
 class _Layer(nn.Module):
     """A convolution or linear layer with weights on a grid and a bias of 32 bits."""
 
-    def __init__(
-        self,
-        node: Any,
-        makers: dict[str, Any],
-        constants: dict[str, NDArray[Any]],
-        floats: Any,
-        bits: int,
-        output_step: float | None,
-    ) -> None:
+    def __init__(self, operator: Node, floats: dict[str, NDArray[Any]], bits: int) -> None:
         super().__init__()
-        entry, weight, bias = (makers[name] for name in node.input)
-        self._names = (weight.input[0], weight.input[1], bias.input[0], bias.input[1])
-        sources = [name.removesuffix("_quantized") for name in (weight.input[0], bias.input[0])]
-        self.name = str(node.name)
-        self.input_step = float(constants[entry.input[1]])
-        self.weights = GridWeights(_tensor(floats[sources[0]]), bits)
-        self.bias = nn.Parameter(_tensor(floats[sources[1]]))
-        self._output_step = output_step
-        self._apply_weights = _convolution(node) if node.op_type == "Conv" else functional.linear
+        entry, weight, bias = (taken(operator.node, place).producer() for place in range(3))
+        assert entry is not None
+        assert weight is not None
+        assert bias is not None
+        self._names = [name_of(taken(maker, place)) for maker in (weight, bias) for place in (0, 1)]
+        self.name, self.input_step, self._output_step = operator.name, _scale(entry), _output_step(operator.node)
+        sources = [torch.from_numpy(np.array(floats[name.removesuffix("_quantized")])) for name in self._names[::2]]
+        self.weights, self.bias = GridWeights(sources[0], bits), nn.Parameter(sources[1])
+        self._apply_weights = _convolution(operator) if operator.kind == "Conv" else functional.linear
 
     def forward(self, value: Tensor) -> Tensor:
         if value.dtype == torch.float64 and self._output_step is not None:
@@ -206,36 +204,29 @@ class _Layer(nn.Module):
             return {name: value.numpy().astype(dtype) for name, value, dtype in zip(self._names, values, dtypes)}
 
 
-def _arrays(model: Any) -> dict[str, NDArray[Any]]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+def _kernels(operator: Node) -> list[Kernel]:
+    """The kernels of a convolution or pool, as far as PyTorch has such. Raises UnfitError."""
+    if operator.pads_itself:
+        raise UnfitError("it pads by the size of its input")
+    kernels = operator.kernels(operator.integers("kernel_shape") or [], ())
+    if any(kernel.head != kernel.tail for kernel in kernels):
+        raise UnfitError("it is padded on one side more than on the other")
+    return kernels
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.array(array))
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    """The attributes that a node says, by name; not those that it leaves to their defaults."""
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-
-
-def _convolution(node: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    attributes = _attributes(node)
-    ndim = len(attributes["kernel_shape"])
-    pads = list(attributes.get("pads", [0] * 2 * ndim))
-    if pads[:ndim] != pads[ndim:]:
-        raise ModelError(f"{node.name}: a convolution padded on one side more than on the other")
-    function = (functional.conv1d, functional.conv2d, functional.conv3d)[ndim - 1]
-    stride, dilation = (tuple(attributes.get(name, [1] * ndim)) for name in ("strides", "dilations"))
+def _convolution(operator: Node) -> Step:
+    kernels, group = _kernels(operator), operator.integer("group")
+    function = (functional.conv1d, functional.conv2d, functional.conv3d)[len(kernels) - 1]
+    stride, padding, dilation = zip(*((kernel.stride, kernel.head, kernel.dilation) for kernel in kernels))
 
     def convolve(value: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return function(value, weight, bias, stride, tuple(pads[:ndim]), dilation, attributes.get("group", 1))
+        return function(value, weight, bias, stride, padding, dilation, group)
 
     return convolve
 
 
-def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    step, zero = float(constants[node.input[1]]), constants[node.input[2]]
+def _quantize(operator: Node) -> Step:
+    step, zero = float(operator.required(1)), operator.required(2)
     limits = np.iinfo(zero.dtype)
     low, high = limits.min - int(zero), limits.max - int(zero)
 
@@ -247,27 +238,22 @@ def _quantize(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor
     return quantize
 
 
-def _pool(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    attributes = _attributes(node)
-    kernel = attributes["kernel_shape"]
-    if any(attributes.get("pads", [])) or attributes.get("ceil_mode", 0):
-        raise ModelError(f"{node.name}: padded pooling is not known here")
-    function = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernel) - 1]
-    return lambda value: function(value, kernel, attributes.get("strides", [1] * len(kernel)))
+def _pool(operator: Node) -> Step:
+    kernels = _kernels(operator)
+    if any(kernel.head or kernel.ceil for kernel in kernels):
+        raise UnfitError("padded pooling is not known here")
+    function = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(kernels) - 1]
+    sizes, strides, dilations = zip(*((kernel.size, kernel.stride, kernel.dilation) for kernel in kernels))
+    return lambda value: function(value, sizes, strides, 0, dilations)
 
 
-def _mean(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axes, keep = tuple(map(int, constants[node.input[1]])), bool(_attributes(node).get("keepdims", 1))
-    return lambda value: value.mean(axes, keepdim=keep)
-
-
-def _reshape(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    sizes = [int(size) for size in constants[node.input[1]]]
+def _reshape(operator: Node) -> Step:
+    sizes = operator.integers("shape", 1) or []
     return lambda value: value.reshape([value.shape[place] if size == 0 else size for place, size in enumerate(sizes)])
 
 
-def _unsqueeze(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    places = sorted(int(place) for place in constants[node.input[1]])
+def _unsqueeze(operator: Node) -> Step:
+    places = sorted(operator.integers("axes", 1) or [])
 
     def unsqueeze(value: Tensor) -> Tensor:
         for place in places:
@@ -277,50 +263,38 @@ def _unsqueeze(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tenso
     return unsqueeze
 
 
-def _gather(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    axis, place = int(_attributes(node).get("axis", 0)), int(constants[node.input[1]])
-    return lambda value: value.select(axis, place)
-
-
-def _slice(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    start, end, axis, step = (int(constants[name].item()) for name in node.input[1:])
-
+def _slice(operator: Node) -> Step:
     def cut(value: Tensor) -> Tensor:
-        return value[(slice(None),) * axis + (slice(start, end, step),)]
+        parts = operator.slices(value.ndim)
+        return value[tuple(parts.get(axis, slice(None)) for axis in range(value.ndim))]
 
     return cut
 
 
-def _pad(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    pads = [int(size) for size in constants[node.input[1]]]
-    rank = len(pads) // 2
-    backwards = [size for axis in reversed(range(rank)) for size in (pads[axis], pads[rank + axis])]
+def _pad(operator: Node) -> Step:
+    pairs = operator.pads(len(operator.required(1)) // 2)
+    backwards = [size for pair in reversed(pairs) for size in pair]
     return lambda value: functional.pad(value, backwards)
 
 
-def _concat(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[..., Tensor]:
-    axis = int(_attributes(node)["axis"])
-    return lambda *values: torch.cat(values, axis)
-
-
-def _transpose(node: Any, constants: dict[str, NDArray[Any]]) -> Callable[[Tensor], Tensor]:
-    order = tuple(_attributes(node)["perm"])
-    return lambda value: value.permute(order)
-
-
-_OPERATORS: dict[str, Callable[[Any, dict[str, NDArray[Any]]], Callable[..., Tensor]]] = {
-    "QuantizeLinear": _quantize,
-    "DequantizeLinear": lambda node, constants: lambda value: value,
-    "Relu": lambda node, constants: torch.relu,
-    "Tanh": lambda node, constants: torch.tanh,
-    "MaxPool": _pool,
-    "ReduceMean": _mean,
-    "Reshape": _reshape,
-    "Flatten": lambda node, constants: lambda value: value.flatten(1),
-    "Unsqueeze": _unsqueeze,
-    "Gather": _gather,
-    "Slice": _slice,
-    "Pad": _pad,
-    "Concat": _concat,
-    "Transpose": _transpose,
-}
+_OPERATORS = Rules[Node, Step](
+    {
+        "QuantizeLinear": _quantize,
+        "DequantizeLinear": lambda operator: lambda value: value,
+        "Relu": lambda operator: torch.relu,
+        "Tanh": lambda operator: torch.tanh,
+        "MaxPool": _pool,
+        "ReduceMean": lambda operator: (
+            lambda value: value.mean(operator.reduced(value.ndim), keepdim=operator.flag("keepdims"))
+        ),
+        "Reshape": _reshape,
+        "Flatten": lambda operator: lambda value: value.flatten(1),
+        "Unsqueeze": _unsqueeze,
+        "Gather": lambda operator: lambda value: value.select(operator.integer("axis"), int(operator.required(1))),
+        "Slice": _slice,
+        "Pad": _pad,
+        "Concat": lambda operator: lambda *values: torch.cat(values, operator.axis(values[0].ndim)),
+        "Transpose": lambda operator: lambda value: value.permute(operator.permutation(value.ndim)),
+    },
+    unknown="not known to quantization-aware training",
+)

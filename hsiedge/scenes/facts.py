@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import SceneFacts
+from hsiedge.scenes.patches import spectra_at
 from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
 
@@ -20,7 +21,7 @@ def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
         dtype=scene.cube.dtype.name,
         units=scene.units,
         wavelengths=list(scene.wavelengths),
-        percentiles=band_percentiles(np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])),
+        percentiles=band_percentiles(spectra_at(scene, pixels)),
         scales=list(scene.scale or ()),
         offsets=list(scene.offset or ()),
         quantity=scene.quantity,

@@ -36,6 +36,11 @@ def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDAr
     return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
 
 
+def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
+    """Spectra `(n, bands)` in the stored dtype, at flat pixel indices."""
+    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
+
+
 def surrounded(cube: NDArray[Any], first: int, last: int, radius: int) -> NDArray[Any]:
     """Rows from `first` to before `last` of a cube, with `radius` around, `(n + 2 radius, width + 2 radius, bands)`."""
     height, width, _ = cube.shape

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from torch import Tensor
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, SceneError
 from hsiedge.scenes import splits
-from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.patches import check_patch, spectra_at
 from hsiedge.scenes.preprocess import BandAffine, fit_affine
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, Split
@@ -87,8 +86,3 @@ def check_cube(card: Card, scene: Scene) -> None:
     """Raises ModelError unless a scene's cube is the one that a checkpoint was trained on."""
     if scene.sha256 != card.scene.sha256:
         raise ModelError(f"{scene.name} is not the cube that the checkpoint was trained on ({card.scene.name})")
-
-
-def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
-    """Spectra `(n, bands)` in stored units, at flat pixel indices."""
-    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])

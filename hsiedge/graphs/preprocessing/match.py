@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from hsiedge.errors import ModelError
+from hsiedge.graphs.edit import use_count
 from hsiedge.graphs.preprocessing.band_map import Linear
 from hsiedge.graphs.preprocessing.first_layer import LAYERS, Layer
 from hsiedge.graphs.preprocessing.operators import STEPS, Path
@@ -104,7 +105,7 @@ class _Walk:
         known = [] if first is None else [first]
         while known:
             value = _data(known[0])
-            maker = value.producer() if value is not None and _use_count(value) == 1 else None
+            maker = value.producer() if value is not None and use_count(value) == 1 else None
             before = _data(maker) if maker is not None and maker in STEPS else None
             if maker is None or before is None or before.dtype != ir.DataType.FLOAT:
                 break
@@ -114,7 +115,7 @@ class _Walk:
     def _following(self, known: Sequence[ir.Node]) -> Iterator[ir.Node]:
         """The known nodes, and those that follow as long as one node alone takes a value."""
         yield from known
-        while _use_count(self._path.value) == 1 and (takers := self._path.value.consumers()):
+        while use_count(self._path.value) == 1 and (takers := self._path.value.consumers()):
             yield takers[0]
 
     def _forth(self, known: Sequence[ir.Node]) -> Layer | None:
@@ -162,8 +163,3 @@ def _data(node: ir.Node) -> ir.Value | None:
     """The value that a node works on: its one input that is not constant; None where there are more, or several outputs."""
     values = [value for value in node.inputs if value is not None and ir.convenience.get_const_tensor(value) is None]
     return values[0] if len(values) == 1 and len(node.outputs) == 1 else None
-
-
-def _use_count(value: ir.Value) -> int:
-    """The number of inputs of nodes, and outputs of the graph, that a value is."""
-    return len(value.uses()) + value.is_graph_output()

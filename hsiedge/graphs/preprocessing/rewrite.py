@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from hsiedge.graphs.edit import name_of, taken
 from hsiedge.graphs.operator_view import Array as Constant
 from hsiedge.graphs.preprocessing.band_map import Array, Linear
 from hsiedge.graphs.preprocessing.first_layer import Layer
@@ -78,7 +79,7 @@ class _Writer:
         """The linear map as a 1 x 1 convolution."""
         old = self._old.projection
         assert old is not None
-        weight = self.constant(_name(old.inputs[1]), linear.matrix.astype(np.float32)[:, :, None, None])
+        weight = self.constant(name_of(taken(old, 1)), linear.matrix.astype(np.float32)[:, :, None, None])
         bias = self.constant(_bias_name(old), linear.shift.astype(np.float32))
         output = ir.Value(name=self._fresh("projected"))
         self.nodes.append(ir.node("Conv", [value, weight, bias], {"kernel_shape": [1, 1]}, outputs=[output], name=old.name))
@@ -88,14 +89,14 @@ class _Writer:
         """The first layer, with other weights."""
         weight, bias = layer.taking(linear)
         value = self._rearranged(value)
-        weights = self.constant(_name(layer.node.inputs[1]), layer.stored(weight))
+        weights = self.constant(name_of(taken(layer.node, 1)), layer.stored(weight))
         shift = self.constant(_bias_name(layer.node), bias.astype(np.float32))
         self.nodes.append(layer.node_of(value, weights, shift))
 
     def _rearranged(self, value: ir.Value) -> ir.Value:
         """A value after what the preprocessing does to axes."""
         for old in self._old.shape_ops:
-            rest = [None if entry is None else self.values[_name(entry)] for entry in old.inputs[1:]]
+            rest = [None if entry is None else self.values[name_of(entry)] for entry in old.inputs[1:]]
             output = ir.Value(name=self._fresh("moved"))
             node = ir.Node("", old.op_type, [value, *rest], old.attributes.values(), outputs=[output], name=output.name)
             self.nodes.append(node)
@@ -119,15 +120,10 @@ class _Writer:
 
 def _own_names(node: ir.Node, gone: list[ir.Node]) -> list[str]:
     """The names of a node's outputs, and of the initializers that only nodes which go take."""
-    taken = [value for value in node.inputs if value is not None and value.is_initializer() and not value.is_graph_input()]
-    return [_name(value) for value in (*node.outputs, *(value for value in taken if {*value.consumers()} <= {*gone}))]
-
-
-def _name(value: ir.Value | None) -> str:
-    assert value is not None
-    assert value.name is not None
-    return value.name
+    stored = [value for value in node.inputs if value is not None and value.is_initializer() and not value.is_graph_input()]
+    return [name_of(value) for value in (*node.outputs, *(value for value in stored if {*value.consumers()} <= {*gone}))]
 
 
 def _bias_name(node: ir.Node) -> str:
-    return _name(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else f"{_name(node.inputs[1])}_bias"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    return name_of(bias) if bias is not None else f"{name_of(taken(node, 1))}_bias"

@@ -24,7 +24,7 @@ from hsiedge.graphs.quantization.recipes import Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
-from hsiedge.scenes.patches import batches, touches_nodata
+from hsiedge.scenes.patches import batches, spectra_at, touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -117,7 +117,7 @@ def measured_ranges(
 
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "float.onnx"
-        original.write_bytes(inferred(apply(graph, ClipOutliers(spectra(scene, pixels)))).SerializeToString())
+        original.write_bytes(inferred(apply(graph, ClipOutliers(spectra_at(scene, pixels)))).SerializeToString())
         # CalibMaxIntermediateOutputs is left alone: onnxruntime drops what it has seen each time the limit is reached.
         # Without it two scalars a tensor and batch are kept, which is nothing.
         calibrator = create_calibrator(
@@ -150,11 +150,6 @@ def tensors_data(ranges: Ranges) -> TensorsData:
         for name, (low, high) in ranges.items()
     }
     return TensorsData(CalibrationMethod.MinMax, entries)
-
-
-def spectra(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
-    """Spectra `(n, bands)` at flat `pixels`, in the stored dtype."""
-    return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
 
 
 def inferred(graph: ModelProto) -> ModelProto:

@@ -34,7 +34,6 @@ from hsiedge.graphs.quantization.calibration import (
     choose_pixels,
     inferred,
     measured_ranges,
-    spectra,
     tensors_data,
     tools,
 )
@@ -42,7 +41,7 @@ from hsiedge.graphs.quantization.recipes import Recipe
 from hsiedge.progress import Progress, silent
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
-from hsiedge.scenes.patches import check_patch
+from hsiedge.scenes.patches import check_patch, spectra_at
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -72,7 +71,7 @@ class FloatModel:
     @property
     def calibration_spectra(self) -> NDArray[np.generic]:
         """Spectra `(n, bands)` of the pixels that calibrate, in the stored dtype."""
-        return spectra(self.scene, self.pixels.calibration)
+        return spectra_at(self.scene, self.pixels.calibration)
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def open_float(
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = apply(name_nodes(source), StandardizeInput(spectra(scene, pixels.calibration)), *FLOAT)
+    graph = apply(name_nodes(source), StandardizeInput(spectra_at(scene, pixels.calibration)), *FLOAT)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
 
 
