@@ -84,10 +84,10 @@ def check_json(target: str | None) -> None:
 
 def show(tables: Sequence[RenderableType], data: dict[str, Any], json: str | None) -> None:
     """Shows a result: its tables, unless its JSON goes to stdout, and the JSON where one is asked for. Raises OutputError."""
-    if json != "-":
-        stdout().print(*tables, sep="\n")
     if json is not None:
         write_json(data, json)
+    if json != "-":
+        stdout().print(*tables, sep="\n")
 
 
 def write_json(data: dict[str, Any], target: str) -> None:

@@ -283,7 +283,7 @@ class _Tail:
                 del self._bytes[:-MAX_NOISE]
 
     def text(self) -> str:
-        """What has come last."""
+        """Text that has come last."""
         self._thread.join(1.0)
         return self._bytes.decode(errors="replace")
 

@@ -240,7 +240,7 @@ def test_what_is_ignored_stays_ignored(folder: Path, tiny_scene: Scene) -> None:
     pack(tiny_scene, folder / "tiny.npz")
     program = (
         "import os, signal, sys\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from hsiedge.scenes import scene\nbefore = scene.open_scene\n"
+        "from hsiedge.scenes import open as scene\nbefore = scene.open_scene\n"
         "def opened(*arguments, **options):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n    return before(*arguments, **options)\n"
         "scene.open_scene = opened\nsys.argv = ['hsiedge', 'scenes', 'show', 'tiny.npz']\n"
