@@ -156,7 +156,10 @@ class Quantization:
 
 @dataclass(frozen=True)
 class AccuracyFacts:
-    """Accuracy on the pixels of a part of the split, percent; over several seeds the mean, with its standard deviation."""
+    """Accuracy on the pixels of a part of the split, percent; over several seeds the mean, with its standard deviation.
+
+    `weights` says which it is of, where it is not of the file's own: "before the refit".
+    """
 
     part: str
     n: int
@@ -167,6 +170,7 @@ class AccuracyFacts:
     seeds: list[int]
     oa_std: float | None = None
     aa_std: float | None = None
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,11 @@ class Card:
         for entry in self.accuracy:
             facts[f"accuracy, {entry.part}"] = f"OA {entry.oa:.2f} %, AA {entry.aa:.2f} % of {entry.n} pixels"
         return facts
+
+    @property
+    def refitted(self) -> bool:
+        """Whether its weights were fitted on validation pixels too, which can judge them no more."""
+        return any(step.step == "refit" for step in self.lineage)
 
     @property
     def radius(self) -> int:

@@ -308,6 +308,8 @@ def train(
     patch: int | None = None,
     epochs: int | None = None,
     settings: FitSettings | None = None,
+    refit: bool | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
     **options: Any,
 ) -> Checkpoint:
@@ -315,16 +317,19 @@ def train(
 
     Args:
         scene: Scene, name of the catalog, or path.
-        split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists").
+        split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists", "hong", "paoletti").
         net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
         patch: side of the patch, odd; left out, the net's own.
         epochs: passes over the training pixels; left out, those of `settings`.
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
+        refit: fit the net again on training and validation pixels together, for the epochs that validation pixels chose; left
+            out, true for published splits.
+        device: "cpu", "cuda", or "auto": the GPU where there is one.
         progress: called with the share done, 0 to 1.
         options: the net's own, as `widths=(64, 64, 64)`.
 
     Raises:
-        OptionError: net, patch or options that do not go together, or an argument of another type.
+        OptionError: net, patch or options that do not go together, no such device, or an argument of another type.
         SceneError: no such scene, or a patch wider than it.
         SplitError: labels that cannot be divided so, or a net that sees farther than the split's guard.
         CheckError: a net of your own that does not do what a net must do.
@@ -340,5 +345,5 @@ def train(
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
     net = _checked_net(net, opened, patch, **options)
-    trained = training.train(opened, drawn, net, patch, settings, progress, **options)
+    trained = training.train(opened, drawn, net, patch, settings, progress, refit=refit, device=device, **options)
     return Checkpoint(trained.card, trained=trained, own=(opened, drawn))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,15 @@ def train_command(
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
     split_options: options.SplitOptions,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 60,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Fit again on training and validation pixels together, once these have chosen the epochs; left out, for "
+            "published splits.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Device to train on; auto: the GPU if any.")] = "cpu",
     seed: options.SeedOption = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")
@@ -45,7 +54,8 @@ def train_command(
     for split, path in zip(drawn, paths):
         _say_split(opened, split)
         with console.progress(f"training {name}") as tick:
-            trained = checkpoint.train(opened, split, net=name, patch=patch, epochs=epochs, progress=tick, **shape)
+            chosen: dict[str, Any] = {"net": name, "patch": patch, "epochs": epochs, "refit": refit, "device": device}
+            trained = checkpoint.train(opened, split, **chosen, progress=tick, **shape)
         _say_trained(trained.save(path).card)
         console.say(f"{path}; next: hsiedge export")
 
@@ -76,4 +86,8 @@ def _say_trained(card: Card) -> None:
     assert card.split is not None
     console.say(f"{facts.name}: {facts.parameters:,} parameters, {facts.macs_per_pixel / 1e6:.2f} million MACs a pixel")
     near = "" if card.split.kind == "random" else ", which lie near training pixels: expect less of the test"
-    console.say(f"validation pixels: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
+    which = f", weights {score.weights}" if score.weights else ""
+    console.say(f"validation pixels{which}: OA {score.oa:.2f} %, AA {score.aa:.2f} % of {score.n}{near}")
+    if card.refitted:
+        done = card.lineage[-1].options
+        console.say(f"refitted on all {done['pixels']} training and validation pixels, {done['epochs']:g} epochs")

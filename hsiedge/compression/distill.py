@@ -20,15 +20,16 @@ from hsiedge.scenes.patches import touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, Split, dilate
 from hsiedge.training.checkpoint import Checkpoint
-from hsiedge.training.finetune import training_set_for
+from hsiedge.training.finetune import on_both_weights, training_set_for
 from hsiedge.training.fit import Batch, FitSettings, turn
-from hsiedge.training.train import train, versions
+from hsiedge.training.train import train_on, versions
 
 METHODS = ("logits", "features", "attention")
 TEMPERATURE = 4.0
 WEIGHT = 0.2
 
 
+@on_both_weights
 def distill(
     teacher: Checkpoint,
     scene: Scene,
@@ -76,7 +77,7 @@ def distill(
         ours = _empty_map(nets.build(student, scene.bands, len(teacher.card.classes), reach, **options), scene.bands, reach)
         theirs = _empty_map(guide.net, scene.bands, guide.patch)
         loss = _between_maps(method, guide, weight, settings.smoothing, ours, theirs)
-    trained = train(scene, split, student, patch, settings, progress, loss, **options)
+    trained = train_on(scene, split, student, patch, settings, progress, loss, validation=teacher.card.refitted, **options)
     facts: dict[str, Any] = {
         "teacher": teacher.card.net.name if teacher.card.net else "net",
         "student": student,

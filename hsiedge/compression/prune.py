@@ -19,7 +19,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.conditioning import conditioned
-from hsiedge.training.finetune import TUNING, derived, finetune, training_set_for
+from hsiedge.training.finetune import TUNING, derived, finetune, on_both_weights, training_set_for
 from hsiedge.training.fit import FitSettings
 
 SCOPES = ("global", "layer")
@@ -29,6 +29,7 @@ _CUTS = 20
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
+@on_both_weights
 def prune_magnitude(
     checkpoint: Checkpoint,
     scene: Scene,
@@ -65,6 +66,7 @@ def prune_magnitude(
     return derived(checkpoint, net, scene, split, "prune", options, parent)
 
 
+@on_both_weights
 def prune_structured(
     checkpoint: Checkpoint,
     scene: Scene,

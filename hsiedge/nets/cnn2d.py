@@ -22,11 +22,13 @@ class CNN2D(Net):
         bands: B.
         classes: C.
         patch: p, odd, at least 2 * len(widths) - 1.
-        widths: channels of the 1x1 convolution, then of each 3x3 one.
+        widths: channels of the 1x1 convolution, then of each 3x3 one; left out, 64 five times, or as many as the patch has room
+            for: four at patch 7.
     """
 
-    def __init__(self, bands: int, classes: int, patch: int = 13, widths: Sequence[int] = (64, 64, 64, 64, 64)) -> None:
+    def __init__(self, bands: int, classes: int, patch: int = 13, widths: Sequence[int] | None = None) -> None:
         super().__init__()
+        widths = (64, 64, 64, 64, 64)[: (patch + 1) // 2] if widths is None else widths
         if not widths or min(widths) < 1:
             raise OptionError(f"cnn2d takes one width or more, each at least 1, not {tuple(widths)}")
         if patch < 2 * len(widths) - 1:

@@ -22,11 +22,13 @@ class DSCNN(Net):
         bands: B.
         classes: C.
         patch: p, odd, at least 2 * len(widths) - 1.
-        widths: channels of the 1x1 convolution over the bands, then of each pointwise one.
+        widths: channels of the 1x1 convolution over the bands, then of each pointwise one; left out, 20, 32, 32 and 32, or as
+            many of them as the patch has room for.
     """
 
-    def __init__(self, bands: int, classes: int, patch: int = 13, widths: Sequence[int] = (20, 32, 32, 32)) -> None:
+    def __init__(self, bands: int, classes: int, patch: int = 13, widths: Sequence[int] | None = None) -> None:
         super().__init__()
+        widths = (20, 32, 32, 32)[: (patch + 1) // 2] if widths is None else widths
         if not widths or min(widths) < 1:
             raise OptionError(f"dscnn takes one width or more, each at least 1, not {tuple(widths)}")
         if patch < 2 * len(widths) - 1:

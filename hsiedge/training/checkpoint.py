@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from hsiedge import files, nets
 from hsiedge.card import KEY, Card, NetFacts
@@ -18,18 +20,41 @@ from hsiedge.runtimes import require_card, seal
 from hsiedge.scenes.preprocess import BandAffine
 from hsiedge.training.classifier import Classifier
 
+_BEFORE = "before."  # of a refitted checkpoint: names of the weights from before
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained classifier with its Card. The classifier is in evaluation mode."""
+    """A trained classifier with its Card. The classifier is in evaluation mode.
+
+    Attributes:
+        before: of a net that was refitted on training and validation pixels together, the weights from before: fitted on
+            training pixels alone, so that validation pixels can judge what is chosen with them.
+    """
 
     classifier: Classifier
     card: Card
+    before: Classifier | None = None
+
+    def views(self) -> tuple[Checkpoint, Checkpoint]:
+        """A refitted checkpoint as two: one of the weights from before, whose Card tells of no refit, and one of its own."""
+        assert self.before is not None
+        assert self.card.net is not None
+        lineage = [step for step in self.card.lineage if step.step != "refit"]
+        net = replace(self.card.net, options=_options_before(self.card))
+        return Checkpoint(self.before, replace(self.card, lineage=lineage, net=net)), Checkpoint(self.classifier, self.card)
+
+    def __post_init__(self) -> None:
+        if self.before is not None and not self.card.refitted:
+            raise ValueError("weights from before a refit, and a Card that tells of none")
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes weights, Card and the file's digest, whole or not at all. Raises OutputError."""
-    state = {name: tensor.detach().contiguous() for name, tensor in checkpoint.classifier.state_dict().items()}
+    state = dict(checkpoint.classifier.state_dict())
+    if checkpoint.before is not None:
+        state |= {f"{_BEFORE}{name}": tensor for name, tensor in checkpoint.before.state_dict().items()}
+    state = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     place = seal.new_place()
     files.write_bytes(path, seal.sealed(save(state, {KEY: checkpoint.card.encode(), seal.KEY: place}), place))
 
@@ -58,10 +83,25 @@ def load_checkpoint(path: Path, *, net: str | None = None) -> Checkpoint:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error})") from error
+    before = {name.removeprefix(_BEFORE): state.pop(name) for name in list(state) if name.startswith(_BEFORE)}
+    earlier = _built(path, card, before, _options_before(card)) if before and card.refitted else None
+    return Checkpoint(_built(path, card, state, card.net.options), card, earlier)
+
+
+def _options_before(card: Card) -> dict[str, Any]:
+    """Options of the net before the refit: its own widths, where pruning left it others than the refitted one."""
+    assert card.net is not None
+    widths = next((step.options["before_widths"] for step in reversed(card.lineage) if "before_widths" in step.options), None)
+    return card.net.options if widths is None else {**card.net.options, "widths": widths}
+
+
+def _built(path: Path, card: Card, state: dict[str, Tensor], options: dict[str, Any]) -> Classifier:
+    """The classifier of a Card with the weights of a file. Raises ModelError where they are not those of the Card's net."""
+    assert card.net is not None
     empty = BandAffine(np.zeros(0, np.float32), np.zeros(0, np.float32))
     try:
         with torch.device("meta"):
-            module = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **card.net.options)
+            module = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **options)
         classifier = Classifier(module, empty)
         classifier.offset = torch.empty(card.scene.bands, 1, 1, device="meta")
         classifier.scale = torch.empty(card.scene.bands, 1, 1, device="meta")
@@ -69,7 +109,7 @@ def load_checkpoint(path: Path, *, net: str | None = None) -> Checkpoint:
     except (RuntimeError, TypeError, ValueError, OverflowError, HsiedgeError) as error:
         reason = str(error).strip().split("\n")[-1].strip()
         raise ModelError(f"{path}: its weights are not those of the {card.net.name} in its Card ({reason})") from error
-    return Checkpoint(classifier.eval(), card)
+    return classifier.eval()
 
 
 def _check_net(path: Path, facts: NetFacts) -> None:

@@ -15,7 +15,7 @@ from hsiedge.scenes import splits
 from hsiedge.scenes.patches import check_patch, spectra_at
 from hsiedge.scenes.preprocess import BandAffine, fit_affine
 from hsiedge.scenes.scene import Scene
-from hsiedge.scenes.splits import TRAIN, Split
+from hsiedge.scenes.splits import TRAIN, VALIDATION, Split
 from hsiedge.training.conditioning import principal
 from hsiedge.training.fit import PatchImage
 
@@ -39,17 +39,24 @@ class TrainingSet:
     affine: BandAffine
     axes: Tensor
 
+    def targets_at(self, pixels: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Class indices `(n,)` of the labels at flat `pixels`, which must be of the split's classes."""
+        index = {label: place for place, label in enumerate(self.titles)}
+        labels = self.split.labels_on(self.scene).ravel()
+        return np.array([index[int(label)] for label in labels[pixels]], np.int64)
+
     def image(self, patch: int, projected: bool = False) -> PatchImage:
         """The standardized scene as an image to cut patches from; `projected` on the principal axes."""
         standardized = self.affine(np.asarray(self.scene.cube))
         return PatchImage(standardized @ self.axes.numpy().T if projected else standardized, patch)
 
 
-def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None) -> TrainingSet:
+def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None, *, refit: bool = False) -> TrainingSet:
     """Makes the training set of a split.
 
     Args:
         affine: that of a net which has one already; left out, it is fitted to the training pixels.
+        refit: take validation pixels for training pixels, too.
 
     Raises:
         SceneError: a patch wider than the scene, or training pixels that are all alike.
@@ -59,7 +66,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     split.check_radius(patch // 2)
     splits.check_nodata(scene, patch // 2)
     titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}
-    pixels = split.pixels(TRAIN)
+    pixels = np.flatnonzero(np.isin(split.parts.ravel(), (TRAIN, VALIDATION) if refit else (TRAIN,)))
     spectra = spectra_at(scene, pixels)
     affine = affine or fit_affine(spectra)
     if not affine.scale.any():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import nn
@@ -23,8 +24,9 @@ from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet, check_cube, prepare
 from hsiedge.training.fit import AfterStep, FitSettings, fit
-from hsiedge.training.train import checked, validated, versions
+from hsiedge.training.train import both_weights, checked, validated, versions
 
+P = ParamSpec("P")
 TUNING = FitSettings(epochs=20, rate=1e-3)
 """Half the peak rate of training: enough to mend what a cut has broken."""
 
@@ -34,12 +36,36 @@ def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Trai
 
     Raises:
         ModelError: another cube or another split than the checkpoint's; test pixels would be trained on.
+
+    A refitted checkpoint trains on validation pixels, too.
     """
     card = checkpoint.card
     check_cube(card, scene)
     if card.split is None or card.split.digest != split.digest:
         raise ModelError("this is not the split that the checkpoint was trained on; its test pixels would be trained on")
-    return prepare(scene, split, card.patch, affine_of(checkpoint.classifier))
+    return prepare(scene, split, card.patch, affine_of(checkpoint.classifier), refit=card.refitted)
+
+
+def on_both_weights(step: Callable[P, Checkpoint]) -> Callable[P, Checkpoint]:
+    """Applies a step that makes a checkpoint of another to a refitted one's weights from before, and to its own.
+
+    Those from before are judged on validation pixels; the others train on them. The step's first argument is the checkpoint.
+    """
+
+    @functools.wraps(step)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Checkpoint:
+        checkpoint = args[0]
+        if not isinstance(checkpoint, Checkpoint) or checkpoint.before is None:
+            return step(*args, **kwargs)
+        before, after = (step(view, *args[1:], **kwargs) for view in checkpoint.views())  # type: ignore[arg-type]
+        made = after.card.lineage[-1]
+        widths = list(before.classifier.net.widths)
+        noted = replace(made, options={**made.options, "before_widths": widths})
+        return both_weights(
+            before, Checkpoint(after.classifier, replace(after.card, lineage=[*after.card.lineage[:-1], noted]))
+        )
+
+    return run
 
 
 def affine_of(classifier: Classifier) -> BandAffine:
@@ -61,6 +87,7 @@ def finetune(
     fit(net, dataset.image(patch), dataset.pixels, dataset.targets, settings, dataset.split.seed, progress, None, after_step)
 
 
+@on_both_weights
 def finetuned(
     checkpoint: Checkpoint, scene: Scene, split: Split, settings: FitSettings = TUNING, progress: Progress = silent
 ) -> Checkpoint:

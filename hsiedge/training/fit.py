@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,9 +76,17 @@ class PatchImage:
     def __init__(self, image: NDArray[np.float32], patch: int) -> None:
         radius = patch // 2
         padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-        channels_first = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
-        self._width = image.shape[1]
-        self._windows = channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
+        self._channels_first = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
+        self._width, self._patch = image.shape[1], patch
+        self._windows = self._channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
+
+    def to(self, device: torch.device) -> PatchImage:
+        """The same image in the memory of a device."""
+        if self._windows.device == device:
+            return self
+        moved = copy.copy(self)
+        moved._windows = self._channels_first.to(device).unfold(1, self._patch, 1).unfold(2, self._patch, 1)
+        return moved
 
     def patches(self, pixels: Tensor) -> Tensor:
         """Patches, float32 `(n, channels, p, p)`, around flat pixel indices `(n,)`."""
@@ -94,15 +103,18 @@ def fit(
     progress: Progress = silent,
     loss: Loss | None = None,
     after_step: AfterStep | None = None,
+    stop: float = 1.0,
 ) -> None:
-    """Fits `net` in place, to `targets` (class indices) at flat `pixels`; leaves it in evaluation mode.
+    """Fits `net` in place, on its own device, to `targets` (class indices) at flat `pixels`; leaves it in evaluation mode.
 
-    The loss is by default the cross entropy with smoothed labels.
+    The loss is by default the cross entropy with smoothed labels. `stop` ends the fit after that share of the schedule.
 
     Patches are flipped and rotated at random (one of the square's eight symmetries a step). On one machine, with one
     number of threads, a run repeats to the bit.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # draws on the CPU, whatever the device
+    device = next(net.parameters()).device
+    image = image.to(device)
     at, classes = torch.from_numpy(pixels), torch.from_numpy(targets)
     weights = torch.bincount(classes).double()[classes] ** -settings.balance
     steps = max(2, settings.epochs * len(pixels) // settings.batch)
@@ -112,12 +124,12 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps)
     net.train()
     with deterministic():
-        for step in range(steps):
+        for step in range(max(1, round(stop * steps))):
             chosen = torch.multinomial(weights, settings.batch, replacement=True, generator=generator)
             symmetry = int(torch.randint(8, (), generator=generator))
-            patches = turn(image.patches(at[chosen]), symmetry)
+            places, labels = at[chosen].to(device), classes[chosen].to(device)
             optimizer.zero_grad()
-            loss(net, Batch(patches, classes[chosen], at[chosen], symmetry, image)).backward()
+            loss(net, Batch(turn(image.patches(places), symmetry), labels, places, symmetry, image)).backward()
             optimizer.step()
             schedule.step()
             if after_step is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from hsiedge import __version__, nets
 from hsiedge.card import AccuracyFacts, Card, ClassFacts, NetFacts, Step, now
@@ -20,8 +22,15 @@ from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
-from hsiedge.training.dataset import prepare
-from hsiedge.training.fit import FitSettings, Loss, fit
+from hsiedge.training.dataset import TrainingSet, prepare
+from hsiedge.training.fit import AfterStep, FitSettings, Loss, PatchImage, fit
+
+BEFORE_REFIT = "before the refit"
+
+
+_STAGES = 10  # of a fit whose epochs validation pixels choose: the last six of its tenths are judged
+_JUDGED = 256  # patches at a time
+_CPU = torch.device("cpu")
 
 
 def train(
@@ -32,6 +41,9 @@ def train(
     settings: FitSettings | None = None,
     progress: Progress = silent,
     loss: Loss | None = None,
+    *,
+    refit: bool | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> Checkpoint:
     """Trains a net of the registry on the training pixels of a split.
@@ -39,29 +51,82 @@ def train(
     Nothing but training pixels is looked at: not for scaling, not for principal axes, not for stopping. Validation
     pixels are read once, at the end, for the figures in the Card.
 
+    With `refit`, validation pixels choose the epochs: of the weights at the last six tenths of the fit, those that label most
+    of them right, the latest of several. The net is then fitted anew, for as many epochs, on training and validation pixels
+    together. The checkpoint keeps the weights from before, whose figures on validation pixels the Card has.
+
     Args:
         net: a name in the registry, or FILE.py:NAME of one's own.
         patch: p, odd; left out, the net's own default.
         loss: left out, the cross entropy of the labels.
+        refit: left out, true for published splits, whose training pixels papers train on, all of them.
+        device: "cpu", "cuda", or "auto": the GPU where there is one. Weights that a GPU fitted are other ones than a CPU's.
         options: the architecture's (widths).
 
     Raises:
-        OptionError: net, patch or options that do not go together.
+        OptionError: net, patch or options that do not go together, or no such device.
         SceneError: a patch wider than the scene.
         SplitError: a net that sees farther than the split's guard.
+    """
+    refit = split.published is not None if refit is None else refit
+    best = _Epochs() if refit else None
+    share = 0.5 if refit else 1.0
+    chosen = {"loss": loss, "device": torch_device(device), **options}
+    before = train_on(scene, split, net, patch, settings, lambda done: progress(share * done), best=best, **chosen)
+    if best is None:
+        return before
+    stop = best.share
+
+    def tick(done: float) -> None:
+        progress(share * (1 + done / stop))
+
+    after = train_on(scene, split, net, patch, settings, tick, validation=True, stop=stop, **chosen)
+    return both_weights(before, after)
+
+
+def train_on(
+    scene: Scene,
+    split: Split,
+    net: str,
+    patch: int | None,
+    settings: FitSettings | None,
+    progress: Progress = silent,
+    loss: Loss | None = None,
+    *,
+    validation: bool = False,
+    stop: float = 1.0,
+    best: _Epochs | None = None,
+    device: torch.device = _CPU,
+    **options: Any,
+) -> Checkpoint:
+    """Fits a net once: to training pixels, whose validation pixels give the Card its figures, or to those of both parts.
+
+    Args:
+        validation: fit it to validation pixels, too; the Card's lineage then ends in a step "refit", and it has no figures.
+        stop: share of the schedule after which the fit ends.
+        best: takes the weights, and the share, that validation pixels choose.
     """
     settings = checked(settings or FitSettings())
     net = nets.NETS.name_of(net)
     patch = nets.spec(net).patch if patch is None else patch
-    dataset = prepare(scene, split, patch)
+    dataset = prepare(scene, split, patch, refit=validation)
     torch.manual_seed(split.seed)
     module = nets.build(net, scene.bands, len(dataset.titles), patch, **options)
     projected = condition(module, dataset.axes)
-    image = dataset.image(patch, projected=projected)
-    fit(module, image, dataset.pixels, dataset.targets, settings, split.seed, progress, loss)
+    module.to(device)
+    image = dataset.image(patch, projected=projected).to(device)
+    hook = best.hook(module, image, dataset) if best is not None else None
+    fit(module, image, dataset.pixels, dataset.targets, settings, split.seed, progress, loss, hook, stop)
+    if best is not None:
+        module.load_state_dict(best.state)
+    module.cpu()
     if projected:
         release(module, dataset.axes)
-    classifier = Classifier(module, dataset.affine).eval()
+    where = {} if device.type == "cpu" else {"device": torch.cuda.get_device_name(device)}
+    steps = [Step("train", now(), {**vars(settings), "net": net, **where}, None, versions())]
+    if validation:
+        facts = {"epochs": round(stop * settings.epochs, 1), "pixels": len(dataset.pixels)}
+        steps.append(Step("refit", now(), facts, None, versions()))
     card = Card(
         kind="checkpoint",
         scene=scene_facts(scene, dataset.pixels),
@@ -73,9 +138,62 @@ def train(
             net, options, nets.parameter_count(module), macs_per_pixel(module, scene.bands, patch), nets.NETS.origin(net)
         ),
         split=split.facts,
-        lineage=[Step("train", now(), {**vars(settings), "net": net}, None, versions())],
+        lineage=steps,
     )
-    return validated(Checkpoint(classifier, card), scene, split)
+    return validated(Checkpoint(Classifier(module, dataset.affine).eval(), card), scene, split)
+
+
+def both_weights(before: Checkpoint, after: Checkpoint) -> Checkpoint:
+    """One checkpoint of the weights before a refit and after it; figures are of those before, and say so."""
+    figures = [replace(facts, weights=BEFORE_REFIT) for facts in before.card.accuracy]
+    return Checkpoint(after.classifier, replace(after.card, accuracy=figures), before.classifier)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that is called "cpu", "cuda" or "auto". Raises OptionError where it is not there."""
+    if name not in ("cpu", "cuda", "auto"):
+        raise OptionError("choose cpu, cuda or auto", option="device", value=name)
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise OptionError("PyTorch sees no GPU here", option="device", value=name, use={"device": "cpu"})
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # products that repeat to the bit, as `deterministic` asks
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+class _Epochs:
+    """The choice of epochs: weights at the last tenths of a fit, judged on validation pixels.
+
+    Attributes:
+        share: of the schedule, after which most validation pixels were labelled right; the latest of several.
+        state: the weights then.
+    """
+
+    def __init__(self) -> None:
+        self.share, self.state, self._hits, self._judged = 1.0, dict[str, Tensor](), -1, 0
+
+    def hook(self, net: nn.Module, image: PatchImage, dataset: TrainingSet) -> AfterStep:
+        """The function that `fit` calls after each step."""
+        flat, device = dataset.split.pixels(VALIDATION), next(net.parameters()).device
+        pixels, targets = (torch.from_numpy(values).to(device) for values in (flat, dataset.targets_at(flat)))
+
+        def judge(share: float) -> None:
+            stage = int(share * _STAGES + 1e-9)
+            if stage <= max(self._judged, _STAGES // 2 - 1):
+                return
+            self._judged = stage
+            net.eval()
+            with torch.no_grad():
+                hits = sum(
+                    int((net(image.patches(places)).argmax(1) == truth).sum())
+                    for places, truth in zip(pixels.split(_JUDGED), targets.split(_JUDGED))
+                )
+            net.train()
+            if hits >= self._hits:
+                self.share, self._hits = share, hits
+                self.state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+        return judge
 
 
 def versions() -> dict[str, str]:
@@ -91,8 +209,10 @@ def checked(settings: FitSettings) -> FitSettings:
 
 
 def validated(checkpoint: Checkpoint, scene: Scene, split: Split) -> Checkpoint:
-    """The checkpoint with its accuracy on validation pixels in the Card."""
+    """The checkpoint with its accuracy on validation pixels in the Card; without any, where these have trained it."""
     card, classifier = checkpoint.card, checkpoint.classifier
+    if card.refitted:
+        return Checkpoint(classifier, replace(card, accuracy=[]))
     pixels = split.pixels(VALIDATION)
     ids = np.array([entry.id for entry in card.classes])
     predicted = [

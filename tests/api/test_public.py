@@ -46,7 +46,8 @@ SIGNATURES = {
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False)",
     "quantize": "(model, scene, output, **options)",
-    "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, progress=silent, **options)",
+    "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
+    "device='cpu', progress=silent, **options)",
 }
 NAMES = [
     *("Card", "Checkpoint", "Evaluation", "LabelMap", "LineClassifier", "Model", "Recipe", "Report", "Scene", "Split"),

@@ -63,7 +63,8 @@ def test_macs_of_a_net_counted_by_hand() -> None:
     [
         ("nope", 5, {}),
         ("cnn2d", 6, {}),
-        ("cnn2d", 7, {}),
+        ("cnn2d", 7, {"widths": (64, 64, 64, 64, 64)}),
+        ("dscnn", 5, {"widths": (20, 32, 32, 32)}),
         ("cnn2d", 13, {"widths": ()}),
         ("cnn2d", 13, {"depth": 3}),
         ("cnn3d", 3, {}),
@@ -81,3 +82,12 @@ def test_what_cannot_be_built_is_said(name: str, patch: int, options: dict[str, 
 def test_cnn1d_needs_bands() -> None:
     with pytest.raises(OptionError, match="at least 9 bands"):
         nets.build("cnn1d", 8, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["cnn2d", "dscnn"])
+@pytest.mark.parametrize(("patch", "depth"), [(1, 1), (3, 2), (7, 4), (13, None), (15, None)])
+def test_depth_follows_the_patch(name: str, patch: int, depth: int | None) -> None:
+    whole = nets.build(name, 30, 4, 13).widths
+    net = nets.build(name, 30, 4, patch)
+    assert net.widths == whole[:depth]
+    assert net.eval()(torch.zeros(2, 30, patch, patch)).shape == (2, 4)

@@ -17,6 +17,7 @@ from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.artifact import verified
 from hsiedge.graphs.onnx_io import set_card, write_onnx
+from hsiedge.graphs.refit import place_before
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
@@ -38,6 +39,8 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
 
     Arguments and errors are those of `hsiedge.Checkpoint.export`; `parent` is the sha256 of the checkpoint's file. The Card
     in the file is returned.
+
+    Of a refitted checkpoint, the graph of the weights from before is written beside it (`hsiedge.graphs.refit`).
     """
     source = checkpoint.card
     if scene.sha256 != source.scene.sha256:
@@ -52,6 +55,8 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
     patches = extract(scene.cube, check_pixels(scene, source), source.patch)
     check = compare(model, card, checkpoint.classifier, patches)
     card = replace(card, checks=[*card.checks, check])
+    if checkpoint.before is not None:
+        export(checkpoint.views()[0], scene, place_before(path), parent)
     write_onnx(path, model, card)
     return card
 

@@ -66,8 +66,18 @@ def choose_pixels(scene: Scene, card: Card, count: int, seed: int, masks: Split 
                 f"{scene.name} is the model's own scene: give its labels, lest test pixels calibrate", use={"labels": "FILE"}
             )
         split = splits.redraw(scene, card.split, masks)
-        judging = split.pixels(splits.VALIDATION)
         labels = split.labels_on(scene)
+        if card.refitted:  # on validation pixels, too: only pixels whose labels it never saw tell what INT8 changes
+            free = np.flatnonzero(split.parts == 0)
+            judging = free[np.argsort(splits.pixel_hash(seed, 0, free), kind="stable")]
+            judging = judging[~touches_nodata(scene, judging, card.patch)][:HELD_OUT]
+            if len(judging) == 0:
+                raise SceneError(
+                    f"{scene.name}: no pixel is outside of the split's parts, and a refitted net needs some to judge"
+                )
+            calibration = splits.balanced(labels, split.pixels(splits.TRAIN), count, seed)
+            return Pixels(calibration, judging, None, "training pixels, balanced over classes")
+        judging = split.pixels(splits.VALIDATION)
         calibration = splits.balanced(labels, split.pixels(splits.TRAIN), count, seed)
         return Pixels(calibration, judging, labels.ravel()[judging], "training pixels, balanced over classes")
     if not own and scene.name == card.scene.name and scene.name in CATALOG:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hsiedge import files
 from hsiedge.card import Card, Quantization, Step, now
@@ -17,7 +19,8 @@ from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.quantization.judge import judge
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
 from hsiedge.graphs.quantization.search import Choice, search
-from hsiedge.graphs.quantization.session import FloatModel, calibrate, open_float
+from hsiedge.graphs.quantization.session import FloatModel, calibrate, deploy, open_float, quantize_layers
+from hsiedge.graphs.refit import graph_before
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
@@ -44,6 +47,9 @@ def quantize(
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
     cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
 
+    Validation pixels have trained a refitted net: they judge the graph of its weights from before, which export wrote beside
+    it, and the layers chosen with that are taken for both. Where it is not there, agreement counts, on pixels in no part.
+
     If more than `max_drop` points are lost (without labels: if fewer than `MIN_AGREEMENT` percent agree), the layer
     whose quantization hurts the logits most goes back to float, then the next, until it holds; the Card lists them.
 
@@ -62,7 +68,8 @@ def quantize(
         reason = "saves nothing in ORT format, which keeps the float32 that weights are cast to"
         raise OptionError(reason, option="recipe", value="float16")
     source = open_float(Path(model), scene, count=patches, seed=seed, masks=masks)
-    choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress)
+    drawn = {"count": patches, "seed": seed, "masks": masks}
+    choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress, drawn)
     if not choice.judgement.holds(max_drop):
         lost = choice.judgement
         reason = f"{name}: too much is lost ({lost}); nothing was written"
@@ -109,6 +116,7 @@ def _chosen(
     max_drop: float,
     explain: bool,
     progress: Progress,
+    options: Mapping[str, Any],
 ) -> Choice:
     """Artifact to write, judged: found by a search over layers where some may stay float, else the only one."""
     if to_tflite:
@@ -116,8 +124,20 @@ def _chosen(
     elif plan.weights == "float16":
         artifact = Artifact(apply(source.graph, Float16Weights(), Minify()))
     else:
-        return search(calibrate(source, plan, progress=progress), max_drop, explain=explain)
+        return _searched(source, plan, max_drop, explain, progress, options)
     return Choice(artifact, judge(source, artifact))
+
+
+def _searched(
+    source: FloatModel, plan: Recipe, max_drop: float, explain: bool, progress: Progress, options: Mapping[str, Any]
+) -> Choice:
+    """The choice of layers; for a refitted net with the graph of its weights from before, where that is there."""
+    calibrated, before = calibrate(source, plan, progress=progress), graph_before(source.path, source.card)
+    if before is None:
+        return search(calibrated, max_drop, explain=explain)
+    choice = search(calibrate(open_float(before, source.scene, **options), plan), max_drop, explain=explain)
+    layers = [layer for layer in calibrated.layers if layer not in choice.float_layers]
+    return replace(choice, artifact=deploy(quantize_layers(calibrated, layers)))
 
 
 def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, progress: Progress) -> Artifact:
@@ -141,6 +161,7 @@ def _card(
     import onnxruntime
 
     judgement = choice.judgement
+    refit = {"judged": "weights before the refit"} if source.card.refitted and judgement.oa is not None else {}
     calibrated = 0 if plan.weights == "float16" else len(source.pixels.calibration)
     return replace(
         source.card,
@@ -159,7 +180,7 @@ def _card(
         quantization=Quantization(
             recipe=recipe,
             options=vars(plan),
-            calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed},
+            calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed, **refit},
             float_layers=choice.float_layers,
             pixels=len(source.pixels.judging),
             agreement=judgement.agreement,
