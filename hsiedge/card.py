@@ -268,7 +268,7 @@ class Card:
 
     @property
     def refitted(self) -> bool:
-        """Whether its weights were fitted on validation pixels too, which can judge them no more."""
+        """True where its weights were fitted on validation pixels too, which can judge them no more."""
         return any(step.step == "refit" for step in self.lineage)
 
     @property

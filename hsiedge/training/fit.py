@@ -81,7 +81,7 @@ class PatchImage:
         self._windows = self._channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
 
     def to(self, device: torch.device) -> PatchImage:
-        """The same image in the memory of a device."""
+        """A copy of the image in the memory of a device; itself where it is there."""
         if self._windows.device == device:
             return self
         moved = copy.copy(self)
