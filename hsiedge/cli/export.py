@@ -173,6 +173,14 @@ def _tell(before: Card, card: Card) -> None:
         f"scene graph against patch graph on {check.patches} pixels, a strip of the scene and random counts: {same}, "
         f"logits within {check.figures['logit_difference']:.1e} of their range"
     )
+    hybrid = step.options.get("hybrid")
+    if hybrid is not None:
+        console.say(
+            f"hybrid: {hybrid['dense_macs']:,} MACs a pixel on maps of the whole strip, then from {hybrid['first']} on "
+            f"{hybrid['pixel_macs']:,} pixel by pixel, {hybrid['block']} pixels at a time"
+        )
+        if not hybrid["dense_macs"]:
+            console.say("nothing of it is dense: the file labels whole scenes, and takes the time of patches")
     if before.net is not None and card.net is not None:
         console.say(
             f"{before.net.macs_per_pixel / 1e6:.2f} -> {card.net.macs_per_pixel / 1e6:.3f} million MACs a pixel "

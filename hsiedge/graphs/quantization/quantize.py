@@ -12,14 +12,13 @@ from hsiedge.card import Card, Quantization, Step, now
 from hsiedge.errors import CheckError, OptionError, needs_extra
 from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
-from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.quantization.judge import judge
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
 from hsiedge.graphs.quantization.search import Choice, search
-from hsiedge.graphs.quantization.session import FloatModel, calibrate, deploy, open_float, quantize_layers
+from hsiedge.graphs.quantization.session import FloatModel, calibrate, deploy, finished, open_float, quantize_layers
 from hsiedge.graphs.refit import graph_before
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.scene import Scene
@@ -122,7 +121,7 @@ def _chosen(
     if to_tflite:
         artifact = _tflite(source, plan, tile, progress)
     elif plan.weights == "float16":
-        artifact = Artifact(apply(source.graph, Float16Weights(), Minify()))
+        artifact = finished(source.graph, [Float16Weights(), Minify()], source.block)
     else:
         return _searched(source, plan, max_drop, explain, progress, options)
     return Choice(artifact, judge(source, artifact))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx_ir.passes import PassBase
 
 from hsiedge.card import Card
 from hsiedge.errors import ModelError
@@ -26,6 +27,7 @@ from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes import FLOAT, INTEGER, apply, read, run, write
 from hsiedge.graphs.passes.extract_input_affine import input_affine
 from hsiedge.graphs.passes.fixed_point_input import FixedPointInput, Ranges, adjusted_ranges
+from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.passes.standardize_input import StandardizeInput
 from hsiedge.graphs.quantization.calibration import (
     CALIBRATION_PATCHES,
@@ -38,6 +40,7 @@ from hsiedge.graphs.quantization.calibration import (
     tools,
 )
 from hsiedge.graphs.quantization.recipes import Recipe
+from hsiedge.graphs.scene_graph.blocks import roll, rolled_block, unroll
 from hsiedge.progress import Progress, silent
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
@@ -59,6 +62,7 @@ class FloatModel:
         card: of the file.
         pixels: those of the scene that calibrate, and those that judge.
         logits: the model's own `(n, classes)`, on the judging pixels.
+        block: pixels that the end of a hybrid scene graph runs on at a time; `graph` runs on all at once. None for any other.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class FloatModel:
     scene: Scene
     pixels: Pixels
     logits: NDArray[np.float32]
+    block: int | None = None
 
     @property
     def calibration_spectra(self) -> NDArray[np.generic]:
@@ -130,8 +135,19 @@ def open_float(
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    graph = apply(name_nodes(source), StandardizeInput(spectra_at(scene, pixels.calibration)), *FLOAT)
-    return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging))
+    flat, block = _without_blocks(source)
+    graph = apply(name_nodes(flat), StandardizeInput(spectra_at(scene, pixels.calibration)), *FLOAT)
+    return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging), block)
+
+
+def _without_blocks(graph: ModelProto) -> tuple[ModelProto, int | None]:
+    """The graph with all pixels at once, whose layers a quantizer finds, and the pixels of a block; None where it has none."""
+    model = read(graph)
+    block = rolled_block(model)
+    if block is None:
+        return graph, None
+    unroll(model)
+    return write(model), block
 
 
 def calibrate(source: FloatModel, recipe: Recipe, *, all_values: bool = False, progress: Progress = silent) -> CalibratedModel:
@@ -186,6 +202,14 @@ def quantize_layers(calibrated: CalibratedModel, layers: Sequence[str] | None = 
 
 def deploy(qdq: QdqModel) -> Artifact:
     """The graph as it runs: float logits, integers wherever values are only moved or averaged last, integer input."""
-    model = read(qdq.graph)
-    run(model, INTEGER)
-    return Artifact(write(model), input_affine(model))
+    return finished(qdq.graph, INTEGER, qdq.calibrated.source.block)
+
+
+def finished(graph: ModelProto, passes: Sequence[PassBase], block: int | None) -> Artifact:
+    """The graph after the last passes; the end of a hybrid one in blocks again, which `Minify` leaves as they are."""
+    model = read(graph)
+    run(model, passes if block is None else [step for step in passes if not isinstance(step, Minify)])
+    affine = input_affine(model)
+    if block is not None:
+        roll(model, block)
+    return Artifact(write(model), affine)

@@ -49,7 +49,9 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
         graph = densify(name_nodes(read_onnx(path)), approximate)
     except ModelError as error:
         raise error.within(path) from error
-    options = {"approximations": graph.approximations} if graph.approximations else {}
+    options: dict[str, Any] = {"approximations": graph.approximations} if graph.approximations else {}
+    if graph.hybrid is not None:
+        options["hybrid"] = vars(graph.hybrid)
     step = Step("scene-graph", now(), options, files.digest(path))
     card = replace(
         card,

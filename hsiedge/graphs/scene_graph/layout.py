@@ -120,6 +120,18 @@ class Builder:
         self.initializers: list[ir.Value] = []
         self.macs = 0  # a pixel, once per output pixel of the scene
 
+    def mark(self) -> tuple[int, int, int]:
+        """The present state, for `reset`."""
+        return len(self.nodes), len(self.initializers), self.macs
+
+    def reset(self, mark: tuple[int, int, int]) -> None:
+        """Takes back what was written since a `mark`."""
+        nodes, initializers, self.macs = mark
+        for node in reversed(self.nodes[nodes:]):
+            for place in range(len(node.inputs)):
+                node.replace_input_with(place, None)
+        del self.nodes[nodes:], self.initializers[initializers:]
+
     def op(
         self,
         kind: str,

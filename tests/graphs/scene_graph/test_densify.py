@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the patch graphs are exported from torch")
 
+import onnx
+import onnx_ir as ir
 import torch
 from onnx import TensorProto, helper
 from torch import nn
 
 from hsiedge import nets
 from hsiedge.errors import ModelError
+from hsiedge.graphs.scene_graph import blocks
 from hsiedge.graphs.scene_graph.densify import densify
 from tests.graphs.strangers import (
     BANDS,
@@ -90,19 +95,58 @@ def test_any_height_and_width(size) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "patch", "message"),
+    ("kind", "patch", "dense", "reason"),
     [
-        (FoundSecond, 7, r"node \w*conv\w*2?\w* \(Conv\): .*squeeze-and-excitation"),
-        (Padded, 7, r"node .*conv.* \(Conv\): it pads its patches"),
-        (Placed, 5, r"node .*add.* \(Add\): it treats each place of a patch differently"),
-        (Normed, 5, r"node .*LayerNormalization"),
-        (Attention, 5, r"node .*\(MatMul\)"),
-        (Sideways, 5, r"node .*\(Conv\): it takes places of a patch as channels"),
+        (FoundSecond, 7, True, r"node \w*conv\w*2?\w* \(Conv\): .*squeeze-and-excitation"),
+        (Padded, 7, False, r"node .*conv.* \(Conv\): it pads its patches"),
+        (Placed, 5, False, r"node .*add.* \(Add\): it treats each place of a patch differently"),
+        (Normed, 5, True, r"node .*LayerNormalization"),
+        (Attention, 5, True, r"node .*\(MatMul\)"),
+        (Sideways, 5, False, r"node .*\(Conv\): it takes places of a patch as channels"),
     ],
 )
-def test_what_has_no_scene_graph_is_refused_by_name(kind, patch, message) -> None:
-    with pytest.raises(ModelError, match=message):
-        densify(stranger(kind, patch))
+def test_what_has_no_dense_equivalent_runs_pixel_by_pixel(kind, patch, dense, reason, caplog) -> None:
+    """The logits are those of the patch graph, and what stood in the way is said by name."""
+    with caplog.at_level("INFO", "hsiedge"):
+        graph = agree(stranger(kind, patch), patch)
+    assert graph.hybrid is not None
+    assert (graph.hybrid.dense_macs > 0) == dense
+    assert graph.macs_per_pixel == graph.hybrid.dense_macs + graph.hybrid.pixel_macs
+    assert kind is FoundSecond or re.search(reason, caplog.text)
+    for size in ((1, 1), (1, 40), (23, 2)):
+        agree(stranger(kind, patch), patch, size)
+
+
+def test_a_block_smaller_than_the_strip_gives_the_same(monkeypatch) -> None:
+    """60 pixels in blocks of 7: the last block is not whole."""
+    monkeypatch.setattr(blocks, "_FEWEST", 7)
+    monkeypatch.setattr(blocks, "_BYTES", 1)
+    for size in ((6, 10), (1, 3), (7, 1)):
+        assert agree(stranger(Attention, 5), 5, size).hybrid.block == 7
+
+
+def test_blocks_and_back() -> None:
+    """Without its Loop a hybrid graph gives the same to the bit, and with it again, of another size, too."""
+    strip = scene(5, 6, 9)
+    rolled = ir.from_proto(densify(stranger(Attention, 5)).model)
+    block, expected = blocks.rolled_block(rolled), run(ir.to_proto(rolled), strip)
+    assert block == 1024
+    assert blocks.unroll(rolled)
+    assert blocks.rolled_block(rolled) is None
+    assert not blocks.unroll(rolled)
+    np.testing.assert_array_equal(run(ir.to_proto(rolled), strip), expected)
+    blocks.roll(rolled, 5)
+    assert blocks.rolled_block(rolled) == 5
+    onnx.checker.check_model(ir.to_proto(rolled), full_check=True)
+    np.testing.assert_allclose(run(ir.to_proto(rolled), strip), expected, atol=1e-6)
+
+
+def test_a_gate_is_cut_before_what_it_weighs() -> None:
+    """Squeeze-and-excitation: the maps and the gates are dense, each pixel's product is not."""
+    graph = agree(stranger(FoundSecond, 7), 7)
+    assert len(graph.hybrid.cut) == 2
+    whole = 2 * sum(np.prod(tensor.dims) for tensor in stranger(FoundSecond, 7).graph.initializer)
+    assert graph.hybrid.dense_macs < whole
 
 
 def test_a_padded_net_is_approximated_when_asked_for() -> None:
