@@ -207,7 +207,8 @@ _QUANTITIES = {
 def nanometres(values: Iterable[Any], units: str = "") -> tuple[float, ...]:
     """Wavelengths in nm; empty where there are none, one is not a positive number, or their unit is no length.
 
-    Without a unit, numbers below 100 are micrometres, and others nm: no sensor of the other kind gives such numbers.
+    Without a unit, numbers below 100 are micrometres, and others nm: no sensor of the other kind gives such numbers; but 1, 2,
+    3, ... are the numbers of the bands.
     """
     numbers = [number(value) for value in values]
     unit = " ".join(units.split()).lower()
@@ -218,9 +219,23 @@ def nanometres(values: Iterable[Any], units: str = "") -> tuple[float, ...]:
         return tuple(1e7 / value for value in finite)
     if unit in _FACTORS:
         return tuple(value * _FACTORS[unit] for value in finite)
+    if unit in _NO_UNIT and _numbers_of_bands(finite):
+        return ()
     if unit in _NO_UNIT and (max(finite) < _LONGEST_UM or min(finite) > _SHORTEST_NM):
         return tuple(value * 1e3 for value in finite) if max(finite) < _LONGEST_UM else tuple(finite)
     return ()
+
+
+def unread(stored: Sequence[Any], units: str, wavelengths: tuple[float, ...]) -> tuple[str, ...]:
+    """A note on wavelengths that a file has, and that are no lengths for us; none where they are read, or number the bands."""
+    if not len(stored) or wavelengths or _numbers_of_bands([number(value) for value in stored]):
+        return ()
+    unit = f" in {' '.join(units.split())[:40]!r}" if named_unit(units) else ""
+    return (f"its wavelengths{unit} are no lengths that can be told, and are left out",)
+
+
+def _numbers_of_bands(values: Sequence[float | None]) -> bool:
+    return list(values) in (list(range(len(values))), list(range(1, len(values) + 1)))
 
 
 def widths_like(values: Iterable[Any], stored: Sequence[Any], wavelengths: tuple[float, ...]) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, number, quantity_of, widths_like
+from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
@@ -51,22 +51,21 @@ class Envi(Reader):
         bands = array.shape[2]
         scale, offset, quantity = _scaling(where, header, bands)
         unit = named_unit(header.get("data units", ""))
-        nodata = number(header.get("data ignore value"))
-        stored = _listed(header.get("wavelength", ""))
-        wavelengths = nanometres(stored, header.get("wavelength units", ""))
+        stored, length = _wavelengths(header)
+        wavelengths = nanometres(stored, length)
         yield Cube.of_array(
             array,
             path,
             scale=scale,
             offset=offset,
-            nodata=(nodata,) * bands if nodata is not None else (),
+            nodata=_nodata(where, header, bands),
             good=_good(where, header, bands),
             wavelengths=wavelengths,
-            widths=widths_like(_listed(header.get("fwhm", "")), stored, wavelengths),
+            widths=widths_like(_listed(header.get("fwhm", ""), numbers=True), stored, wavelengths),
             units=unit,
             quantity=quantity or quantity_of(unit),
             georeference=from_envi(header),
-            notes=notes,
+            notes=(*notes, *unread(stored, length, wavelengths)),
         )
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
@@ -74,7 +73,7 @@ class Envi(Reader):
         header, where = _header(path)
         array, notes = _mapped(path, where, header)
         names = dict(enumerate(_listed(header.get("class names", ""))))
-        return LabelRaster(array, names, number(header.get("data ignore value")), from_envi(header), notes)
+        return LabelRaster(array, names, next(iter(_nodata(where, header, 1)), None), from_envi(header), notes)
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -91,13 +90,16 @@ def read_header(path: Path) -> dict[str, str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    first, _, rest = text.replace("\r\n", "\n").replace("\r", "\n").partition("\n")
+    first, _, rest = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").partition("\n")
     if first.strip().upper() != "ENVI" or "\0" in text:
         raise SceneError(f"{path}: not an ENVI header: its first line is not ENVI")
     rest = re.sub(r"^[ \t]*;.*$", "", rest, flags=re.M)
     entries: dict[str, str] = {}
     for name, value in _ENTRY.findall(rest):
         key = " ".join(name.lower().split())
+        if value.startswith("{") and ("}" not in value or re.search(r"\n[^\n]*=\s*\{", value)):
+            raise SceneError(f"{path}: the brace that {key} opens is not closed")
+        value = value if value.startswith("{") else re.sub(r"[ \t];.*", "", value)
         if entries.setdefault(key, value.strip()) != value.strip():
             raise SceneError(f"{path}: says {key} twice, and not the same")
     return entries
@@ -184,19 +186,42 @@ def _dtype(where: Path, header: Mapping[str, str]) -> np.dtype[Any]:
     return np.dtype(orders[order] + _DTYPES[int(code)])
 
 
-def _listed(value: str) -> list[str]:
-    """Parts of `{a, b, c}`; a value without braces is one part, and nothing is none."""
+def _listed(value: str, *, numbers: bool = False) -> list[str]:
+    """Parts of `{a, b, c}`; a value without braces is one part, nothing is none. Numbers may have spaces between them alone."""
     inside = value.strip()
     if inside.startswith("{"):
         inside = inside[1:].removesuffix("}")
-    return [" ".join(part.split()) for part in inside.split(",")] if inside.strip() else []
+    parts = [" ".join(part.split()) for part in inside.strip().removesuffix(",").split(",")]
+    if numbers and len(parts) == 1:
+        parts = parts[0].split()
+    return parts if any(parts) else []
+
+
+def _wavelengths(header: Mapping[str, str]) -> tuple[list[Any], str]:
+    """Wavelengths as they stand, and their unit, which may stand beside each."""
+    stored: list[Any] = _listed(header.get("wavelength", ""))
+    lengths = [nm_of_text(part) for part in stored]
+    if stored and None not in lengths:
+        return lengths, "nm"
+    return _listed(header.get("wavelength", ""), numbers=True), header.get("wavelength units", "").strip("{} ")
+
+
+def _nodata(where: Path, header: Mapping[str, str], bands: int) -> tuple[float, ...]:
+    """Nodata value of each band; empty where the header has none, or says so in words."""
+    parts = _listed(header.get("data ignore value", ""), numbers=True)
+    if not parts or parts[0].lower() in ("none", "n/a", "na", "null", "undefined"):
+        return ()
+    values = [value for value in map(number, parts) if value is not None]
+    if len(values) != len(parts) or len(values) not in (1, bands):
+        raise SceneError(f"{where}: data ignore value = {header['data ignore value'][:60]}: a number was expected")
+    return tuple(values * bands if len(values) == 1 else values)
 
 
 def _numbers(where: Path, header: Mapping[str, str], name: str, bands: int) -> tuple[float, ...] | None:
     """Numbers a band; None where the header does not name them."""
     if name not in header:
         return None
-    values = [number(part) for part in _listed(header[name])]
+    values = [number(part) for part in _listed(header[name], numbers=True)]
     finite = tuple(value for value in values if value is not None and math.isfinite(value))
     if len(finite) != len(values) or len(finite) not in (1, bands):
         raise SceneError(f"{where}: {name}: a number for each of its {bands} bands was expected")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, widths_like
+from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.dlr import described
 from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.pam import category_names
@@ -70,7 +70,8 @@ def cube_of(path: Path, data: Any) -> Cube:
     """Cube of an open file; alpha bands are its mask, and bad bands are among its bands, marked."""
     bands = _image_bands(data)
     (height, width), dtypes = data.shape, {data.dtypes[band - 1] for band in bands}
-    if len(dtypes) != 1 or np.dtype(dtypes.copy().pop()).kind not in "uif":
+    _check_pages(path, data)
+    if len(dtypes) != 1 or not re.match("u?int|float", min(dtypes)):
         raise SceneError(f"{path}: its bands hold {', '.join(sorted(dtypes))}; numbers of one kind were expected")
     dtype = np.dtype(dtypes.pop())
 
@@ -99,15 +100,26 @@ def cube_of(path: Path, data: Any) -> Cube:
         units=units,
         quantity=quantity_of(units, *(_file_tags(data).get(name, "") for name in ("standard_name", "long_name"))),
         georeference=georeference_of(data),
-        notes=tuple(f"its band {band} is an alpha band, and taken as a mask" for band in data.indexes if band not in bands),
+        notes=unread(stored, unit, wavelengths)
+        + tuple(f"its band {band} is an alpha band, and taken as a mask" for band in data.indexes if band not in bands),
     )
+
+
+def _check_pages(path: Path, data: Any) -> None:
+    """Raises SceneError where a TIFF has several pages, of which GDAL reads the first."""
+    if len(data.subdatasets) > 1:
+        raise SceneError(f"{path}: a TIFF of {len(data.subdatasets)} pages; one page with all bands is expected")
 
 
 def labels_of(path: Path, data: Any) -> LabelRaster:
     """Label map of an open file of one band, with the class names of its side-car; 0 where its mask says so."""
     bands = _image_bands(data)
+    _check_pages(path, data)
     if len(bands) != 1:
         raise SceneError(f"{path}: a label map has one band, this one has {len(bands)}")
+    structure = data.tags(ns="IMAGE_STRUCTURE")
+    if structure.get("COMPRESSION", "").endswith("JPEG") or structure.get("COMPRESSION_REVERSIBILITY", "") == "LOSSY":
+        raise SceneError(f"{path}: packed with loss (JPEG), which changes ids; write it anew with a compression without loss")
     fits(path, data.shape, np.dtype(data.dtypes[bands[0] - 1]).itemsize)
     array = data.read(bands[0])
     mask = _mask(data, bands)

@@ -1,4 +1,4 @@
-"""NetCDF-4 and HDF5: CF names and dimension scales, and the products of EMIT and PRISMA; read by rows.
+"""NetCDF-4 and HDF5: CF names and dimension scales, and the products of EMIT, NEON and PRISMA; read by rows.
 
 Which axis is the spectrum is read, not guessed: from the names of the dimensions (CF, netCDF, h5py's labels), from a product's
 published structure, or from a wavelength list that is as long as one axis alone. A file that says nothing of it holds
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.checks import MOST_BANDS, check_hdf5, hdf5_arrays
-from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, widths_like
-from hsiedge.scenes.io.georeference import Georeference, Transform
+from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
+from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
 _SPECTRAL = (
@@ -33,6 +33,7 @@ _COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?t
 _WAVELENGTHS = ("wavelengths", "wavelength", "wl", "wavelength_centers", "center_wavelengths", "wavelength_center")
 _WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
 _GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
+_NEON = re.compile(r"\w+/Reflectance/Reflectance_Data$")
 _PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L(\w+)/Data Fields/(VNIR|SWIR|Vnir|Swir)_Cube$")
 
 
@@ -127,6 +128,9 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
+        with path.open("rb") as stream:
+            if stream.read(3) == b"CDF":
+                raise SceneError(f"{path}: NetCDF of version 3 is not read; make it version 4: nccopy -k nc4") from error
         raise SceneError(f"{path}: not a NetCDF-4 or HDF5 file ({str(error).splitlines()[0]})") from error
     with file:
         yield file
@@ -174,7 +178,7 @@ def _cube(variable: _Variable, file: Any) -> Cube:
     missing, units = _missing(variable)[:1], named_unit(variable.text("units"))
     place = _place(variable, rows, columns)
     notes = () if place is not None else _sensor_geometry(variable, (height, width))
-    return Cube(
+    cube = Cube(
         path=variable.path,
         shape=(height, width),
         bands=bands,
@@ -190,8 +194,9 @@ def _cube(variable: _Variable, file: Any) -> Cube:
         units=units,
         quantity=quantity_of(variable.text("standard_name"), variable.text("long_name"), units),
         georeference=place,
-        notes=notes,
+        notes=(*notes, *unread(stored, unit, wavelengths)),
     )
+    return _neon(cube, variable) if _NEON.search(variable.name) else cube
 
 
 def _axes(variable: _Variable) -> tuple[int, int, int]:
@@ -274,8 +279,10 @@ def _dimension(variable: _Variable, axis: int) -> tuple[str, Any]:
 
 def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[Any], str]:
     """Wavelengths as stored, and their unit: those of the spectral dimension, else the list of that name."""
-    _, scale = _dimension(variable, spectrum)
+    name, scale = _dimension(variable, spectrum)
     listed = variable.near(_WAVELENGTHS, bands)
+    if scale is not None and not re.match("wave|wl|wvl|lambda|radiation", name.lower()) and not scale.attrs.get("units"):
+        scale = None  # what numbers or names bands, as that of xarray's "band"
     if scale is not None and scale.shape == (bands,) and scale.dtype.kind in "uif":
         unit = _text(scale.attrs.get("units"))
         if nanometres(list(scale[()]), unit or "x") or listed is None:
@@ -407,6 +414,25 @@ def _prisma(cube: Cube, variable: _Variable, file: Any) -> Cube:
         widths=tuple(widths),
         quantity="" if scale is None else "radiance" if level in ("1", "2B") else "reflectance",
         notes=("a PRISMA product: its map has no coordinates; those of its pixels stand in Geolocation Fields",),
+    )
+
+
+def _neon(cube: Cube, variable: _Variable) -> Cube:
+    """A NEON cube with what its product says (Algorithm Theoretical Basis Document NEON.DOC.001288): ENVI's words, as HDF5."""
+    factor, nodata = variable.numbers("Scale_Factor"), variable.numbers("Data_Ignore_Value")
+    words = {
+        name: _text(item[()])
+        for name, place in (("map info", "Map_Info"), ("coordinate system string", "Coordinate_System_String"))
+        for item in [variable.others.get(f"{variable.name.rpartition('/')[0]}/Metadata/Coordinate_System/{place}")]
+        if item is not None
+    }
+    return replace(
+        cube,
+        scale=(1 / factor[0],) * cube.bands if factor and factor[0] else cube.scale,
+        offset=(0.0,) * cube.bands,
+        nodata=tuple(nodata[:1]) * cube.bands or cube.nodata,
+        quantity="reflectance" if factor else "",
+        georeference=from_envi(words) or cube.georeference,
     )
 
 

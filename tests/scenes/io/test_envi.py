@@ -136,8 +136,67 @@ def test_no_header_no_data(tmp_path: Path) -> None:
     refused(header, "its data is not beside it")
     for content in (b"not a header", b"ENVI\nlines = {", b"\xff\xfe\x00ENVI", b"ENVI\n\xff\xfe = 3", b""):
         header.write_bytes(content)
-        refused(header, "not an ENVI header|samples = nothing|lines = ")
+        refused(header, "not an ENVI header|samples = nothing|the brace that lines opens is not closed")
 
 
 def test_complex_is_refused(tmp_path: Path) -> None:
     refused(write_envi(tmp_path, CUBE.astype("<c8")), "data type = 6 is complex numbers, not counts")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{400, 500, 600,}",
+        "{400 500\n 600}",
+        "{400 nm, 500 nm, 600 nm}",
+        "{ 0.4 , 0.5 , 0.6 }",
+        "{0.4 um, 0.5 \u00b5m, 600nm}",
+        "{4e2, 5.e2, 600.000}",
+    ],
+)
+def test_wavelengths_as_people_write_them(tmp_path: Path, text: str) -> None:
+    cube = facts(write_envi(tmp_path, CUBE, extra=f"wavelength = {text}\nfwhm = {{1, 1, 1,}}"))
+    assert cube.wavelengths == pytest.approx((400, 500, 600))
+    assert cube.notes == ()
+
+
+def test_a_comment_behind_a_value(tmp_path: Path) -> None:
+    extra = "wavelength units = Micrometers ; in air\nwavelength = {0.4, 0.5, 0.6}"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 500, 600))
+
+
+def test_wavelengths_that_are_none_are_told(tmp_path: Path) -> None:
+    numbered = facts(write_envi(tmp_path, CUBE, extra="wavelength = {1, 2, 3}\nwavelength units = Index"))
+    assert (numbered.wavelengths, numbered.notes) == ((), ())
+    unknown = facts(write_envi(tmp_path, CUBE, extra="wavelength = {1, 2, 3}\nwavelength units = Unknown"))
+    assert (unknown.wavelengths, unknown.notes) == ((), ())
+    words = facts(write_envi(tmp_path, CUBE, extra="wavelength = {blue, green, red}"))
+    assert words.notes == ("its wavelengths are no lengths that can be told, and are left out",)
+    refused(write_envi(tmp_path, CUBE, extra="wavelength = {1, 2, 3\nbbl = {1, 1, 1}"), "the brace that wavelength opens")
+
+
+@pytest.mark.parametrize(
+    ("text", "nodata"),
+    [
+        ("{-9999, -9999, 0}", (-9999, -9999, 0)),
+        ("{-1}", (-1, -1, -1)),
+        ("-1.0e+00 ; clouds", (-1, -1, -1)),
+        ("none", ()),
+        ("", ()),
+    ],
+)
+def test_nodata_of_each_band(tmp_path: Path, text: str, nodata: tuple[float, ...]) -> None:
+    assert facts(write_envi(tmp_path, CUBE, extra=f"data ignore value = {text}")).nodata == nodata
+
+
+def test_nodata_that_is_none(tmp_path: Path) -> None:
+    for text in ("{1, 2}", "clouds"):
+        refused(
+            write_envi(tmp_path, CUBE, extra=f"data ignore value = {text}"), "data ignore value = .*: a number was expected"
+        )
+
+
+def test_a_header_that_begins_with_an_empty_line(tmp_path: Path) -> None:
+    header = write_envi(tmp_path, CUBE)
+    header.write_text("\n\n" + header.read_text())
+    assert (read(header) == CUBE).all()

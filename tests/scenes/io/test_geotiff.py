@@ -110,6 +110,32 @@ def test_a_mask_of_the_file(tmp_path, internal) -> None:
     np.testing.assert_array_equal(scene.labels, np.where(mask, labels(0, 0)[0], 0))
 
 
+def test_pages_are_not_left_out_without_a_word(tmp_path) -> None:
+    """What ImageJ and tifffile write: a page a band, of which GDAL reads the first."""
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow writes pages, and is not installed")
+    pages = [pillow.fromarray(band.astype(np.uint16)) for band in cube(0, 0)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    for files in ([tmp_path / "pages.tif"], [write(tmp_path / "cube.tif", cube(0, 0)), tmp_path / "pages.tif"]):
+        with pytest.raises(SceneError, match="a TIFF of 4 pages; one page with all bands is expected"):
+            open_scene(*files)
+
+
+def test_labels_packed_with_loss(tmp_path) -> None:
+    path = write(tmp_path / "labels.tif", labels(0, 0), compress="JPEG")
+    with pytest.raises(SceneError, match=r"packed with loss \(JPEG\), which changes ids"):
+        open_scene(write(tmp_path / "cube.tif", cube(0, 0)), path)
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])
+def test_complex_numbers(tmp_path, dtype) -> None:
+    path = tmp_path / "cube.tif"
+    with rasterio.open(path, "w", driver="GTiff", count=2, height=4, width=4, dtype=dtype, crs="EPSG:4326") as data:
+        data.write(np.ones((2, 4, 4), np.complex64))
+    with pytest.raises(SceneError, match=f"its bands hold {dtype}; numbers of one kind"):
+        open_scene(path)
+
+
 def test_warnings_are_heard_while_a_file_is_open(tmp_path) -> None:
     cube_file, truth = write(tmp_path / "cube.tif", cube(0, 0)), write(tmp_path / "labels.tif", labels(0, 0), row=1)
     with pytest.warns(SceneWarning, match="taken over"):

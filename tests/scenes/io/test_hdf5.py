@@ -107,6 +107,44 @@ class TestCubes:
         assert place is not None
         assert place.lost == ("its grid mapping, which is not given as WKT",)
 
+    def test_a_coordinate_that_numbers_the_bands(self, tmp_path: Path) -> None:
+        """What rioxarray writes: dimension "band" of 1, 2, 3, which are no micrometres."""
+        path = write(tmp_path / "cube.nc", CUBE.astype(np.uint16))
+        with h5py.File(path, "a") as file:
+            file["band"] = np.arange(1, 4)
+            file["band"].make_scale("band")
+            file["data"].dims[2].attach_scale(file["band"])
+        assert (facts(path).wavelengths, facts(path).notes) == ((), ())
+
+    def test_wavelengths_that_cannot_be_told_are_named(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.h5", CUBE)
+        with h5py.File(path, "a") as file:
+            file["wavelengths"] = [10.0, 500.0, 600.0]
+            file["wavelengths"].attrs["units"] = "furlongs"
+        assert facts(path).notes == ("its wavelengths in 'furlongs' are no lengths that can be told, and are left out",)
+
+    def test_neon(self, tmp_path: Path) -> None:
+        info = b"UTM,  1.000,  1.000,  732000.00,  4713000.0,  1.0,  1.0,  18,  North,  WGS-84,  units=Meters, 0"
+        counts, path = CUBE.astype(np.int16), tmp_path / "NEON_D01_HARV_DP3_732000_4712000_reflectance.h5"
+        counts[0, 0] = -9999
+        with h5py.File(path, "w") as file:
+            room = file.create_group("HARV/Reflectance")
+            room["Reflectance_Data"] = counts
+            room["Reflectance_Data"].attrs.update(Scale_Factor=10000.0, Data_Ignore_Value=-9999.0)
+            room["Metadata/Spectral_Data/Wavelength"] = [383.5, 388.5, 393.5]
+            room["Metadata/Spectral_Data/FWHM"] = [5.7, 5.7, 5.8]
+            room["Metadata/Coordinate_System/Map_Info"] = info
+        cube = facts(path)
+        assert (cube.scale, cube.offset, cube.quantity) == ((0.0001,) * 3, (0.0,) * 3, "reflectance")
+        assert (cube.wavelengths, cube.widths) == ((383.5, 388.5, 393.5), (5.7, 5.7, 5.8))
+        assert cube.georeference is not None
+        assert (cube.georeference.transform, cube.georeference.crs) == ((1, 0, 732000, 0, -1, 4713000), "EPSG:32618")
+        assert np.argwhere(without_data(path)).tolist() == [[0, 0]]
+
+    def test_netcdf_of_version_3_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "cube.nc").write_bytes(b"CDF\x01" + bytes(100))
+        refused(tmp_path / "cube.nc", "NetCDF of version 3 is not read; make it version 4: nccopy -k nc4")
+
 
 def without_data(path: Path) -> np.ndarray:
     from hsiedge.scenes.io.reader import open_cube
