@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/pip && /opt/pip/bin/pip install --upgrade pip && python
 WORKDIR /src
 COPY . .
 # constraints.txt is for Python 3.11. The two builds of onnxruntime install over each other: only NVIDIA's may be there.
-RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --no-binary=spectral \
+RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: \
         ".${EXTRAS:+[${EXTRAS}]}" \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 uninstall --yes onnxruntime \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --find-links docker/wheels "${ONNXRUNTIME}" \

@@ -15,8 +15,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
 COPY . .
-# Wheels alone, so that nothing is compiled on a board. Spectral has none, and is pure Python.
-RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --no-binary=spectral \
+# Wheels alone, so that nothing is compiled on a board.
+RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: \
         --constraint constraints.txt ".${EXTRAS:+[${EXTRAS}]}" \
     && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}"
 

@@ -39,7 +39,6 @@ SUITE, PYTHON = "bookworm", "3.11"  # of Raspberry Pi OS 12
 SYSTEM = ("python3", "python3-venv", "ca-certificates", "libgomp1", "libstdc++6")  # beyond Debian's smallest system
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 EXTRAS = ("quantize", "litert")
-PURE = ("spectral",)  # pure Python, published as source alone: its wheel is made here, and is the same on every machine
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 T = TypeVar("T")
 
@@ -190,10 +189,9 @@ def _packages(work: Path) -> Path:
     kept = CACHE / f"packages-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)
     if not kept.is_dir():
-        _pip("wheel", "--wheel-dir", wheels, "--no-deps", *PURE, *pinned)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             packages = Path(folder) / "packages"
-            _install(packages, *needed, *pinned, "--find-links", wheels)
+            _install(packages, *needed, *pinned)
             packages.rename(kept)
     _pip("wheel", "--wheel-dir", wheels, "--no-deps", ROOT)
     _install(work / "packages", "--no-deps", next(wheels.glob("hsiedge-*.whl")))
