@@ -93,10 +93,18 @@ class Worker:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         if code < 0:
-            name = signal.Signals(-code).name
             hint = "; out of memory? try a smaller batch" if -code == signal.SIGKILL else ""
-            return ModelError(f"{self._path}: the process that measured it was ended by {name}{hint}")
+            return ModelError(f"{self._path}: the process that measured it was ended by {signal_text(-code)}{hint}")
         return ModelError(f"{self._path}: the process that measured it ended with code {code}: {lines[-1] if lines else ''}")
+
+
+def signal_text(number: int) -> str:
+    """The name of a signal that ended a process, and what an illegal instruction (SIGILL) means."""
+    name = signal.Signals(number).name
+    if number != signal.SIGILL:
+        return name
+    reason = "an illegal instruction: a package was built for processors with instructions that this one lacks"
+    return f"{name}, {reason}; install another version of the runtime (onnxruntime 1.21.0 does so on a Raspberry Pi 4)"
 
 
 def environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,8 @@ def main() -> None:
     An error is one line on stderr and exit code 2, or 1 where it is a fault of ours; a signal that stops the command is 128 and
     its number: Ctrl-C 130, SIGTERM 143.
     """
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):  # no stderr, or none that is a file
+        faulthandler.enable()  # an illegal instruction, or a fault in a library, says in which module it was
     stopped: list[int] = []
     stops = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
     _handle(stops, signal.SIG_DFL)  # as long as there is nothing to tidy up

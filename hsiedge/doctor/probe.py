@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from hsiedge.benchmark.process import environment
+from hsiedge.benchmark.process import environment, signal_text
 
 RUNTIMES = ("ort", "litert")
 SECONDS = 120
@@ -32,5 +32,6 @@ def probe(runtime: str) -> dict[str, Any]:
         reply: dict[str, Any] = json.loads(last)
     except ValueError:
         lines = process.stderr.strip().splitlines()
-        return {"broken": f"its process ended with code {process.returncode}: {lines[-1] if lines else ''}"}
+        last = signal_text(-process.returncode) if process.returncode < 0 else lines[-1] if lines else ""
+        return {"broken": f"its process ended with code {process.returncode}: {last}"}
     return reply

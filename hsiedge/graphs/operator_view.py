@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -168,14 +168,39 @@ class Operator(Generic[V]):
         axes, steps = self.axes(rank, 3) or range(len(starts)), self.integers("steps", 4) or [1] * len(starts)
         return {axis: slice(*limits) for axis, *limits in zip(axes, starts, ends, steps)}
 
-    def pads(self, rank: int) -> list[tuple[int, int]]:
-        """The zeros that a Pad puts before and behind each axis. Raises UnfitError where it puts other values."""
+    @property
+    def pad_mode(self) -> str:
+        """What a Pad puts around: "constant", "edge", "reflect" or "wrap"."""
         attribute = self._attribute("mode")
-        if (attribute is not None and attribute.as_string() != "constant") or self.scalar("value", 2):
+        return "constant" if attribute is None else attribute.as_string()
+
+    @property
+    def pad_value(self) -> float:
+        """The number that a Pad in mode constant puts around."""
+        return self.scalar("value", 2) or 0.0
+
+    def pads(self, rank: int, *, zeros: bool = True) -> list[tuple[int, int]]:
+        """The positions that a Pad puts before and behind each axis; below 0, those that it cuts off.
+
+        Args:
+            zeros: raise UnfitError where it puts in other than zeros.
+        """
+        if zeros and (self.pad_mode != "constant" or self.pad_value):
             raise UnfitError("it pads with other than zeros")
         numbers, axes = self.integers("pads", 1) or [], self.axes(rank, 3)
         pairs = dict(zip(range(rank) if axes is None else axes, zip(numbers, numbers[len(numbers) // 2 :])))
         return [pairs.get(axis, (0, 0)) for axis in range(rank)]
+
+    def pad_places(self, size: int, head: int, tail: int) -> list[int] | None:
+        """Where what a Pad gives along an axis of `size` stands in its input; None where it puts in constants."""
+        places = np.arange(size)[max(0, -head) : size - max(0, -tail)]
+        around = max(0, head), max(0, tail)
+        if self.pad_mode == "constant":
+            return None if any(around) else places.tolist()
+        if not len(places) or (self.pad_mode == "reflect" and max(around) >= len(places)):
+            raise UnfitError("it pads with more than there is")
+        modes: dict[str, Literal["edge", "reflect", "wrap"]] = {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}
+        return [int(place) for place in np.pad(places, around, mode=modes[self.pad_mode])]
 
     @property
     def pads_itself(self) -> bool:

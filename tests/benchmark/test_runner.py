@@ -262,6 +262,13 @@ def test_a_worker_that_is_killed_is_one_clear_line() -> None:
             worker.ask("measure", runs=1, seconds=0.0)
 
 
+def test_a_worker_that_meets_an_illegal_instruction() -> None:
+    with Worker(FLOAT) as worker:
+        os.kill(worker.pid, signal.SIGILL)
+        with pytest.raises(ModelError, match=r"SIGILL, an illegal instruction: a package was built for processors"):
+            worker.ask("open", path=str(FLOAT), **OPEN)
+
+
 def test_a_worker_that_fails_says_its_last_line() -> None:
     with Worker(FLOAT) as worker, pytest.raises(ModelError, match=r"ended with code 1: KeyError: 'path'"):
         worker.ask("open")

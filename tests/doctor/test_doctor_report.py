@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hsiedge import files
@@ -89,6 +93,18 @@ def run_probe(monkeypatch: pytest.MonkeyPatch, folder: Path, runtime: str = "ort
 def test_a_runtime_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "onnxruntime.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     assert run_probe(monkeypatch, tmp_path)["broken"].startswith("its process ended with code -4")
+    assert "built for processors with instructions that this one lacks" in run_probe(monkeypatch, tmp_path)["broken"]
+
+
+def test_a_command_that_meets_an_illegal_instruction_says_in_which_package(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "hsiedge", "classify", str(shipped(".onnx")), "x.npy", "-o", str(tmp_path / "map.npy")]
+    np.save(tmp_path / "x.npy", np.zeros((9, 9, 200), np.uint16))
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=variables, cwd=tmp_path)
+    assert ended.returncode == -signal.SIGILL
+    assert ended.stderr.startswith("Fatal Python error: Illegal instruction")
+    assert "onnxruntime.py" in ended.stderr
 
 
 def test_what_an_uninstalled_one_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,20 @@ def test_pads() -> None:
             unfit.pads(1)
 
 
+def test_places_of_what_is_padded() -> None:
+    edge, reflect, wrap = (operator("Pad", "x", np.array([1, 1]), mode=mode) for mode in ("edge", "reflect", "wrap"))
+    assert edge.pads(1, zeros=False) == [(1, 1)]
+    assert edge.pad_places(3, 2, 1) == [0, 0, 0, 1, 2, 2]
+    assert reflect.pad_places(3, 2, 1) == [2, 1, 0, 1, 2, 1]
+    assert wrap.pad_places(3, 2, 1) == [1, 2, 0, 1, 2, 0]
+    assert edge.pad_places(4, -1, 2) == [1, 2, 3, 3, 3]
+    with pytest.raises(UnfitError, match="more than there is"):
+        reflect.pad_places(3, 3, 0)
+    zeros = operator("Pad", "x", np.array([1, 1]))
+    assert zeros.pad_places(3, 1, 1) is None
+    assert zeros.pad_places(4, -1, -2) == [1]
+
+
 def test_kernels_that_pad_themselves() -> None:
     same = operator("Conv", "x", auto_pad="SAME_UPPER", strides=[2, 1])
     assert same.kernels([3, 2], [5, 5]) == [Kernel(3, 2, 1, 1, 1), Kernel(2, 1, 1, 0, 1)]

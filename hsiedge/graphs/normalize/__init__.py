@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from hsiedge.graphs.normalize.compare import check_same, limit_of, outputs_one_by_one
+from hsiedge.graphs.normalize.einsum import einsums_to_products
 from hsiedge.graphs.normalize.fold import fold
 from hsiedge.graphs.normalize.head import choose_logits, drop_softmax, flatten, head_of, refuse_training
 from hsiedge.graphs.normalize.layout import Layout, layouts_of, put_in_front
@@ -73,6 +74,7 @@ def normalize(model: ModelProto, patches: NDArray[Any], *, logits: str | None = 
     ):
         tidy(graph)
     changes += fold(graph, layouts, patches)
+    changes += einsums_to_products(graph)
     common.IdentityEliminationPass()(graph)
     common.RemoveUnusedNodesPass()(graph)
     changes += put_in_front(graph, layouts, patches.shape[1], patches.shape[2])

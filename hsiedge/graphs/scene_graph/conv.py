@@ -47,7 +47,7 @@ def conv(node: Node) -> list[Layout]:
     layout = node.computed()
     if layout.windows([0, 1]):
         raise UnfitError("it takes places of a patch as channels")
-    kernels = node.kernels(filters.weight.shape[2:], layout.shape[2:])
+    kernels, filters = _taps(node.kernels(filters.weight.shape[2:], layout.shape[2:]), filters, layout)
     pointwise = all(kernel.stays for kernel in kernels) and filters.group == 1
     layout = _ready(node, layout, pointwise and _narrows(layout, filters.outputs))
     along = dict(enumerate(kernels, 2))
@@ -67,6 +67,17 @@ def conv(node: Node) -> list[Layout]:
     if sliding.stays:
         return [_conv_rows(node, layout, sliding, filters, axis, kernel)]
     return [_conv_unfolded(node, layout, sliding, filters, axis, kernel)]
+
+
+def _taps(kernels: Sequence[Kernel], filters: Filters, layout: Layout) -> tuple[list[Kernel], Filters]:
+    """Kernels and filters, of which those that slide over a single position, all others being padding, are one tap."""
+    ours = list(kernels)
+    for axis, kernel in enumerate(kernels, 2):
+        tap, between = divmod(kernel.head, kernel.dilation)
+        if layout.shape[axis] == 1 and not kernel.stays and not between and tap < kernel.size and kernel.positions(1) == 1:
+            ours[axis - 2] = Kernel(1)
+            filters = filters.with_weight(filters.weight.take([tap], axis))
+    return ours, filters
 
 
 def _ready(node: Node, layout: Layout, before_mean: bool) -> Layout:

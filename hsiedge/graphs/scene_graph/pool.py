@@ -21,10 +21,11 @@ def pool(node: Node) -> list[Layout]:
     layout = settled(node, node.computed())
     if layout.windows([0, 1]):
         raise UnfitError("it takes places of a patch as channels")
-    along = dict(enumerate(node.kernels(node.integers("kernel_shape") or [], layout.shape[2:]), 2))
+    kernels = enumerate(node.kernels(node.integers("kernel_shape") or [], layout.shape[2:]), 2)
+    along = {axis: kernel for axis, kernel in kernels if kernel != Kernel(1, ceil=kernel.ceil)}
     sliding = Sliding.of(node, layout, along)
     for axis in along:
-        if layout.statics([axis]) and not (along[axis].stays and along[axis].stride == 1):
+        if layout.statics([axis]):
             layout = _pooled_along(node, layout, axis, along[axis])
     if node.kind == "AveragePool":
         return [averaged(node.build, layout, sliding.y, sliding.x)]

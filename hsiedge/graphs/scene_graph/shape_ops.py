@@ -120,23 +120,36 @@ def _picked_window(build: Builder, layout: Layout, axis: int, chosen: Sequence[i
 
 
 def pad(node: Node) -> list[Layout]:
-    """Zeros around the spectrum; around patches only as an approximation."""
+    """Positions around the spectrum, or some of it less; around patches only as an approximation."""
     layout = settled(node, node.computed())
-    for axis, (head, tail) in enumerate(node.pads(len(layout.axes))):
+    for axis, (head, tail) in enumerate(node.pads(len(layout.axes), zeros=False)):
         if not head and not tail:
             continue
-        if layout.windows([axis]):
-            node.allow("it pads its patches")
-            (factor,) = layout.windows([axis])
-            window = layout.window(factor)
-            wider = Window(window.size + head + tail, window.step, window.start - head * window.step, window.extra)
-            layout = layout.with_window(factor, wider)
+        if layout.windows([axis]) and max(head, tail) > 0:
+            layout = _padded_window(node, layout, axis, head, tail)
             continue
-        layout = fused(node.build, layout, axis)
-        inside = layout.statics([axis])
-        rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in inside]
-        layout = node.build.arranged(layout, inside, rest)
-        outputs = Factor(layout.shape[axis] + head + tail)
-        padded = node.build.op("Pad", [layout.value, np.array([head, 0, 0, 0, tail, 0, 0, 0])])
-        layout = replace(layout, value=padded, depth=kept(outputs)).with_axis(axis, outputs)
+        chosen = node.pad_places(layout.shape[axis], head, tail)
+        layout = _padded_along(node, layout, axis, head, tail) if chosen is None else picked(node.build, layout, axis, chosen)
     return [layout]
+
+
+def _padded_window(node: Node, layout: Layout, axis: int, head: int, tail: int) -> Layout:
+    node.allow("it pads its patches")
+    if len(layout.axes[axis]) > 1:
+        raise UnfitError("it pads an axis that y or x was merged into")
+    (factor,) = layout.axes[axis]
+    window = layout.window(factor)
+    wider = Window(window.size + head + tail, window.step, window.start - head * window.step, window.extra)
+    return layout.with_window(factor, wider)
+
+
+def _padded_along(node: Node, layout: Layout, axis: int, head: int, tail: int) -> Layout:
+    """A constant before and behind the spectrum or the channels."""
+    layout = fused(node.build, layout, axis)
+    inside = layout.statics([axis])
+    rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in inside]
+    layout = node.build.arranged(layout, inside, rest)
+    outputs, filling = Factor(layout.shape[axis] + head + tail), np.array(node.pad_value, np.float32)
+    inputs = [layout.value, np.array([head, 0, 0, 0, tail, 0, 0, 0]), *([filling] if filling else [])]
+    padded = node.build.op("Pad", inputs)
+    return replace(layout, value=padded, depth=kept(outputs)).with_axis(axis, outputs)

@@ -81,28 +81,41 @@ def gather(node: Node) -> TensorView:
     """One position of an axis, which goes; or some in a list."""
     value, indices = node.computed(), node.required(1)
     axis = node.axis(value.rank)
-    size = value.sizes[axis]
-    if indices.ndim > 1 or size.batched:
+    if indices.ndim > 1:
         raise UnfitError("gathers by other than a number or a list of them")
-    listed = [int(index) % size.count for index in indices.ravel()]
+    gathered = picked(value, axis, [int(index) % value.sizes[axis].count for index in indices.ravel()])
+    return gathered if indices.ndim else gathered.reshaped([size for place, size in enumerate(gathered.sizes) if place != axis])
+
+
+def picked(value: TensorView, axis: int, listed: Sequence[int]) -> TensorView:
+    """Some positions of an axis."""
+    if value.sizes[axis].batched:
+        raise UnfitError("gathers along the batch")
     if {*np.diff(listed)} <= {1}:
         tensor = value.tensor[tuple(slice(listed[0], listed[-1] + 1) if axis == n else slice(None) for n in value.order)]
     else:
         tensor = tf.gather(value.tensor, listed, axis=value.order.index(axis))
     sizes = tuple(Size(len(listed)) if place == axis else entry for place, entry in enumerate(value.sizes))
-    gathered = TensorView(tensor, value.order, sizes)
-    return gathered if indices.ndim else gathered.reshaped([entry for place, entry in enumerate(sizes) if place != axis])
+    return TensorView(tensor, value.order, sizes)
 
 
-def padded(value: TensorView, pads: Sequence[tuple[int, int]]) -> TensorView:
-    """A value with so many zeros before and behind each axis."""
+def padded(value: TensorView, pads: Sequence[tuple[int, int]], filling: float = 0.0) -> TensorView:
+    """A value with so many constants before and behind each axis."""
     if not any(any(pair) for pair in pads):
         return value
     sizes = [Size(size.count + sum(pair), size.batched) for size, pair in zip(value.sizes, pads)]
-    return TensorView(tf.pad(value.tensor, [list(pads[axis]) for axis in value.order]), value.order, tuple(sizes))
+    tensor = tf.pad(value.tensor, [list(pads[axis]) for axis in value.order], constant_values=filling)
+    return TensorView(tensor, value.order, tuple(sizes))
 
 
 def pad(node: Node) -> TensorView:
-    """Zeros around."""
-    value = node.computed()
-    return padded(value, node.pads(value.rank))
+    """Positions around, or some less; an integer graph has no constants but zeros, for its scale is its input's."""
+    value, constants = node.computed(), list[tuple[int, int]]()
+    for axis, (head, tail) in enumerate(node.pads(value.rank, zeros=False)):
+        chosen = node.pad_places(value.sizes[axis].count, head, tail) if head or tail else None
+        value = value if chosen is None else picked(value, axis, chosen)
+        constants.append((head, tail) if chosen is None else (0, 0))
+    filling = node.pad_value if any(map(any, constants)) else 0.0
+    if any(number < 0 for pair in constants for number in pair) or (filling and node.quantized):
+        raise UnfitError("pads and cuts one axis, or pads an integer graph with other than zeros")
+    return padded(value, constants, filling)

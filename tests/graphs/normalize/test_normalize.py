@@ -310,6 +310,30 @@ def test_a_quantized_graph_keeps_its_integers() -> None:
     assert any(entry.data_type == TensorProto.INT8 and entry.dims for entry in normal.model.graph.initializer)
 
 
+@pytest.mark.parametrize(
+    ("equation", "shape", "kept"),
+    [
+        ("nbyx,bk->nkyx", (BANDS, 8), False),
+        ("kb,nbyx->nyxk", (8, BANDS), False),
+        ("nbyx,byxk->nk", (BANDS, 3, 3, 8), False),
+        ("nbyx,ybgk->nxgk", (3, BANDS, 2, 5), False),
+        ("nbyx,nbzw->nyxzw", None, False),
+        ("nbyx,nbyw->nbxw", None, False),
+        ("nbyx,bk->nky", (BANDS, 8), True),
+        ("nb...,bk->nk...", (BANDS, 8), True),
+    ],
+)
+def test_einsum_becomes_a_product(equation: str, shape: tuple | None, kept: bool) -> None:
+    first = node("Einsum", f"{'r v' if not equation.startswith('kb') else 'v r'}" if shape else "r r", "e", equation=equation)
+    width = np.einsum(equation, *((PATCHES, weight(*shape)) if not equation.startswith("kb") else (weight(*shape), PATCHES))
+                      if shape else (PATCHES, PATCHES))[0].size  # fmt: skip
+    constants = {"w": weight(CLASSES, width), "b": weight(CLASSES), **({"v": weight(*shape)} if shape else {})}
+    model = graph([node("Tanh", "x", "r"), first, node("Flatten", "e", "h"), GEMM], constants)
+    normal = same(model, of_patches=lambda patches: patches)
+    assert ("Einsum" in kinds(normal)) == kept
+    assert ("MatMul" in kinds(normal)) != kept
+
+
 def test_a_graph_that_is_another_net_is_found_out() -> None:
     model = flattened(18)
     expected = run(model, x=PATCHES)
