@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from hsiedge.graphs.edit import array_of, constant, insert_before, name_of, operator, replace_value, sizes_of, taken
+from hsiedge.graphs.edit import Attribute, array_of, constant, insert_before, name_of, operator, replace_value, sizes_of, taken
 
 
 def einsums_to_products(model: ir.Model) -> list[str]:
@@ -43,7 +43,7 @@ def _written(graph: ir.Graph, node: ir.Node, sizes: Mapping[str, tuple[int, ...]
         return False
     one = _arranged(graph, node, one, first, (*batch, *left, *summed), f"{name}_left", after=shapes[0])
     two = _arranged(graph, node, two, second, (*batch, *summed, *right), f"{name}_right", after=shapes[1])
-    product = operator("MatMul", [one, two], f"{name}_product", node.name)
+    product = operator("MatMul", [one, two], f"{name}_product", node.name or name)
     node.name = f"{node.name}_einsum"
     insert_before(node, [product])
     before = full if shapes[2] is not None else None
@@ -85,9 +85,9 @@ def _arranged(
         return constant(graph, name, moved if after is None else moved.reshape(after))
     steps: list[ir.Node] = []
 
-    def add(kind: str, *inputs: ir.Value, **attributes: Sequence[int]) -> None:
-        output = f"{name}_{kind.lower()}_{len(steps)}"
-        steps.append(operator(kind, [steps[-1].outputs[0] if steps else value, *inputs], output, **attributes))
+    def add(kind: str, *inputs: ir.Value, **attributes: Attribute) -> None:
+        source, output = steps[-1].outputs[0] if steps else value, f"{name}_{kind.lower()}_{len(steps)}"
+        steps.append(operator(kind, [source, *inputs], output, output, **attributes))
 
     if before is not None:
         add("Reshape", constant(graph, f"{name}_sizes", np.array(before, np.int64)))

@@ -150,6 +150,6 @@ def _padded_along(node: Node, layout: Layout, axis: int, head: int, tail: int) -
     rest = [factor for factor in (*layout.depth, *layout.channels) if factor not in inside]
     layout = node.build.arranged(layout, inside, rest)
     outputs, filling = Factor(layout.shape[axis] + head + tail), np.array(node.pad_value, np.float32)
-    inputs = [layout.value, np.array([head, 0, 0, 0, tail, 0, 0, 0]), *([filling] if filling else [])]
-    padded = node.build.op("Pad", inputs)
+    pads = np.array([head, 0, 0, 0, tail, 0, 0, 0])
+    padded = node.build.op("Pad", [layout.value, pads, filling if filling else None])
     return replace(layout, value=padded, depth=kept(outputs)).with_axis(axis, outputs)
