@@ -27,7 +27,8 @@ def placed(labels: LabelRaster, cube: Cube, *, align: bool = False) -> LabelRast
             warning says how many labelled pixels were taken over.
 
     Raises:
-        SceneError: it lies elsewhere, and is not to be resampled; or it is, and one of the two has no coordinates.
+        SceneError: it lies elsewhere, and is not to be resampled; or it is, and one of the two has no coordinates, or no
+            labelled pixel lies on the cube.
         MissingExtraError: coordinate reference systems are to be compared, and rasterio is not installed.
     """
     if align:
@@ -58,6 +59,8 @@ def _aligned(labels: LabelRaster, cube: Cube) -> LabelRaster:
         array[rows][inside] = labels.array[down, across]
         used[down, across] = True
     labelled = labels.array != 0
+    if labelled.any() and not array.any():
+        raise SceneError(f"{cube.path}: none of the {int(labelled.sum()):,} labelled pixels lies on the cube", option="align")
     warnings.warn(
         f"{cube.path}: {int((used & labelled).sum()):,} of {int(labelled.sum()):,} labelled pixels were taken over onto the "
         f"cube's grid, where they label {int((array != 0).sum()):,}",

@@ -133,11 +133,13 @@ def georeference_of(data: Any) -> Georeference | None:
     points, system = data.gcps
     crs = data.crs or system
     identity = tuple(data.transform)[:6] == (1, 0, 0, 0, 1, 0)
+    wkt = crs.to_wkt() if crs else ""
+    wkt = "" if re.match(r'(LOCAL_CS|ENGCRS)\["(unnamed|unknown)"', wkt, re.I) else wkt  # GDAL's word for none, beside a point
     lost = ("rational polynomial coefficients",) if data.rpcs is not None else ()
     a, b, c, d, e, f = tuple(data.transform)[:6]
     place = Georeference(
-        None if identity and (points or not crs) else (a, b, c, d, e, f),
-        crs.to_wkt() if crs else "",
+        None if identity and (points or not wkt) else (a, b, c, d, e, f),
+        wkt,
         () if not identity else tuple((point.col, point.row, point.x, point.y, point.z or 0.0) for point in points),
         data.tags().get("AREA_OR_POINT", "") == "Point",
         lost=lost,

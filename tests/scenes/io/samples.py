@@ -33,6 +33,7 @@ class Sample:
     good: tuple[bool, ...] = ()
     transform: Transform | None = None
     epsg: int = 0
+    mask: NDArray[np.bool_] | None = None
 
     @property
     def bands(self) -> int:
@@ -46,11 +47,13 @@ class Sample:
         absent = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
         if self.nodata is not None and not math.isnan(self.nodata):
             absent |= values == values.dtype.type(self.nodata)
-        return np.asarray(absent.any(-1))
+        masked = np.zeros(absent.shape[:2], bool) if self.mask is None else ~self.mask
+        return np.asarray(absent.any(-1) | masked)
 
     def only(self, *facts: str) -> Sample:
         """The scene as a format tells it that has only these facts."""
         plain = {"nodata": None, "scale": None, "offset": None, "wavelengths": (), "good": (), "transform": None, "epsg": 0}
+        plain |= {"mask": None}
         return replace(self, **{name: value for name, value in plain.items() if name not in facts})
 
 
@@ -77,7 +80,9 @@ def samples(draw: DrawFn) -> Sample:
     wavelengths = tuple(SHORTEST + float(sum(steps[: band + 1])) for band in range(bands)) if draw(st.booleans()) else ()
     good = tuple(draw(st.lists(st.booleans(), min_size=bands, max_size=bands))) if draw(st.booleans()) else ()
     transform, epsg = draw(places())
-    return Sample(array, nodata, scale, offset, wavelengths, good if any(good) and not all(good) else (), transform, epsg)
+    good = good if any(good) and not all(good) else ()
+    mask = random.random((height, width)) < 0.8 if draw(st.booleans()) else None
+    return Sample(array, nodata, scale, offset, wavelengths, good, transform, epsg, mask)
 
 
 @st.composite
@@ -210,6 +215,10 @@ def geotiff(draw: DrawFn, folder: Path, sample: Sample) -> Path:
         if sample.scale is not None and sample.offset is not None:
             data.scales, data.offsets = sample.scale, sample.offset
         _tag(draw, data, sample)
+        if sample.mask is not None:
+            data.write_mask(sample.mask)
+        if sample.transform is not None and draw(st.booleans()):
+            data.update_tags(AREA_OR_POINT="Point")
     return path
 
 
@@ -339,7 +348,7 @@ Write = Callable[[DrawFn, Path, Sample], Path]
 ALL = ("nodata", "scale", "offset", "wavelengths", "good", "transform", "epsg")
 FORMATS: dict[str, tuple[Write, tuple[str, ...]]] = {
     "envi": (envi, ALL),
-    "geotiff": (geotiff, ALL),
+    "geotiff": (geotiff, (*ALL, "mask")),
     "netcdf": (netcdf, ALL),
     "mat5": (mat5, ()),
     "mat73": (mat73, ()),

@@ -118,8 +118,8 @@ def test_without_coordinates_there_is_nothing_to_align_by() -> None:
 
 def test_coordinates_far_from_the_projection_hold_no_label() -> None:
     labels = labels_at((1, 0, 100, 0, -1, 89), "EPSG:4326")
-    with pytest.warns(SceneWarning, match="were taken over"):
-        assert not placed(labels, cube_at(NORTH_UP), align=True).array.any()
+    with pytest.raises(SceneError, match=r"align: .* none of the 99 labelled pixels lies on the cube"):
+        placed(labels, cube_at(NORTH_UP), align=True)
 
 
 class TestScenes:

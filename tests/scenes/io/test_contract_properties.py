@@ -19,7 +19,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from hsiedge.scenes.io.cube import Cube  # noqa: E402
-from hsiedge.scenes.io.georeference import same_crs  # noqa: E402
+from hsiedge.scenes.io.georeference import difference, same_crs  # noqa: E402
 from hsiedge.scenes.io.reader import open_cube  # noqa: E402
 from tests.scenes.io import samples  # noqa: E402
 from tests.scenes.io.samples import FORMATS, Sample, told  # noqa: E402
@@ -83,6 +83,40 @@ def test_a_file_means_what_was_written(name: str, data: Any) -> None:
 @SLOW
 def test_many_files_mean_what_was_written(name: str, data: Any) -> None:
     check_format(name, data)
+
+
+def check_pair(data: Any) -> None:
+    """One scene in two formats: the same values in their units, pixels without data, wavelengths and place."""
+    first, second = data.draw(st.permutations(list(FORMATS)))[:2]
+    sample = told(first, told(second, data.draw(samples.samples())))
+    with folder() as one, folder() as other:
+        paths = FORMATS[first][0](data.draw, one, sample), FORMATS[second][0](data.draw, other, sample)
+        with open_cube(paths[0]) as cube, open_cube(paths[1]) as again:
+            np.testing.assert_allclose(physical(cube), physical(again), rtol=1e-12)
+            rows = cube.read(0, cube.shape[0]), again.read(0, again.shape[0])
+            np.testing.assert_array_equal(cube.without_data(rows[0], 0), again.without_data(rows[1], 0))
+            assert cube.wavelengths == pytest.approx(again.wavelengths)
+            assert cube.good == again.good
+            assert not difference(cube.georeference, again.georeference, cube.shape)
+            assert (cube.georeference is None) == (again.georeference is None)
+
+
+def physical(cube: Cube) -> np.ndarray:
+    rows = cube.read(0, cube.shape[0]).astype(np.float64)
+    return rows * (cube.scale or 1.0) + (cube.offset or 0.0)
+
+
+@given(data=st.data())
+@QUICK
+def test_two_formats_mean_the_same(data: Any) -> None:
+    check_pair(data)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@SLOW
+def test_many_pairs_mean_the_same(data: Any) -> None:
+    check_pair(data)
 
 
 def check_with_gdal(name: str, data: Any) -> None:
