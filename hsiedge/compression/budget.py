@@ -12,7 +12,7 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -202,7 +202,7 @@ class _Search:
             return
         with self._watch("quantization-aware training of the best") as tick:
             trained = qat(best.checkpoint, self._scene, self._split, settings=AWARE, progress=tick)
-        self._add((*best.path[:-1], "qat"), best.checkpoint, trained.model)
+        self._add((*best.path[:-1], "qat"), best.checkpoint, trained.model, trained.before)
 
     def _distilled(self, shape: tuple[int, ...]) -> Tried:
         words = ",".join(map(str, shape))
@@ -229,10 +229,15 @@ class _Search:
     def _finish(self, path: tuple[str, ...], checkpoint: Checkpoint) -> Tried:
         """Exports and quantizes a checkpoint, and judges the file on validation pixels."""
         with self._watch(" then ".join([*path, "quantizing"])), tempfile.TemporaryDirectory() as name:
-            return self._add((*path, "quantize"), checkpoint, self._deployed(checkpoint, Path(name)))
+            model = self._deployed(checkpoint, Path(name))
+            before = None if checkpoint.before is None else self._deployed(checkpoint.views()[0], Path(name))
+            return self._add((*path, "quantize"), checkpoint, model, before)
 
-    def _add(self, path: tuple[str, ...], checkpoint: Checkpoint, model: bytes) -> Tried:
-        card, oa, loss = self._judge(model)
+    def _add(self, path: tuple[str, ...], checkpoint: Checkpoint, model: bytes, before: bytes | None = None) -> Tried:
+        """Adds a model to what was tried; that of a refitted net's weights from before is judged in its place."""
+        card, oa, loss = self._judge(model if before is None else before)
+        if before is not None:
+            card = replace(self._judge(model)[0], accuracy=card.accuracy)
         self._tried.append(Tried(path, checkpoint, model, card, oa, loss))
         return self._tried[-1]
 
@@ -287,7 +292,7 @@ class _Search:
             shape = {**(options or {}), "widths": list(widths)}
             patch = self._teacher.card.patch
             with tempfile.TemporaryDirectory() as name:
-                hardly = train(self._scene, self._split, net, patch, FitSettings(epochs=1), **shape)
+                hardly = train(self._scene, self._split, net, patch, FitSettings(epochs=1), refit=False, **shape)
                 self._sizes[key] = len(self._deployed(hardly, Path(name), 64)) + _MARGIN
         return self._sizes[key]
 

@@ -45,7 +45,7 @@ from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet
 from hsiedge.training.finetune import derived, finetune, finetuned, training_set_for
 from hsiedge.training.fit import FitSettings
-from hsiedge.training.train import versions
+from hsiedge.training.train import both_weights, versions
 
 BITS = (8, 6, 4, 3, 2)
 SETTINGS = FitSettings(epochs=20, rate=5e-4)
@@ -65,6 +65,7 @@ class Qat:
         card: of the model.
         judged, control_judged: both on validation pixels, beside the float net that training started from.
         control: the ONNX of the control: as many steps of the same kind in float, then quantized to the same bits.
+        before: of a refitted checkpoint, the ONNX of its weights from before, which is what was judged; else None.
     """
 
     checkpoint: Checkpoint
@@ -73,6 +74,7 @@ class Qat:
     judged: Judgement
     control: bytes
     control_judged: Judgement
+    before: bytes | None = None
 
 
 def qat(
@@ -95,6 +97,26 @@ def qat(
     if bits not in BITS:
         raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")
     settings = settings or SETTINGS
+    if checkpoint.before is None:
+        return _trained(checkpoint, scene, split, bits, settings, parent, progress)
+    earlier, own = checkpoint.views()
+    before = _trained(earlier, scene, split, bits, settings, parent, lambda share: progress(share / 2))
+    judgements = (before.judged, before.control_judged)
+    after = _trained(own, scene, split, bits, settings, parent, lambda share: progress((1 + share) / 2), judgements)
+    return replace(after, checkpoint=both_weights(before.checkpoint, after.checkpoint), before=before.model)
+
+
+def _trained(
+    checkpoint: Checkpoint,
+    scene: Scene,
+    split: Split,
+    bits: int,
+    settings: FitSettings,
+    parent: str | None,
+    progress: Progress,
+    judgements: tuple[Judgement, Judgement] | None = None,
+) -> Qat:
+    """Trains one net; `judgements` are those of the weights from before, where its own cannot be judged any more."""
     training_set = training_set_for(checkpoint, scene, split)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -108,8 +130,8 @@ def qat(
         floats = finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
         after = _calibrated(floats, scene, split, folder)
         control = deploy(_untrained(after, bits))
-        judged = judge(start.source, artifact)
-        beside = replace(judge(after.source, control), oa_float=judged.oa_float)
+        judged, beside = judgements or (judge(start.source, artifact), judge(after.source, control))
+        beside = replace(beside, oa_float=judged.oa_float)
         options = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
         step = Step("qat", now(), options, parent, versions())
         card = _card(start.source, judged, artifact, [*checkpoint.card.lineage, step], bits, [check])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from hsiedge.compression.budget import Budget, compress  # noqa: E402
 from hsiedge.compression.distill import distill  # noqa: E402
 from hsiedge.compression.prune import prune_structured  # noqa: E402
+from hsiedge.compression.qat import qat  # noqa: E402
 from hsiedge.errors import OptionError  # noqa: E402
 from hsiedge.graphs.export.checkpoint import export  # noqa: E402
 from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.graphs.refit import graph_before, place_before  # noqa: E402
+from hsiedge.progress import Progress, silent  # noqa: E402
 from hsiedge.runtimes import require_card  # noqa: E402
 from hsiedge.scenes.splits import TRAIN, VALIDATION, draw, masks_split  # noqa: E402
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
@@ -24,6 +28,12 @@ from hsiedge.training.finetune import training_set_for  # noqa: E402
 from hsiedge.training.fit import FitSettings  # noqa: E402
 from hsiedge.training.train import train  # noqa: E402
 from tests import workstation  # noqa: E402
+
+
+def unseen(title: str) -> AbstractContextManager[Progress]:
+    """Shows nothing of a stage."""
+    return nullcontext(silent)
+
 
 SHAPE = {"widths": (8, 8, 8)}
 FEW = FitSettings(epochs=4)
@@ -171,3 +181,29 @@ def test_devices() -> None:
             train(scene, split, "cnn1d", 1, FitSettings(epochs=1), device=name, widths=(4, 8)) for name in ("auto", "cpu")
         )
         assert torch.equal(auto.classifier.net.classifier.weight, plain.classifier.net.classifier.weight)
+
+
+def test_quantization_aware_training_is_judged_with_the_weights_from_before(refitted: Checkpoint) -> None:
+    scene = workstation.corner()
+    split = draw("random", scene, 0)
+    both = qat(refitted, scene, split, settings=FitSettings(epochs=1, rate=1e-4))
+    alone = qat(refitted.views()[0], scene, split, settings=FitSettings(epochs=1, rate=1e-4))
+    assert (both.judged, both.control_judged) == (alone.judged, alone.control_judged)
+    assert both.before is not None
+    assert both.model != both.before
+    assert both.checkpoint.before is not None
+    assert both.card.quantization is not None
+    assert both.card.quantization.oa_int8 == alone.judged.oa
+
+
+def test_compress_judges_the_weights_from_before(refitted: Checkpoint) -> None:
+    scene = workstation.corner()
+    split = draw("random", scene, 0)
+    result = compress(refitted, scene, split, Budget(1 << 20, 100.0), unseen)
+    assert result.teacher == refitted.card.accuracy[0].oa
+    assert result.best is not None
+    alone = compress(refitted.views()[0], scene, split, Budget(1 << 20, 100.0), unseen)
+    assert alone.best is not None
+    assert (result.best.oa, result.best.loss) == (alone.best.oa, alone.best.loss)
+    assert result.best.model != alone.best.model
+    assert result.best.card.refitted
