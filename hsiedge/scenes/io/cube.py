@@ -255,7 +255,8 @@ def nm_of_text(text: str) -> float | None:
 
 
 _LENGTH = re.compile(
-    r"(?<![\w.])(\d+(?:\.\d*)?|\.\d+)\s*(nm|nanomet(?:er|re)s?|um|\xb5m|\u03bcm|microns?|micromet(?:er|re)s?)(?![A-Za-z])", re.I
+    r"(?<![A-Za-z0-9.])(\d+(?:\.\d*)?|\.\d+)\s*(nm|nanomet(?:er|re)s?|um|\xb5m|\u03bcm|microns?|micromet(?:er|re)s?)(?![A-Za-z])",
+    re.I,
 )
 
 

@@ -25,6 +25,7 @@ from hsiedge.scenes.io.reader import LabelRaster, Reader
 
 SUFFIXES = (".tif", ".tiff")
 _IMAGERY = {"CENTRAL_WAVELENGTH_UM": "um", "CENTRAL_WAVELENGTH_NM": "nm"}
+_WAVELENGTHS = ("wavelength", "wavelengths", "center_wavelength", "central_wavelength")
 _WIDTHS = ("fwhm", "FWHM", "bandwidth")
 
 
@@ -83,7 +84,12 @@ def cube_of(path: Path, data: Any) -> Cube:
     stored, unit = _wavelengths(data, bands, tags)
     wavelengths = nanometres(stored, unit)
     units = named_unit(next((text for text in (data.units[band - 1] for band in bands) if text), ""))
+    file_tags = _file_tags(data)
     scales, offsets = ([values[band - 1] for band in bands] for values in (data.scales, data.offsets))
+    factor, ignored = number(file_tags.get("reflectance scale factor")), number(file_tags.get("data ignore value"))
+    if factor and set(scales) == {1.0}:  # ENVI's words, which GDAL copies into a GeoTIFF and does not heed
+        scales = [1 / factor] * len(bands)
+    nodata = [data.nodatavals[band - 1] for band in bands]
     return Cube(
         path=path,
         shape=(height, width),
@@ -92,15 +98,17 @@ def cube_of(path: Path, data: Any) -> Cube:
         read=read,
         scale=tuple(map(float, scales)),
         offset=tuple(map(float, offsets)),
-        nodata=tuple(None if value is None else float(value) for value in (data.nodatavals[band - 1] for band in bands)),
+        nodata=tuple(ignored if value is None else float(value) for value in nodata),
         valid=_mask(data, bands),
         good=_good(path, data, bands, tags),
         wavelengths=wavelengths,
         widths=_widths(tags, stored, wavelengths),
         units=units,
-        quantity=quantity_of(units, *(_file_tags(data).get(name, "") for name in ("standard_name", "long_name"))),
+        quantity=quantity_of(units, *(file_tags.get(name, "") for name in ("standard name", "long name")))
+        or ("reflectance" if factor and factor != 1 else ""),
         georeference=georeference_of(data),
         notes=unread(stored, unit, wavelengths)
+        + _partial(tags, stored)
         + tuple(f"its band {band} is an alpha band, and taken as a mask" for band in data.indexes if band not in bands),
     )
 
@@ -191,11 +199,11 @@ def _file_tags(data: Any) -> dict[str, str]:
 def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, str]]) -> tuple[list[Any], str]:
     """Wavelengths as written, and their unit, from the first place that has one for each band; else nothing."""
     for name, unit in _IMAGERY.items():
-        values = [entry.get(f"imagery:{name.lower()}") for entry in tags]
+        values = [entry.get(f"imagery:{name.lower()}", entry.get(name.lower())) for entry in tags]
         if None not in values:
             return list(values), unit
     file_tags = _file_tags(data)
-    values = [entry.get("wavelength", entry.get("wavelengths", entry.get("center_wavelength"))) for entry in tags]
+    values = [next((entry[name] for name in _WAVELENGTHS if name in entry), None) for entry in tags]
     if None not in values:
         units = {entry.get("wavelength_units", entry.get("wavelength_unit", "")) for entry in tags}
         unit = units.pop() if len(units) == 1 else "several"
@@ -212,6 +220,12 @@ def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, st
         if None not in lengths:
             return list(lengths), "nm"
     return [], ""
+
+
+def _partial(tags: Sequence[Mapping[str, str]], stored: Sequence[Any]) -> tuple[str, ...]:
+    """A note where some bands have a wavelength, and others none."""
+    count = sum(any(name in entry for name in _WAVELENGTHS) for entry in tags)
+    return (f"only {count} of its {len(tags)} bands have a wavelength: they are left out",) if count and not stored else ()
 
 
 def _widths(tags: Sequence[Mapping[str, str]], stored: Sequence[Any], wavelengths: tuple[float, ...]) -> tuple[float, ...]:
@@ -237,7 +251,7 @@ def _good(path: Path, data: Any, bands: Sequence[int], tags: Sequence[Mapping[st
 
 
 def _listed(text: str) -> list[str]:
-    return [part for part in re.split(r"[\s,{}]+", text) if part]
+    return [part for part in re.split(r"[\s,{}\[\]]+", text) if part]
 
 
 READER = GeoTiff()

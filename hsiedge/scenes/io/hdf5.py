@@ -288,9 +288,11 @@ def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[A
         if nanometres(list(scale[()]), unit or "x") or listed is None:
             return list(scale[()]), unit
     if listed is None:
-        attribute = next((variable.attribute(name) for name in _WAVELENGTHS if variable.attribute(name) is not None), None)
-        values = [] if attribute is None else list(np.ravel(attribute))
-        return (values, variable.text("wavelength_units")) if len(values) == bands else ([], "")
+        for attrs in (variable.data.attrs, variable.data.parent.attrs, variable.data.file.attrs):
+            values = next((list(np.ravel(attrs[name])) for name in _WAVELENGTHS if name in attrs), [])
+            if len(values) == bands:
+                return values, _text(attrs.get("wavelength_units"))
+        return [], ""
     return list(listed[()]), _text(listed.attrs.get("units"))
 
 

@@ -110,6 +110,49 @@ def test_a_mask_of_the_file(tmp_path, internal) -> None:
     np.testing.assert_array_equal(scene.labels, np.where(mask, labels(0, 0)[0], 0))
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"CENTRAL_WAVELENGTH_UM": (0.4, 0.5, 0.6, 0.7)},
+        {"CENTRAL_WAVELENGTH": (400, 500, 600, 700)},
+        {"Center_Wavelength": ("400 nm", "0.5 um", "600nm", "700.0 Nanometers")},
+    ],
+)
+def test_wavelengths_by_other_names(tmp_path, tags) -> None:
+    by_band = {band: {name: str(values[band - 1]) for name, values in tags.items()} for band in range(1, 5)}
+    assert open_scene(write(tmp_path / "cube.tif", cube(0, 0), tags=by_band)).wavelengths == pytest.approx((400, 500, 600, 700))
+
+
+@pytest.mark.parametrize("texts", ["refl_{}nm", "Band ({} nm)", "b{}: {}.0 Nanometers"])
+def test_wavelengths_in_descriptions(tmp_path, texts) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.descriptions = [texts.format(value, value) for value in (400, 500, 600, 700)]
+    assert open_scene(path).wavelengths == (400, 500, 600, 700)
+
+
+def test_a_list_of_the_file(tmp_path) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.update_tags(wavelength="[400, 500, 600, 700]", wavelength_units="nm")
+    assert open_scene(path).wavelengths == (400, 500, 600, 700)
+
+
+def test_wavelengths_of_some_bands_are_told(tmp_path) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0), tags={2: {"wavelength": "500", "wavelength_units": "nm"}})
+    with pytest.warns(SceneWarning, match="only 1 of its 4 bands have a wavelength: they are left out"):
+        assert open_scene(path).wavelengths == ()
+
+
+@pytest.mark.parametrize("domain", [None, "ENVI"])
+def test_what_envi_said_before(tmp_path, domain) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.update_tags(ns=domain, reflectance_scale_factor="10000", data_ignore_value="33")
+    scene = open_scene(path)
+    assert (scene.scale, scene.quantity, scene.nodata) == ((0.0001,) * 4, "reflectance", 33)
+
+
 def test_pages_are_not_left_out_without_a_word(tmp_path) -> None:
     """What ImageJ and tifffile write: a page a band, of which GDAL reads the first."""
     pillow = pytest.importorskip("PIL.Image", reason="Pillow writes pages, and is not installed")

@@ -123,6 +123,13 @@ class TestCubes:
             file["wavelengths"].attrs["units"] = "furlongs"
         assert facts(path).notes == ("its wavelengths in 'furlongs' are no lengths that can be told, and are left out",)
 
+    @pytest.mark.parametrize("place", ["group/data", "group", "/"])
+    def test_wavelengths_of_the_group_or_the_file(self, tmp_path: Path, place: str) -> None:
+        path = write(tmp_path / "cube.h5", CUBE, name="group/data")
+        with h5py.File(path, "a") as file:
+            file[place].attrs.update(wavelength=[0.4, 0.5, 0.6], wavelength_units="um")
+        assert facts(path).wavelengths == pytest.approx((400, 500, 600))
+
     def test_neon(self, tmp_path: Path) -> None:
         info = b"UTM,  1.000,  1.000,  732000.00,  4713000.0,  1.0,  1.0,  18,  North,  WGS-84,  units=Meters, 0"
         counts, path = CUBE.astype(np.int16), tmp_path / "NEON_D01_HARV_DP3_732000_4712000_reflectance.h5"
