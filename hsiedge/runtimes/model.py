@@ -20,6 +20,7 @@ from hsiedge.scenes.scene import UNNAMED, Scene
 
 STRIP_PIXELS = 4096  # that an evaluation's strips have at least: a fixed number, for it must not depend on the memory there is
 OVERFLOWS = "8-bit sums may overflow on this CPU: labels may differ from those of others"
+_PIXELS_AT_ONCE = 512  # of a net of single pixels: their maps take some 50 kB each
 _MANY = 1024  # pixels: of fewer, numpy's argmax takes less time than some calls for each plane
 
 
@@ -166,7 +167,7 @@ class Model:
     def _strip(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Output of the session for a strip, `(classes, h, w)`."""
         if self.known.kind == "scene":
-            return self._scene(rows) if self.tile is None else self._tiled(rows, *self.tile)
+            return self._in_pieces(rows) if self.tile is None else self._tiled(rows, *self.tile)
         patch = self.known.patch
         if self.takes_rows:
             cuts = (cut_rows(rows[line : line + patch], patch) for line in range(len(rows) - patch + 1))
@@ -174,6 +175,16 @@ class Model:
             planes = np.ascontiguousarray(rows.transpose(2, 0, 1))
             cuts = (cut(planes[:, line : line + patch], patch) for line in range(len(rows) - patch + 1))
         return np.stack([self._patches(patches).T for patches in cuts], axis=1)
+
+    def _in_pieces(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Output for a strip; of a net of single pixels some rows at a time, for its maps are many times as large as the strip.
+
+        Nothing is computed twice, since no pixel looks at another.
+        """
+        step = max(1, _PIXELS_AT_ONCE // rows.shape[1])
+        if self.known.radius or len(rows) <= step:
+            return self._scene(rows)
+        return np.concatenate([self._scene(rows[first : first + step]) for first in range(0, len(rows), step)], axis=1)
 
     def _scene(self, rows: NDArray[Any]) -> NDArray[Any]:
         halo = self.known.patch - 1

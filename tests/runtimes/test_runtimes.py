@@ -346,3 +346,19 @@ def test_a_packed_scene_is_told_from_a_model(tmp_path, tiny_scene) -> None:
     for opens in (load, read_card):
         with pytest.raises(ModelError, match="may be a packed scene; use scene="):
             opens(tmp_path / "tiny.npz")
+
+
+def test_nets_of_single_pixels_take_some_rows_at_a_time(
+    make_scene_model: Any, make_card: Any, tiny_scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scene graph whose maps are many times as large as the strip: 40 rows of 30 pixels in pieces of 60 pixels."""
+    monkeypatch.setattr("hsiedge.runtimes.model._PIXELS_AT_ONCE", 60)
+    for patch, calls in ((1, 20), (3, 1)):
+        model = load(make_scene_model(make_card(tiny_scene, patch), patch))
+        heights: list[int] = []
+        run = model.session.run
+        monkeypatch.setattr(model.session, "run", lambda tensors, run=run, heights=heights: heights.append(1) or run(tensors))
+        strip = model.strip(model.prepare(tiny_scene.cube))
+        assert len(heights) == calls
+        whole = model._scene(model.prepare(tiny_scene.cube))
+        np.testing.assert_array_equal(strip, whole)
