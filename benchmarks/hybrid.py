@@ -4,7 +4,7 @@
 
 SSRN (Zhong et al. 2018) is 3-D and residual, SSFTT (Sun et al. 2022) a transformer over tokens; both are written here with
 random weights, since time and exactness do not depend on them. Patches run in the batch of 16, 64 or 256 that was fastest on
-eight rows; both sides take the same rows in the same run, one after the other. The parts of the hybrid are timed by onnxruntime's
+eight rows; both sides take the same rows in one run, one after the other. The parts of the hybrid are timed by onnxruntime's
 own profile of a run of its own: all nodes outside of the Loop, and the Loop.
 """
 

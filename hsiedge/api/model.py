@@ -44,18 +44,25 @@ class Model(runtimes.Model):
         return cls(**{entry.name: getattr(opened, entry.name) for entry in fields(runtimes.Model)}, own_scene=own_scene)
 
     def to_scene_graph(
-        self, path: PathLike | None = None, *, scene: SceneLike | None = None, approximate: bool = False
+        self,
+        path: PathLike | None = None,
+        *,
+        scene: SceneLike | None = None,
+        approximate: bool = False,
+        accept_labels: float = 90.0,
     ) -> Model:
         """Makes one graph for whole scenes of a float patch graph, checked against it.
 
         Args:
             path: .onnx to write; left out, NAME-scene.onnx beside this one.
             scene: its own or any that it takes, on which both are compared; no label is looked at.
-            approximate: let a net that looks at the border of its patches see what lies around them instead.
+            approximate: let a net that looks at the border of its patches see what lies around them instead: dense to its end,
+                and not the same. Left out, what has no dense equivalent runs pixel by pixel, and is.
+            accept_labels: percent of the labels that an approximation has to keep.
 
         Raises:
-            ModelError: not a float patch graph, or one with a node that has no equivalent, which is named.
-            CheckError: labels differ, or logits by more than 1e-4 of their range.
+            ModelError: not a float patch graph; or, to be approximated, one with a node that has no equivalent, which is named.
+            CheckError: labels differ, or logits by more than 1e-4 of their range; an approximation that keeps fewer labels.
             MissingExtraError: onnx-ir is not installed.
             OutputError: `path` cannot be written.
         """
@@ -63,7 +70,7 @@ class Model(runtimes.Model):
 
         output = self._output(path, "-scene")
         scene = scene_for(self.known, scene, self.own_scene)
-        scene_graph(self.path, scene, output, approximate)
+        scene_graph(self.path, scene, output, approximate, accept_labels)
         return self._made(output, scene)
 
     def quantize(

@@ -35,6 +35,9 @@ def export_command(
         bool,
         typer.Option("--approximate", help="Let a net that pads its patches see what lies around them (with --scene-graph)."),
     ] = False,
+    accept_labels: Annotated[
+        float, typer.Option("--accept-labels", metavar="PERCENT", help="Labels that an approximation has to keep, in percent.")
+    ] = 90.0,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
     weights: Annotated[
@@ -88,7 +91,7 @@ def export_command(
         else:
             graph = load(source)
         if scene_graph:
-            graph = _scene_graph(graph, scene, path if kind == "onnx" else between / "scene.onnx", approximate)
+            graph = _scene_graph(graph, scene, path if kind == "onnx" else between / "scene.onnx", approximate, accept_labels)
         if kind == "tflite":
             _tflite(graph, scene, path, size)
         if kind == "ort":
@@ -133,9 +136,9 @@ def _patch_graph(checkpoint: Checkpoint, scene: Scene, path: Path) -> Model:
     return model
 
 
-def _scene_graph(graph: Model, scene: Scene, path: Path, approximate: bool) -> Model:
+def _scene_graph(graph: Model, scene: Scene, path: Path, approximate: bool, accept_labels: float) -> Model:
     with console.waiting("making the scene graph"):
-        model = graph.to_scene_graph(path, scene=scene, approximate=approximate)
+        model = graph.to_scene_graph(path, scene=scene, approximate=approximate, accept_labels=accept_labels)
     _tell(graph.known, model.known)
     return model
 
@@ -167,6 +170,8 @@ def _tell(before: Card, card: Card) -> None:
     check, step = card.checks[-1], card.lineage[-1]
     for line in step.options.get("approximations", []):
         console.say(f"approximated: {line}")
+    if step.options.get("approximations"):
+        console.say(f"it sees {card.radius} pixels far, the patch graph {before.radius}")
     differ, share = int(check.figures["labels_differ"]), 1 - check.figures["labels_differ"] / check.patches
     same = "labels equal" if not differ else f"{100 * share:.2f} % of labels equal"
     console.say(

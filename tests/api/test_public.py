@@ -32,7 +32,7 @@ SIGNATURES = {
     "Model.quantize": "(self, scene=None, path=None, *, recipe='default', patches=1000, max_drop=0.5, seed=0, explain=False, "
     "masks=None, tile=None, units=None, progress=silent)",
     "Model.to_ort": "(self, path=None, *, scene=None)",
-    "Model.to_scene_graph": "(self, path=None, *, scene=None, approximate=False)",
+    "Model.to_scene_graph": "(self, path=None, *, scene=None, approximate=False, accept_labels=90.0)",
     "Model.to_tflite": "(self, path=None, *, scene=None, tile=None)",
     "Report.rows": "(self)",
     "Report.to_frame": "(self)",

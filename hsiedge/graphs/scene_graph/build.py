@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     import onnx
 
 LOGIT_LIMIT = 1e-4  # of the logits' range
+ACCEPTED = 90.0  # percent of the labels that an approximation has to keep, unless it is told otherwise
 _ROWS, _SIDE = 4, 12  # of the strip of a real scene, and of the square of random counts, that both graphs are run on
 
 
-def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate: bool = False) -> Card:
+def scene_graph(
+    model: str | Path, scene: Scene, output: str | Path, approximate: bool = False, accept_labels: float = ACCEPTED
+) -> Card:
     """Makes a scene graph of a float patch model, and writes it once both gave the same on real and on random counts.
 
-    Arguments and errors are those of `hsiedge.Model.to_scene_graph`; the Card in the written file is returned. Of an
-    approximate graph the share of equal labels is reported, and nothing refused.
+    Arguments and errors are those of `hsiedge.Model.to_scene_graph`; the Card in the written file is returned.
     """
     with needs_extra("making scene graphs", "quantize"):
         from hsiedge.graphs.scene_graph.densify import densify
@@ -62,7 +64,15 @@ def scene_graph(model: str | Path, scene: Scene, output: str | Path, approximate
         accuracy=[],
         lineage=[*card.lineage, step],
     )
-    card = replace(card, checks=[*card.checks, _compared(graph.model, card, source, scene, bool(graph.approximations))])
+    check = _compared(graph.model, card, source, scene, bool(graph.approximations))
+    kept = 100 * (1 - check.figures["labels_differ"] / check.patches)
+    if kept < accept_labels:
+        raise CheckError(
+            f"{path}: the approximation keeps {kept:.1f} % of the labels, {accept_labels:g} % are asked for; "
+            "without approximating, each pixel's patch is looked at, exactly",
+            use={"accept_labels": "PERCENT"},
+        )
+    card = replace(card, checks=[*card.checks, check])
     write_onnx(Path(output), graph.model, card)
     return card
 

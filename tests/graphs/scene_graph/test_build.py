@@ -84,7 +84,10 @@ def test_a_strangers_net_with_padding(tmp_path) -> None:
     assert exact.checks[-1].figures["labels_differ"] == 0
     pixels = np.arange(50)
     np.testing.assert_array_equal(load(output).predict(scene, pixels), load(model).predict(scene, pixels))
-    card = scene_graph(model, scene, output, approximate=True)
+    with pytest.raises(CheckError, match=r"keeps [\d.]+ % of the labels, 90 % are asked for; .*; use accept_labels=PERCENT"):
+        scene_graph(model, scene, tmp_path / "few.onnx", approximate=True)
+    assert not (tmp_path / "few.onnx").exists()
+    card = scene_graph(model, scene, output, approximate=True, accept_labels=1)
     assert card.patch == 11
     assert len(card.lineage[-1].options["approximations"]) == 2
     assert card.checks[-1].figures["labels_differ"] < card.checks[-1].patches
