@@ -94,6 +94,8 @@ def bench(
         answered=ANSWERED if every else 0,
     )
     named = model_files(models, None if every else runtime, fast_int8=fast_int8, net=net)
+    if net is not None and all(model.net is None for model in named):
+        raise OptionError("none of the models is a checkpoint, whose net it would be", option="net", value=net)
     modelled = in_every_runtime(named) if every else named
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     names = ", ".join(model.name for model in modelled)

@@ -211,6 +211,7 @@ FACTS: dict[str, Any] = dict.fromkeys(hsiedge.device.facts.DeviceFacts.__datacla
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"duration": -1.0}, "duration=-1"),
         ({"shapes": ["1,b"]}, "shapes=1,b"),
+        ({"net": "nets.py:Mine"}, "net=nets.py:Mine: none of the models is a checkpoint"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], says: str) -> None:
