@@ -124,7 +124,8 @@ class Checkpoint:
             epochs: passes over the training pixels afterwards.
 
         Raises:
-            OptionError: an unknown method, criterion or scope, or a ratio outside 0..1.
+            OptionError: an unknown method, criterion or scope, a ratio outside 0..1 or so small that no channel goes, or
+                "batchnorm" for a net that has none.
             CheckError: the cut net is not the net with the cut channels set to 0.
             ModelError: a scene or split that is not the checkpoint's.
         """

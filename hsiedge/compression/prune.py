@@ -45,14 +45,7 @@ def prune_magnitude(
     The share of zeros grows as ratio * (1 - (1 - t) ** 3) (Zhu and Gupta 2017, "To prune, or not to prune", equation 1)
     over the first 60 % of the steps; what is 0 once stays 0. A dense runtime is none the faster for it.
 
-    Args:
-        ratio: share of weights that end as 0.
-        scope: "global": the smallest of the net; "layer": as large a share of each layer.
-        parent: sha256 of the checkpoint's file.
-
-    Raises:
-        OptionError: a ratio outside 0..1, or an unknown scope.
-        ModelError: a scene or split that is not the checkpoint's.
+    Arguments and errors are those of `hsiedge.Checkpoint.prune`; `parent` is the sha256 of the checkpoint's file.
     """
     _check(ratio, scope)
     settings = settings or TUNING
@@ -80,18 +73,13 @@ def prune_structured(
 ) -> Checkpoint:
     """Takes whole channels out, with all that depends on them, and trains on: a smaller net of the same architecture.
 
+    Weights go about as the square of the ratio. Other arguments, and errors, are those of `hsiedge.Checkpoint.prune`.
+
     Args:
-        ratio: share of each layer's channels ("layer"), or of the net's ("global"), that go. Weights go about as its square.
         criterion: what a channel is worth: "l1" or "l2" norm of its weights (Li et al. 2017), "taylor": how much the loss
             on training pixels would change (Molchanov et al. 2019), "batchnorm": the scale of its BatchNorm (Liu et al.
             2017).
         parent: sha256 of the checkpoint's file.
-
-    Raises:
-        OptionError: a ratio outside 0..1, an unknown criterion or scope, "batchnorm" for a net that has none, or a ratio so
-            small that no channel goes.
-        CheckError: the cut net is not the net with the cut channels set to 0.
-        ModelError: a scene or split that is not the checkpoint's.
     """
     _check(ratio, scope)
     if criterion not in CRITERIA:
