@@ -172,6 +172,12 @@ class Group:
     batches: tuple[int, ...]
 
     @property
+    def timed(self) -> list[str]:
+        """Names of the figures that were measured: latencies, memory and energy."""
+        energy = any("energy" in entry.figures for entry in self.entries)
+        return [*(f"ms{batch}" for batch in self.batches), *["memory"] * bool(self.batches), *["energy"] * energy]
+
+    @property
     def rows(self) -> list[Row]:
         """Rows of all entries, each once."""
         return list({row.cell.key: row for entry in self.entries for row in entry.rows}.values())

@@ -31,6 +31,7 @@ WITHIN = 0.5
 Parts = Callable[[str], "NDArray[np.uint8] | None"]
 """By a split's digest, uint8 `(height, width)`: 3 where a pixel is tested; None of an unknown split."""
 
+_NARROW = ("oa", "drop", "aa", "kappa", "parameters_k", "nonzeros_k", "macs_m", "kb", "gzip_kb")  # of the table
 _TEST = 3
 _HEAT_FULL = 10.0  # points of producer's accuracy at which a cell has its full colour
 
@@ -141,16 +142,9 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         pictures=pictures,
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
-        sheet=sheet(group, group.entries, _columns(group)),
+        sheet=sheet(group, group.entries, [*_NARROW, *group.timed]),
         warnings=warning_lines(group.entries),
     )
-
-
-def _columns(group: Group) -> list[str]:
-    """Figures of the table, in units that keep it narrow."""
-    energy = ["energy"] if any("energy" in entry.figures for entry in group.entries) else []
-    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
-    return ["oa", "drop", "aa", "kappa", "parameters_k", "nonzeros_k", "macs_m", "kb", "gzip_kb", *timed, *energy]
 
 
 def _facts(group: Group) -> list[Fact]:

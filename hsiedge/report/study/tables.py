@@ -77,7 +77,7 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
     labels = [_short_label(entry) if figures else _label(entry) for entry in entries]
     alike = [name for name in ("net", "n") if figures and len({label[name] for label in labels}) < 2]
     head = [name for name in labels[0] if name not in alike]
-    names = figures or _all_figures(group, entries)
+    names = figures or [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *group.timed]
     cells = [[*(label[name] for name in head), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
     return Sheet(
         group.slug,
@@ -88,12 +88,6 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
         list(entries),
         texts=len(head) - ("n" in head),
     )
-
-
-def _all_figures(group: Group, entries: Sequence[Entry]) -> list[str]:
-    timed = [*(f"ms{batch}" for batch in group.batches), "memory"] if group.batches else []
-    energy = ["energy"] if any("energy" in entry.figures for entry in entries) else []
-    return [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *timed, *energy]
 
 
 def _batch_head(group: Group, name: str) -> str:
@@ -289,11 +283,9 @@ def _accuracy_table(group: Group) -> Table:
 
 
 def _cost_table(group: Group) -> Table:
-    timed = [f"ms{batch}" for batch in group.batches]
-    energy = any("energy" in entry.figures for entry in group.entries)
-    heads = ["param.", "non-0", "MACs", "gzip", *(f"ms @{batch}" for batch in group.batches)]
-    table = _terminal_table(*heads, *["MiB"] * bool(timed), *["mJ"] * energy)
-    figures = ["parameters", "nonzeros", "macs", "gzip", *timed, *["memory"] * bool(timed), *["energy"] * energy]
+    figures = ["parameters", "nonzeros", "macs", "gzip", *group.timed]
+    short = {"parameters": "param.", "nonzeros": "non-0", "macs": "MACs", "memory": "MiB", "energy": "mJ"}
+    table = _terminal_table(*(f"ms @{name[2:]}" if name.startswith("ms") else short.get(name, name) for name in figures))
     for entry in _sections(group.measured(), table):
         table.add_row(_short(entry), _precision(entry), *(_compact(entry, name) for name in figures))
     return table
