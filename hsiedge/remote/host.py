@@ -217,7 +217,7 @@ def _environment(
 
 def _follow(connection: Connection, lines: list[str], tell: Callable[[str], None], progress: Progress) -> tuple[int, bytes]:
     """Exit code and output of the running command, whose last lines go to `lines`, and each as it comes to `tell`."""
-    within, told = None, 0
+    within, letters = None, 0
     while True:
         try:
             facts, payload = connection.receive(agent.MAX_OUTPUT, within)
@@ -240,8 +240,8 @@ def _follow(connection: Connection, lines: list[str], tell: Callable[[str], None
             continue
         lines.append(text)
         del lines[:-40]
-        told += len(text)
-        if told > MAX_TOLD:
+        letters += len(text)
+        if letters > MAX_TOLD:
             raise RemoteError(f"{connection.address}: hsiedge there says more than {MAX_TOLD >> 20} MiB")
         if text and not text.startswith((_ERROR, "stopped;")):
             tell(text)

@@ -58,9 +58,9 @@ def on_both_weights(step: Callable[P, Checkpoint]) -> Callable[P, Checkpoint]:
         if not isinstance(checkpoint, Checkpoint) or checkpoint.before is None:
             return step(*args, **kwargs)
         before, after = (step(view, *args[1:], **kwargs) for view in checkpoint.views())  # type: ignore[arg-type]
-        made = after.card.lineage[-1]
+        last = after.card.lineage[-1]
         widths = list(before.classifier.net.widths)
-        noted = replace(made, options={**made.options, "before_widths": widths})
+        noted = replace(last, options={**last.options, "before_widths": widths})
         return both_weights(
             before, Checkpoint(after.classifier, replace(after.card, lineage=[*after.card.lineage[:-1], noted]))
         )

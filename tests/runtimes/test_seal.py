@@ -29,9 +29,9 @@ def digits(data: bytes) -> bytes:
 @pytest.mark.parametrize("suffix", SHIPPED)
 def test_it_is_the_sha256_with_its_own_digits_read_as_zeros(suffix: str) -> None:
     data = shipped(suffix).read_bytes()
-    said = digits(data)
-    assert data.count(said) == 1
-    assert hashlib.sha256(data.replace(said, b"0" * 64)).hexdigest() == said.decode()
+    digest = digits(data)
+    assert data.count(digest) == 1
+    assert hashlib.sha256(data.replace(digest, b"0" * 64)).hexdigest() == digest.decode()
     assert seal.holds(shipped(suffix)) is True
 
 

@@ -64,8 +64,8 @@ def normalize(model: ModelProto, patches: NDArray[Any], *, logits: str | None = 
     refuse_training(chosen)
     layouts = layouts_of(chosen, patches.shape[1], patches.shape[2])
     expected = outputs_one_by_one(chosen, layouts, patches, limit_of(chosen))
-    converted, told = to_our_opset(chosen)
-    changes += told
+    converted, conversions = to_our_opset(chosen)
+    changes += conversions
     graph = ir.from_proto(converted)
     for tidy in (
         common.RemoveInitializersFromInputsPass(),

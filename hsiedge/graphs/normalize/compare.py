@@ -83,17 +83,17 @@ def check_same(model: ModelProto, expected: NDArray[np.float32], patches: NDArra
     """
     opened = session(model)
     for count in (1, len(patches)):
-        given = run(opened, feed_of(opened, patches[:count]))
-        if given.shape != expected[:count].shape:
-            raise CheckError(f"the normalized graph gives {given.shape} for {count} patches, not {expected[:count].shape}")
+        ours = run(opened, feed_of(opened, patches[:count]))
+        if ours.shape != expected[:count].shape:
+            raise CheckError(f"the normalized graph gives {ours.shape} for {count} patches, not {expected[:count].shape}")
         if softmax:
-            powers = np.exp(given - given.max(1, keepdims=True))
-            given = powers / powers.sum(1, keepdims=True)
+            powers = np.exp(ours - ours.max(1, keepdims=True))
+            ours = powers / powers.sum(1, keepdims=True)
             wanted = np.exp(expected) if (expected <= 0).all() else expected
         else:
             wanted = expected
-        if _differs(given, wanted[:count], limit):
-            worst = np.abs(given - wanted[:count]).max() / max(float(np.ptp(wanted)), 1e-30)
+        if _differs(ours, wanted[:count], limit):
+            worst = np.abs(ours - wanted[:count]).max() / max(float(np.ptp(wanted)), 1e-30)
             raise CheckError(f"the normalized graph is not the net: logits differ by {worst:.1e} of their range")
 
 

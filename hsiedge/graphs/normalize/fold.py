@@ -151,8 +151,8 @@ def _fix_reshapes(model: ir.Model, traces: Sequence[_Trace]) -> None:
     for node in model.graph:
         if node.op_type != "Reshape" or array_of(node.inputs[1]) is not None:
             continue
-        given = [trace.value(node.outputs[0]) for trace in traces]
-        sizes = [value.shape for value in given if value is not None]
+        values = [trace.value(node.outputs[0]) for trace in traces]
+        sizes = [value.shape for value in values if value is not None]
         if len(sizes) != len(traces) or len(sizes[0]) != len(sizes[1]):
             continue
         growing = [axis for axis, (one, other) in enumerate(zip(*sizes)) if one != other]

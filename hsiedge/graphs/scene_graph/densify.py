@@ -130,8 +130,8 @@ class _Walk:
         return patch
 
     def _step(self, proto: ir.Node) -> None:
-        given = any(value in self._pixelwise for value in proto.inputs)
-        if given or any(value.name in self._named for value in proto.outputs):
+        pixelwise = any(value in self._pixelwise for value in proto.inputs)
+        if pixelwise or any(value.name in self._named for value in proto.outputs):
             self._leave(proto)
             return
         node = Node(proto, operands_of(proto, self._layouts), self._build, self._approximate)

@@ -134,8 +134,8 @@ def _all_inputs(node: ir.Node) -> list[ir.Value | None]:
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
             inner = attribute.as_graph()
-            made = {value for child in inner for value in child.outputs} | set(inner.inputs) | set(inner.initializers.values())
-            values += [entry for child in inner for entry in _all_inputs(child) if entry not in made]
+            own = {value for child in inner for value in child.outputs} | set(inner.inputs) | set(inner.initializers.values())
+            values += [entry for child in inner for entry in _all_inputs(child) if entry not in inside]
     return values
 
 
@@ -169,13 +169,13 @@ def _macs(node: ir.Node, shapes: dict[str, tuple[int, ...]]) -> int:
     )
     array = array_of(node.inputs[1]) if len(node.inputs) > 1 else None
     weight = weight or (() if array is None else array.shape)
-    given = prod(shapes.get(node.outputs[0].name or "", (0,)))
+    outputs = prod(shapes.get(node.outputs[0].name or "", (0,)))
     if node.op_type in ("Conv", "ConvTranspose") and weight:
-        return given * prod(weight[1:])
+        return outputs * prod(weight[1:])
     if node.op_type == "Gemm" and weight:
-        return given * weight[1 if node.attributes.get_int("transB", 0) else 0]
+        return outputs * weight[1 if node.attributes.get_int("transB", 0) else 0]
     if node.op_type == "MatMul" and taken:
-        return given * taken[-1]
+        return outputs * taken[-1]
     if node.op_type in _GATES and taken and weight:
         return prod(taken[:2]) * weight[0] * weight[1] * (weight[2] + weight[1] // _GATES[node.op_type])
     return 0

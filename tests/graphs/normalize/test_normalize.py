@@ -101,8 +101,8 @@ def test_opsets_become_ours_and_the_view_of_a_size_a_reshape(opset: int) -> None
     assert kinds(normal) == ["Conv", "Relu", "Reshape", "Gemm"]
     sizes = next(entry for entry in normal.model.graph.initializer if entry.name == normal.model.graph.node[2].input[1])
     np.testing.assert_array_equal(numpy_helper.to_array(sizes), [-1, 8])
-    told = any(change.startswith(f"opset {opset} becomes") for change in normal.changes)
-    assert told == (not 18 <= opset <= 21)
+    changed = any(change.startswith(f"opset {opset} becomes") for change in normal.changes)
+    assert changed == (not 18 <= opset <= 21)
 
 
 @pytest.mark.parametrize("target", [[1, -1], [1, 8]])

@@ -359,7 +359,7 @@ FORMATS: dict[str, tuple[Write, tuple[str, ...]]] = {
 """How each format is written, and which facts it has room for."""
 
 
-def told(name: str, sample: Sample) -> Sample:
+def written_as(name: str, sample: Sample) -> Sample:
     """The scene as a format can tell it: netCDF has one scale for all bands, and no turned pixels."""
     kept = sample.only(*FORMATS[name][1])
     if name == "netcdf":

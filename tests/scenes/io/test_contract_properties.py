@@ -22,7 +22,7 @@ from hsiedge.scenes.io.cube import Cube  # noqa: E402
 from hsiedge.scenes.io.georeference import difference, same_crs  # noqa: E402
 from hsiedge.scenes.io.reader import open_cube  # noqa: E402
 from tests.scenes.io import samples  # noqa: E402
-from tests.scenes.io.samples import FORMATS, Sample, told  # noqa: E402
+from tests.scenes.io.samples import FORMATS, Sample, written_as  # noqa: E402
 
 QUICK, SLOW = (settings(max_examples=count, deadline=None, derandomize=True, database=None) for count in (20, 300))
 
@@ -65,7 +65,7 @@ def check_place(cube: Cube, transform: tuple[float, ...] | None, crs: str) -> No
 
 
 def check_format(name: str, data: Any) -> None:
-    sample = told(name, data.draw(samples.samples()))
+    sample = written_as(name, data.draw(samples.samples()))
     with folder() as place, open_cube(FORMATS[name][0](data.draw, place, sample)) as cube:
         check(cube, sample)
 
@@ -123,7 +123,7 @@ def check_with_gdal(name: str, data: Any) -> None:
     """GDAL's own view of a file: values, nodata, scales, place; of netCDF with the axes in CF's order alone."""
     import rasterio
 
-    sample = told(name, data.draw(samples.samples()))
+    sample = written_as(name, data.draw(samples.samples()))
     with folder() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of files without coordinates
         if name == "netcdf":
