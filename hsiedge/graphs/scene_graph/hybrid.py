@@ -135,7 +135,7 @@ def _all_inputs(node: ir.Node) -> list[ir.Value | None]:
         if attribute.type == ir.AttributeType.GRAPH:
             inner = attribute.as_graph()
             own = {value for child in inner for value in child.outputs} | set(inner.inputs) | set(inner.initializers.values())
-            values += [entry for child in inner for entry in _all_inputs(child) if entry not in inside]
+            values += [entry for child in inner for entry in _all_inputs(child) if entry not in own]
     return values
 
 

@@ -88,7 +88,7 @@ def test_many_files_mean_what_was_written(name: str, data: Any) -> None:
 def check_pair(data: Any) -> None:
     """One scene in two formats: the same values in their units, pixels without data, wavelengths and place."""
     first, second = data.draw(st.permutations(list(FORMATS)))[:2]
-    sample = told(first, told(second, data.draw(samples.samples())))
+    sample = written_as(first, written_as(second, data.draw(samples.samples())))
     with folder() as one, folder() as other:
         paths = FORMATS[first][0](data.draw, one, sample), FORMATS[second][0](data.draw, other, sample)
         with open_cube(paths[0]) as cube, open_cube(paths[1]) as again:
