@@ -59,11 +59,22 @@ def default_tile(scene: Scene) -> Tile:
 
 
 def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
-    """The tile that a graph is made for; None for a patch graph. Raises OptionError."""
+    """The tile that a graph is made for; None for a patch graph.
+
+    Raises:
+        OptionError: a tile for a patch graph, or one without a pixel.
+        ModelError: a scene graph whose end runs pixel by pixel.
+    """
     if card.kind == "patch":
         if tile is not None:
             raise OptionError("the size of what a scene graph labels at a time; this is a patch graph", option="tile")
         return None
+    hybrid = next((step.options["hybrid"] for step in card.lineage if "hybrid" in step.options), None)
+    if hybrid is not None:
+        raise ModelError(
+            f"from {hybrid['first']} on this scene graph runs pixel by pixel, in a loop that LiteRT has not; "
+            "convert the patch graph that it was made of"
+        )
     if tile is not None and min(tile) < 1:
         raise OptionError("at least one pixel", option="tile", value=f"{tile[0]}x{tile[1]}")
     return tile or default_tile(scene)

@@ -14,8 +14,11 @@ from onnx import numpy_helper
 
 from hsiedge.errors import CheckError, ModelError
 from hsiedge.graphs.export.attach_card import attach_card
+from hsiedge.graphs.export.ort import ort_file
+from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph import build as module
 from hsiedge.graphs.scene_graph.build import scene_graph
+from hsiedge.mapping import LineClassifier, classify
 from hsiedge.runtimes import Model, load
 from tests import workstation
 from tests.graphs.strangers import BANDS, Padded, exported, seeded
@@ -84,6 +87,7 @@ def test_a_strangers_net_with_padding(tmp_path) -> None:
     assert exact.checks[-1].figures["labels_differ"] == 0
     pixels = np.arange(50)
     np.testing.assert_array_equal(load(output).predict(scene, pixels), load(model).predict(scene, pixels))
+    _same_wherever_it_runs(output, model, scene, tmp_path)
     with pytest.raises(CheckError, match=r"keeps [\d.]+ % of the labels, 90 % are asked for; .*; use accept_labels=PERCENT"):
         scene_graph(model, scene, tmp_path / "few.onnx", approximate=True)
     assert not (tmp_path / "few.onnx").exists()
@@ -92,6 +96,25 @@ def test_a_strangers_net_with_padding(tmp_path) -> None:
     assert len(card.lineage[-1].options["approximations"]) == 2
     assert card.checks[-1].figures["labels_differ"] < card.checks[-1].patches
     assert load(output).predict(scene, np.arange(50)).shape == (50,)
+
+
+def _same_wherever_it_runs(whole, patches, scene, folder) -> None:
+    """Rows as a camera gives them, onnxruntime's own format and INT8: a hybrid graph is used as any other."""
+    expected = classify(load(patches), scene.cube)
+    np.testing.assert_array_equal(classify(load(whole), scene.cube), expected)
+    lines = LineClassifier(load(whole), scene.shape[1])
+    labels = [lines.push(scene.cube[first : first + 5]) for first in range(0, scene.shape[0], 5)]
+    np.testing.assert_array_equal(np.concatenate([*labels, lines.finish()]), expected)
+    ort_file(whole, scene, folder / "whole.ort")
+    np.testing.assert_array_equal(classify(load(folder / "whole.ort"), scene.cube), expected)
+    card = quantize(whole, scene, folder / "int8.onnx", patches=64, max_drop=100)
+    assert card.quantization is not None
+    assert card.quantization.agreement > 90
+    kinds = {node.op_type for node in onnx.load(folder / "int8.onnx").graph.node}
+    assert "Loop" in kinds
+    assert (classify(load(folder / "int8.onnx"), scene.cube) == expected).mean() > 0.9
+    with pytest.raises(ModelError, match="runs pixel by pixel, in a loop that LiteRT has not"):
+        quantize(whole, scene, folder / "int8.tflite", patches=64)
 
 
 def test_what_is_no_float_patch_graph(tmp_path) -> None:
