@@ -19,7 +19,7 @@ OLDEST_GLIBC = (2, 28)  # of the manylinux tag that the wheels of onnxruntime ca
 PURPOSES = {
     "mat": "scenes in .mat files, up to v5",
     "hdf": "scenes in .mat v7.3, HDF5 and NetCDF-4",
-    "geo": "GeoTIFF cubes, and maps with coordinates",
+    "geo": "GeoTIFF, maps with coordinates, labels from polygons",
     "litert": "TFLite models",
     "openvino": "models on OpenVINO",
     "quantize": "hsiedge quantize, and Cards for models made elsewhere; no torch",

@@ -146,7 +146,10 @@ def _classes(path: Path, values: Sequence[Any]) -> tuple[NDArray[np.int64], dict
     Raises:
         SceneError: other values than words or whole numbers from 0 to 65535.
     """
-    texts = [_text(value) for value in values]
+    try:
+        texts = [_text(value) for value in values]
+    except TypeError as error:
+        raise SceneError(f"{path}: its classes are no words or numbers ({error})", option="class_field") from error
     words = sorted({text for text in texts if text})
     names: dict[int, str] = {}
     if any(isinstance(value, str) for value in values) and not all(word.isdecimal() for word in words):

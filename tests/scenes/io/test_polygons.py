@@ -42,6 +42,10 @@ def field(rows: slice, columns: slice, crs: str = "EPSG:32633") -> Any:
     return shapely.Polygon(list(zip(*transform("EPSG:32633", crs, *zip(*corners)))))
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def write(path: Path, shapes: list[Any], crs: str | None = "EPSG:32633", layer: str | None = None, **fields: list[Any]) -> Path:
     kinds = {shape.geom_type for shape in shapes if shape is not None}
     values = [
@@ -136,6 +140,17 @@ def test_the_layer_is_asked_for(tmp_path: Path) -> None:
 def test_values_that_are_no_classes(tmp_path: Path, values: list[Any], message: str) -> None:
     with pytest.raises(SceneError, match=message):
         burnt(write(tmp_path / "fields.gpkg", fields_of(), crop=values))
+
+
+def test_values_of_other_kinds(tmp_path: Path) -> None:
+    features = [{"type": "Feature", "geometry": None, "properties": {"crop": kind}} for kind in (["a"], {"b": 1})]
+    for feature in features:
+        (tmp_path / "fields.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+        with pytest.raises(SceneError, match=r"class_field: .* its classes are no words or numbers"):
+            burnt(tmp_path / "fields.geojson")
+    path = write(tmp_path / "dates.gpkg", fields_of(), crop=np.array(["2026-05-01", "2026-05-02", "2026-05-03"], "M8[D]"))
+    with pytest.raises(SceneError, match="its classes are no words or numbers"):
+        burnt(path)
 
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided:UserWarning")
