@@ -268,6 +268,13 @@ def inverse(transform: Transform) -> Transform:
     return a, b, -a * c - b * f, d, e, -d * c - e * f
 
 
+def _moved(points: tuple[Point, ...], others: tuple[Point, ...]) -> bool:
+    """Whether control points of the same pixels lie elsewhere."""
+    known = {(column, row): (x, y) for column, row, x, y, _ in others}
+    pairs = [((x, y), known[column, row]) for column, row, x, y, _ in points if (column, row) in known]
+    return any(not math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) for one, other in pairs for a, b in zip(one, other))
+
+
 def difference(labels: Georeference | None, cube: Georeference | None, shape: tuple[int, int]) -> str:
     """Distance or turn of a label map of `shape` against its cube's grid, in words; "" where it lies on it, or nobody can tell.
 
@@ -280,7 +287,7 @@ def difference(labels: Georeference | None, cube: Georeference | None, shape: tu
     if labels.crs and cube.crs and not same_crs(labels.crs, cube.crs):
         return f"they are in {labels.crs_name}, the cube in {cube.crs_name}"
     if labels.transform is None or cube.transform is None:
-        return ""
+        return "their control points lie elsewhere" if _moved(labels.points, cube.points) else ""
     a, b, _, d, e, _ = inverse(cube.transform)
     _, _, c, _, _, f = cube.transform
 

@@ -116,6 +116,16 @@ def test_without_coordinates_there_is_nothing_to_align_by() -> None:
     assert placed(LabelRaster(IDS), cube_at(NORTH_UP)).array is IDS
 
 
+def test_control_points_elsewhere() -> None:
+    points = ((0.0, 0.0, 13.0, 52.0, 0.0), (10.0, 0.0, 13.1, 52.0, 0.0), (0.0, 12.0, 13.0, 51.9, 0.0))
+    cube = cube_at(None, "EPSG:4326", points=points)
+    labels = LabelRaster(IDS, {}, None, Georeference(None, "EPSG:4326", points))
+    assert placed(labels, cube) is labels
+    moved = tuple((column, row, x + 1, y, z) for column, row, x, y, z in points)
+    with pytest.raises(SceneError, match="their control points lie elsewhere"):
+        placed(LabelRaster(IDS, {}, None, Georeference(None, "EPSG:4326", moved)), cube)
+
+
 def test_coordinates_far_from_the_projection_hold_no_label() -> None:
     labels = labels_at((1, 0, 100, 0, -1, 89), "EPSG:4326")
     with pytest.raises(SceneError, match=r"align: .* none of the 99 labelled pixels lies on the cube"):
