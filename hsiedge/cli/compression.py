@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,28 @@ if TYPE_CHECKING:
 CheckpointArgument = Annotated[
     Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")
 ]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED-METHOD.safetensors.")
-]
 EpochsOption = Annotated[int, typer.Option(help="Passes over the training pixels afterwards.")]
+
+
+@dataclass(frozen=True)
+class TrainedOptions(options.SceneOptions, options.ModelSplitOptions):
+    """Options of a checkpoint that is trained on: its net, its scene, its split, and where the result goes."""
+
+    net: options.NetFileOption = None
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED-METHOD.safetensors.")
+    ] = None
+
+    def opened(self, path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+        """The checkpoint of a file, and the scene and the split of mask files that its methods are to take."""
+        from hsiedge.api.checkpoint import Checkpoint, check_place
+
+        source = Checkpoint.open(path, net=self.net)
+        with console.waiting("reading"):
+            scene = self.open_for(source.card)
+            split = self.split_for(source.card, scene)
+        check_place(self.output or Path("checkpoint.safetensors"))
+        return source, {"scene": scene, "split": split}
 
 
 @options.expanded
@@ -43,16 +62,13 @@ def prune_command(
         str | None, typer.Option(help="Worth of a channel, structured: l1, l2, taylor or batchnorm; left out, l1.")
     ] = None,
     epochs: EpochsOption = 20,
-    net: options.NetFileOption = None,
-    scene_options: options.SceneOptions,
-    masks: options.ModelSplitOptions,
-    output: OutputOption = None,
+    trained: TrainedOptions,
 ) -> None:
     """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
-    source, own = _open(checkpoint, scene_options, masks, net, output)
+    source, own = trained.opened(checkpoint or choose.checkpoint())
     with console.progress(f"pruning {ratio:g}, {method}") as tick:
         pruned = source.prune(method=method, ratio=ratio, criterion=criterion, scope=scope, epochs=epochs, **own, progress=tick)
-    path = _save(pruned, output)
+    path = _save(pruned, trained.output)
     _tell_pruned(source, pruned)
     _tell_validation(source.card, pruned.card)
     console.say(f"{path}; next: hsiedge export {path}")
@@ -79,13 +95,10 @@ def distill_command(
         bool, typer.Option("--unlabelled", help="Learn from pixels without a label too; the Card says transductive.")
     ] = False,
     epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 120,
-    net: options.NetFileOption = None,
-    scene_options: options.SceneOptions,
-    masks: options.ModelSplitOptions,
-    output: OutputOption = None,
+    trained: TrainedOptions,
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
-    source, own = _open(teacher or choose.teacher(), scene_options, masks, net, output)
+    source, own = trained.opened(teacher or choose.teacher())
     with console.progress(f"distilling into {student}") as tick:
         taught = source.distill(
             student,
@@ -99,7 +112,7 @@ def distill_command(
             progress=tick,
             **options.widths_of(widths),
         )
-    path = _save(taught, output)
+    path = _save(taught, trained.output)
     before, after = source.card.net, taught.card.net
     assert before is not None
     assert after is not None
@@ -114,18 +127,15 @@ def qat_command(
     checkpoint: CheckpointArgument = None,
     bits: Annotated[int, typer.Option(help="Bits of the weights: 8; or 6, 4, 3, 2, which are simulated.")] = 8,
     epochs: EpochsOption = 20,
-    net: options.NetFileOption = None,
-    scene_options: options.SceneOptions,
-    masks: options.ModelSplitOptions,
-    output: OutputOption = None,
+    trained: TrainedOptions,
 ) -> None:
     """Trains on in the arithmetic of the quantized graph; leaves a checkpoint, and the ONNX whose labels were simulated."""
     from hsiedge.cli.names import qat_stems
 
-    source, own = _open(checkpoint, scene_options, masks, net, output)
+    source, own = trained.opened(checkpoint or choose.checkpoint())
     names = qat_stems(source.card, bits)
-    path = output or Path(f"{names[0]}.safetensors")
-    model = path.with_suffix(".onnx") if output else Path(f"{names[1]}.onnx")
+    path = trained.output or Path(f"{names[0]}.safetensors")
+    model = path.with_suffix(".onnx") if trained.output else Path(f"{names[1]}.onnx")
     with console.progress(f"training in {bits} bits, and its control in float") as tick:
         card = source.qat(model, bits=bits, epochs=epochs, checkpoint=path, **own, progress=tick).known
     check, judged, control = card.checks[-1], card.quantization, card.lineage[-1].options["control_oa"]
@@ -140,24 +150,6 @@ def qat_command(
     if bits < 8:
         console.say(f"{bits} bits are simulated: the weights take {2**bits - 1} values, and a byte each in the file")
     console.say(f"{path}, {model}  {model.stat().st_size / 1000:.0f} kB; next: hsiedge eval {model}")
-
-
-def _open(
-    checkpoint: Path | None,
-    scene_options: options.SceneOptions,
-    masks: options.ModelSplitOptions,
-    net: str | None,
-    output: Path | None,
-) -> tuple[Checkpoint, dict[str, Any]]:
-    """The checkpoint, and the scene and the split of mask files that its methods are to take."""
-    from hsiedge.api.checkpoint import Checkpoint, check_place
-
-    source = Checkpoint.open(checkpoint or choose.checkpoint(), net=net)
-    with console.waiting("reading"):
-        scene = scene_options.open_for(source.card)
-        split = masks.split_for(source.card, scene)
-    check_place(output or Path("checkpoint.safetensors"))
-    return source, {"scene": scene, "split": split}
 
 
 def _save(checkpoint: Checkpoint, output: Path | None) -> Path:
