@@ -8,7 +8,7 @@ ELSEWHERE := board or container or sshd or browser
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: check demo test test-all lint types contracts fuzz models clean
+.PHONY: check demo test test-all lint types contracts fuzz kill models clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -42,6 +42,10 @@ contracts: $(VENV)/installed
 # N mutated files of every kind that is opened; the first of them are those of a smaller N.
 fuzz: $(VENV)/installed
 	$(BIN)/python -W ignore -m tests.fuzz $(or $(N),500) --seed $(or $(SEED),0)
+
+# N kills at random moments of six commands that write.
+kill: $(VENV)/installed
+	$(BIN)/python -m tests.kill $(or $(N),20) --seed $(or $(SEED),0)
 
 models: $(VENV)/installed
 	$(BIN)/python models/make.py

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
@@ -48,7 +48,7 @@ def main() -> None:
             raise KeyboardInterrupt
 
         _handle(stops, stop)
-        status = _run(app)
+        status = _run(app, stopped)
     except KeyboardInterrupt:
         status = _INTERRUPTED
     _handle(stops, signal.SIG_DFL)
@@ -63,8 +63,8 @@ def _handle(numbers: Iterable[signal.Signals], handler: Any) -> None:
         signal.signal(number, handler)
 
 
-def _run(app: Any) -> int:
-    """Runs the command; its exit code. Raises KeyboardInterrupt, also where the command line's library made another of it."""
+def _run(app: Any, stopped: Sequence[int]) -> int:
+    """Runs the command; its exit code. Raises KeyboardInterrupt, also where a library made another error of it."""
     from typer import Abort, BadParameter
 
     usage_error: Any = BadParameter.__mro__[2]  # ClickException, which typer carries inside itself and does not export
@@ -91,6 +91,8 @@ def _run(app: Any) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if stopped:  # torch's exporter goes on with what an interrupted import has left, and fails at that
+            raise KeyboardInterrupt from error
         if _TRACEBACK in sys.argv[1:]:
             traceback.print_exc()
         expected = isinstance(error, (HsiedgeError, OSError, MemoryError))
@@ -108,12 +110,16 @@ def _own_temporary_folder() -> Iterator[None]:
         except OutputError:  # no place for any: commands that need none go on
             yield
             return
-        before = tempfile.tempdir
-        tempfile.tempdir = str(folder)
+        before = tempfile.tempdir, os.environ.get("TMPDIR")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)  # the latter for processes that are started
         try:
             yield
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = before[0]
+            if before[1] is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before[1]
 
 
 def _unexpected(error: Exception) -> str:

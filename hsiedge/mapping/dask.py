@@ -24,7 +24,7 @@ import numpy as np
 from hsiedge import __version__, cluster
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
 from hsiedge.mapping.adapt import adapt
-from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions, Counts, Strip, strip_rows, strips
+from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions, Counts, Strip, StripSize, strip_size, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.cube import Cube
@@ -41,7 +41,7 @@ class Plan:
     Attributes:
         path: where each worker finds the cube; key: its variable.
         shape, bands, dtype: of the cube, that a worker knows it by.
-        rows: that a strip has.
+        size: of a strip.
         threads: of a block.
         runtime, provider, fast_int8, net: in which each worker opens the model.
     """
@@ -51,7 +51,7 @@ class Plan:
     shape: tuple[int, int]
     bands: int
     dtype: str
-    rows: int
+    size: StripSize
     asked: ClassifyOptions
     threads: int
     runtime: str | None = None
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a cube: a multiple of `plan.rows`, but for the last."""
+    """Some rows of a cube: a multiple of `plan.size.rows`, but for the last."""
 
     plan: Plan
     part: range
@@ -114,7 +114,7 @@ def on_cluster(
                     take(result.strip)
                     counts.add(result.counts)
                     progress(block.part.stop / source.shape[0])
-                return ClassificationStats.of(counts, source, started, blocks[0].plan.rows)
+                return ClassificationStats.of(counts, source, started, blocks[0].plan.size.rows)
 
             yield classified
 
@@ -130,17 +130,17 @@ def _plan(model: Model, cube: Path, key: str | None, asked: ClassifyOptions, mem
                 f"{cube} cannot be read by rows, each block would read it all; convert it to .npy", option="scheduler"
             )
         adapt(model.known, source, asked.units)
-        rows = strip_rows(model, source.shape[1], memory)
+        size = strip_size(model, source.shape[1], memory)
         known = (source.shape, source.bands, str(source.dtype))
         opening = model.runtime, model.provider
-        return Plan(cube.absolute(), key, *known, rows, asked, threads, *opening, model.fast_int8, model.net)
+        return Plan(cube.absolute(), key, *known, size, asked, threads, *opening, model.fast_int8, model.net)
 
 
 def _blocks(plan: Plan, threads: int) -> list[Block]:
     """Blocks of whole strips: as many as there are threads, or more of them that are no larger than `_BLOCK_PIXELS`."""
     height, width = plan.shape
     most = min(_BLOCK_PIXELS // width, height // threads)
-    tall = plan.rows * max(1, most // plan.rows)
+    tall = plan.size.rows * max(1, most // plan.size.rows)
     return [Block(plan, range(first, min(first + tall, height))) for first in range(0, height, tall)]
 
 
@@ -187,7 +187,7 @@ def classify_block(model: bytes, name: str, block: Block) -> Found | Refused:
                     f"{plan.path}: another cube lies there, {source.shape}, {source.bands} bands of {source.dtype}"
                 )
             opened = _opened(model, name, plan.threads, plan.runtime, plan.provider, plan.fast_int8, plan.net)
-            pieces = list(strips(opened, source, block.part, plan.rows, plan.asked, counts))
+            pieces = list(strips(opened, source, block.part, plan.size, plan.asked, counts))
     except (HsiedgeError, OSError, MemoryError) as error:
         from distributed import get_worker
 

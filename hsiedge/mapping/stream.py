@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,32 +141,32 @@ def classify_rows(
         OptionError: a single row takes more than `memory`.
     """
     adapt(model.known, source, asked.units)
-    rows = strip_rows(model, source.shape[1], memory)
+    size = strip_size(model, source.shape[1], memory)
     counts, started, done = Counts(), time.perf_counter(), 0
-    for strip in strips(model, source, range(source.shape[0]), rows, asked, counts):
+    for strip in strips(model, source, range(source.shape[0]), size, asked, counts):
         take(strip)
         done += len(strip.labels)
         progress(done / source.shape[0])
-    return ClassificationStats.of(counts, source, started, rows)
+    return ClassificationStats.of(counts, source, started, size.rows)
 
 
-def strips(model: Model, source: Cube, part: range, rows: int, asked: ClassifyOptions, counts: Counts) -> Iterator[Strip]:
-    """Classifies the rows `part` of a cube, as many at a time as `rows`; what is found is counted in `counts`.
+def strips(model: Model, source: Cube, part: range, size: StripSize, asked: ClassifyOptions, counts: Counts) -> Iterator[Strip]:
+    """Classifies the rows `part` of a cube, as many at a time as a strip has; what is found is counted in `counts`.
 
-    A strip's values do not depend on the part that it lies in, where parts begin at multiples of `rows`.
+    A strip's values do not depend on the part that it lies in, where parts begin at multiples of its rows.
 
     Raises:
         ModelError, SceneError: see `classify_rows`.
     """
     card = model.known
-    for prepared, empty in _prepared(model, adapt(card, source, asked.units), part, rows):
+    for prepared, empty in _prepared(model, adapt(card, source, asked.units), part, size):
         counts.saturation(prepared, card)
         likely = None
         if asked.probabilities or asked.reject:
-            logits = model.strip(prepared)
+            logits = model.strip(prepared, size.columns)
             likely, labels = _probabilities(logits, card), model.label_ids(logits, axis=0)
         else:
-            labels = model.strip_labels(prepared)
+            labels = model.strip_labels(prepared, size.columns)
         if likely is not None and asked.reject:
             unsure = (likely.max(0) < asked.reject) & ~empty
             counts.unknown += int(unsure.sum())
@@ -176,7 +176,7 @@ def strips(model: Model, source: Cube, part: range, rows: int, asked: ClassifyOp
         yield Strip(labels, likely if asked.probabilities else None)
 
 
-def _prepared(model: Model, fit: AdaptedCube, part: range, rows: int) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+def _prepared(model: Model, fit: AdaptedCube, part: range, size: StripSize) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
     """Prepared strips with their halo, and which of their pixels `(n, width)` hold no data.
 
     The halo is reflected at the scene's true edges only. Each row is read and prepared once: what the next strip needs is kept.
@@ -184,14 +184,14 @@ def _prepared(model: Model, fit: AdaptedCube, part: range, rows: int) -> Iterato
     radius, (height, width) = model.known.radius, fit.cube.shape
     start = end = max(0, part.start - radius)  # of the rows whose `empty` is held
     held, empty = RowBuffer(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
-    for first in range(part.start, part.stop, rows):
-        last = min(first + rows, part.stop)
+    for first in range(part.start, part.stop, size.rows):
+        last = min(first + size.rows, part.stop)
         due = min(last + radius, height)
-        if due > end:
-            stored, without_data = fit.read(end, due - end)
+        while end < due:
+            stored, without_data = fit.read(end, min(size.read, due - end))
             held.push(stored)
-            empty, end = np.concatenate([empty, without_data]), due
-            if due == height:
+            empty, end = np.concatenate([empty, without_data]), end + len(stored)
+            if end == height:
                 held.end()
         yield held.strip(last - first), empty[first - start : last - start]
         kept = max(0, last - radius)
@@ -210,24 +210,53 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers
 
 
-def strip_rows(model: Model, width: int, memory: int = MEMORY) -> int:
-    """Number of rows of a strip that takes no more than `memory` bytes.
+class StripSize(NamedTuple):
+    """Size of a strip: its rows, the columns that the engine is given at a time, and the rows that are read at a time."""
 
-    A graph with a tile gets whole tiles, one at least, for a lower strip would be filled up.
+    rows: int
+    columns: int
+    read: int
+
+
+def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
+    """Size of strips that take no more than `memory` bytes, more or less, and compute as little twice as that allows.
+
+    A graph with a tile gets whole tiles, one at least, for a lower strip would be filled up. Any other scene graph gets more
+    rows than an engine has memory for at the scene's width, and part of the columns: of low strips, most is halo.
 
     Raises:
         OptionError: a single row takes more.
     """
     card, tile = model.known, model.tile
     stored = width * card.scene.bands * np.dtype(card.scene.dtype).itemsize
-    # A graph with a tile takes what it takes. Arenas of others grow in leaps; rows are held as stored, filled, and prepared.
-    each = 4 * stored + (2 * _grown(model, width) if tile is None else 0)
+    grown = _grown(model, width) if tile is None else 0.0  # a graph with a tile takes what it takes
+    # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared.
+    each = 4 * stored + 2 * grown
     least = 1 if tile is None else tile[0]
     if each * (card.radius * 2 + least) > 4 * memory:
         needed = int(each * (card.radius * 2 + least) / 4) >> 20
         raise OptionError(f"rows of {width} pixels take some {needed + 1} MiB at least", option="memory")
+    read = int(np.clip(memory / (12 * stored), 1, _MOST_ROWS))
+    if card.kind == "scene" and tile is None:
+        prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
+        return StripSize(*_least_work(card.patch - 1, width, prepared, 2 * grown / width, 0.75 * memory), read)
     rows = int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
-    return max(least, rows // least * least)
+    return StripSize(max(least, rows // least * least), width, read)
+
+
+def _least_work(halo: int, width: int, row: int, pixel: float, memory: float) -> tuple[int, int]:
+    """Rows and columns of a strip's pieces with the least halo to compute.
+
+    Args:
+        row: bytes of a row that is held. pixel: bytes that the engine takes for a pixel of a piece.
+    """
+    rows = np.arange(1, _MOST_ROWS + 1)
+    left = memory - row * (rows + halo)
+    columns = np.clip(left / (max(pixel, 1e-9) * (rows + halo)) - halo, 1, width).astype(int)
+    across = np.ceil(width / columns)
+    work = (rows + halo) / rows * np.where(columns == width, 1, across * (columns + halo) / width)
+    best = int(work.argmin())
+    return int(rows[best]), int(columns[best])
 
 
 def _grown(model: Model, width: int) -> float:

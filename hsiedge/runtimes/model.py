@@ -148,26 +148,35 @@ class Model:
     def _patches(self, patches: NDArray[Any]) -> NDArray[Any]:
         return self._run(patches, (len(patches), len(self.known.classes)))
 
-    def strip(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+    def strip(self, rows: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:
         """`(classes, h, w)` float32 logits of a prepared strip with its halo, `(h + p - 1, w + p - 1, bands)`.
 
+        Args:
+            columns: pixels across that a scene graph without a tile labels at a time, which bounds the engine's memory.
+
         Raises:
             ModelError: as `run`.
         """
-        return self._values(self._strip(rows))
+        return self._values(self._strip(rows, columns))
 
-    def strip_labels(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
+    def strip_labels(self, rows: NDArray[Any], columns: int | None = None) -> NDArray[np.uint16]:
         """Label ids `(h, w)` of a prepared strip with its halo. Logits that are integers are compared as such.
 
+        Args:
+            columns: as of `strip`.
+
         Raises:
             ModelError: as `run`.
         """
-        return self.label_ids(self._strip(rows), axis=0)
+        return self.label_ids(self._strip(rows, columns), axis=0)
 
-    def _strip(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def _strip(self, rows: NDArray[Any], columns: int | None) -> NDArray[Any]:
         """Output of the session for a strip, `(classes, h, w)`."""
         if self.known.kind == "scene":
-            return self._in_pieces(rows) if self.tile is None else self._tiled(rows, *self.tile)
+            high, wide = (size - self.known.patch + 1 for size in rows.shape[:2])
+            if self.tile is None and (columns is None or columns >= wide or not self.known.radius):
+                return self._in_pieces(rows)
+            return self._tiled(rows, *(self.tile or (high, columns or wide)))
         patch = self.known.patch
         if self.takes_rows:
             cuts = (cut_rows(rows[line : line + patch], patch) for line in range(len(rows) - patch + 1))

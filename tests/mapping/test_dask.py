@@ -21,7 +21,7 @@ from distributed import Client
 from hsiedge import cluster as joining
 from hsiedge.errors import ClusterError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify, dask
-from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, classify_rows
+from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, StripSize, classify_rows
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.reader import open_cube
@@ -59,7 +59,7 @@ def flight(indian_pines: Scene, tmp_path: Path) -> Path:
 @pytest.fixture
 def low(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of 20 rows, blocks of 40 rows of 60 pixels."""
-    monkeypatch.setattr(dask, "strip_rows", lambda *_: ROWS)
+    monkeypatch.setattr(dask, "strip_size", lambda *_: StripSize(ROWS, 60, ROWS))
     monkeypatch.setattr(dask, "_BLOCK_PIXELS", 2 * ROWS * 60)
 
 
@@ -126,7 +126,7 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
 
 def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
     for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
-        plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", rows, ClassifyOptions(), 1)
+        plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", StripSize(rows, 1000, 8), ClassifyOptions(), 1)
         parts = [block.part for block in dask._blocks(plan, threads)]
         assert [row for part in parts for row in part] == list(range(height))
         assert all(part.start % rows == 0 for part in parts)

@@ -25,9 +25,10 @@ from hsiedge.mapping.stream import (
     ClassifyOptions,
     Counts,
     Strip,
+    StripSize,
     _softmax,
     classify_rows,
-    strip_rows,
+    strip_size,
     strips,
 )
 from hsiedge.mapping.writers import MapFacts, writer
@@ -74,11 +75,12 @@ def test_any_height_of_strips_and_any_part(
 
     with open_cube(envi(tmp_path, tiny_scene.cube)) as opened:
         source = dataclasses.replace(opened, read=counted)
-    for rows in (1, 2, 7, 39, 100):
+    for rows, columns in ((1, 30), (2, 30), (7, 30), (39, 30), (100, 30), (7, 11), (39, 29), (40, 1)):
         for cuts in ((0, 40), (0, 1, 2, 40), (0, 14, 35, 39, 40)):
             read.clear()
             parts = [range(*pair) for pair in itertools.pairwise(cuts)]
-            pieces = [strip for part in parts for strip in strips(whole, source, part, rows, ClassifyOptions(), Counts())]
+            size, asked = StripSize(rows, columns, 3), ClassifyOptions()
+            pieces = [strip for part in parts for strip in strips(whole, source, part, size, asked, Counts())]
             np.testing.assert_array_equal(np.concatenate([strip.labels for strip in pieces]), expected)
             assert max(len(strip.labels) for strip in pieces) <= rows
             if len(parts) == 1:
@@ -396,15 +398,27 @@ def test_strips_of_a_graph_with_a_tile_are_whole_tiles() -> None:
     model = load(shipped("-int8-scene.tflite"), 1)
     assert model.tile is not None
     high = model.tile[0]
-    rows = [strip_rows(model, width, memory << 20) for width, memory in ((145, 64), (1000, 64), (1000, 32), (1240, 32))]
+    rows = [strip_size(model, width, memory << 20).rows for width, memory in ((145, 64), (1000, 64), (1000, 32), (1240, 32))]
     assert [count % high for count in rows] == [0, 0, 0, 0]
     assert rows[0] > high == rows[2] == rows[3]
 
 
+def test_little_memory_takes_part_of_the_columns_and_not_few_rows() -> None:
+    """Of strips of a few rows most is halo, which is computed again and again: 12 rows of it for each strip of this model."""
+    model, width = load(shipped("-int8-scene.onnx"), 1), 1000
+    assert model.known.patch == 13
+    large, small = (strip_size(model, width, memory << 20) for memory in (256, 32))
+    work = [(size.rows + 12) / size.rows * -(-width // size.columns) * (size.columns + 12) / width for size in (large, small)]
+    assert work[1] < 1.6 * work[0]
+    assert small.columns < width
+    assert small.rows >= 16
+    assert small.rows * width * 200 < 24 << 20  # what is held of it, a byte a value
+
+
 def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:
-    assert strip_rows(stored, 30) > 1
+    assert strip_size(stored, 30).rows > 1
     with pytest.raises(OptionError, match=r"memory: rows of 30000 pixels take some [0-9]+ MiB at least"):
-        strip_rows(stored, 30000, 100_000)
+        strip_size(stored, 30000, 100_000)
 
 
 @pytest.mark.slow
