@@ -1,5 +1,16 @@
-"""`python -m hsiedge`."""
+"""`hsiedge`, and `python -m hsiedge`: the program, before anything is imported that takes time."""
 
-from hsiedge.cli.main import main
+import signal
 
-main()
+
+def main() -> None:
+    """Runs the command line. Ctrl-C ends the program without a word as long as it has nothing to tidy up."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from hsiedge.cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

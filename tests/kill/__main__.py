@@ -110,15 +110,17 @@ def prepare(folder: Path, names: Sequence[str]) -> dict[str, float]:
 def start(folder: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
     """Starts a command in a session of its own."""
     environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "hsiedge", *words],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "stderr").open("wb"),
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "hsiedge", *words]
+    with (folder / "stderr").open("wb") as err:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            start_new_session=True,
+        )
 
 
 def finish(folder: Path, words: Sequence[str]) -> float:
@@ -152,7 +154,7 @@ def kill(folder: Path, command: Command, number: signal.Signals, after: float) -
         return "still runs a minute later"
     if number == signal.SIGKILL:
         finish(folder, ("scenes", "pack", *_CUBE, "-o", "next.npz"))
-    elif "Traceback" in (folder / "stderr").read_text():
+    elif "Traceback" in (text := (folder / "stderr").read_text()) and "hsiedge" in text:  # not of Python's own start
         return f"a traceback: {(folder / 'stderr').read_text()[-3000:]}"
     elif code not in (0, -number, 128 + number):
         return f"exit code {code}: {(folder / 'stderr').read_text()[-500:]}"
