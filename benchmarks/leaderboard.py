@@ -2,12 +2,12 @@
 
     python benchmarks/leaderboard.py                                  # all that is missing, seeds 0 to 4; hours on two cores
     python benchmarks/leaderboard.py --splits hong --methods svm cnn2d:7
-    python benchmarks/leaderboard.py --table                          # what is stored, as the README has it
+    python benchmarks/leaderboard.py --documents                      # writes what is stored into README and docs
 
-A method is svm or forest (scikit-learn, on the spectrum of the pixel), or NET:PATCH. Each run is stored when it is done, in
+A method is svm, forest or lda (scikit-learn, on the spectrum of the pixel), or NET:PATCH. A run is stored when it is done, in
 benchmarks/results/leaderboard.json, and not run again. Splits are hong and paoletti, which are fixed, all of whose training
 pixels train (nets are refitted), and blocks, in five folds whose confusion matrices are added up: one run is a seed's five
-nets. Seeds are those of the forest's and the nets' draws; an SVM draws nothing, and has one run on a fixed split.
+nets. Seeds are those of the forest's and the nets' draws; svm and lda draw nothing: one run on a fixed split.
 
 The published maps lie in $HSIEDGE_DATA or its folder splits, or are downloaded.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import tempfile
 import time
@@ -33,8 +34,9 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, Split, draw, folds_split, leaked
 
 STORE = Path(__file__).parent / "results" / "leaderboard.json"
+DOCUMENTS = tuple(Path(__file__).parents[1] / name for name in ("README.md", "docs/leaderboard.md"))
 SPLITS = ("hong", "paoletti", "blocks")
-METHODS = ("svm", "forest", "cnn1d:1", "cnn2d:7", "cnn2d:13", "dscnn:13")
+METHODS = ("svm", "forest", "lda", "mlp:1", "cnn1d:1", "cnn2d:7", "cnn2d:13", "dscnn:13")
 FOLDS = 5
 GRID = {"svc__C": [1, 10, 100, 1000, 10000], "svc__gamma": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]}
 PUBLISHED = (
@@ -54,7 +56,8 @@ def splits_of(kind: str, scene: Scene, seed: int) -> tuple[Split, ...]:
 
 
 def classical(method: str, scene: Scene, split: Split, seed: int) -> tuple[Evaluation, dict[str, Any]]:
-    """A support vector machine with RBF kernel, chosen by cross-validation on all training pixels, or a random forest."""
+    """A support vector machine chosen by cross-validation on all training pixels, a random forest, or discriminant analysis."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -69,6 +72,9 @@ def classical(method: str, scene: Scene, split: Split, seed: int) -> tuple[Evalu
         deal = StratifiedKFold(min(5, least), shuffle=True, random_state=0)
         fitted: Any = GridSearchCV(make_pipeline(StandardScaler(), SVC()), GRID, cv=deal).fit(flat[pixels], truth)
         facts = {"chosen": {name.removeprefix("svc__"): value for name, value in fitted.best_params_.items()}}
+    elif method == "lda":
+        fitted, facts = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")), {}
+        fitted.fit(flat[pixels], truth)
     else:
         fitted, facts = RandomForestClassifier(500, random_state=seed).fit(flat[pixels], truth), {"trees": 500}
 
@@ -180,7 +186,7 @@ def table(kind: str, rows: list[dict[str, Any]]) -> str:
     lines = []
     for (method, precision), runs in groups.items():
         net, _, patch = method.partition(":")
-        title = {"svm": "SVM, RBF kernel", "forest": "random forest, 500 trees"}.get(
+        title = {"svm": "SVM, RBF kernel", "forest": "random forest, 500 trees", "lda": "linear discriminants, shrunk"}.get(
             method, f"{net}, patch {patch}, {precision}"
         )
         figures = [spread([entry[name] for entry in runs]) for name in ("oa", "aa", "kappa")]
@@ -195,6 +201,15 @@ def table(kind: str, rows: list[dict[str, Any]]) -> str:
     return "\n".join([HEAD, *(text for _, text in sorted(lines, reverse=True))])
 
 
+def fill(text: str, rows: list[dict[str, Any]]) -> str:
+    """A document with each of its tables, between `leaderboard: SPLIT` and `end`, as the rows have it."""
+
+    def anew(match: re.Match[str]) -> str:
+        return f"<!-- leaderboard: {match[1]} -->\n{table(match[1], rows)}\n<!-- end -->"
+
+    return re.sub(r"<!-- leaderboard: (\w+) -->\n.*?<!-- end -->", anew, text, flags=re.DOTALL)
+
+
 def spread(values: list[float]) -> str:
     """Mean, and the standard deviation where there are several."""
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
@@ -204,15 +219,15 @@ def main() -> None:
     """Runs what is missing, or prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="svm, forest, or NET:PATCH")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="svm, forest, lda, or NET:PATCH")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"), help="where nets are trained")
     parser.add_argument("--threads", type=int, help="of PyTorch; a fit repeats to the bit with the same number")
-    parser.add_argument("--table", action="store_true", help="print what is stored")
+    parser.add_argument("--documents", action="store_true", help="write what is stored into the documents")
     arguments = parser.parse_args()
-    if arguments.table:
-        for kind in SPLITS:
-            print(f"### {kind}\n\n{table(kind, stored())}\n")
+    if arguments.documents:
+        for path in DOCUMENTS:
+            path.write_text(fill(path.read_text("utf-8"), stored()), "utf-8")
         return
     if arguments.threads:
         import torch
@@ -224,7 +239,7 @@ def main() -> None:
         for kind in arguments.splits:
             for method in arguments.methods:
                 done = {(entry["split"], entry["method"], entry["seed"]) for entry in stored()}
-                once = method == "svm" and kind != "blocks" and seed != arguments.seeds[0]
+                once = method in ("svm", "lda") and kind != "blocks" and seed != arguments.seeds[0]
                 if (kind, method, seed) in done or once:
                     continue
                 rows = run(kind, method, seed, scene, arguments.device)

@@ -321,7 +321,7 @@ def train(
         split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists", "hong", "paoletti").
         net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
         patch: side of the patch, odd; left out, the net's own.
-        epochs: passes over the training pixels; left out, those of `settings`.
+        epochs: passes over the training pixels; left out, those of `settings`, or the net's own (60; of mlp, 600).
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
         refit: fit the net again on training and validation pixels together, for the epochs that validation pixels chose; left
             out, true for published splits.
@@ -340,11 +340,12 @@ def train(
     drawn = opened.split(split) if isinstance(split, str) else split
     check_split(drawn)
     with needs_extra("training", "train"):
+        from hsiedge.nets import spec
         from hsiedge.training import train as training
         from hsiedge.training.fit import FitSettings
-    settings = settings or FitSettings()
+    net = _checked_net(net, opened, patch, **options)
+    settings = settings or FitSettings(epochs=spec(net).epochs)
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
-    net = _checked_net(net, opened, patch, **options)
     trained = training.train(opened, drawn, net, patch, settings, progress, refit=refit, device=device, **options)
     return Checkpoint(trained.card, trained=trained, own=(opened, drawn))

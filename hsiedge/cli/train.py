@@ -21,12 +21,14 @@ def train_command(
     scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
     scene_options: options.SceneOptions,
     net: Annotated[
-        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d or hybridsn; or your own, FILE.py:NAME.")
+        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn or mlp; or your own, FILE.py:NAME.")
     ] = "cnn2d",
     patch: Annotated[int | None, typer.Option(help="Side of the patch, odd; left out, the net's own.")] = None,
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
     split_options: options.SplitOptions,
-    epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 60,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training pixels; left out, the net's own: 60, of mlp 600.")
+    ] = None,
     refit: Annotated[
         bool | None,
         typer.Option(

@@ -23,11 +23,15 @@ DEFAULT = "cnn2d"
 
 @dataclass(frozen=True)
 class NetSpec:
-    """An architecture: its class, built with `(bands, classes, patch, **options)`, its default patch and the least one."""
+    """An architecture: its class, built with `(bands, classes, patch, **options)`, its default patch and the least one.
+
+    `epochs`: passes over the training pixels that it takes by default.
+    """
 
     build: Callable[..., Net]
     patch: int
     min_patch: int
+    epochs: int = 60
 
 
 def _spec_of(build: Any) -> NetSpec:
@@ -37,7 +41,8 @@ def _spec_of(build: Any) -> NetSpec:
         raise TypeError("a class or function that takes bands, classes and patch was expected")
     default = parameters["patch"].default
     least = getattr(build, "min_patch", 1)
-    return NetSpec(build, default if isinstance(default, int) else max(1, least), least)
+    epochs = getattr(build, "epochs", NetSpec.epochs)
+    return NetSpec(build, default if isinstance(default, int) else max(1, least), least, epochs)
 
 
 NETS: Registry[NetSpec] = Registry(
@@ -49,6 +54,7 @@ NETS: Registry[NetSpec] = Registry(
         "dscnn": "hsiedge.nets.dscnn:DSCNN",
         "cnn3d": "hsiedge.nets.cnn3d:CNN3D",
         "hybridsn": "hsiedge.nets.hybridsn:HybridSN",
+        "mlp": "hsiedge.nets.mlp:MLP",
     },
     _spec_of,
 )

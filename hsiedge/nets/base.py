@@ -15,6 +15,7 @@ class Net(nn.Module):
 
     Attributes:
         min_patch: the least patch that it takes.
+        epochs: passes over the training pixels that it takes by default.
         classifier: the last layer, whose outputs are the logits: pruning leaves them alone.
 
     `widths` is also an option of the constructor: pruned, the net is built anew with the widths that are left. A net whose
@@ -23,6 +24,7 @@ class Net(nn.Module):
     """
 
     min_patch: ClassVar[int] = 1
+    epochs: ClassVar[int] = 60
     classifier: nn.Linear
 
     @property

@@ -58,6 +58,7 @@ def train(
     Args:
         net: a name in the registry, or FILE.py:NAME of one's own.
         patch: p, odd; left out, the net's own default.
+        settings: left out, the defaults, with as many epochs as the net takes.
         loss: left out, the cross entropy of the labels.
         refit: left out, true for published splits, whose training pixels papers train on, all of them.
         device: "cpu", "cuda", or "auto": the GPU where there is one. Weights that a GPU fitted are other ones than a CPU's.
@@ -106,8 +107,8 @@ def train_on(
         stop: share of the schedule after which the fit ends.
         best: takes the weights, and the share, that validation pixels choose.
     """
-    settings = checked(settings or FitSettings())
     net = nets.NETS.name_of(net)
+    settings = checked(settings or FitSettings(epochs=nets.spec(net).epochs))
     patch = nets.spec(net).patch if patch is None else patch
     dataset = prepare(scene, split, patch, refit=validation)
     torch.manual_seed(split.seed)

@@ -91,3 +91,14 @@ def test_depth_follows_the_patch(name: str, patch: int, depth: int | None) -> No
     net = nets.build(name, 30, 4, patch)
     assert net.widths == whole[:depth]
     assert net.eval()(torch.zeros(2, 30, patch, patch)).shape == (2, 4)
+
+
+def test_mlp_looks_at_one_pixel_and_is_small() -> None:
+    net = nets.build("mlp", 200, 16, 5).eval()
+    assert nets.parameter_count(net) == 200 * 128 + 128 + 128 * 16 + 16 <= 30_000
+    patches = torch.randn(2, 200, 5, 5, generator=torch.Generator().manual_seed(0))
+    alone = patches.clone()
+    alone[:, :, torch.arange(25).reshape(5, 5) != 12] = 0
+    torch.testing.assert_close(net(patches), net(alone))
+    assert nets.spec("mlp").epochs == 600
+    assert nets.spec("cnn2d").epochs == 60

@@ -1,0 +1,94 @@
+"""The leaderboard: documents say what is stored, the issue's bars hold in what is stored, and a run is stored once."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def leaderboard() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("leaderboard", ROOT / "benchmarks" / "leaderboard.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def oas(leaderboard: ModuleType, split: str, method: str, precision: str = "float") -> list[float]:
+    wanted = (split, method, precision)
+    return [row["oa"] for row in leaderboard.stored() if (row["split"], row["method"], row["precision"]) == wanted]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/leaderboard.md"])
+def test_the_documents_say_what_is_stored(leaderboard: ModuleType, name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    assert leaderboard.fill(text, leaderboard.stored()) == text, "run: python benchmarks/leaderboard.py --documents"
+
+
+def test_bars_on_hongs_split(leaderboard: ModuleType) -> None:
+    deep, shallow = (oas(leaderboard, "hong", f"cnn2d:{patch}") for patch in (13, 7))
+    assert statistics.mean(deep) >= 95.5
+    assert statistics.mean(oas(leaderboard, "hong", "cnn2d:13", "int8")) >= statistics.mean(deep) - 0.3
+    assert statistics.mean(shallow) >= 88
+
+
+def test_the_net_of_single_pixels(leaderboard: ModuleType) -> None:
+    ours = oas(leaderboard, "hong", "mlp:1")
+    assert statistics.mean(ours) > oas(leaderboard, "hong", "svm")[0] + 1
+    assert statistics.mean(oas(leaderboard, "hong", "mlp:1", "int8")) >= statistics.mean(ours) - 0.5
+    assert {row["parameters"] <= 30_000 for row in leaderboard.stored() if row["method"] == "mlp:1"} == {True}
+
+
+def test_folds_of_blocks_spread_little(leaderboard: ModuleType) -> None:
+    figures = oas(leaderboard, "blocks", "lda")
+    assert len(figures) == 5
+    assert statistics.stdev(figures) <= 3
+
+
+def test_the_table_has_means_and_best_first(leaderboard: ModuleType) -> None:
+    rows: list[dict[str, Any]] = [
+        {"split": "hong", "method": method, "precision": "float", "seed": seed, "oa": oa, "aa": 50.0, "kappa": 40.0}
+        for method, values in (("svm", (60.0,)), ("mlp:1", (70.0, 72.0)))
+        for seed, oa in enumerate(values)
+    ]
+    lines = leaderboard.table("hong", rows).splitlines()
+    ours = [line for line in lines if "recalled" not in line][2:]
+    assert ours[0].startswith("| mlp, patch 1, float | 71.00 ± 1.41 | 50.00 ± 0.00 | 40.00 ± 0.00 | 2 |")
+    assert ours[1].startswith("| SVM, RBF kernel | 60.00 | 50.00 | 40.00 | 1 |")
+
+
+def test_rows_are_added_to_what_is_stored(leaderboard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaderboard, "STORE", tmp_path / "rows.json")
+    one = {"split": "hong", "method": "svm", "seed": 0, "precision": "float", "oa": 1.0}
+    leaderboard.store([one])
+    leaderboard.store([{**one, "seed": 1}])
+    leaderboard.store([{**one, "oa": 2.0}])
+    assert [(row["seed"], row["oa"]) for row in leaderboard.stored()] == [(0, 2.0), (1, 1.0)]
+
+
+def test_a_classical_method_reads_no_test_pixel(leaderboard: ModuleType) -> None:
+    """With other labels on the test pixels, it gives the same ones: what it scores is all that changes."""
+    pytest.importorskip("sklearn")
+    from hsiedge.scenes.scene import Scene
+    from hsiedge.scenes.splits import TEST, draw
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 2], 200).reshape(20, 20).astype(np.uint16)
+    cube = (rng.normal(100, 5, (20, 20, 4)) + labels[..., None] * 20).astype(np.uint16)
+    scene = Scene("made", cube, labels, {1: "one", 2: "two"})
+    split = draw("random", scene, 0)
+    other = Scene("made", cube, np.where(split.parts == TEST, 3 - labels, labels).astype(np.uint16), scene.classes)
+    first, _ = leaderboard.classical("forest", scene, split, 0)
+    second, _ = leaderboard.classical("forest", other, split, 0)
+    assert first.oa > 95
+    assert second.oa == pytest.approx(100 - first.oa)
