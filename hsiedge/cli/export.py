@@ -46,6 +46,10 @@ def export_command(
     bands: Annotated[int | None, typer.Option(help="Bands that a net of your own takes, its factory's parameter.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of the patch that it takes, its factory's parameter.")] = None,
     classes: Annotated[int | None, typer.Option(help="Classes that it tells apart, its factory's parameter.")] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of its factory and what it is given; may be given several times."),
+    ] = None,
     to: options.ToOption = None,
     tile: options.TileOption = None,
     output: Annotated[
@@ -69,10 +73,10 @@ def export_command(
     if model is not None and ".py:" in model:
         if to not in (None, "onnx"):
             raise OptionError(f"a net of your own becomes ONNX first; then hsiedge card, then --to {to}")
-        _factory(model, weights, (bands, patch, classes), scene_graph, output)
+        _factory(model, weights, (bands, patch, classes), _arguments(arg or []), scene_graph, output)
         return
-    if (weights, bands, patch, classes) != (None,) * 4:
-        raise OptionError("--weights, --bands, --patch and --classes go with a net of your own, FILE.py:FACTORY")
+    if (weights, bands, patch, classes) != (None,) * 4 or arg:
+        raise OptionError("--weights, --bands, --patch, --classes and --arg go with a net of your own, FILE.py:FACTORY")
     if approximate and not scene_graph:
         raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
     source = Path(model) if model else choose.checkpoint()
@@ -99,8 +103,37 @@ def export_command(
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 
+def _arguments(words: list[str]) -> dict[str, int | float | bool | str]:
+    """Words NAME=VALUE as arguments: whole numbers, numbers, true and false, and words."""
+    from hsiedge.errors import OptionError
+
+    arguments: dict[str, int | float | bool | str] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier() or name in arguments:
+            raise OptionError("NAME=VALUE is expected, each name once", option="arg", value=word)
+        arguments[name] = _value(text)
+    return arguments
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
 def _factory(
-    source: str, weights: Path | None, sizes: tuple[int | None, int | None, int | None], scene_graph: bool, output: Path | None
+    source: str,
+    weights: Path | None,
+    sizes: tuple[int | None, int | None, int | None],
+    arguments: dict[str, int | float | bool | str],
+    scene_graph: bool,
+    output: Path | None,
 ) -> None:
     from hsiedge import files
     from hsiedge.cli.names import safe
@@ -117,7 +150,10 @@ def _factory(
     path = output or Path(f"{safe(Path(source.rpartition(':')[0]).stem)}-{source.rpartition(':')[2]}.onnx")
     files.check_writable(path)
     with console.waiting("exporting"):
-        check = export_module(source, weights, bands, patch, classes, path)
+        lines: list[str] = []
+        check = export_module(source, weights, bands, patch, classes, path, arguments=arguments, say=lines.append)
+    for line in lines:
+        console.say(line)
     console.say(
         f"onnxruntime against PyTorch on {check.patches} random patches: labels equal, "
         f"logits within {check.figures['logit_difference']:.1e} of their range"

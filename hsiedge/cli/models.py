@@ -47,6 +47,12 @@ def card_command(
     keep_graph: Annotated[
         bool, typer.Option("--keep-graph", help="Leave the graph as it is; it must take (N, bands, patch, patch) then.")
     ] = False,
+    standardize: Annotated[
+        bool, typer.Option("--standardize", help="It takes standardized bands: fitted on the training pixels, put in front.")
+    ] = False,
+    pca: Annotated[
+        int | None, typer.Option(metavar="K", help="It takes K principal components: fitted on the training pixels, in front.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
 ) -> None:
     """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order.
@@ -75,7 +81,9 @@ def card_command(
     drawn = masks.split(opened, seed)
     if drawn is None and split is not None:
         drawn = opened.split(split, train=train_fraction, seed=seed, guard=guard)
-    card = attach_card(model, opened, patch, drawn, path, logits=logits, keep_graph=keep_graph)
+    card = attach_card(
+        model, opened, patch, drawn, path, logits=logits, keep_graph=keep_graph, standardize=standardize, pca=pca
+    )
     for line in card.lineage[-1].options["changes"]:
         console.say(line)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")

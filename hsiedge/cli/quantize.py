@@ -150,6 +150,10 @@ def _tell(card: Card, source: Path, path: Path) -> None:
             f"{quantization.pixels} validation pixels: labels agree with float on {quantization.agreement:.2f} %, "
             f"OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
         )
+    for check in card.checks:
+        if "oa_float" in check.figures:
+            oas = f"OA {check.figures['oa_float']:.2f} -> {check.figures['oa']:.2f} %"
+            console.say(f"{check.patches} labelled pixels, some of which may have trained the net: {oas}")
     if quantization.float_layers:
         console.say(f"left in float, for the drop would have been too large: {', '.join(quantization.float_layers)}")
     before, after = source.stat().st_size, path.stat().st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from hsiedge import __version__, files
 from hsiedge.card import Card, ClassFacts, Step, now
-from hsiedge.errors import HsiedgeError, ModelError
+from hsiedge.errors import HsiedgeError, ModelError, OptionError
 from hsiedge.graphs.normalize import Normalized, normalize
+from hsiedge.graphs.normalize.compare import check_same, feed_of, limit_of, run, session
+from hsiedge.graphs.normalize.outside import Outside
 from hsiedge.graphs.onnx_io import MAX_IR, inputs_of, name_nodes, read_onnx, write_onnx
 from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.minify import Minify
@@ -28,6 +31,7 @@ from hsiedge.scenes.splits import TRAIN, Split
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+_BY_SUMS = 1e-3  # of the logits' range: preprocessing is in float32 in the graph, and in float64 beside it
 _COMPARED = 12  # patches on which a normalized graph is compared with what it was
 
 
@@ -40,36 +44,53 @@ def attach_card(
     *,
     logits: str | None = None,
     keep_graph: bool = False,
+    standardize: bool = False,
+    pca: int | None = None,
 ) -> Card:
     """Writes a Card into an ONNX file, its graph normalized, with a cast before it where the scene stores another dtype.
 
-    Preprocessing beyond that cast must be in the graph. Outputs are taken to be the scene's classes, in order of their ids.
+    Preprocessing beyond that cast is in the graph, or fitted here on the split's training pixels (without a split, on all that
+    are labelled) and put in front. Outputs are taken to be the scene's classes, in order of their ids.
 
     Args:
         logits: name of the output that counts, where the graph has several.
         keep_graph: leave the graph as it is; then it must take `(N, bands, patch, patch)` and give one output.
+        standardize: the net takes bands of mean 0 and standard deviation 1.
+        pca: the net takes so many principal components, of the standardized bands where both are asked for.
 
     Returns:
         The Card; the options of its last step tell what was changed in the graph.
 
     Raises:
         ModelError: a graph that is no patch graph of the scene; see `hsiedge.graphs.normalize.normalize`.
+        OptionError: preprocessing together with `keep_graph`, or more components than bands.
         CheckError: normalized, it would give other logits.
         SceneError: the patch does not fit the scene.
         OutputError: `output` cannot be written.
     """
     check_patch(patch, scene.shape)
     source = read_onnx(model)
-    take_dtype(source, scene.cube.dtype)
     dropped = split.dropped if split else ()
     classes = [ClassFacts(label, title) for label, title in scene.classes.items() if label not in dropped]
     pixels = split.pixels(TRAIN) if split else np.flatnonzero(scene.labelled())
+    outside = None
+    if standardize or pca is not None:
+        if keep_graph:
+            raise OptionError("preprocessing is put in front of the graph, which was to be left as it is", option="keep_graph")
+        whose = f"{'training' if split else 'labelled'} pixels of {scene.name}"
+        values = extract(scene.cube, pixels, 1)[:, :, 0, 0]
+        outside = Outside.fitted(values, standardize=standardize, pca=pca, pixels=whose)
+    else:
+        take_dtype(source, scene.cube.dtype)
     if keep_graph:
         _check_input(model, source, scene, patch)
         normal = Normalized(source, (), "")
     else:
+        patches = extract(scene.cube, _some(pixels), patch)
         try:
-            normal = normalize(source, extract(scene.cube, _some(pixels), patch), logits=logits)
+            normal = normalize(source, patches if outside is None else outside(patches), logits=logits)
+            if outside is not None:
+                normal = _with_outside(normal, outside, patches)
         except HsiedgeError as error:
             raise error.within(model) from error
     graph = name_nodes(apply(normal.model, SeparateInt8Tensors()))
@@ -81,7 +102,7 @@ def attach_card(
         classes=classes,
         patch=patch,
         created=now(),
-        preprocess="inside the graph, as its maker left it",
+        preprocess=f"{f'{outside.text}, then ' if outside else ''}inside the graph, as its maker left it",
         split=split.facts if split else None,
         head=normal.head,
         lineage=[Step("card", now(), {"changes": list(normal.changes)}, None, {"hsiedge": __version__})],
@@ -89,6 +110,15 @@ def attach_card(
     _check_output(model, graph, card, scene)
     write_onnx(output, graph, card)
     return card
+
+
+def _with_outside(normal: Normalized, outside: Outside, patches: NDArray[Any]) -> Normalized:
+    """A normalized graph with preprocessing in front, compared with the two after one another."""
+    model, limit = outside.before(normal.model), limit_of(normal.model)
+    alone = session(normal.model)
+    expected = run(alone, feed_of(alone, outside(patches)))
+    check_same(model, expected, patches.astype(np.float32), softmax=False, limit=max(limit, _BY_SUMS))
+    return replace(normal, model=model, changes=(*normal.changes, f"{outside.text}: in front of it"))
 
 
 def _some(pixels: NDArray[np.intp]) -> NDArray[np.intp]:

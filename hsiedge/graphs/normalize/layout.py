@@ -64,6 +64,12 @@ _OF_A_SPECTRUM: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ..
 )
 
 
+def known_layouts(patch: int) -> list[Layout]:
+    """The layouts that a net of one input may take, in the order in which they are tried; float32."""
+    entries = (*_KNOWN, *(_OF_A_SPECTRUM if patch == 1 else ()))
+    return [Layout("patches", text, order, squeezed, unsqueezed) for text, order, squeezed, unsqueezed in entries]
+
+
 def layouts_of(model: ModelProto, bands: int, patch: int) -> list[Layout]:
     """Layout of each input: the patch, or, of two inputs, one the patch and the other its centre's spectrum.
 

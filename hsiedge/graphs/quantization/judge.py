@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge import metrics
+from hsiedge.card import Check
 from hsiedge.graphs.artifact import Artifact
 from hsiedge.graphs.quantization.session import FloatModel
 from hsiedge.runtimes import load
+from hsiedge.scenes import splits
+from hsiedge.scenes.patches import touches_nodata
 
+LABELLED = 2000  # pixels on which accuracy is reported, at most
 MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is reported and only ruin is refused
 
 
@@ -48,6 +52,27 @@ def judge(source: FloatModel, artifact: Artifact) -> Judgement:
     ids = np.array([entry.id for entry in source.card.classes])
     oas = [metrics.accuracy(metrics.confusion_matrix(truth, ids[labels], list(ids))).oa for labels in (theirs, ours)]
     return Judgement(agreement, oas[0], oas[1])
+
+
+def labelled_accuracy(source: FloatModel, artifact: Artifact) -> Check | None:
+    """OA of both on labelled pixels, for a net whose split is not known: reported, and nothing is chosen by it.
+
+    None where the split is known, or the scene has no label of the net's classes.
+    """
+    scene, ids = source.scene, [entry.id for entry in source.card.classes]
+    if source.card.split is not None or scene.labels is None:
+        return None
+    labels = scene.labels.ravel()
+    pixels = np.flatnonzero(np.isin(labels, ids))
+    pixels = pixels[~touches_nodata(scene, pixels, source.card.patch)] if len(pixels) else pixels
+    pixels = np.sort(pixels[np.argsort(splits.pixel_hash(0, 0, pixels), kind="stable")[:LABELLED]])
+    if not len(pixels):
+        return None
+    logits = (load(source.path).logits_at(scene, pixels), run_artifact(artifact, source, pixels))
+    predicted = [np.array(ids)[entry.argmax(1)] for entry in logits]
+    oas = [metrics.accuracy(metrics.confusion_matrix(labels[pixels], entry, ids)).oa for entry in predicted]
+    against = "labels, some of which may have trained the net"
+    return Check("quantize", against, len(pixels), {"oa_float": oas[0], "oa": oas[1]})
 
 
 def run_artifact(artifact: Artifact, source: FloatModel, pixels: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from hsiedge.graphs.export.ort import in_ort_format
 from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
-from hsiedge.graphs.quantization.judge import judge
+from hsiedge.graphs.quantization.judge import judge, labelled_accuracy
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
 from hsiedge.graphs.quantization.search import Choice, search
 from hsiedge.graphs.quantization.session import FloatModel, calibrate, deploy, finished, open_float, quantize_layers
@@ -44,7 +44,8 @@ def quantize(
     ends in .ort is the ONNX result in onnxruntime's own format (`ort_file`).
 
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
-    cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA.
+    cube, pixels drawn evenly over its area do, and label agreement with the float model takes the place of OA. Where the split
+    is not known and labels are at hand, a Check in the Card tells the OA of both, and nothing is chosen by it.
 
     Validation pixels have trained a refitted net: they judge the graph of its weights from before, which export wrote beside
     it, and the layers chosen with that are taken for both. Where it is not there, agreement counts, on pixels in no part.
@@ -72,8 +73,11 @@ def quantize(
     if not choice.judgement.holds(max_drop):
         lost = choice.judgement
         reason = f"{name}: too much is lost ({lost}); nothing was written"
-        raise CheckError(reason, option="max_drop", value=f"{max_drop:g}")
+        halves = {"recipe": "float16"} if to_tflite and plan.weights != "float16" else None
+        raise CheckError(reason, option="max_drop", value=f"{max_drop:g}", use=halves)
     artifact, card = choice.artifact, choice.artifact.card(_card(source, name, plan, choice, patches, seed))
+    accuracy = labelled_accuracy(source, artifact)
+    card = replace(card, checks=[*card.checks, *([accuracy] if accuracy else [])])
     if to_ort:
         artifact, card = in_ort_format(artifact, card, scene)
     artifact.write(Path(output), card)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from hsiedge.graphs.operator_view import Array, Kernel, UnfitError
+from hsiedge.graphs.tflite.composed import product
 from hsiedge.graphs.tflite.node import Node
 from hsiedge.graphs.tflite.shape_ops import padded
 from hsiedge.graphs.tflite.tensor_view import Size, TensorView
@@ -18,6 +20,7 @@ _MAPS = (0, 2, 3, 1)  # (N, channels, y, x) as (N, y, x, channels)
 _VOLUMES = (0, 2, 3, 4, 1)
 _SMALLEST = 1e-12  # of a range: one of weights that are all 0
 Operation = Callable[..., tf.Tensor]
+Pooled = Callable[[TensorView, Sequence[Kernel]], TensorView]
 
 
 def rounded(weight: Array, integer: bool) -> tf.Tensor:
@@ -88,18 +91,59 @@ def _without_row(value: TensorView) -> TensorView:
 
 def linear(node: Node) -> TensorView:
     """Gemm and MatMul, as 1x1 convolutions: their weights have a scale a channel then."""
+    weights = node.operands[1]
+    if node.kind == "MatMul" and not (isinstance(weights, np.ndarray) and weights.ndim == 2):
+        return product(node)
     value, (weight, bias) = node.computed(), node.linear(np.float32)
-    if not 2 <= value.rank <= 4:
+    if value.rank < 2:
         raise UnfitError("a product of other than (N, ..., inputs) with a matrix of weights")
+    if value.rank > 4:
+        batch, *middle, _ = value.sizes
+        flat = [batch, Size(math.prod(size.count for size in middle)), value.sizes[-1]]
+        return _multiplied(value.reshaped(flat), weight, bias, node.quantized).reshaped([batch, *middle, Size(len(weight))])
+    return _multiplied(value, weight, bias, node.quantized)
+
+
+def _multiplied(value: TensorView, weight: Array, bias: Array | None, integer: bool) -> TensorView:
+    """A value of two to four axes, the last of them times a matrix `(outputs, inputs)`."""
     batch, *between, inputs = value.sizes
     points = value.reshaped([batch, *([Size(1)] * (4 - value.rank)), *between, inputs]).transposed((0, 3, 1, 2))
-    product = convolved(points, weight[:, :, None, None], bias, [Kernel(1), Kernel(1)], 1, node.quantized)
-    return product.transposed((0, 2, 3, 1)).reshaped([batch, *between, Size(len(weight))])
+    maps = convolved(points, weight[:, :, None, None], bias, [Kernel(1), Kernel(1)], 1, integer)
+    return maps.transposed((0, 2, 3, 1)).reshaped([batch, *between, Size(len(weight))])
 
 
-def max_pool(node: Node) -> TensorView:
-    """The largest of a window. TFLite's own is not dilated: of those the largest of shifted maps is taken."""
-    value, kernels = _window(node)
+def pool(node: Node) -> TensorView:
+    """The largest, or the mean, of windows along one, two or three axes."""
+    value = node.computed()
+    kernels = node.kernels(node.integers("kernel_shape") or [], [size.count for size in value.sizes[2:]])
+    if any(kernel.head or kernel.tail or kernel.ceil for kernel in kernels):
+        raise UnfitError("a pool over padding")
+    pooled = partial(averaged, integer=node.quantized) if node.kind == "AveragePool" else _maxima
+    if len(kernels) == 1:
+        return _without_row(pooled(_with_row(value), [Kernel(1), *kernels]))
+    if len(kernels) == 2:
+        return pooled(value, kernels)
+    if len(kernels) > 3:
+        raise UnfitError("a pool along more than three axes")
+    return _pooled_3d(value, kernels, pooled)
+
+
+def _pooled_3d(value: TensorView, kernels: Sequence[Kernel], pooled: Pooled) -> TensorView:
+    """Along the last two axes, then along the first: the largest and means may be taken axis by axis."""
+    batch, channels, depth, *_ = value.sizes
+    if any(kernel != Kernel(1) for kernel in kernels[1:]):
+        maps = value.reshaped([batch, Size(channels.count * depth.count), *value.sizes[3:]])
+        maps = pooled(maps, kernels[1:])
+        value = maps.reshaped([batch, channels, depth, *maps.sizes[2:]])
+    if kernels[0] == Kernel(1):
+        return value
+    rows, columns = value.sizes[3:]
+    maps = pooled(value.reshaped([batch, channels, depth, Size(rows.count * columns.count)]), [kernels[0], Kernel(1)])
+    return maps.reshaped([batch, channels, maps.sizes[2], rows, columns])
+
+
+def _maxima(value: TensorView, kernels: Sequence[Kernel]) -> TensorView:
+    """Maxima over windows. TFLite's own is not dilated: of those the largest of shifted maps is taken."""
     maps, strides = value.arranged(_MAPS).tensor, [kernel.stride for kernel in kernels]
     if all(kernel.dilation == 1 for kernel in kernels):
         tensor = tf.nn.max_pool2d(maps, [kernel.size for kernel in kernels], strides, "VALID")
@@ -110,13 +154,7 @@ def max_pool(node: Node) -> TensorView:
         tensor = shifted[0]
         for other in shifted[1:]:
             tensor = tf.maximum(tensor, other)
-    return _like_input(node, _view(tensor, value.sizes[0], _MAPS))
-
-
-def average_pool(node: Node) -> TensorView:
-    """The mean of a window."""
-    value, kernels = _window(node)
-    return _like_input(node, averaged(value, kernels, node.quantized))
+    return _view(tensor, value.sizes[0], _MAPS)
 
 
 def averaged(value: TensorView, kernels: Sequence[Kernel], integer: bool) -> TensorView:
@@ -128,24 +166,6 @@ def averaged(value: TensorView, kernels: Sequence[Kernel], integer: bool) -> Ten
     channels = value.sizes[1].count
     weight = np.full((channels, 1, *sizes), 1 / math.prod(sizes), np.float32)
     return convolved(value, weight, None, kernels, channels, integer)
-
-
-def _window(node: Node) -> tuple[TensorView, list[Kernel]]:
-    """A pool's input with two axes in space, and its kernel along each."""
-    value = node.computed()
-    kernels = node.kernels(node.integers("kernel_shape") or [], [size.count for size in value.sizes[2:]])
-    if any(kernel.head or kernel.tail or kernel.ceil for kernel in kernels):
-        raise UnfitError("a pool over padding")
-    if len(kernels) == 1:
-        value, kernels = _with_row(value), [Kernel(1), *kernels]
-    if len(kernels) != 2:
-        raise UnfitError("a pool along three axes")
-    return value, kernels
-
-
-def _like_input(node: Node, pooled: TensorView) -> TensorView:
-    """A pool's output with as many axes as its input had."""
-    return pooled if node.computed().rank == 4 else _without_row(pooled)
 
 
 def reduce(operation: Operation, node: Node) -> TensorView:

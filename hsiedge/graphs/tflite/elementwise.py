@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from hsiedge.graphs.operator_view import Array, UnfitError
 from hsiedge.graphs.tflite.node import Node
-from hsiedge.graphs.tflite.tensor_view import TensorView
+from hsiedge.graphs.tflite.tensor_view import Size, TensorView
 
 
 def pointwise(operation: Callable[[tf.Tensor], tf.Tensor], node: Node) -> TensorView:
@@ -24,11 +24,11 @@ def batch_normalization(node: Node) -> TensorView:
     """A normalization behind anything but a convolution, with which it is merged."""
     value, (factor, shift) = node.computed(), node.normalization()
     column = (-1, *[1] * (value.rank - 2))
-    scaled = value.tensor * _broadcast(factor.reshape(column), value)
-    return value.of(scaled + _broadcast(shift.reshape(column), value))
+    scaled = value.tensor * broadcast(factor.reshape(column), value)
+    return value.of(scaled + broadcast(shift.reshape(column), value))
 
 
-def _broadcast(constant: Array, value: TensorView) -> Array:
+def broadcast(constant: Array, value: TensorView) -> Array:
     """A constant, laid out as the tensor is."""
     if constant.ndim > value.rank:
         raise UnfitError("a constant of more axes than what it is put to")
@@ -40,14 +40,34 @@ def binary(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], node: Node) -
     """An operation on two values, or on a value and a constant."""
     first, second = node.operands[:2]
     if isinstance(first, TensorView) and isinstance(second, TensorView):
-        if first.rank != second.rank:
-            raise UnfitError("values of different numbers of axes")
-        wider = first if _volume(first) >= _volume(second) else second
-        return wider.of(operation(first.arranged(wider.order).tensor, second.arranged(wider.order).tensor))
+        return _both(operation, first, second)
     if isinstance(first, TensorView):
-        return first.of(operation(first.tensor, _broadcast(node.required(1), first)))
-    value = node.computed(1)
-    return value.of(operation(_broadcast(node.required(0), value), value.tensor))
+        first = repeated(first, node.required(1).shape)
+        return first.of(operation(first.tensor, broadcast(node.required(1), first)))
+    value = repeated(node.computed(1), node.required(0).shape)
+    return value.of(operation(broadcast(node.required(0), value), value.tensor))
+
+
+def _both(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], first: TensorView, second: TensorView) -> TensorView:
+    """Two values, each of which may be broadcast over the other."""
+    rank = max(first.rank, second.rank)
+    first, second = (value.reshaped([Size(1)] * (rank - value.rank) + list(value.sizes)) for value in (first, second))
+    wider = first if _volume(first) >= _volume(second) else second
+    sizes = tuple(two if one.trivial else one for one, two in zip(first.sizes, second.sizes))
+    result = operation(first.arranged(wider.order).tensor, second.arranged(wider.order).tensor)
+    return TensorView(result, wider.order, sizes)
+
+
+def repeated(value: TensorView, shape: Sequence[int]) -> TensorView:
+    """A value broadcast to a shape, which may have more axes in front: repeated along axes of one position."""
+    rank = max(value.rank, len(shape))
+    value = value.reshaped([Size(1)] * (rank - value.rank) + list(value.sizes))
+    wanted = [1] * (rank - len(shape)) + list(shape)
+    sizes = [Size(size) if mine.trivial else mine for mine, size in zip(value.sizes, wanted)]
+    if sizes == list(value.sizes):
+        return value
+    counts = [new.count if new != old else 1 for old, new in zip(value.sizes, sizes)]
+    return TensorView(tf.tile(value.tensor, [counts[axis] for axis in value.order]), value.order, tuple(sizes))
 
 
 def _volume(value: TensorView) -> int:

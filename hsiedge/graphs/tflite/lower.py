@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from hsiedge.errors import ModelError
 from hsiedge.graphs.operator_view import operands_of
+from hsiedge.graphs.tflite.composed import prepared
 from hsiedge.graphs.tflite.node import Node
 from hsiedge.graphs.tflite.rules import RULES, SHAPE_OPS
 from hsiedge.graphs.tflite.tensor_view import Size, TensorView
@@ -56,7 +57,7 @@ def lowered(model: onnx.ModelProto, start: Start, ranges: Ranges | None) -> Func
     Raises:
         ModelError: an operator that is not lowered; the node is named, with the reason.
     """
-    graph = ir.from_proto(model).graph
+    graph = prepared(model)
     shape = [None if start.batched else 1, start.height, start.width, start.bands]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="rows")], autograph=False)  # type: ignore[untyped-decorator]
@@ -72,24 +73,28 @@ class _Walk:
     def __init__(self, graph: ir.Graph, ranges: Ranges | None) -> None:
         self._graph, self._ranges = graph, ranges
         self._views: dict[ir.Value, TensorView] = {}
+        self._batch: tf.Tensor | None = None
 
     def output(self, rows: tf.Tensor, start: Start) -> tf.Tensor:
         """The graph's output for rows of pixels."""
         sizes = (Size(1, start.batched), Size(start.bands), Size(start.height), Size(start.width))
         entry = ir.convenience.create_value_mapping(self._graph)[start.name]
         self._views[entry] = TensorView(self._rounded(rows, start.name), _ROWS, sizes)
+        self._batch = tf.shape(self._views[entry].tensor)[0] if start.batched else None  # of rows that are integers by then
         for node in self._graph:
-            if any(value in self._views for value in node.inputs):
-                self._views[node.outputs[0]] = self._step(node)
+            if any(value in self._views for value in node.inputs) or node.op_type == "Expand":
+                self._views |= dict(zip(node.outputs, self._step(node)))
         if self._graph.outputs[0] not in self._views:
             raise ModelError("its output is not computed from its input")
         return self._views[self._graph.outputs[0]].in_onnx_order()
 
-    def _step(self, proto: ir.Node) -> TensorView:
-        view = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None))
-        if proto.op_type in SHAPE_OPS or _is_activated(proto.outputs[0]):
-            return view
-        return view.of(self._rounded(view.tensor, proto.outputs[0].name or "", proto.op_type))
+    def _step(self, proto: ir.Node) -> list[TensorView]:
+        views = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None, self._batch))
+        views = views if isinstance(views, list) else [views]
+        if (proto.op_type in SHAPE_OPS and len(_origins(proto)) == 1) or _is_activated(proto.outputs[0]):
+            return views
+        named = zip(views, proto.outputs)
+        return [view.of(self._rounded(view.tensor, output.name or "", proto.op_type)) for view, output in named]
 
     def _rounded(self, tensor: tf.Tensor, name: str, kind: str = "") -> tf.Tensor:
         """A tensor, in an integer graph rounded to the steps that it will have there."""
@@ -100,6 +105,18 @@ class _Walk:
         low, high = _FIXED[kind] if kind in _FIXED else self._ranges[name]
         low, high = min(0.0, low), max(0.0, high)
         return tf.quantization.fake_quant_with_min_max_args(tensor, low, max(high, low + 1e-6))
+
+
+def _origins(node: ir.Node) -> set[ir.Value]:
+    """The computed values that a node moves: what joins several has a scale of its own, for theirs differ."""
+    origins: set[ir.Value] = set()
+    for value in node.inputs if node.op_type == "Concat" else node.inputs[:1]:
+        maker = None if value is None else value.producer()
+        if maker is not None and maker.op_type in SHAPE_OPS:
+            origins |= _origins(maker)
+        elif value is not None:
+            origins.add(value)
+    return origins
 
 
 def _is_activated(value: ir.Value) -> bool:

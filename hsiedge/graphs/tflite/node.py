@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from hsiedge.graphs.operator_view import Operator
 from hsiedge.graphs.tflite.tensor_view import TensorView
 
@@ -14,6 +16,8 @@ class Node(Operator[TensorView]):
 
     Attributes:
         quantized: the graph is going to be an integer one: weights are rounded, and means are convolutions.
+        batch: the number of patches, symbolic; None where there is one.
     """
 
     quantized: bool
+    batch: tf.Tensor | None = None

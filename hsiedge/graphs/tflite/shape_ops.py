@@ -77,6 +77,17 @@ def slices(node: Node) -> TensorView:
     return TensorView(value.tensor[tuple(parts[axis] for axis in value.order)], value.order, tuple(sizes))
 
 
+def split(node: Node) -> list[TensorView]:
+    """Parts of an axis that lie behind one another."""
+    value, count = node.computed(), len(node.node.outputs)
+    axis = node.axis(value.rank)
+    size = value.sizes[axis].count
+    each = -(-size // count)
+    sizes = node.integers("split", 1) or [min(each, size - each * place) for place in range(count)]
+    ends = np.cumsum(sizes)
+    return [picked(value, axis, range(int(end) - part, int(end))) for end, part in zip(ends, sizes)]
+
+
 def gather(node: Node) -> TensorView:
     """One position of an axis, which goes; or some in a list."""
     value, indices = node.computed(), node.required(1)

@@ -53,6 +53,14 @@ def test_adopted_it_can_be_quantized(stranger: Path, tmp_path: Path) -> None:
     card = quantize(tmp_path / "adopted.onnx", scene, tmp_path / "int8.onnx", max_drop=5)
     assert card.quantization is not None
     assert card.quantization.oa_int8 is None  # its split is unknown, so no label may judge
+    check = card.checks[-1]
+    assert (check.against, check.patches) == ("labels, some of which may have trained the net", 2000)
+    both = [
+        load(path).predict(scene, np.flatnonzero(scene.labels)) for path in (tmp_path / "adopted.onnx", tmp_path / "int8.onnx")
+    ]
+    truth = scene.labels.ravel()[np.flatnonzero(scene.labels)]
+    for predicted, figure in zip(both, (check.figures["oa_float"], check.figures["oa"])):
+        assert abs(100 * (predicted == truth).mean() - figure) < 2
     assert split_for(card, scene) is None
 
 

@@ -82,6 +82,77 @@ def test_it_is_exported_with_its_weights(source: Path, tmp_path: Path, kind: str
     np.testing.assert_allclose(load(tmp_path / "out.onnx").session.run([patches]), expected(patches, weights), atol=1e-4)
 
 
+PUBLISHED = """
+    import torch
+    from torch import nn
+
+
+    class Cube(nn.Module):
+        \"\"\"(N, 1, p, p, bands), parameters called as others do, two outputs, a squeeze that takes the batch along.\"\"\"
+
+        def __init__(self, in_channels=1, n_bands=103, num_classes=9, patch_size=9, wide=True, *, width: int):
+            super().__init__()
+            assert wide is False
+            self.first = nn.Conv3d(in_channels, width, (patch_size, patch_size, n_bands))
+            self.head = nn.Linear(width, num_classes)
+
+        def forward(self, x):
+            features = torch.relu(self.first(x)).squeeze()
+            return self.head(features).view(x.size(0), -1), features
+
+
+    class Line(nn.Module):
+        def __init__(self, in_channels, classes):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(in_channels, 6), nn.ReLU(), nn.Linear(6, classes))
+
+        def forward(self, x):
+            return self.body(x)
+"""
+
+
+def test_factories_as_they_are_published(tmp_path: Path) -> None:
+    (tmp_path / "published.py").write_text(textwrap.dedent(PUBLISHED))
+    source, lines = f"{tmp_path}/published.py", list[str]()
+    export_module(
+        f"{source}:Cube", None, 7, 5, 4, tmp_path / "cube.onnx", arguments={"wide": False, "width": 6}, say=lines.append
+    )
+    assert lines[:3] == [
+        "n_bands=7 is its number of bands",
+        "num_classes=4 is its number of classes",
+        "patch_size=5 is its patch",
+    ]
+    assert any(line.startswith("it takes (N, 1, p, p, bands)") for line in lines)
+    assert "of its 2 outputs the one of 4 classes counts, number 1" in lines
+    session = load(tmp_path / "cube.onnx").session
+    patches = np.random.default_rng(1).normal(size=(9, 7, 5, 5)).astype(np.float32)
+    together = session.run([patches])
+    assert together.shape == (9, 4)
+    np.testing.assert_allclose(np.concatenate([session.run([patch[None]]) for patch in patches]), together, atol=1e-5)
+    export_module(f"{source}:Line", None, 7, 1, 4, tmp_path / "line.onnx", say=lines.append)
+    assert load(tmp_path / "line.onnx").session.run([patches[:, :, 2:3, 2:3]]).shape == (9, 4)
+    for name, arguments, words in (
+        ("Cube", {"wide": False}, "needs width beside bands, classes and patch; use arg=width=VALUE"),
+        ("Cube", {"width": 6, "depth": 2}, "has no parameter depth; it has in_channels, n_bands, num_classes"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            export_module(f"{source}:{name}", None, 7, 5, 4, tmp_path / "out.onnx", arguments=arguments)
+    with pytest.raises(ModelError, match=r"Cube\(width=6.*\): fails \(AssertionError"):
+        export_module(f"{source}:Cube", None, 7, 5, 4, tmp_path / "out.onnx", arguments={"width": 6})
+    with pytest.raises(ModelError, match=r"gives \(64, 5, 5, 4\) for 64 patches, \(64, 4\) was expected; 6 layouts were"):
+        export_module(f"{source}:Line", None, 7, 5, 4, tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize("wrap", ["module.model.", "_orig_mod.module."])
+def test_weights_inside_of_a_checkpoint(source: Path, tmp_path: Path, wrap: str) -> None:
+    weights = state()
+    stored = {"epoch": 3, "optimizer": {"lr": 0.1}, "best_weights": {f"{wrap}{key}": value for key, value in weights.items()}}
+    torch.save(stored, tmp_path / "w.pt")
+    export_module(f"{source}:Mine", tmp_path / "w.pt", 7, 5, 4, tmp_path / "out.onnx")
+    patches = np.random.default_rng(1).normal(size=(9, 7, 5, 5)).astype(np.float32)
+    np.testing.assert_allclose(load(tmp_path / "out.onnx").session.run([patches]), expected(patches, weights), atol=1e-4)
+
+
 def test_what_is_refused(source: Path, tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pt")
     torch.save({**state(), "head.bias": torch.zeros(9)}, tmp_path / "other.pt")
@@ -133,6 +204,14 @@ def test_the_command_goes_on_to_a_scene_graph(source: Path, tmp_path: Path) -> N
         )
         assert done.returncode == 0, done.stderr
     assert set(np.unique(np.load(tmp_path / "map.npy"))) <= {1, 2, 3, 4}
+    words = ["my_nets.py:Mine", "--bands", "7", "--patch", "5", "--classes", "4", "--arg", "depth=2", "-o", "deep.onnx"]
+    done = subprocess.run([sys.executable, "-m", "hsiedge", "export", *words], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for wrong in ("depth", "depth=1", "no such=1"):
+        command = [sys.executable, "-m", "hsiedge", "export", *words[:-2], "--arg", wrong]
+        failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stderr) == (
+            2, f"hsiedge: error: --arg {wrong}: NAME=VALUE is expected, each name once\n")  # fmt: skip
     command = [sys.executable, "-m", "hsiedge", "export", "my_nets.py:Mine", "--bands", "7"]
     failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stderr) == (2, "hsiedge: error: my_nets.py:Mine: say --bands, --patch and --classes\n")
