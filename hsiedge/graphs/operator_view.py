@@ -170,7 +170,7 @@ class Operator(Generic[V]):
 
     @property
     def pad_mode(self) -> str:
-        """What a Pad puts around: "constant", "edge", "reflect" or "wrap"."""
+        """The kind of values that a Pad puts around: "constant", "edge", "reflect" or "wrap"."""
         attribute = self._attribute("mode")
         return "constant" if attribute is None else attribute.as_string()
 
@@ -192,7 +192,7 @@ class Operator(Generic[V]):
         return [pairs.get(axis, (0, 0)) for axis in range(rank)]
 
     def pad_places(self, size: int, head: int, tail: int) -> list[int] | None:
-        """Where what a Pad gives along an axis of `size` stands in its input; None where it puts in constants."""
+        """The places in a Pad's input, along an axis of `size`, of what it gives; None where it puts in constants."""
         places = np.arange(size)[max(0, -head) : size - max(0, -tail)]
         around = max(0, head), max(0, tail)
         if self.pad_mode == "constant":

@@ -27,7 +27,9 @@ _SURE = (*_NAMES["classes"], "bands", "n_bands", "nb_bands", "num_bands", "band"
 """Names that are given a size even where the parameter has a default; the others may mean something else there."""
 
 
-def made(source: str, sizes: Mapping[str, int], arguments: Mapping[str, Argument], say: Callable[[str], None]) -> nn.Module:
+def module_of(
+    source: str, sizes: Mapping[str, int], arguments: Mapping[str, Argument], say: Callable[[str], None]
+) -> nn.Module:
     """The module that a factory gives.
 
     Args:
@@ -48,11 +50,11 @@ def made(source: str, sizes: Mapping[str, int], arguments: Mapping[str, Argument
         raise ModelError(str(error)) from error
     if not callable(factory):
         raise ModelError(f"{path}: has no function or class {name}")
-    given = _arguments(source, inspect.signature(factory), sizes, arguments, say)
+    filled = _arguments(source, inspect.signature(factory), sizes, arguments, say)
     try:
-        module = factory(**given)
+        module = factory(**filled)
     except Exception as error:
-        words = ", ".join(f"{key}={value}" for key, value in given.items())
+        words = ", ".join(f"{key}={value}" for key, value in filled.items())
         raise ModelError(f"{source}({words}): fails ({type(error).__name__}: {first_line(error)})") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{source}: gives {type(module).__name__}, an nn.Module was expected")
@@ -149,8 +151,8 @@ def as_patches(source: str, net: nn.Module, patches: torch.Tensor, classes: int,
             wrapped.place = places[0]
             say(f"of its {len(_outputs(output))} outputs the one of {classes} classes counts, number {places[0] + 1}")
         return wrapped
-    given = next((reason for reason in reasons if reason.startswith("gives")), reasons[0])
-    raise ModelError(f"{source}: {given}; {len(reasons)} layouts were tried")
+    nearest = next((reason for reason in reasons if reason.startswith("gives")), reasons[0])
+    raise ModelError(f"{source}: {nearest}; {len(reasons)} layouts were tried")
 
 
 def _outputs(output: object) -> Sequence[object]:

@@ -18,7 +18,7 @@ from hsiedge.card import Check
 from hsiedge.errors import HsiedgeError, ModelError, OptionError
 from hsiedge.graphs.artifact import verified
 from hsiedge.graphs.export.checkpoint import LOGIT_LIMIT, to_onnx
-from hsiedge.graphs.export.factory import Argument, as_patches, first_line, made
+from hsiedge.graphs.export.factory import Argument, as_patches, first_line, module_of
 from hsiedge.graphs.normalize import normalize
 from hsiedge.graphs.onnx_io import check_onnx, name_nodes
 from hsiedge.runtimes.ort import OrtSession
@@ -65,7 +65,7 @@ def export_module(
     """
     if min(bands, patch, classes) < 1 or patch % 2 == 0:
         raise OptionError(f"{bands} bands, patch {patch}, {classes} classes: each at least 1, and the patch odd")
-    net = made(source, {"bands": bands, "classes": classes, "patch": patch}, arguments or {}, say)
+    net = module_of(source, {"bands": bands, "classes": classes, "patch": patch}, arguments or {}, say)
     if weights is not None:
         _fill(net, weights)
     patches = torch.from_numpy(np.random.default_rng(0).normal(size=(_PATCHES, bands, patch, patch)).astype(np.float32))

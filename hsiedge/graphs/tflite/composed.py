@@ -66,7 +66,7 @@ def _fuse_gelu(erf: ir.Node) -> None:
 
 
 def _sole(value: ir.Value, kind: str, constant: float) -> ir.Value | None:
-    """What comes of a value and a constant, where nothing else does."""
+    """The output of the node that takes a value and a constant, where it alone takes the value."""
     for node in value.consumers():
         arrays = [array_of(entry) for entry in node.inputs]
         numbers = [float(array.item()) for array in arrays if array is not None and array.size == 1]
@@ -76,7 +76,7 @@ def _sole(value: ir.Value, kind: str, constant: float) -> ir.Value | None:
 
 
 def _product(value: ir.Value, other: ir.Value) -> tuple[ir.Value, bool] | None:
-    """What comes of a value times `other`, and whether it was times half of it."""
+    """The output of the node that multiplies a value with `other`, and True where it is with half of it."""
     users = list(value.consumers())
     if len(users) != 1 or users[0].op_type != "Mul":
         return None
@@ -95,10 +95,11 @@ def expand(node: Node) -> TensorView:
     if isinstance(node.operands[0], TensorView):
         return repeated(node.computed(), [int(size) for size in node.required(1).ravel()])
     shape = node.node.outputs[0].shape
-    if shape is None or node.batch is None:
+    if shape is None or node.rows is None:
         raise UnfitError("expands a constant to a size that is not known")
     sizes = [Size(size) if isinstance(size, int) else Size(1, batched=True) for size in shape]
-    counts = [node.batch if size.batched else size.count for size in sizes]
+    batch = tf.shape(node.rows)[0]
+    counts = [batch if size.batched else size.count for size in sizes]
     tensor = tf.broadcast_to(node.required(0).astype(np.float32), counts)
     return TensorView(tensor, tuple(range(len(sizes))), tuple(sizes))
 
@@ -153,7 +154,7 @@ def product(node: Node) -> TensorView:
     tensors, shapes = [], []
     for side in sides:
         if isinstance(side, TensorView):
-            whole = side.reshaped([Size(1)] * (rank - side.rank) + list(side.sizes))
+            whole = side.of_rank(rank)
             tensors.append(whole.in_onnx_order())
             shapes.append(whole.sizes)
         else:

@@ -129,7 +129,7 @@ def pool(node: Node) -> TensorView:
 
 
 def _pooled_3d(value: TensorView, kernels: Sequence[Kernel], pooled: Pooled) -> TensorView:
-    """Along the last two axes, then along the first: the largest and means may be taken axis by axis."""
+    """A pool along three axes: the last two, then the first, for the largest and means may be taken axis by axis."""
     batch, channels, depth, *_ = value.sizes
     if any(kernel != Kernel(1) for kernel in kernels[1:]):
         maps = value.reshaped([batch, Size(channels.count * depth.count), *value.sizes[3:]])

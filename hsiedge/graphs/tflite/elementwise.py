@@ -51,7 +51,7 @@ def binary(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], node: Node) -
 def _both(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], first: TensorView, second: TensorView) -> TensorView:
     """Two values, each of which may be broadcast over the other."""
     rank = max(first.rank, second.rank)
-    first, second = (value.reshaped([Size(1)] * (rank - value.rank) + list(value.sizes)) for value in (first, second))
+    first, second = first.of_rank(rank), second.of_rank(rank)
     wider = first if _volume(first) >= _volume(second) else second
     sizes = tuple(two if one.trivial else one for one, two in zip(first.sizes, second.sizes))
     result = operation(first.arranged(wider.order).tensor, second.arranged(wider.order).tensor)
@@ -61,7 +61,7 @@ def _both(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], first: TensorV
 def repeated(value: TensorView, shape: Sequence[int]) -> TensorView:
     """A value broadcast to a shape, which may have more axes in front: repeated along axes of one position."""
     rank = max(value.rank, len(shape))
-    value = value.reshaped([Size(1)] * (rank - value.rank) + list(value.sizes))
+    value = value.of_rank(rank)
     wanted = [1] * (rank - len(shape)) + list(shape)
     sizes = [Size(size) if mine.trivial else mine for mine, size in zip(value.sizes, wanted)]
     if sizes == list(value.sizes):

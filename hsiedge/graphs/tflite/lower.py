@@ -73,14 +73,14 @@ class _Walk:
     def __init__(self, graph: ir.Graph, ranges: Ranges | None) -> None:
         self._graph, self._ranges = graph, ranges
         self._views: dict[ir.Value, TensorView] = {}
-        self._batch: tf.Tensor | None = None
+        self._rows: tf.Tensor | None = None
 
     def output(self, rows: tf.Tensor, start: Start) -> tf.Tensor:
         """The graph's output for rows of pixels."""
         sizes = (Size(1, start.batched), Size(start.bands), Size(start.height), Size(start.width))
         entry = ir.convenience.create_value_mapping(self._graph)[start.name]
         self._views[entry] = TensorView(self._rounded(rows, start.name), _ROWS, sizes)
-        self._batch = tf.shape(self._views[entry].tensor)[0] if start.batched else None  # of rows that are integers by then
+        self._rows = self._views[entry].tensor if start.batched else None  # integers by then, where they are to be
         for node in self._graph:
             if any(value in self._views for value in node.inputs) or node.op_type == "Expand":
                 self._views |= dict(zip(node.outputs, self._step(node)))
@@ -89,7 +89,7 @@ class _Walk:
         return self._views[self._graph.outputs[0]].in_onnx_order()
 
     def _step(self, proto: ir.Node) -> list[TensorView]:
-        views = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None, self._batch))
+        views = RULES.apply(Node(proto, operands_of(proto, self._views), self._ranges is not None, self._rows))
         views = views if isinstance(views, list) else [views]
         if (proto.op_type in SHAPE_OPS and len(_origins(proto)) == 1) or _is_activated(proto.outputs[0]):
             return views

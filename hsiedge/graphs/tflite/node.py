@@ -16,8 +16,8 @@ class Node(Operator[TensorView]):
 
     Attributes:
         quantized: the graph is going to be an integer one: weights are rounded, and means are convolutions.
-        batch: the number of patches, symbolic; None where there is one.
+        rows: what the graph is fed with, any number of patches; None where it is one strip.
     """
 
     quantized: bool
-    batch: tf.Tensor | None = None
+    rows: tf.Tensor | None = None

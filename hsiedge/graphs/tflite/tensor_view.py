@@ -52,6 +52,10 @@ class TensorView:
         """A view of what was computed of this one value by value."""
         return TensorView(tensor, self.order, self.sizes)
 
+    def of_rank(self, rank: int) -> TensorView:
+        """A view with so many axes: those that it lacks stand in front."""
+        return self if rank == self.rank else self.reshaped([Size(1)] * (rank - self.rank) + list(self.sizes))
+
     def arranged(self, order: Sequence[int]) -> TensorView:
         """A view with its axes in this order; nothing is moved where only axes of one value stand elsewhere."""
         order = tuple(order)
