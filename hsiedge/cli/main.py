@@ -37,6 +37,7 @@ def main() -> None:
     with suppress(AttributeError, OSError, RuntimeError, ValueError):  # no stderr, or none that is a file
         faulthandler.enable()  # an illegal instruction, or a fault in a library, says in which module it was
     stopped: list[int] = []
+    hook = sys.unraisablehook
     stops = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup has it
     _handle(stops, signal.SIG_DFL)  # as long as there is nothing to tidy up
     try:
@@ -48,14 +49,21 @@ def main() -> None:
             raise KeyboardInterrupt
 
         _handle(stops, stop)
+        if _TRACEBACK not in sys.argv[1:]:
+            sys.unraisablehook = _ignore  # as where rasterio cannot decode what GDAL says of a damaged file
         status = _run(app, stopped)
     except KeyboardInterrupt:
         status = _INTERRUPTED
     _handle(stops, signal.SIG_DFL)
+    sys.unraisablehook = hook
     if status == _INTERRUPTED:
         status = 128 + next(iter(stopped), signal.SIGINT)
         console.say("stopped; nothing was left half-written")
     sys.exit(status)
+
+
+def _ignore(unraisable: sys.UnraisableHookArgs) -> None:
+    """Says nothing of an exception in a library's callback, which Python would print with its traceback, and go on."""
 
 
 def _handle(numbers: Iterable[signal.Signals], handler: Any) -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from hsiedge.card import KEY, ClassFacts
+from hsiedge.card import KEY, Card, ClassFacts
 from hsiedge.runtimes import require_card
 from hsiedge.scenes.pack import pack
 from hsiedge.scenes.scene import Scene
@@ -142,3 +142,21 @@ def test_the_last_net(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch) -> None
     shown = hsiedge("show", MODEL, "--traceback")
     assert shown.code == 1
     assert "Traceback" in shown.err
+
+
+def test_an_exception_in_a_callback_of_a_library_prints_nothing(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python prints such a one with its traceback, and goes on: rasterio has one where GDAL's words are no UTF-8."""
+
+    class Callback:
+        def __del__(self) -> None:
+            raise ValueError("not decoded")
+
+    require = require_card
+
+    def reads(path: Path) -> Card:
+        Callback()
+        return require(path)
+
+    monkeypatch.setattr("hsiedge.runtimes.require_card", reads)
+    run = hsiedge("show", MODEL)
+    assert (run.code, run.err) == (0, "")
