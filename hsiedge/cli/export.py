@@ -73,7 +73,7 @@ def export_command(
     if model is not None and ".py:" in model:
         if to not in (None, "onnx"):
             raise OptionError(f"a net of your own becomes ONNX first; then hsiedge card, then --to {to}")
-        _factory(model, weights, (bands, patch, classes), _arguments(arg or []), scene_graph, output)
+        _factory(model, weights, (bands, patch, classes), factory_arguments(arg or []), scene_graph, output)
         return
     if (weights, bands, patch, classes) != (None,) * 4 or arg:
         raise OptionError("--weights, --bands, --patch, --classes and --arg go with a net of your own, FILE.py:FACTORY")
@@ -103,7 +103,7 @@ def export_command(
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 
-def _arguments(words: list[str]) -> dict[str, int | float | bool | str]:
+def factory_arguments(words: list[str]) -> dict[str, int | float | bool | str]:
     """Words NAME=VALUE as arguments: whole numbers, numbers, true and false, and words."""
     from hsiedge.errors import OptionError
 

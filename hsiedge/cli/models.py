@@ -1,4 +1,4 @@
-"""`hsiedge show` and `hsiedge card`: reading a Card, and writing one into a stranger's model."""
+"""`hsiedge show`, `hsiedge card`: reading a Card, writing one into a stranger's model; and `hsiedge try`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from hsiedge.cli import console, options
+
+_STOPS = 3  # exit code of a trial in which a step stops
 
 
 def show_command(
@@ -87,3 +89,42 @@ def card_command(
     for line in card.lineage[-1].options["changes"]:
         console.say(line)
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")
+
+
+@options.expanded
+def try_command(
+    *,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL.onnx|FILE.py:FACTORY", help="An ONNX file, or a PyTorch net of your own.")
+    ],
+    patch: Annotated[int, typer.Option(help="Side of the patches that it takes.")],
+    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene to try it on.")] = None,
+    scene_options: options.SceneOptions,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a net of your own: its state_dict.")] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of its factory; may be given several times.")
+    ] = None,
+    json: options.JsonOption = None,
+) -> None:
+    """Tells what each step would make of a net, and where it would stop; nothing is written but in a temporary folder.
+
+    The exit code is 0 where each step works, and 3 where one stops.
+    """
+    from hsiedge.cli.export import factory_arguments
+    from hsiedge.errors import OptionError, needs_extra
+
+    with needs_extra("trying a net", "quantize"):
+        from hsiedge.graphs.trial import try_net
+
+    if ".py:" not in model and (weights is not None or arg):
+        raise OptionError("--weights and --arg go with a net of your own, FILE.py:FACTORY")
+    console.check_json(json)
+    opened = scene_options.open(scene)
+    with console.waiting("trying"):
+        steps = try_net(model, opened, patch, weights=weights, arguments=factory_arguments(arg or []))
+    if json is not None:
+        console.write_json({"model": model, "scene": opened.name, "steps": [step.data for step in steps]}, json)
+    for step in steps if json != "-" else []:
+        console.say(f"{step.name}: {'works' if step.works else 'stops'} ({step.seconds:.1f} s): {step.text}")
+    if not all(step.works for step in steps):
+        raise typer.Exit(_STOPS)

@@ -21,13 +21,13 @@ _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
 
 def prepared(model: onnx.ModelProto) -> ir.Graph:
-    """The graph as it is lowered: Erf between its factors is Gelu, and constants that are expanded over the batch know it."""
+    """The graph as it is lowered: Erf between its factors is Gelu, and what is expanded to sizes of the batch knows them."""
     whole = ir.from_proto(model)
     sizes = sizes_of(whole) if any(node.op_type == "Expand" for node in whole.graph) else {}
     for node in list(whole.graph):
         if node.op_type == "Erf":
             _fuse_gelu(node)
-        elif node.op_type == "Expand" and array_of(node.inputs[0]) is not None and node.outputs[0].name in sizes:
+        elif node.op_type == "Expand" and array_of(node.inputs[1]) is None and node.outputs[0].name in sizes:
             node.outputs[0].shape = ir.Shape([size if size >= 0 else "N" for size in sizes[node.outputs[0].name]])
             node.replace_input_with(1, None)
     common.RemoveUnusedNodesPass()(whole)
@@ -92,9 +92,11 @@ def _product(value: ir.Value, other: ir.Value) -> tuple[ir.Value, bool] | None:
 
 def expand(node: Node) -> TensorView:
     """A value, or a constant for each patch of the batch, repeated along axes of one position."""
-    if isinstance(node.operands[0], TensorView):
+    if len(node.operands) > 1 and node.operands[1] is not None:
         return repeated(node.computed(), [int(size) for size in node.required(1).ravel()])
     shape = node.node.outputs[0].shape
+    if shape is not None and isinstance(node.operands[0], TensorView):
+        return repeated(node.computed(), [size if isinstance(size, int) else 1 for size in shape])
     if shape is None or node.rows is None:
         raise UnfitError("expands a constant to a size that is not known")
     sizes = [Size(size) if isinstance(size, int) else Size(1, batched=True) for size in shape]
@@ -102,6 +104,19 @@ def expand(node: Node) -> TensorView:
     counts = [batch if size.batched else size.count for size in sizes]
     tensor = tf.broadcast_to(node.required(0).astype(np.float32), counts)
     return TensorView(tensor, tuple(range(len(sizes))), tuple(sizes))
+
+
+def where(node: Node) -> TensorView:
+    """One of two values where a condition holds, else the other."""
+    condition, sides = node.computed(), []
+    for place, side in enumerate(node.operands[1:3], 1):
+        if isinstance(side, TensorView) and side.sizes != condition.sizes:
+            raise UnfitError("chooses among values of other sizes than its condition's")
+        if isinstance(side, TensorView):
+            sides.append(side.arranged(condition.order).tensor)
+        else:
+            sides.append(broadcast(node.required(place), condition))
+    return condition.of(tf.where(condition.tensor, *sides))
 
 
 def gelu(node: Node) -> TensorView:

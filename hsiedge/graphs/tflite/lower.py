@@ -98,7 +98,7 @@ class _Walk:
 
     def _rounded(self, tensor: tf.Tensor, name: str, kind: str = "") -> tf.Tensor:
         """A tensor, in an integer graph rounded to the steps that it will have there."""
-        if self._ranges is None:
+        if self._ranges is None or tensor.dtype == tf.bool:
             return tensor
         if kind not in _FIXED and name not in self._ranges:
             raise ModelError(f"the range of {name} is not known")

@@ -43,6 +43,8 @@ CASES = {
     "LeakyRelu": ([node("LeakyRelu", "x", alpha=0.3)], {}),
     "Elu": ([node("Elu", "x")], {}),
     "Softplus": ([node("Softplus", "x")], {}),
+    "Softplus as torch has it": ([node("Greater", "x t", "g"), node("Softplus", "x", "s"), node("Where", "g x s")],
+                                 {"t": np.float32(2)}),
     "Mish": ([node("Mish", "x")], {}),
     "SiLU": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], {}),
     "Erf": ([node("Erf", "x")], {}),
