@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +160,17 @@ def test_a_trial_tells_where_a_net_stops(scene: Scene, tmp_path: Path) -> None:
     refused = try_net(str(path), scene, 3)
     assert [step.text for step in refused[1:]] == ["not reached"] * 5
     assert "with 12 bands and patch 3, one of" in refused[0].text
+
+
+def test_the_command_ends_with_3_where_a_step_stops(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(exported(seeded(Recurrent), BANDS, 1).SerializeToString())
+    cube = Path(scene.source)
+    words = ["net.onnx", "--cube", str(cube), "--labels", str(cube.parent / "labels.npy"), "--patch", "3", "--json", "-"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "hsiedge", "try", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3, ended.stderr
+    steps = json.loads(ended.stdout)["steps"]
+    assert [step["works"] for step in steps] == [False] * 6
+    assert "with 12 bands and patch 3, one of" in steps[0]["text"]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]

@@ -45,6 +45,7 @@ CASES = {
     "Softplus": ([node("Softplus", "x")], {}),
     "Softplus as torch has it": ([node("Greater", "x t", "g"), node("Softplus", "x", "s"), node("Where", "g x s")],
                                  {"t": np.float32(2)}),
+    "the lesser of two": ([node("Less", "x t", "g"), node("Where", "g x t")], {"t": RNG.normal(size=(4, 1, 1))}),
     "Mish": ([node("Mish", "x")], {}),
     "SiLU": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], {}),
     "Erf": ([node("Erf", "x")], {}),
