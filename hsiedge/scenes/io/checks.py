@@ -5,10 +5,15 @@ A file may come from a stranger, and some libraries trust it: scipy crashes on a
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import itertools
 import math
-from collections.abc import Iterator
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
+from hsiedge.quiet import quiet
 from hsiedge.scenes.io.cube import fits
 
 MOST_BANDS = 1 << 16
@@ -86,6 +92,37 @@ def read_npy(file: Stream) -> NDArray[Any]:
 
 
 # HDF5
+
+
+def check_ends(path: Path, act: Callable[[], object], seconds: float = 5.0) -> None:
+    """Raises SceneError where reading something of a file does not end, or crashes: it is tried in a child process first.
+
+    libhdf5 may do either of a file with one damaged byte, and nothing can be done about it in the same process. What `act`
+    raises counts when it is called again. Where processes cannot fork (Windows), nothing is tried.
+    """
+    if not hasattr(os, "fork"):
+        return
+    with quiet(prints=False):  # Python warns of threads; the child calls nothing but `act`, and leaves
+        child = os.fork()
+    if child == 0:
+        faulthandler.disable()
+        with suppress(BaseException):
+            act()
+        os._exit(0)
+    status, until = None, time.monotonic() + seconds
+    try:
+        while status is None and time.monotonic() < until:
+            ended, code = os.waitpid(child, os.WNOHANG)
+            status = code if ended else None
+            time.sleep(0.002 if status is None else 0)
+    finally:
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if status is None:
+        raise SceneError(f"{path}: reading what it says of its data does not end; it is damaged")
+    if os.WIFSIGNALED(status):
+        raise SceneError(f"{path}: reading what it says of its data ends in signal {os.WTERMSIG(status)}; it is damaged")
 
 
 def hdf5_arrays(file: Any) -> Iterator[tuple[str, Any]]:

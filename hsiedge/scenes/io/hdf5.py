@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
-from hsiedge.scenes.io.checks import MOST_BANDS, check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.checks import MOST_BANDS, check_ends, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
@@ -101,6 +101,7 @@ class Hdf5(Reader):
     @contextmanager
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube, the variable `key` or the only one of three dimensions. Raises SceneError, MissingExtraError."""
+        check_ends(path, lambda: _described(path, key))
         with _opened(path) as file:
             variable = _variable(path, file, key, 3)
             yield _cube(variable, file)
@@ -110,6 +111,7 @@ class Hdf5(Reader):
 
         Names of the classes are those of CF's flag_values and flag_meanings. Raises SceneError, MissingExtraError.
         """
+        check_ends(path, lambda: _labels_described(path, key))
         with _opened(path) as file:
             variable = _variable(path, file, key, 2)
             rows, columns = _label_axes(variable)
@@ -119,6 +121,20 @@ class Hdf5(Reader):
             return LabelRaster(
                 array, _class_names(variable), next(iter(_missing(variable)), None), _place(variable, rows, columns)
             )
+
+
+def _described(path: Path, key: str | None) -> None:
+    """Reads all that is read of a cube's file before its rows."""
+    with _opened(path) as file:
+        _cube(_variable(path, file, key, 3), file)
+
+
+def _labels_described(path: Path, key: str | None) -> None:
+    """Reads all that is read of a label map's file before its ids."""
+    with _opened(path) as file:
+        variable = _variable(path, file, key, 2)
+        _place(variable, *_label_axes(variable))
+        _class_names(variable)
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import struct
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -174,3 +177,31 @@ def test_a_damaged_chunk_is_one_line(tmp_path: Path, h5py: Any) -> None:
     (tmp_path / "x.h5").write_bytes(data)
     with open_cube(tmp_path / "x.h5") as source, pytest.raises(SceneError, match=r"x.h5: row 0 cannot be read \("):
         source.read(0, 6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+class TestWhatDoesNotEnd:
+    def test_a_damaged_heap(self, tmp_path: Path, h5py: Any) -> None:
+        """libhdf5 does not come back from a dimension list whose heap has an object of four billion bytes."""
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["cube"], file["y"] = CUBE, np.arange(len(CUBE))
+            file["y"].make_scale("y")
+            file["cube"].dims[0].attach_scale(file["y"])
+        data = bytearray((tmp_path / "x.h5").read_bytes())
+        heap = data.find(b"GCOL")
+        assert heap > 0
+        data[heap + 21 : heap + 25] = b"\xff" * 4
+        (tmp_path / "x.h5").write_bytes(data)
+        with pytest.raises(SceneError, match=r"does not end; it is damaged|cannot be read"), open_cube(tmp_path / "x.h5"):
+            pass
+
+    def test_it_is_given_up(self, tmp_path: Path) -> None:
+        with pytest.raises(SceneError, match=r"x\.h5: reading what it says of its data does not end"):
+            checks.check_ends(tmp_path / "x.h5", lambda: time.sleep(600), seconds=0.2)
+
+    def test_a_crash(self, tmp_path: Path) -> None:
+        with pytest.raises(SceneError, match="ends in signal 11; it is damaged"):
+            checks.check_ends(tmp_path / "x.h5", lambda: os.kill(os.getpid(), signal.SIGSEGV))
+
+    def test_an_error_is_left_to_who_reads(self, tmp_path: Path) -> None:
+        checks.check_ends(tmp_path / "x.h5", lambda: 1 / 0)
