@@ -12,7 +12,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.archive import DEFLATE_RATIO
 from hsiedge.errors import SceneError
 from hsiedge.quiet import quiet
 from hsiedge.scenes.io.cube import fits
@@ -28,6 +30,8 @@ MOST_BANDS = 1 << 16
 _HEADER_BYTES = 1 << 16  # of a .npy; numpy believes 10,000
 _MOST_OBJECTS = 10_000  # that an HDF5 file is looked through for
 _DEEPEST_GROUP = 8
+_DEFLATE, _FLETCHER32 = 1, 3  # filters of HDF5, by their registered numbers
+_UNPACKED_UNSEEN, _PIECE = 128 << 20, 1 << 20  # bytes
 
 
 class Stream(Protocol):
@@ -175,6 +179,39 @@ def check_hdf5(path: Path, name: str, dataset: Any) -> None:
     filters = [pipeline.get_filter(index)[0] for index in range(pipeline.get_nfilters())]
     if len(set(filters)) < len(filters):
         raise SceneError(f"{path}: {name} is packed twice by one filter; unpack it first: h5repack -f NONE")
+
+
+def check_chunks(path: Path, dataset: Any, selection: Sequence[slice] = ()) -> None:
+    """Raises SceneError where a chunk of a selection unpacks to more than a chunk has.
+
+    libhdf5 unpacks deflate to its end, however much that is: a chunk that could become large is unpacked here first, no further
+    than it may be. Those of less than some 130 kB cannot, and are left to libhdf5.
+
+    Args:
+        selection: a slice an axis, as the dataset is going to be read; left out, all of it.
+    """
+    if dataset.chunks is None:
+        return
+    plan = dataset.id.get_create_plist()
+    kinds = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+    whole = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    if _DEFLATE not in kinds or any(kind not in (_DEFLATE, _FLETCHER32) for kind in kinds[kinds.index(_DEFLATE) :]):
+        return
+    starts = []
+    for axis, (size, step) in enumerate(zip(dataset.shape, dataset.chunks)):
+        first, last, _ = (selection[axis] if selection else slice(None)).indices(size)
+        starts.append(range(first // step * step, last, step))
+    for offset in itertools.product(*starts):
+        stored = dataset.id.get_chunk_info_by_coord(offset)
+        if stored.byte_offset is None or stored.size * DEFLATE_RATIO <= _UNPACKED_UNSEEN:
+            continue
+        _, packed = dataset.id.read_direct_chunk(offset)
+        inflater, unpacked = zlib.decompressobj(), 0
+        while packed and unpacked <= whole and not inflater.eof:
+            unpacked += len(inflater.decompress(packed, _PIECE))
+            packed = inflater.unconsumed_tail
+        if unpacked > whole:
+            raise SceneError(f"{path}: {dataset.name} has a chunk that unpacks to more than its {whole} bytes")
 
 
 def hdf5_number(value: Any) -> float | None:

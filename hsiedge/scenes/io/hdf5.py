@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
-from hsiedge.scenes.io.checks import MOST_BANDS, check_ends, check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.checks import MOST_BANDS, check_chunks, check_ends, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
@@ -88,6 +88,8 @@ class _Variable:
         }
         beside = [item for place, item in lists.items() if place.rpartition("/")[0] == room]
         rest = beside[:1] or list(lists.values())
+        for item in rest:
+            check_chunks(self.path, item)
         if any(other.shape != rest[0].shape or not np.array_equal(other[()], rest[0][()]) for other in rest[1:]):
             raise SceneError(f"{self.path}: {' and '.join(lists)} differ: which are the cube's?")
         return rest[0] if rest else None
@@ -116,6 +118,7 @@ class Hdf5(Reader):
             variable = _variable(path, file, key, 2)
             rows, columns = _label_axes(variable)
             fits(path, variable.data.shape, variable.data.dtype.itemsize)
+            check_chunks(path, variable.data)
             rest = [axis for axis in range(variable.data.ndim) if axis not in (rows, columns)]
             array = variable.declared(variable.data[()]).transpose(rows, columns, *rest).reshape(variable.data.shape[rows], -1)
             return LabelRaster(
@@ -183,6 +186,7 @@ def _cube(variable: _Variable, file: Any) -> Cube:
     def read(first: int, count: int) -> NDArray[Any]:
         place: list[slice] = [slice(None)] * 3
         place[rows] = slice(first, min(first + count, height))
+        check_chunks(variable.path, data, place)
         return np.ascontiguousarray(variable.declared(data[tuple(place)]).transpose(axes), dtype)
 
     if _PRISMA.search(variable.name):
@@ -287,6 +291,8 @@ def _dimension(variable: _Variable, axis: int) -> tuple[str, Any]:
     """Name of a dimension, and its scale; "" and None where it has none."""
     dimension = variable.data.dims[axis]
     scale = dimension[0] if len(dimension) else None
+    if scale is not None:
+        check_chunks(variable.path, scale)
     own = "" if scale is None else _text(scale.attrs.get("NAME"))
     if own.startswith("This is a netCDF dimension") or not own:
         own = "" if scale is None else str(scale.name).rpartition("/")[2]

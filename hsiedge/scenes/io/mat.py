@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import needs_extra
-from hsiedge.scenes.io.checks import check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.checks import check_chunks, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits
 from hsiedge.scenes.io.mat5 import check_mat5
 from hsiedge.scenes.io.reader import LabelRaster, Reader, choose
@@ -59,6 +59,7 @@ def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
         name = choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
         check_hdf5(path, name, arrays[name])
         fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
+        check_chunks(path, arrays[name])
         array = np.asarray(arrays[name])
         # MATLAB, and who writes for it, stores column-major, so that HDF5 sees the axes reversed, and says by an attribute that
         # the array is MATLAB's; what another program has put into a file called .mat has its axes as they stand.

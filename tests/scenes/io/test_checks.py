@@ -9,6 +9,7 @@ import struct
 import time
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,6 +178,32 @@ def test_a_damaged_chunk_is_one_line(tmp_path: Path, h5py: Any) -> None:
     (tmp_path / "x.h5").write_bytes(data)
     with open_cube(tmp_path / "x.h5") as source, pytest.raises(SceneError, match=r"x.h5: row 0 cannot be read \("):
         source.read(0, 6)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.mat"])
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_chunk_that_unpacks_to_more_than_it_has(tmp_path: Path, h5py: Any, name: str, checked: bool) -> None:
+    """160 MiB of zeros in the place of a chunk of 64 KiB, with a checksum behind and without."""
+    with h5py.File(tmp_path / name, "w") as file:
+        cube = np.zeros((64, 32, 16), np.uint16)
+        file.create_dataset("cube", data=cube, chunks=cube.shape, compression="gzip", fletcher32=checked)
+    bomb = zlib.compress(bytes(160 << 20))
+    with h5py.File(tmp_path / name, "r+") as file:
+        file["cube"].id.write_direct_chunk((0, 0, 0), bomb + b"\0\0\0\0" * checked)
+    tracemalloc.start()
+    with pytest.raises(SceneError, match="has a chunk that unpacks to more than its 65536 bytes"):
+        read(tmp_path / name)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+def test_large_chunks_are_read(tmp_path: Path, h5py: Any) -> None:
+    """Random numbers, whose chunks are large enough to be looked at, with the filters that are usual."""
+    cube = np.random.default_rng(0).integers(0, 65536, (64, 40, 100)).astype(np.uint16)
+    for options in ({}, {"shuffle": True}, {"fletcher32": True}, {"compression": "lzf"}):
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file.create_dataset("cube", data=cube, **{"chunks": (50, 40, 100), "compression": "gzip", **options})
+        np.testing.assert_array_equal(read(tmp_path / "x.h5"), cube)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
