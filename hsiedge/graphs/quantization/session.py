@@ -86,12 +86,14 @@ class CalibratedModel:
     Attributes:
         graph: its per-band affine is one that 16-bit integers compute, where graph and counts are fit for that.
         ranges: lowest and highest number of each value, by name.
+        block: that of the source.
     """
 
     source: FloatModel
     graph: ModelProto
     ranges: Ranges
     recipe: Recipe
+    block: int | None = None
 
     @property
     def layers(self) -> list[str]:
@@ -160,11 +162,11 @@ def calibrate(source: FloatModel, recipe: Recipe, *, all_values: bool = False, p
         source.graph, source.card, recipe, source.scene, source.pixels.calibration, progress, everything=all_values
     )
     if recipe.symmetric_activations:
-        return CalibratedModel(source, source.graph, ranges, recipe)
+        return CalibratedModel(source, source.graph, ranges, recipe, source.block)
     model = read(source.graph)
     modified = run(model, [FixedPointInput(ranges, source.calibration_spectra)])
     graph = write(model) if modified else source.graph
-    return CalibratedModel(source, graph, adjusted_ranges(model, ranges), recipe)
+    return CalibratedModel(source, graph, adjusted_ranges(model, ranges), recipe, source.block)
 
 
 def quantize_layers(calibrated: CalibratedModel, layers: Sequence[str] | None = None) -> QdqModel:
@@ -202,7 +204,7 @@ def quantize_layers(calibrated: CalibratedModel, layers: Sequence[str] | None = 
 
 def deploy(qdq: QdqModel) -> Artifact:
     """The graph as it runs: float logits, integers wherever values are only moved or averaged last, integer input."""
-    return finished(qdq.graph, INTEGER, qdq.calibrated.source.block)
+    return finished(qdq.graph, INTEGER, qdq.calibrated.block)
 
 
 def finished(graph: ModelProto, passes: Sequence[PassBase], block: int | None) -> Artifact:
