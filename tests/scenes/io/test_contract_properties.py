@@ -24,7 +24,7 @@ from hsiedge.scenes.io.reader import open_cube  # noqa: E402
 from tests.scenes.io import samples  # noqa: E402
 from tests.scenes.io.samples import FORMATS, Sample, written_as  # noqa: E402
 
-QUICK, SLOW = (settings(max_examples=count, deadline=None, derandomize=True, database=None) for count in (20, 300))
+QUICK, SLOW = (settings(max_examples=count, deadline=None, derandomize=True, database=None) for count in (20, 100))
 
 
 @contextmanager
