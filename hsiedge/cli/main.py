@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
@@ -59,6 +60,11 @@ def main() -> None:
     if status == _INTERRUPTED:
         status = 128 + next(iter(stopped), signal.SIGINT)
         console.say("stopped; nothing was left half-written")
+    if stopped and stopped[0] != signal.SIGINT and status == 128 + stopped[0]:
+        # CPython ends by SIGINT, whatever the exit code, once an interruption has gone through exec of a text, as dataclasses
+        # are made (Python/pythonrun.c, unhandled_keyboard_interrupt): SIGTERM is not to look like Ctrl-C.
+        atexit._run_exitfuncs()
+        os._exit(status)
     sys.exit(status)
 
 

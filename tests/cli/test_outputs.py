@@ -249,3 +249,12 @@ def test_what_is_ignored_stays_ignored(folder: Path, tiny_scene: Scene) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.dumps("tiny")[1:-1] in done.stdout
+
+
+def test_a_signal_within_exec_of_a_text_keeps_its_exit_code(tmp_path: Path) -> None:
+    """CPython would end by SIGINT: interruptions that went through exec of a text, as of dataclasses, are its own to it."""
+    mine = tmp_path / "mine.py"
+    mine.write_text('exec("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")\n')
+    command = [sys.executable, "-m", "hsiedge", "classify", "m.onnx", "x.npy", "--cube-reader", f"{mine}:READER"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "stopped; nothing was left half-written\n")
