@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+if not (ROOT / "benchmarks" / "leaderboard.py").is_file():
+    pytest.skip("the benchmarks lie in a checkout, not beside an installed wheel", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

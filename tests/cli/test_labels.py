@@ -55,6 +55,7 @@ def test_class_field(hsiedge: Hsiedge, tmp_path: Path, cube: Path) -> None:
 
 
 def test_they_go_with_labels(hsiedge: Hsiedge) -> None:
+    pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
     refused = hsiedge("scenes", "show", "indian_pines", "--align")
     assert refused.code == 2
     assert "--align: goes with labels of your own; use --labels FILE" in refused.err

@@ -154,7 +154,7 @@ def kill(folder: Path, command: Command, number: signal.Signals, after: float) -
         return "still runs a minute later"
     if number == signal.SIGKILL:
         finish(folder, ("scenes", "pack", *_CUBE, "-o", "next.npz"))
-    elif "Traceback" in (text := (folder / "stderr").read_text()) and "hsiedge" in text:  # not of Python's own start
+    elif "Traceback" in (text := (folder / "stderr").read_text()) and "__main__" in text:  # not of Python's own start
         return f"a traceback: {(folder / 'stderr').read_text()[-3000:]}"
     elif code not in (0, -number, 128 + number):
         return f"exit code {code}: {(folder / 'stderr').read_text()[-500:]}"

@@ -37,6 +37,8 @@ def test_it_is_the_sha256_with_its_own_digits_read_as_zeros(suffix: str) -> None
 
 @pytest.mark.parametrize("suffix", ["-int8.onnx", "-int8.tflite"])
 def test_every_changed_byte_is_told(suffix: str, tmp_path: Path) -> None:
+    if suffix.endswith(".tflite"):
+        pytest.importorskip("ai_edge_litert", reason="LiteRT opens .tflite, and is not installed")
     data, path = shipped(suffix).read_bytes(), tmp_path / f"m{suffix}"
     key = data.index(seal.KEY.encode())
     places = [*range(0, len(data), 1499), *range(key + len(seal.KEY), key + len(seal.KEY) + 66, 5)]

@@ -59,6 +59,7 @@ def test_paoletti_tests_what_does_not_train(indian_pines: Scene, maps: Path) -> 
 
 @pytest.mark.filterwarnings("ignore:.*differs from the official")
 def test_hong_on_pavia_university(maps: Path) -> None:
+    pytest.importorskip("scipy", reason="scipy reads the .mat, and is not installed")
     folder = maps.parent / "pavia_simulated"
     scene = open_scene(folder / "PaviaU.mat", folder / "PaviaU_gt.mat")
     split = scene.split("hong")

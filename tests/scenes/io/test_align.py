@@ -127,6 +127,7 @@ def test_control_points_elsewhere() -> None:
 
 
 def test_coordinates_far_from_the_projection_hold_no_label() -> None:
+    pytest.importorskip("rasterio", reason="rasterio knows the systems, and is not installed")
     labels = labels_at((1, 0, 100, 0, -1, 89), "EPSG:4326")
     with pytest.raises(SceneError, match=r"align: .* none of the 99 labelled pixels lies on the cube"):
         placed(labels, cube_at(NORTH_UP), align=True)
