@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hsiedge.errors import ModelError
-from hsiedge.graphs.scene_graph.densify import densify
 from tests.graphs.scene_graph.test_densify import agree
 from tests.graphs.strangers import BANDS, CLASSES, seeded
 from tests.workstation import exported
@@ -66,10 +64,11 @@ def test_of_a_kernel_over_one_position_the_centre_counts(stride: int) -> None:
     agree(exported(seeded(lambda: OverOne(stride)), BANDS, 3), 3)
 
 
-def test_a_kernel_that_is_all_padding_is_refused() -> None:
+def test_a_kernel_whose_centre_is_padding_runs_pixel_by_pixel() -> None:
     net = nn.Sequential(nn.Conv2d(BANDS, 4, 3), nn.Conv2d(4, 3, (1, 2), padding=(0, 1)), nn.Flatten(1))
-    with pytest.raises(ModelError, match="it pads its patches"):
-        densify(exported(seeded(lambda: net), BANDS, 3))
+    graph = agree(exported(seeded(lambda: net), BANDS, 3), 3)
+    assert graph.hybrid is not None
+    assert graph.hybrid.dense_macs == 9 * 4 * BANDS
 
 
 class PooledInPart(nn.Module):
