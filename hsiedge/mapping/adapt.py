@@ -22,7 +22,7 @@ from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 
 UNITS = ("stored", "physical")
-"""What a caller may say of values: they are stored as the model's are, or mean what the model's mean."""
+"""Words of a caller on values: they are stored as the model's are, or mean what the model's mean."""
 
 
 @dataclass(frozen=True)
