@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,22 @@ def check_text(path: Path, most: int = 16 << 20) -> None:
     """Raises SceneError where a text file (a header, a list) is longer than `most` bytes."""
     if path.stat().st_size > most:
         raise SceneError(f"{path}: {path.stat().st_size >> 20} MiB, too long for what it should be")
+
+
+def parse_xml(path: Path, target: Any, most: int) -> Any:
+    """Parses an XML file of at most `most` bytes, and gives what the parser's `target` makes of it.
+
+    Raises:
+        ValueError: it is larger, or the target refuses it.
+        ParseError, LookupError, OSError: not XML, of an unknown encoding, or it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"more than {most >> 20} MiB")
+    parser: ElementTree.XMLParser[Any] = ElementTree.XMLParser(target=target)  # noqa: S314 (its targets refuse entities)
+    parser.feed(content)
+    return parser.close()
 
 
 def npy_header(file: Stream) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from hsiedge.errors import SceneError
+from hsiedge.scenes.io.checks import parse_xml
 from hsiedge.scenes.io.cube import Cube, number
 
 _NAME = re.compile(r"((?:ENMAP|DESIS).*[_-](L1B|L1C|L2A)[_-].*-)SPECTRAL_IMAGE(?:_COG)?\.tiff?", re.I)
@@ -93,14 +94,8 @@ class _Tree(ElementTree.TreeBuilder):
 
 
 def _parsed(path: Path) -> ElementTree.Element:
-    parser = ElementTree.XMLParser(target=_Tree())  # noqa: S314 (it has no entities)
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST >> 20} MiB")
-        parser.feed(content)
-        root: ElementTree.Element = parser.close()
+        root: ElementTree.Element = parse_xml(path, _Tree(), _LARGEST)
     except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
         raise SceneError(f"{path}: not the metadata of a product ({error})") from error
     return root

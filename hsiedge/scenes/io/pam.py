@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from hsiedge.errors import SceneError
+from hsiedge.scenes.io.checks import parse_xml
 
 SUFFIX = ".aux.xml"
 """What is appended to a raster's name to name its side-car."""
@@ -29,14 +30,8 @@ def category_names(path: Path) -> dict[int, str]:
     side_car = path.with_name(path.name + SUFFIX)
     if not side_car.is_file():
         return {}
-    parser: ElementTree.XMLParser[list[str]] = ElementTree.XMLParser(target=_Categories())  # noqa: S314 (it has no entities)
     try:
-        with side_car.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST >> 20} MiB")
-        parser.feed(content)
-        names = parser.close()
+        names: list[str] = parse_xml(side_car, _Categories(), _LARGEST)
     except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
         raise SceneError(f"{side_car}: not the names of classes that GDAL writes ({error}); mend it or move it away") from error
     return {value: name for value, name in enumerate(names) if value and name}
