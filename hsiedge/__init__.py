@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from hsiedge.card import Card
     from hsiedge.evaluation import Evaluation
     from hsiedge.graphs.quantization.recipes import Recipe
+    from hsiedge.live.runner import run
+    from hsiedge.live.summary import RunSummary
     from hsiedge.mapping import LineClassifier
+    from hsiedge.scenes.references import References
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
@@ -40,7 +43,9 @@ _HOMES = {
     "LineClassifier": "hsiedge.mapping",
     "Model": "hsiedge.api.model",
     "Recipe": "hsiedge.graphs.quantization.recipes",
+    "References": "hsiedge.scenes.references",
     "Report": "hsiedge.benchmark.results",
+    "RunSummary": "hsiedge.live.summary",
     "Scene": "hsiedge.scenes.scene",
     "Split": "hsiedge.scenes.splits",
     "bench": "hsiedge.benchmark.runner",
@@ -49,6 +54,7 @@ _HOMES = {
     "load": "hsiedge.api.model",
     "open_scene": "hsiedge.api.scene",
     "quantize": "hsiedge.api.functions",
+    "run": "hsiedge.live.runner",
     "train": "hsiedge.api.checkpoint",
 }
 
@@ -60,7 +66,9 @@ __all__ = [
     "LineClassifier",
     "Model",
     "Recipe",
+    "References",
     "Report",
+    "RunSummary",
     "Scene",
     "Split",
     "bench",
@@ -70,6 +78,7 @@ __all__ = [
     "load",
     "open_scene",
     "quantize",
+    "run",
     "train",
 ]
 

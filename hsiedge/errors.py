@@ -98,6 +98,16 @@ class OutputError(HsiedgeError):
     """A place that cannot be written to."""
 
 
+class SourceError(HsiedgeError):
+    """A source of lines that cannot be opened, stalls, ends within a line or gives nonsense.
+
+    Attributes:
+        summary: of the run that it ended (`hsiedge.live.summary.RunSummary`), whose maps are whole; None before it began.
+    """
+
+    summary: Any = None
+
+
 class StudyError(HsiedgeError):
     """A study's store that cannot be read or is in use, or cells that failed."""
 

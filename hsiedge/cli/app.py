@@ -17,6 +17,7 @@ from hsiedge.cli import (
     export,
     models,
     quantize,
+    run,
     scenes,
     study,
     train,
@@ -39,6 +40,7 @@ app.command("export")(export.export_command)
 app.command("quantize")(quantize.quantize_command)
 app.command("eval")(evaluate.eval_command)
 app.command("classify")(classify.classify_command)
+app.command("run")(run.run_command)
 app.command("bench")(bench.bench_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("compare")(bench.compare_command)

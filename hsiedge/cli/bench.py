@@ -97,11 +97,11 @@ def compare_command(
     console.show(compare_tables(comparison, flag), comparison.to_dict(), json)
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "duration") -> float:
     """Seconds of "90", "90s", "10m" or "1.5h". Raises OptionError."""
     from hsiedge.errors import OptionError
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if match is None or float(match[1]) == 0:
-        raise OptionError(f"--duration {text}: not a time; write it as 90s, 10m or 1h")
+        raise OptionError("not a time; write it as 90s, 10m or 1h", option=option, value=text)
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -12,6 +12,7 @@ _NAMES = {
     "path": "-o",
     "patches": "--calib-patches",
     "shapes": "--shape",
+    "source": "--from",
     "train": "--train-fraction",
 }
 """Flags that are not called as the parameter is."""

@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from hsiedge.card import Card
+    from hsiedge.scenes.references import References
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
@@ -92,6 +93,36 @@ WheelhouseOption = Annotated[
     typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels to send along to a machine without internet (with --on)."),
 ]
 _KINDS = ("onnx", "ort", "tflite")
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Options of dark and white references."""
+
+    dark: Annotated[Path | None, typer.Option("--dark", help="Dark reference, a cube with the shutter closed.")] = None
+    white: Annotated[
+        Path | None, typer.Option("--white", help="White reference, a cube of a panel: raw counts become reflectance.")
+    ] = None
+    panel: Annotated[float, typer.Option("--panel", help="Reflectance of the panel, as 0.99.")] = 1.0
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Take counts as they are, though DARKREF_ and WHITEREF_ files lie beside the cube.")
+    ] = False
+
+    @property
+    def references(self) -> References | str | None:
+        """References that are named; "beside" for those that lie beside the cube; None for none. Raises OptionError."""
+        from hsiedge.errors import OptionError
+        from hsiedge.scenes.references import BESIDE, References
+
+        if (self.dark is None) != (self.white is None):
+            raise OptionError("dark and white reference go together", use={"dark": "FILE", "white": "FILE"})
+        if self.dark is None or self.white is None:
+            if self.panel != 1.0:
+                raise OptionError("goes with a white reference", option="panel", use={"white": "FILE"})
+            return None if self.raw else BESIDE
+        if self.raw:
+            raise OptionError("counts are not taken as they are where references are named", option="raw")
+        return References(self.dark, self.white, self.panel)
 
 
 @dataclass(frozen=True)

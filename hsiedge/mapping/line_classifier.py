@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
 from hsiedge.mapping.adapt import adapt
+from hsiedge.mapping.stream import class_probabilities
 from hsiedge.runtimes import Model, load
 from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.io.cube import Cube
@@ -29,6 +31,10 @@ class LineClassifier:
         like: a cube as the rows that come are stored (`open_cube`, `Scene.as_cube`): bands and units are made the model's, and
             pixels without data get 0, as in `classify`. Left out, rows are those that the model takes.
         units: of its values, as for `classify`.
+        confident: keep the probability of each label (`confidence`).
+
+    Attributes:
+        confidence: float32 `(m, width)`, of the labels that were given last; None unless it is kept.
 
     Raises:
         CardError: the model has no Card.
@@ -36,7 +42,15 @@ class LineClassifier:
         ModelError: the cube does not fit the model.
     """
 
-    def __init__(self, model: Model | PathLike, width: int, *, like: Cube | None = None, units: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Model | PathLike,
+        width: int,
+        *,
+        like: Cube | None = None,
+        units: str | None = None,
+        confident: bool = False,
+    ) -> None:
         model = model if isinstance(model, Model) else load(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
@@ -46,6 +60,8 @@ class LineClassifier:
         self._empty = np.zeros((0, width), bool)
         self._received = 0
         self._ended = False
+        self._confident = confident
+        self.confidence: NDArray[np.float32] | None = None
 
     def push(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
         """Takes rows `(n, width, bands)` in the stored dtype; gives the label ids `(m, width)` of the rows that are due.
@@ -85,11 +101,23 @@ class LineClassifier:
         return self._due()
 
     def _due(self) -> NDArray[np.uint16]:
-        """The labels of what is surrounded."""
+        """The labels of what is surrounded. Rows without any data are not run: a long gap takes no time."""
         due = len(self._rows)
-        if not due:
-            return np.zeros((0, self._width), np.uint16)
-        labels = self._model.strip_labels(self._rows.strip(due))
+        labels = np.zeros((due, self._width), np.uint16)
+        self.confidence = np.zeros(labels.shape, np.float32) if self._confident else None
+        gone = np.all(self._empty[:due], axis=1)
+        for first, last in pairwise([0, *(np.flatnonzero(np.diff(gone)) + 1).tolist(), due] if due else []):
+            strip = self._rows.strip(last - first)
+            if not gone[first]:
+                self._label(strip, slice(first, last), labels)
         labels[self._empty[:due]] = 0
         self._empty = self._empty[due:]
         return labels
+
+    def _label(self, strip: NDArray[Any], place: slice, labels: NDArray[np.uint16]) -> None:
+        if self.confidence is None:
+            labels[place] = self._model.strip_labels(strip)
+            return
+        logits = self._model.strip(strip)
+        labels[place] = self._model.label_ids(logits, axis=0)
+        self.confidence[place] = class_probabilities(logits, self._card).max(0)

@@ -164,7 +164,7 @@ def strips(model: Model, source: Cube, part: range, size: StripSize, asked: Clas
         likely = None
         if asked.probabilities or asked.reject:
             logits = model.strip(prepared, size.columns)
-            likely, labels = _probabilities(logits, card), model.label_ids(logits, axis=0)
+            likely, labels = class_probabilities(logits, card), model.label_ids(logits, axis=0)
         else:
             labels = model.strip_labels(prepared, size.columns)
         if likely is not None and asked.reject:
@@ -198,7 +198,7 @@ def _prepared(model: Model, fit: AdaptedCube, part: range, size: StripSize) -> I
         empty, start = empty[kept - start :], kept
 
 
-def _probabilities(logits: NDArray[np.float32], card: Card) -> NDArray[np.float32]:
+def class_probabilities(logits: NDArray[np.float32], card: Card) -> NDArray[np.float32]:
     """Probabilities over the first axis: softmax, or what the graph gives where it ends in a function that makes them."""
     return logits if card.head else _softmax(logits)
 

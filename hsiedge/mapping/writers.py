@@ -260,7 +260,8 @@ def _full_disk(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
 
 
-def _envi_files(path: Path) -> tuple[Path, ...]:
+def envi_files(path: Path) -> tuple[Path, ...]:
+    """Header and data of an ENVI map."""
     return path.with_suffix(".hdr"), path.with_suffix(".img")
 
 
@@ -278,11 +279,11 @@ def _category_names(classes: dict[int, str]) -> str:
 @contextmanager
 def _envi(path: Path, facts: MapFacts) -> Iterator[Take]:
     """An ENVI classification: a header, and the ids as they are beside it."""
-    header, data = _envi_files(path)
+    header, data = envi_files(path)
     with files.atomic(data) as temporary, files.atomic(header) as text:  # they take their names one right after the other
         with _whole(temporary, facts.shape[0] * facts.shape[1] * facts.dtype.itemsize) as file:
             yield lambda rows: _write(file, rows.astype(facts.dtype))
-        text.write_bytes(_envi_header(facts).encode())
+        text.write_bytes(envi_header(facts).encode())
 
 
 def _write(file: BinaryIO, rows: NDArray[Any]) -> None:
@@ -298,7 +299,8 @@ def _whole(path: Path, size: int) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write {path}: it has {path.stat().st_size} bytes, {size} were written; is the disk full?")
 
 
-def _envi_header(facts: MapFacts) -> str:
+def envi_header(facts: MapFacts) -> str:
+    """Text of an ENVI classification's header."""
     height, width = facts.shape
     last = max(facts.classes, default=0)
     names = ["Unclassified", *(facts.classes.get(label, f"unused {label}") for label in range(1, last + 1))]
@@ -365,7 +367,7 @@ WRITERS: Registry[Writer] = Registry(
     "map writer",
     {
         "geotiff": Writer("GeoTIFF", (".tif", ".tiff"), _geotiff, True, lambda path: (path, _side_car(path)), lambda place: ()),
-        "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=_envi_files, lost=lambda place: to_envi(place)[1]),
+        "envi": Writer("ENVI classification", (".hdr", ".img"), _envi, files=envi_files, lost=lambda place: to_envi(place)[1]),
         "png": Writer("PNG", (".png",), _png, picture=True),
         "numpy": Writer("NumPy", (".npy",), _npy, True),
     },

@@ -1,4 +1,4 @@
-"""Conformance checks for nets, readers, runtimes and map writers of one's own: what ours pass, they must pass.
+"""Conformance checks for nets, readers, runtimes, map writers and live sources of one's own: what ours pass, they must pass.
 
 Each raises one `CheckError` that says what is expected, and passes in silence.
 """
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from hsiedge.testing.net import check_net
     from hsiedge.testing.reader import check_reader
     from hsiedge.testing.runtime import check_runtime
+    from hsiedge.testing.source import check_source
     from hsiedge.testing.writer import check_writer
 
-__all__ = ["check_net", "check_reader", "check_runtime", "check_writer"]
+__all__ = ["check_net", "check_reader", "check_runtime", "check_source", "check_writer"]
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ SIGNATURES = {
     "Checkpoint.qat": "(self, path, *, bits=8, epochs=20, checkpoint=None, scene=None, split=None, progress=silent)",
     "LabelMap.save": "(self, path, *, probabilities=None)",
     "LabelMap.counts": "(self)",
-    "LineClassifier": "(model, width, *, like=None, units=None)",
+    "LineClassifier": "(model, width, *, like=None, units=None, confident=False)",
     "LineClassifier.push": "(self, rows)",
     "LineClassifier.finish": "(self)",
     "Model.bench": "(self, **options)",
@@ -46,12 +46,26 @@ SIGNATURES = {
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False)",
     "quantize": "(model, scene, output, **options)",
+    "run": "(model, source, output=(), *, columns=None, bands=None, dtype='uint16', interleave='bil', idle=10.0, "
+    "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "
+    "watch=(), tile=None, on_event=None)",
     "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
     "device='cpu', progress=silent, **options)",
 }
 NAMES = [
-    *("Card", "Checkpoint", "Evaluation", "LabelMap", "LineClassifier", "Model", "Recipe", "Report", "Scene", "Split"),
-    *("bench", "classify", "errors", "evaluate", "load", "open_scene", "quantize", "train"),
+    *(
+        "Card",
+        "Checkpoint",
+        "Evaluation",
+        "LabelMap",
+        "LineClassifier",
+        "Model",
+        "Recipe",
+        "References",
+        "Report",
+        "RunSummary",
+    ),
+    *("Scene", "Split", "bench", "classify", "errors", "evaluate", "load", "open_scene", "quantize", "run", "train"),
 ]
 HEAVY = {"torch", "onnx", "tensorflow", "onnxscript", "matplotlib", "pandas", "tensorly"}
 

@@ -12,6 +12,7 @@ import pytest
 
 import tests.plugin as plugin
 from hsiedge.errors import CheckError
+from hsiedge.live.source import SOURCES
 from hsiedge.mapping.writers import WRITERS
 from hsiedge.registry import run_file
 from hsiedge.runtimes import ENGINES
@@ -20,7 +21,7 @@ from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, LabelRaster
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
-from hsiedge.testing import check_reader, check_runtime, check_writer
+from hsiedge.testing import check_reader, check_runtime, check_source, check_writer
 from tests.test_registry import linear_model
 
 EXAMPLE = plugin.PLUGIN / "example_plugin"
@@ -30,7 +31,7 @@ LABELS = np.random.default_rng(1).integers(0, 9, (11, 7)).astype(np.uint8)
 
 @pytest.fixture(autouse=True)
 def _no_entries_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry in (CUBE_READERS, LABEL_READERS, WRITERS, ENGINES):
+    for registry in (CUBE_READERS, LABEL_READERS, WRITERS, ENGINES, SOURCES):
         monkeypatch.setattr(registry, "_files", {})
         monkeypatch.setattr(registry, "_loaded", {})
 
@@ -239,3 +240,61 @@ class TestRuntimes:
         with pytest.raises(CheckError, match=reason) as refused:
             check_runtime(f"{source}:ENGINE", model)
         assert str(refused.value).startswith("runtime ENGINE: ")
+
+
+CAMERA = """
+import numpy as np
+from hsiedge.live.source import Source, line_cube
+
+class Camera(Source):
+    def __init__(self, address, options):
+        super().__init__(address, options)
+        self.cube = line_cube("camera", 3, 2, "uint16")
+
+    def lines(self):
+        number = 0
+        while not self.stopped.is_set():
+            yield np.full((1, 3, 2), number, np.uint16)
+            number += 1
+"""
+LINES = np.arange(9, dtype=np.uint16)[:, None, None] * np.ones((1, 3, 2), np.uint16)
+
+
+def camera(folder: Path, old: str = "", new: str = "") -> str:
+    """A camera of one's own, with a fault."""
+    assert old in CAMERA
+    (folder / "camera.py").write_text(CAMERA.replace(old, new))
+    return f"{folder / 'camera.py'}:Camera"
+
+
+def test_a_source_passes(tmp_path: Path) -> None:
+    check_source(camera(tmp_path), LINES)
+    check_source(camera(tmp_path))
+    np.save(tmp_path / "cube.npy", CUBE)
+    check_source(f"replay:{tmp_path / 'cube.npy'}@5000*99", np.concatenate([CUBE, CUBE]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('3, 2, "uint16"', '3, 4, "uint16"', r"gives uint16 \(1, 3, 2\); its cube tells of uint16 \(n, 3, 4\)"),
+        ('3, 2, "uint16"', '3, 2, "int16"', r"gives uint16 \(1, 3, 2\); its cube tells of int16"),
+        ("np.full((1, 3, 2), number, np.uint16)", "[number]", "it gives list"),
+        ("number += 1", "number += 2", "lines 1 to 1 have other values"),
+        ("not self.stopped.is_set()", "number < 5", "it ended after 5 lines; 9 were expected"),
+        ("np.full((1,", "np.full((0,", "a block without lines"),
+        ("            number += 1", "            number += 1\n        raise OSError('gone')", "it must end, not raise OSError"),
+        ("self.cube = ", "cube = ", "AttributeError"),
+        ("number = 0", "number = 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_faulty_source_is_told_what_it_lacks(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(CheckError, match=message):
+        check_source(camera(tmp_path, old, new), LINES)
+
+
+def test_a_source_that_does_not_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsiedge.testing.source._STOP_SECONDS", 0.2)
+    text = camera(tmp_path, "not self.stopped.is_set()", "number < 200000")
+    with pytest.raises(CheckError, match="does not end 0 s after `stopped` was set"):
+        check_source(text, LINES)

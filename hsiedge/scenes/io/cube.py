@@ -60,6 +60,7 @@ class Cube:
         units: of the values, in the file's words; "" where it says nothing.
         quantity: "counts", "radiance" or "reflectance" where the file says so; else "".
         georeference: where the pixels lie; None where the file does not say.
+        exposure: time that the sensor was exposed for a line, in the file's unit, ms as a rule; None where it does not say.
         array: the whole of it, mapped or in memory, where there is one; `(height, width, bands)`.
         notes: what the file says that cannot be honoured, a line each; for the user to read.
     """
@@ -79,6 +80,7 @@ class Cube:
     units: str = ""
     quantity: str = ""
     georeference: Georeference | None = None
+    exposure: float | None = None
     array: NDArray[Any] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 

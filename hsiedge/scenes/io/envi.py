@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io.cube import Cube, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
+from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
@@ -26,6 +27,7 @@ _LARGEST_HEADER = 16 << 20  # bytes; that of a 400-band scene takes some 20 kB, 
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 _AXES = {"bsq": (1, 2, 0), "bil": (0, 2, 1), "bip": (0, 1, 2)}
 _DATA_SUFFIXES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".hyspex", ".envi")
+_EXPOSURE = ("tint", "integration time", "exposure time", "exposure", "shutter")  # Specim, Headwall, others, Resonon
 _ENTRY = re.compile(r"^[ \t]*([^={};\n][^={}\n]*?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", re.M)
 
 
@@ -47,26 +49,7 @@ class Envi(Reader):
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube. Raises SceneError."""
         header, where = _header(path)
-        array, notes = _mapped(path, where, header)
-        bands = array.shape[2]
-        scale, offset, quantity = _scaling(where, header, bands)
-        unit = named_unit(header.get("data units", ""))
-        stored, length = _wavelengths(header)
-        wavelengths = nanometres(stored, length)
-        yield Cube.of_array(
-            array,
-            path,
-            scale=scale,
-            offset=offset,
-            nodata=_nodata(where, header, bands),
-            good=_good(where, header, bands),
-            wavelengths=wavelengths,
-            widths=widths_like(_listed(header.get("fwhm", ""), numbers=True), stored, wavelengths),
-            units=unit,
-            quantity=quantity or quantity_of(unit),
-            georeference=from_envi(header),
-            notes=(*notes, *unread(stored, length, wavelengths)),
-        )
+        yield _cube(path, where, header, *_mapped(path, where, header))
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map, of one band, with the names of its classes. Raises SceneError."""
@@ -74,6 +57,65 @@ class Envi(Reader):
         array, notes = _mapped(path, where, header)
         names = dict(enumerate(_listed(header.get("class names", ""))))
         return LabelRaster(array, names, next(iter(_nodata(where, header, 1)), None), from_envi(header), notes)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """An ENVI cube whose data a recorder still writes, a line after the other.
+
+    Attributes:
+        cube: the header's facts, of a height of one line; it cannot be read from.
+        data: the file that grows; offset: bytes before its first line.
+        stored: dtype in the file's byte order; interleave: "bil" or "bip".
+    """
+
+    cube: Cube
+    data: Path
+    offset: int
+    stored: np.dtype[Any]
+    interleave: str
+
+
+def open_growing(path: Path) -> Growing:
+    """Facts of an ENVI cube that still grows; how many lines its header promises is of no account.
+
+    Raises:
+        SceneError: no header, or one that lacks or contradicts something; no data yet; bands one after the other (bsq).
+    """
+    header, where = _header(path)
+    samples, bands = (_whole_number(where, header, name, 1) for name in ("samples", "bands"))
+    interleave = _interleave(where, header, bands)
+    if interleave == "bsq" and bands > 1:
+        raise SceneError(f"{where}: interleave bsq: a cube that grows has its bands by line (bil) or by pixel (bip)")
+    stored, offset = _dtype(where, header), _whole_number(where, header, "header offset", 0, default=0)
+    _check_plain(where, header)
+    fits(path, (samples, bands), stored.itemsize)
+    line = np.broadcast_to(np.zeros((), stored.newbyteorder("=")), (1, samples, bands))
+    cube = _cube(path, where, header, line, ())
+    return Growing(cube, _data_of(path, where), offset, stored, "bip" if interleave == "bsq" else interleave)
+
+
+def _cube(path: Path, where: Path, header: Mapping[str, str], array: NDArray[Any], notes: tuple[str, ...]) -> Cube:
+    bands = array.shape[2]
+    scale, offset, quantity = _scaling(where, header, bands)
+    unit = named_unit(header.get("data units", ""))
+    stored, length = _wavelengths(header)
+    wavelengths = nanometres(stored, length)
+    return Cube.of_array(
+        array,
+        path,
+        scale=scale,
+        offset=offset,
+        nodata=_nodata(where, header, bands),
+        good=_good(where, header, bands),
+        wavelengths=wavelengths,
+        widths=widths_like(_listed(header.get("fwhm", ""), numbers=True), stored, wavelengths),
+        units=unit,
+        quantity=quantity or quantity_of(unit),
+        georeference=from_envi(header),
+        exposure=_exposure(header),
+        notes=(*notes, *unread(stored, length, wavelengths)),
+    )
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -136,15 +178,8 @@ def _mapped(path: Path, where: Path, header: Mapping[str, str]) -> tuple[NDArray
     lines, samples, bands = (_whole_number(where, header, name, 1) for name in ("lines", "samples", "bands"))
     offset = _whole_number(where, header, "header offset", 0, default=0)
     dtype = _dtype(where, header)
-    interleave = header.get("interleave", "bsq" if bands == 1 else "").strip("\"' ").lower()
-    if interleave not in _AXES:
-        raise SceneError(f"{where}: interleave {interleave!r}: bsq, bil or bip was expected")
-    for name, plain in (("file compression", "0"), ("major frame offsets", "0"), ("minor frame offsets", "0")):
-        if any(part not in ("", plain) for part in _listed(header.get(name, ""))):
-            raise SceneError(f"{where}: {name} = {header[name]}: such data is not read; write it anew without")
-    kind = header.get("file type", "").lower()
-    if "library" in kind or "tiff" in kind or "meta" in kind:
-        raise SceneError(f"{where}: file type = {header['file type']}: not the raw data of an image")
+    interleave = _interleave(where, header, bands)
+    _check_plain(where, header)
     data = _data_of(path, where)
     size, needed = data.stat().st_size, lines * samples * bands * dtype.itemsize + offset
     if size < needed:
@@ -152,6 +187,23 @@ def _mapped(path: Path, where: Path, header: Mapping[str, str]) -> tuple[NDArray
     notes = (f"{data.name} has {size} bytes, its header promises {needed}: what follows is left out",) if size > needed else ()
     order = {"bsq": (bands, lines, samples), "bil": (lines, bands, samples), "bip": (lines, samples, bands)}[interleave]
     return np.memmap(data, dtype, "r", offset, order).transpose(_AXES[interleave]), notes
+
+
+def _interleave(where: Path, header: Mapping[str, str], bands: int) -> str:
+    interleave = header.get("interleave", "bsq" if bands == 1 else "").strip("\"' ").lower()
+    if interleave not in _AXES:
+        raise SceneError(f"{where}: interleave {interleave!r}: bsq, bil or bip was expected")
+    return interleave
+
+
+def _check_plain(where: Path, header: Mapping[str, str]) -> None:
+    """Raises SceneError where the data is packed, has gaps between lines, or is no image."""
+    for name, plain in (("file compression", "0"), ("major frame offsets", "0"), ("minor frame offsets", "0")):
+        if any(part not in ("", plain) for part in _listed(header.get(name, ""))):
+            raise SceneError(f"{where}: {name} = {header[name]}: such data is not read; write it anew without")
+    kind = header.get("file type", "").lower()
+    if "library" in kind or "tiff" in kind or "meta" in kind:
+        raise SceneError(f"{where}: file type = {header['file type']}: not the raw data of an image")
 
 
 def _data_of(path: Path, where: Path) -> Path:
@@ -240,6 +292,12 @@ def _scaling(where: Path, header: Mapping[str, str], bands: int) -> tuple[Any, A
         raise SceneError(f"{where}: two scales, {' and '.join(named)}: leave the one in that its values are to be read by")
     quantity = "reflectance" if any("reflectance" in name for name in named) else ""
     return next(iter(named.values()), None), next(iter(moved), None), quantity
+
+
+def _exposure(header: Mapping[str, str]) -> float | None:
+    """Exposure time of a line; None where the header names none."""
+    values = [number(header[name].strip("{} ")) for name in _EXPOSURE if name in header]
+    return next((value for value in values if value is not None and 0 < value < math.inf), None)
 
 
 def _good(where: Path, header: Mapping[str, str], bands: int) -> tuple[bool, ...]:

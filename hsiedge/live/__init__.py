@@ -1,0 +1,1 @@
+"""Live: lines of a camera in, labels, a growing map and decisions out."""

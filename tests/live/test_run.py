@@ -1,0 +1,416 @@
+"""Live runs: labels equal those of `classify` for each source and any cut, and what came before an end is kept."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hsiedge
+from hsiedge.errors import HsiedgeError, ModelError, OptionError, OutputError, SourceError
+from hsiedge.live.buffer import LineBuffer
+from hsiedge.live.latency import Latencies
+from hsiedge.live.raw import TcpListen
+from hsiedge.live.runner import run
+from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
+from hsiedge.mapping import classify
+from hsiedge.runtimes import Model, load
+from hsiedge.scenes.io.reader import read_labels
+from hsiedge.scenes.scene import Scene
+from tests.live import cameras
+from tests.live.cameras import Blocks
+from tests.mapping.cubes import STORED
+
+HEADER = "ENVI\nsamples = 30\nlines = {lines}\nbands = 5\ndata type = 12\ninterleave = {interleave}\nbyte order = 0\n"
+RAW = {"columns": 30, "bands": 5, "dtype": "uint16"}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load(STORED / "float.onnx", 1)
+
+
+@pytest.fixture
+def expected(model: Model, tiny_scene: Scene) -> np.ndarray:
+    return classify(model, tiny_scene.cube)
+
+
+def labels(path: Path) -> np.ndarray:
+    return read_labels(path).array
+
+
+@pytest.mark.parametrize("seed", cameras.SEEDS)
+@pytest.mark.parametrize("interleave", ["bil", "bip"])
+@pytest.mark.parametrize("kind", ["-", "tcp", "tcp-listen", "file"])
+def test_each_source_and_cut_gives_the_labels_of_classify(
+    kind: str,
+    interleave: str,
+    seed: int,
+    model: Model,
+    tiny_scene: Scene,
+    expected: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: Any,
+) -> None:
+    data = cameras.raw(tiny_scene.cube, interleave)
+    options: dict[str, Any] = {"interleave": interleave, "rows": 1 + 4 * seed, "idle": 2.0, **RAW}
+    source: Any = kind
+    with ExitStack() as stack:
+        if kind == "-":
+            monkeypatch.setattr(sys, "stdin", stack.enter_context(cameras.pipe(data, seed)))
+        elif kind == "tcp":
+            source = stack.enter_context(cameras.server(data, seed))
+        elif kind == "tcp-listen":
+            source = TcpListen("0", SourceOptions(**{key: options[key] for key in ("interleave", "idle", *RAW)}))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", source.port)))
+            sender = threading.Thread(target=cameras.send, args=(client.sendall, client.close, data, seed), daemon=True)
+            sender.start()
+        else:
+            path = tmp_path / "flight.hdr"
+            stack.enter_context(cameras.recorder(path, HEADER.format(lines=0, interleave=interleave), data, seed))
+            source, options["idle"] = str(path), 0.3
+        summary = run(model, source, tmp_path / "map.hdr", **options)
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), expected)
+    assert (summary.lines_in, summary.labelled, summary.dropped, summary.pixels) == (40, 40, 0, 1200)
+    assert summary.ended == "the source ended"
+    assert 0 < summary.latency_ms["p50"] <= summary.latency_ms["p99"] <= summary.latency_ms["max"] < 5e3
+
+
+@pytest.mark.slow
+def test_replay_and_folder(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    captures = tmp_path / "captures"
+    captures.mkdir()
+    np.save(captures / "a.npy", tiny_scene.cube)
+    np.save(captures / "b.npy", tiny_scene.cube[::-1])
+    (captures / "DARKREF_a.npy").write_bytes(b"no capture")
+    summary = run(model, f"replay:{captures / 'a.npy'}@2000*2", tmp_path / "twice.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "twice.npy"), classify(model, np.concatenate([tiny_scene.cube] * 2)))
+    assert summary.line_rate == 2000
+    assert summary.seconds > 79 / 2000
+    (captures / "broken.hdr").write_text("ENVI\nsamples = 30\n")
+    with pytest.warns(UserWarning, match="left out"):
+        summary = run(model, str(captures), tmp_path / "maps", idle=1.5)
+    assert summary.captures == 2
+    np.testing.assert_array_equal(labels(tmp_path / "maps" / "a-map.hdr"), expected)
+    np.testing.assert_array_equal(labels(tmp_path / "maps" / "b-map.hdr"), classify(model, tiny_scene.cube[::-1]))
+    with pytest.raises(OptionError, match="name a folder"):
+        run(model, str(captures), tmp_path / "one.hdr")
+    with pytest.raises(OptionError, match="among the captures"):
+        run(model, str(captures), captures)
+
+
+def test_all_sinks_at_once(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    outputs = [tmp_path / name for name in ("a.hdr", "a.npy", "a.jsonl")]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        chunks: list[bytes] = []
+
+        def listen() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while chunk := connection.recv(1 << 16):
+                    chunks.append(chunk)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        summary = run(model, Blocks(tiny_scene.cube), [*outputs, host], tile=16)
+        thread.join(5)
+    np.testing.assert_array_equal(np.frombuffer(b"".join(chunks), np.uint8).reshape(40, 30), expected)
+    np.testing.assert_array_equal(labels(outputs[0]), expected)
+    np.testing.assert_array_equal(np.load(outputs[1]), expected)
+    assert set(summary.written) == {tmp_path / name for name in ("a.hdr", "a.img", "a.npy")}
+    assert len(outputs[2].read_text().splitlines()) == summary.events == 6
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_geotiff_at_the_end(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio writes the GeoTIFF")
+    run(model, Blocks(tiny_scene.cube), tmp_path / "map.tif")
+    with rasterio.open(tmp_path / "map.tif") as data:
+        np.testing.assert_array_equal(data.read(1), expected)
+
+
+def test_dropped_lines_are_no_data_in_their_place(model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    source = Blocks(tiny_scene.cube, size=40)  # at once, into a buffer of 16 lines
+    summary = run(model, source, tmp_path / "map.hdr", late="drop", buffer=1)
+    assert (summary.lines_in, summary.labelled, summary.dropped) == (40, 16, 24)
+    assert any("24 lines were dropped" in text for text in summary.warnings)
+    gone = tiny_scene.cube.copy()
+    gone[16:] = 65535
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, gone, nodata=65535))
+    assert source.closed == 1
+
+
+def test_lines_after_a_gap_are_labelled(model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    class Bursts(Blocks):
+        def lines(self) -> Iterator[np.ndarray]:
+            yield self.array[:24]
+            time.sleep(0.3)
+            yield self.array[24:]
+
+    summary = run(model, Bursts(tiny_scene.cube), tmp_path / "map.hdr", late="drop", buffer=1)
+    assert (summary.labelled, summary.dropped) == (32, 8)
+    gone = tiny_scene.cube.copy()
+    gone[16:24] = 65535
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, gone, nodata=65535))
+
+
+def test_lines_that_wait_are_all_labelled(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    run(model, Blocks(tiny_scene.cube, size=40), tmp_path / "map.hdr", buffer=1)
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda cube: cameras.raw(cube) + b"12345", r"stdin: ends in the middle of line 40, after 5 of its 300 bytes"),
+        (lambda cube: cameras.raw(cube)[:-1], r"stdin: ends in the middle of line 39, after 299 of its 300 bytes"),
+    ],
+)
+def test_an_end_within_a_line_keeps_what_came(
+    data: Any, message: str, model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = data(tiny_scene.cube)
+    with cameras.pipe(sent) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        with pytest.raises(SourceError, match=message) as raised:
+            run(model, "-", tmp_path / "map.hdr", **RAW)
+    whole = len(sent) // 300
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, tiny_scene.cube[:whole]))
+    assert raised.value.summary.labelled == whole
+    assert raised.value.summary.ended == str(raised.value)
+
+
+def test_a_source_that_stalls(model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cameras.pipe(cameras.raw(tiny_scene.cube), keep_open=True) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        with pytest.raises(SourceError, match=r"stdin: no line for 0\.3 s; use idle=SECONDS"):
+            run(model, "-", tmp_path / "map.hdr", idle=0.3, **RAW)
+    assert labels(tmp_path / "map.hdr").shape == (40, 30)
+
+
+class Broken(Blocks):
+    """A camera that gives nonsense after its first block."""
+
+    nonsense: Any = None
+
+    def lines(self) -> Iterator[np.ndarray]:
+        yield self.array[:20]
+        if isinstance(self.nonsense, Exception):
+            raise self.nonsense
+        yield self.nonsense
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "message"),
+    [
+        (np.zeros((1, 30, 4), np.uint16), r"gives uint16 \(1, 30, 4\); uint16 \(n, 30, 5\) was expected"),
+        (np.zeros((1, 30, 5), np.float64), r"gives float64 \(1, 30, 5\)"),
+        ([1, 2], "gives list"),
+        (RuntimeError("the cable\nfell out"), r"Broken: failed \(RuntimeError: the cable\)"),
+        (ConnectionResetError(104, "reset"), r"failed \(ConnectionResetError"),
+    ],
+)
+def test_nonsense_is_a_clear_message(nonsense: Any, message: str, model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    source = Broken(tiny_scene.cube)
+    source.nonsense = nonsense
+    with pytest.raises(SourceError, match=message):
+        run(model, source, tmp_path / "map.hdr")
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, tiny_scene.cube[:20]))
+
+
+def test_a_file_that_becomes_shorter(model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "flight.hdr"
+    path.write_text(HEADER.format(lines=40, interleave="bil"))
+    data = path.with_suffix(".raw")
+    data.write_bytes(cameras.raw(tiny_scene.cube))
+    cut = threading.Timer(0.4, lambda: data.write_bytes(b""))
+    cut.start()
+    with pytest.raises(SourceError, match="has become shorter, from 12000 to 0 bytes"):
+        run(model, str(path), tmp_path / "map.hdr", idle=5)
+    cut.join()
+    assert labels(tmp_path / "map.hdr").shape == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error"),
+    [
+        ("-", {}, "raw lines do not tell their size"),
+        ("-", {"columns": 0, "bands": 5}, "columns=0"),
+        ("-", {**RAW, "dtype": "object"}, "dtype=object"),
+        ("-", {"columns": 1 << 20, "bands": 1 << 16}, "over 256 MiB"),
+        ("-", {**RAW, "interleave": "bsq"}, "interleave=bsq"),
+        ("-", {**RAW, "late": "perhaps"}, "late=perhaps"),
+        ("-", {**RAW, "rows": 0}, "rows=0"),
+        ("-", {**RAW, "idle": 0.0}, "idle=0"),
+        ("-", {**RAW, "drift": 0.0}, "drift=0"),
+        ("-", {**RAW, "tile": 3}, "tile: class shares of tiles are events"),
+        ("-", {**RAW, "watch": "sea > 20 % of 100 lines"}, "no class is called 'sea'; there are 1 class 1"),
+        ("-", {**RAW, "watch": "class 1 is large"}, "'CLASS > 20 % of 100 lines' was expected"),
+        ("tcp://nowhere", RAW, "HOST:PORT was expected"),
+        ("tcp://127.0.0.1:1", RAW, "cannot be connected to"),
+        ("usb://1", RAW, "no source is called 'usb'"),
+        ("replay:x.npy", {}, "CUBE@RATE was expected"),
+        ("missing.hdr", {}, "no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_first_line(
+    source: str, options: dict[str, Any], error: str, model: Model, tmp_path: Path
+) -> None:
+    with pytest.raises(HsiedgeError, match=error.replace("(", r"\(")):
+        run(model, source, tmp_path / "map.hdr", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_lines(model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="1 rows are fewer than the model's patch"):
+        run(model, Blocks(tiny_scene.cube[:1]), tmp_path / "map.hdr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sink_that_fails_is_left_out(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+        class Hangup(Blocks):
+            def lines(self) -> Iterator[np.ndarray]:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                connection.close()
+                for line in self.array:
+                    yield line[None]
+                    time.sleep(0.005)
+
+        summary = run(model, Hangup(tiny_scene.cube), [address, tmp_path / "map.hdr"], rows=1)
+        np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), expected)
+        assert any(f"went on without {address}" in text for text in summary.warnings)
+        with pytest.raises(OutputError, match="tcp://"):
+            run(model, Hangup(tiny_scene.cube), address, rows=1)
+
+
+def test_sources_are_found(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from hsiedge.live.source import Source, line_cube\n\n\nclass Camera(Source):\n"
+        "    def __init__(self, address, options):\n        super().__init__(address, options)\n"
+        "        self.cube = line_cube(address, 30, 5, 'uint16')\n\nNOT = 3\n"
+    )
+    camera = open_source(f"{tmp_path / 'mine.py'}:Camera:usb:1", SourceOptions())
+    assert (camera.address, camera.cube.bands) == ("usb:1", 5)
+    with pytest.raises(OptionError, match="a class derived from hsiedge"):
+        open_source(f"{tmp_path / 'mine.py'}:NOT", SourceOptions())
+    assert {"stdin", "tcp", "tcp-listen", "replay", "file", "folder"} <= set(SOURCES)
+    assert all(issubclass(entry, Source) for _, entry in SOURCES.items())
+
+
+def test_a_buffer_that_is_full_drops_until_half_is_free() -> None:
+    buffer = LineBuffer(line_cube("x", 4, 2, "uint8"), 16 * 8, "drop")
+    lines = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 2), np.uint8)
+    for line in lines[:18]:
+        buffer.put(line[None])
+    first = buffer.take(1, 5)
+    assert first is not None
+    assert first.lines[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    buffer.take(1, 1)  # gives back five places: not yet half
+    buffer.put(lines[18:19])
+    buffer.take(1, 4)
+    buffer.put(lines[19:20])  # six are free, and four are lent
+    buffer.take(1, 1)
+    buffer.put(lines[20:30])
+    buffer.end()
+    rest = []
+    while (batch := buffer.take(1, 99)) is not None:
+        rest += [-batch.dropped] if batch.dropped else batch.lines[:, 0, 0].tolist()
+    assert rest == [11, 12, 13, 14, 15, -4, *range(20, 30)]
+    assert (buffer.lines_in, buffer.dropped) == (30, 4)
+
+
+def test_quantiles_of_latencies() -> None:
+    seconds, latencies = np.random.default_rng(0).lognormal(-5, 1, 5000), Latencies()
+    for part in np.array_split(seconds, 70):
+        latencies.add(part)
+    for share in (0.01, 0.5, 0.99):
+        assert latencies.quantile(share) == pytest.approx(np.quantile(seconds, share), rel=0.02)
+    assert latencies.longest == seconds.max()
+
+
+def started(folder: Path, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "hsiedge", "run", *words], cwd=folder, **options)
+
+
+def wait_for_lines(path: Path, count: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        text = path.read_bytes() if path.is_file() else b""
+        if b"lines = " in text and int(text.split(b"lines = ")[1].split()[0]) >= count:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"{path} did not reach {count} lines")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_killed_the_map_is_whole_up_to_its_last_row(
+    tiny_scene: Scene, expected: np.ndarray, model: Model, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "cube.npy", tiny_scene.cube)
+    process = started(tmp_path, str(STORED / "float.onnx"), "--from", "replay:cube.npy@100*50", "-o", "map.hdr", "--rows", "1")
+    wait_for_lines(tmp_path / "map.hdr", 50)
+    process.kill()
+    process.wait()
+    lines = labels(tmp_path / "map.hdr")
+    assert len(lines) >= 50
+    whole = classify(model, np.concatenate([tiny_scene.cube] * (len(lines) // 40 + 2)))
+    np.testing.assert_array_equal(lines, whole[: len(lines)])
+    rasterio = pytest.importorskip("rasterio", reason="GDAL opens the map")
+    with rasterio.open(tmp_path / "map.img") as data:
+        np.testing.assert_array_equal(data.read(1), lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_in_good_order(number: int, tiny_scene: Scene, model: Model, tmp_path: Path) -> None:
+    np.save(tmp_path / "cube.npy", tiny_scene.cube)
+    words = ("--from", "replay:cube.npy@100*50", "-o", "map.hdr", "-o", "map.npy", "--json", "run.json", "--rows", "1")
+    process = started(tmp_path, str(STORED / "float.onnx"), *words, stderr=subprocess.PIPE)
+    wait_for_lines(tmp_path / "map.hdr", 20)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == 0, text
+    result = json.loads((tmp_path / "run.json").read_text())
+    assert result["ended"] == "stopped"
+    assert result["lines_in"] == result["labelled"] >= 20
+    lines = np.load(tmp_path / "map.npy")
+    assert len(lines) == result["labelled"]
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), lines)
+    count = len(lines)
+    np.testing.assert_array_equal(lines, classify(model, np.concatenate([tiny_scene.cube] * (count // 40 + 1))[:count]))
+    assert f"{count:,} lines in, {count:,} labelled, none dropped".encode() in text
+
+
+@pytest.mark.slow
+def test_the_command_in_a_pipe(tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    words = ("--from", "-", "--columns", "30", "--bands", "5", "-o", "-")
+    done = subprocess.run(
+        [sys.executable, "-m", "hsiedge", "run", str(STORED / "float.onnx"), *words],
+        input=cameras.raw(tiny_scene.cube) + b"123",
+        capture_output=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    np.testing.assert_array_equal(np.frombuffer(done.stdout, np.uint8).reshape(40, 30), expected)
+    lines = done.stderr.decode().splitlines()
+    assert "40 lines in, 40 labelled, none dropped" in lines[1]
+    assert lines[-1] == "hsiedge: error: stdin: ends in the middle of line 40, after 3 of its 300 bytes"
+    assert hsiedge.run is run
