@@ -17,6 +17,8 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
     ms1 ms256 memory energy       latencies of the batches measured, MiB, mJ a pixel
     smaller faster1 faster256     how many times, against the float net
     gain                          of QAT: points of OA above its control
+    claim [KIND]                  the difference to a control with its 95 % interval, in words: the only way in which a document
+                                  may speak of the accuracy of a method. KIND is of figures.CONTROLS; left out, the main one
     n level net precision         of the entry itself
     cells hours scenes nets seeds test train validation device
                                   of all that was chosen
@@ -25,9 +27,14 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
     count                         how many entries were chosen
     best, worst FIGURE of=FIGURE  the figure of the entry that is highest, lowest in another
     doubts                        one sentence of the latencies that are not to be trusted
+    epochs tuning                 of the net itself, and of each method after it
+    steps                         that the net itself took, of 64 patches each
     table [FIGURES...]            a Markdown table of what was chosen for each scene and split, with its notes
     section NAME                  benchmarks/study/NAME.md, its own markers filled and left out; nothing where nothing is
                                   chosen: what is said of results that are not stored yet
+
+A document is refused (`fill` with `strict`) where an accuracy of a method stands without its control, in prose or in a table
+without the columns "own" and "all", and where a latency stands in it that its own warnings withdraw.
 
 Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant, control=yes, simulated=no,
 and drop<=0.5, oa>=98 and the like for any figure. Several values stand with bars between them: method=none|distill.
@@ -43,7 +50,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsiedge import files
-from hsiedge.report.study.figures import Entry, Group, control_of, groups
+from hsiedge.errors import StudyError
+from hsiedge.report.study.figures import MAIN_CONTROLS, Entry, Group, control_of, groups
 from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
 from hsiedge.report.study.warnings import warning_words
 from hsiedge.study.rows import Row
@@ -58,6 +66,8 @@ _MARKER = re.compile(
     r"<!-- study: (?P<asked>.*?) -->(?P<answer>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL
 )
 _CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S+)$")
+_ACCURACY = ("oa", "aa", "kappa", "drop", "gain")
+_BATCH = 64  # patches a step: the default of hsiedge.training.fit
 _DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1}
 
 
@@ -93,16 +103,17 @@ def stored_rows(folder: Path = RESULTS) -> list[Row]:
     return rows
 
 
-def fill(text: str, rows: Sequence[Row]) -> str:
+def fill(text: str, rows: Sequence[Row], strict: bool = False) -> str:
     """The text with every figure as the rows have it.
 
     Raises:
-        MarkerError: a marker asks for what is not there; the message has the marker.
+        MarkerError: a marker asks for what is not there, or, where `strict`, for what no document may say; the message has the
+            marker.
     """
-    return _filled(text, [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries])
+    return _filled(text, [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries], strict=strict)
 
 
-def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True) -> str:
+def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True, strict: bool = False) -> str:
     """The text filled; with its markers, or without."""
     common: list[str] = []
 
@@ -111,8 +122,8 @@ def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True)
             common[:] = passage["common"].split()
             return passage[0] if markers else ""
         try:
-            answer_text = _answer(passage["asked"].split(), common, entries)
-        except (MarkerError, KeyError) as error:
+            answer_text = _answer(passage["asked"].split(), common, entries, strict)
+        except (MarkerError, KeyError, StudyError) as error:
             raise MarkerError(f"<!-- study: {passage['asked']} -->: {error.args[0]}") from error
         block = f"\n{answer_text}\n" if "\n" in answer_text else answer_text
         return f"<!-- study: {passage['asked']} -->{block}<!-- end -->" if markers else block
@@ -120,15 +131,19 @@ def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True)
     return _MARKER.sub(answer, text)
 
 
-def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Group, Entry]]) -> str:
+def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Group, Entry]], strict: bool) -> str:
     conditions = [word for word in words if _CONDITION.match(word) and not word.startswith("of=")]
     own = {_named(word) for word in conditions}
     choice = _chosen([*(word for word in common if _named(word) not in own), *conditions], entries)
     asked = [word for word in words if word not in conditions]
+    if strict:
+        _check(choice, asked)
     if asked[0] == "table":
         return _table(choice, asked[1:])
     if asked[0] == "section":
-        return _section(choice, asked[1], entries)
+        return _section(choice, asked[1], entries, strict)
+    if asked[0] == "claim":
+        return _claim(*choice.one, asked[1:])
     if asked[0] in _OF_ALL:
         return _OF_ALL[asked[0]](choice)
     if asked[0] in ("max", "min"):
@@ -139,6 +154,32 @@ def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Gro
     if asked[0] in ("best", "worst"):
         choice, asked = _extreme(choice, asked), [asked[1]]
     return _of_one(*choice.one, asked[0])
+
+
+def _check(choice: Choice, asked: Sequence[str]) -> None:
+    """Raises MarkerError for an accuracy of a method without its control, and for a latency that is withdrawn."""
+    table = asked[0] == "table"
+    names = [name.removesuffix("+-") for name in asked] or [""]
+    everything = table and len(names) == 1
+    methods = [entry for _, entry in choice.entries if entry.method in MAIN_CONTROLS and not entry.control]
+    if everything or any(name in _ACCURACY for name in names):
+        lacking = [entry.title for entry in methods if entry.against() is None]
+        if table and (lacking or (methods and not everything and not {"own", "all"} <= set(names))):
+            raise MarkerError(f"accuracies without their controls: {', '.join(lacking) or 'ask for own and all, too'}")
+        if not table and (methods or {"drop", "gain"} & set(names)):
+            raise MarkerError("an accuracy of a method without its control; ask for claim")
+    timed = [name for name in names if name.startswith(("ms", "faster"))]
+    withdrawn = [entry.title for _, entry in choice.entries if entry.warnings and (timed or everything)]
+    if withdrawn:
+        raise MarkerError(f"latencies that their own warnings withdraw: {', '.join(withdrawn)}")
+
+
+def _claim(group: Group, entry: Entry, kinds: Sequence[str]) -> str:
+    """The difference to a control, in words."""
+    contrast = next((c for c in entry.contrasts if c.kind == kinds[0]), None) if kinds else entry.against()
+    if contrast is None:
+        raise MarkerError(f"{group.title}: {entry.title} has no control{f' of kind {kinds[0]}' if kinds else ''}")
+    return contrast.words()
 
 
 def _named(word: str) -> str:
@@ -189,7 +230,7 @@ def _value(group: Group, entry: Entry, name: str) -> float | None:
 
 def _of_one(group: Group, entry: Entry, name: str) -> str:
     if name in ("n", "level", "net", "precision", "method"):
-        return str(len(entry.rows)) if name == "n" else str(getattr(entry, name))
+        return str(getattr(entry, name))
     if name.endswith("+-"):
         return spread_words(entry.figures[name[:-2]], f"{{:.{_DIGITS.get(name[:-2], 3)}f}}")
     value = _value(group, entry, name)
@@ -247,12 +288,13 @@ def _unbroken(table: str) -> str:
     return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
-def _section(choice: Choice, name: str, entries: list[tuple[Group, Entry]]) -> str:
+def _section(choice: Choice, name: str, entries: list[tuple[Group, Entry]], strict: bool) -> str:
     """The text of a section of its own file, figures and no markers; "" where nothing is chosen."""
     path = SECTIONS / f"{Path(name).name}.md"
     if not path.is_file():
         raise MarkerError(f"no file {path}")
-    return f"\n{_filled(path.read_text(), entries, markers=False).strip()}\n" if choice.entries else ""
+    text = path.read_text()
+    return f"\n{_filled(text, entries, markers=False, strict=strict).strip()}\n" if choice.entries else ""
 
 
 def _counts(name: str) -> Callable[[Choice], str]:
@@ -265,6 +307,16 @@ def _counts(name: str) -> Callable[[Choice], str]:
     return words
 
 
+def _epochs(name: str) -> Callable[[Choice], str]:
+    return lambda choice: ", ".join(map(str, sorted({value for row in choice.rows if (value := getattr(row.cell, name))})))
+
+
+def _steps(choice: Choice) -> str:
+    """Steps of the uncompressed nets, "low to high" where they differ."""
+    steps = sorted({row.cell.epochs * row.train // _BATCH for row in choice.rows})
+    return " to ".join(f"{count:,}" for count in dict.fromkeys([steps[0], steps[-1]]))
+
+
 _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "count": lambda choice: str(len(choice.entries)),
     "cells": lambda choice: str(len(choice.rows)),
@@ -274,6 +326,9 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "doubts": lambda choice: warning_words([entry for _, entry in choice.entries]),
     "seeds": lambda choice: ", ".join(map(str, sorted({row.cell.seed for row in choice.rows}))),
     "device": lambda choice: " and ".join(sorted({row.device for row in choice.rows if row.device})),
+    "epochs": _epochs("epochs"),
+    "tuning": _epochs("tuning"),
+    "steps": _steps,
     "train": _counts("train"),
     "validation": _counts("validation"),
     "test": _counts("test"),
@@ -288,7 +343,7 @@ def main() -> None:
             continue
         before = path.read_text()
         try:
-            after = fill(before, rows)
+            after = fill(before, rows, strict=True)
         except MarkerError as error:
             sys.exit(f"{path.name}: {error}")
         if after != before:

@@ -72,3 +72,28 @@ def study(seeds: tuple[int, ...] = (0, 1), **where: Any) -> list[Row]:
                 control=(88.0 - more, 87.0 - more, 86.0 - more)),
         ]  # fmt: skip
     return rows
+
+
+SMALL = "cnn2d@13:16,16"
+"""Shape of the pruned net, of one student and of the nets that were trained from nothing beside them."""
+
+
+def controlled(seeds: tuple[int, ...] = (0, 1, 2), **where: Any) -> list[Row]:
+    """A study with its controls. Points of OA above the control, by seed: the pruned net 1, 2, 3, ...; the distilled one -1, 1,
+    -1, ...; pruning by magnitude -1, and every INT8 file -1 against its own float.
+    """
+    rows = []
+    for place, seed in enumerate(seeds):
+        base, where_seed = 10 + 2 * place, {"seed": seed, **where}
+        forms = {wrong: (form("float32", wrong, 4000), form("int8", wrong + 1, 1200)) for wrong in range(4, 40)}
+        options = {"options": {"rounds": 3}}
+        rows += [
+            row(cell(**where_seed), *forms[5], shape="cnn2d@13:32,32"),
+            row(cell("structured", "0.5", tuning=60, **options, **where_seed), *forms[base], shape=SMALL),
+            row(cell("distill", "cnn2d:16,16", **where_seed), *forms[base + (1 if place % 2 == 0 else -1)], shape=SMALL),
+            row(cell("scratch", SMALL, tuning=60, **where_seed), *forms[base], shape=SMALL),
+            row(cell("scratch", SMALL, tuning=120, **where_seed), *forms[base + place + 1], shape=SMALL),
+            row(cell("magnitude", "0.9", tuning=60, **where_seed), *forms[7], shape="cnn2d@13:32,32"),
+            row(cell("finetune", tuning=60, **where_seed), *forms[6], shape="cnn2d@13:32,32"),
+        ]
+    return rows

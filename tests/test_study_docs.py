@@ -124,6 +124,53 @@ def test_a_marker_that_asks_for_what_is_not_there_is_named(asked: str, why: str)
     assert why in str(error.value)
 
 
+def strictly(asked: str, rows: list[Row]) -> str:
+    """What a document gets for a marker."""
+    text: str = DOCS.fill(f"a <!-- study: {asked} -->old<!-- end --> b", rows, strict=True)
+    return text
+
+
+def test_a_claim_has_its_control() -> None:
+    rows = study_rows.controlled()
+    text = strictly("claim method=distill precision=int8", rows)
+    assert "-->no difference to the same net trained from nothing was seen (" in text
+    assert "for as many steps in all" in strictly("claim all method=distill precision=int8", rows)
+    assert "1.00 points below the same net in float" in strictly("claim method=none precision=int8", rows)
+    alone = [row for row in rows if row.cell.method not in ("scratch", "finetune")]
+    for method in ("distill", "structured", "magnitude"):
+        with pytest.raises(DOCS.MarkerError, match="has no control"):
+            strictly(f"claim method={method} precision=int8", alone)
+    with pytest.raises(DOCS.MarkerError, match="one seed allows no claim"):
+        strictly("claim method=distill precision=int8", study_rows.controlled((0,)))
+    with pytest.raises(DOCS.MarkerError, match="has no control"):
+        strictly("claim method=none precision=float32", rows)
+
+
+def test_no_document_says_an_accuracy_of_a_method_without_its_control() -> None:
+    rows = study_rows.controlled()
+    for asked in ("oa", "drop", "aa+-", "max oa", "best kappa of=oa"):
+        with pytest.raises(DOCS.MarkerError, match="without its control; ask for claim"):
+            strictly(f"{asked} method=structured precision=int8", rows)
+    with pytest.raises(DOCS.MarkerError, match="without its control; ask for claim"):
+        strictly("drop method=none precision=int8", rows)
+    assert "-->95.00<" in strictly("oa method=none precision=float32", rows)
+    with pytest.raises(DOCS.MarkerError, match="ask for own and all, too"):
+        strictly("table oa kb method=none|structured", rows)
+    assert strictly("table oa own all kb method=none|structured", rows).count("\n| structured pruning") == 2
+    alone = [row for row in rows if row.cell.method != "scratch"]
+    with pytest.raises(DOCS.MarkerError, match=r"without their controls: cnn2d, structured pruning 0\.5"):
+        strictly("table oa own all kb method=none|structured", alone)
+    assert strictly("table kb macs_m method=none|structured", alone)
+
+
+def test_no_document_has_a_latency_that_its_warnings_withdraw() -> None:
+    rows = study_rows.study()
+    assert strictly("ms1 method=none precision=int8", rows)
+    for asked in ("ms1 method=structured level=0.5 precision=int8", "table ms1 method=none|structured"):
+        with pytest.raises(DOCS.MarkerError, match=r"withdraw: cnn2d, structured pruning 0\.5, int8"):
+            strictly(asked, rows)
+
+
 def test_tables() -> None:
     text = answer_of("table oa bytes ms256 split=random method=none|qat")
     lines = [line for line in text.splitlines() if line.startswith("|")]

@@ -68,14 +68,15 @@ def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str
         raise OptionError(f"ratio {ratio:g} takes no channel out of layers of {', '.join(map(str, net.widths))} channels")
     _compare(small, zeroed, patches[:_CHECKED])
     small.zero_grad(set_to_none=True)
-    return Cut(small, before, after, _asked(net.widths, ratio, scope))
+    return Cut(small, before, after, asked(net.widths, ratio, scope))
 
 
-def _asked(widths: Sequence[int], ratio: float, scope: str) -> int:
-    return sum(_share(ratio, width) for width in (widths if scope == "layer" else [sum(widths)]))
+def asked(widths: Sequence[int], ratio: float, scope: str) -> int:
+    """Channels that a ratio asks to go of layers of such widths."""
+    return sum(share(ratio, width) for width in (widths if scope == "layer" else [sum(widths)]))
 
 
-def _share(ratio: float, count: int) -> int:
+def share(ratio: float, count: int) -> int:
     """Rounded share `ratio` of `count`."""
     return math.floor(ratio * count + 0.5)
 
@@ -84,11 +85,11 @@ def _least(worth: Sequence[Tensor], ratio: float, scope: str) -> list[list[int]]
     """Channels of each group that are worth least: `ratio` of them, or of all; one of each group stays."""
     spare = [torch.argsort(values, stable=True)[:-1] for values in worth]
     if scope == "layer":
-        return [entry[: _share(ratio, len(values))].tolist() for entry, values in zip(spare, worth)]
+        return [entry[: share(ratio, len(values))].tolist() for entry, values in zip(spare, worth)]
     ranked = sorted(
         (float(worth[place][channel]), place, int(channel)) for place, entry in enumerate(spare) for channel in entry
     )
-    chosen = ranked[: _share(ratio, sum(map(len, worth)))]
+    chosen = ranked[: share(ratio, sum(map(len, worth)))]
     return [[channel for _, group, channel in chosen if group == place] for place in range(len(worth))]
 
 

@@ -21,7 +21,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, Split, dilate
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.finetune import on_both_weights, training_set_for
-from hsiedge.training.fit import Batch, FitSettings, turn
+from hsiedge.training.fit import Batch, FitSettings, Loss, turn
 from hsiedge.training.train import train_on, versions
 
 METHODS = ("logits", "features", "attention")
@@ -90,6 +90,11 @@ def distill(
         facts |= {"transductive": True, "unlabelled": len(extra)}
     step = Step("distill", now(), {**facts, **vars(settings)}, parent, versions())
     return Checkpoint(trained.classifier, replace(trained.card, lineage=[*teacher.card.lineage, step]))
+
+
+def softened(teacher: Checkpoint, scene: Scene, split: Split, smoothing: float) -> Loss:
+    """Loss of training on labels and on a teacher's soft outputs on the same patches, with the defaults of `distill`."""
+    return _Softened(_Guide(teacher, scene, split), WEIGHT, smoothing, TEMPERATURE, None, split.seed)
 
 
 def free_pixels(scene: Scene, split: Split, patch: int) -> NDArray[np.intp]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from hsiedge import nets
 from hsiedge.compression import channels
+from hsiedge.compression.distill import softened
 from hsiedge.errors import OptionError
 from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
@@ -70,16 +75,24 @@ def prune_structured(
     settings: FitSettings | None = None,
     parent: str | None = None,
     progress: Progress = silent,
+    *,
+    rounds: int = 1,
+    soft_labels: bool = False,
 ) -> Checkpoint:
     """Takes whole channels out, with all that depends on them, and trains on: a smaller net of the same architecture.
 
     Weights go about as the square of the ratio. Other arguments, and errors, are those of `hsiedge.Checkpoint.prune`.
+
+    With `rounds`, it cuts and trains in turn, as many times: each cut takes the same share of what is left, and each training
+    the same share of the epochs (Han et al. 2015, "Learning both weights and connections for efficient neural networks").
 
     Args:
         criterion: what a channel is worth: "l1" or "l2" norm of its weights (Li et al. 2017), "taylor": how much the loss
             on training pixels would change (Molchanov et al. 2019), "batchnorm": the scale of its BatchNorm (Liu et al.
             2017).
         parent: sha256 of the checkpoint's file.
+        rounds: from 1 to as many as there are epochs.
+        soft_labels: train after a cut on the unpruned net's soft outputs, too, as `distill` does with its defaults.
     """
     _check(ratio, scope)
     if criterion not in CRITERIA:
@@ -88,25 +101,52 @@ def prune_structured(
     card = checkpoint.card
     assert card.net is not None
     dataset = training_set_for(checkpoint, scene, split)
+    if not 1 <= rounds <= settings.epochs:
+        raise OptionError(f"from 1 to as many as there are epochs, {settings.epochs}", option="rounds", value=rounds)
     patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels))
     targets = torch.from_numpy(dataset.targets)
-    cut = channels.cut(checkpoint.classifier.net, patches, targets, ratio, criterion, scope)
-    shape = {**card.net.options, "widths": list(cut.net.widths)}
-    net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **shape)
-    net.load_state_dict(cut.net.state_dict())
-    with conditioned(net, dataset.axes):
-        finetune(net, dataset, card.patch, settings, progress)
+    loss = softened(checkpoint, scene, split, settings.smoothing) if soft_labels else None
+    net, before = checkpoint.classifier.net, sum(checkpoint.classifier.net.widths)
+    asked = channels.asked(net.widths, ratio, scope)
+    for place, epochs in enumerate(_shares(settings.epochs, rounds)):
+        left = (before - asked) / sum(net.widths)  # of the channels that this round begins with, what the last one leaves
+        piece = ratio if rounds == 1 else 1 - left ** (1 / (rounds - place))
+        cut = channels.cut(net, patches, targets, piece, criterion, scope)
+        shape = {**card.net.options, "widths": list(cut.net.widths)}
+        net = nets.build(card.net.name, card.scene.bands, len(card.classes), card.patch, **shape)
+        net.load_state_dict(cut.net.state_dict())
+        with conditioned(net, dataset.axes):
+            tick = _part(progress, place, rounds)
+            finetune(net, dataset, card.patch, replace(settings, epochs=epochs), tick, loss=loss)
     options = {
         "method": "structured",
         "ratio": ratio,
         "criterion": criterion,
         "scope": scope,
-        "channels": cut.before,
-        "asked": cut.asked,
-        "removed": cut.before - cut.after,
+        "channels": before,
+        "asked": asked,
+        "removed": before - sum(net.widths),
+        **({"rounds": rounds} if rounds > 1 else {}),
+        **({"soft_labels": True} if soft_labels else {}),
         **vars(settings),
     }
     return derived(checkpoint, net, scene, split, "prune", options, parent, widths=list(net.widths))
+
+
+def widths_after(widths: Sequence[int], ratio: float) -> tuple[int, ...]:
+    """Widths that `prune_structured` leaves of a net's, with the scope "layer", where each layer's channels can be cut."""
+    return tuple(max(1, width - channels.share(ratio, width)) for width in widths)
+
+
+def _shares(epochs: int, rounds: int) -> list[int]:
+    """Epochs of each round: as even as whole numbers are, and all of them."""
+    ends = [math.floor(epochs * place / rounds + 0.5) for place in range(rounds + 1)]
+    return [end - start for start, end in pairwise(ends)]
+
+
+def _part(progress: Progress, place: int, rounds: int) -> Progress:
+    """Progress of one of the rounds."""
+    return lambda done: progress((place + done) / rounds)
 
 
 def count_zeros(net: Net) -> tuple[int, int]:

@@ -85,6 +85,8 @@ def qat(
     settings: FitSettings | None = None,
     parent: str | None = None,
     progress: Progress = silent,
+    *,
+    control: Checkpoint | None = None,
 ) -> Qat:
     """Trains on in the arithmetic of the quantized graph.
 
@@ -92,13 +94,15 @@ def qat(
     weights' steps learn. At 8 bits the graph is what runs; at fewer the weights take fewer values but keep their bytes, so
     that accuracy is real and size is not: such a model is called simulated wherever it is shown.
 
-    Arguments and errors are those of `hsiedge.Checkpoint.qat`; `parent` is the sha256 of the checkpoint's file.
+    Arguments and errors are those of `hsiedge.Checkpoint.qat`; `parent` is the sha256 of the checkpoint's file. `control`: the
+    checkpoint after as many more steps in float, where it was never refitted (`finetuned` with the same settings); left out,
+    it is trained here.
     """
     if bits not in BITS:
         raise OptionError(f"{bits} bits: choose among {', '.join(map(str, BITS))}")
     settings = settings or SETTINGS
     if checkpoint.before is None:
-        return _trained(checkpoint, scene, split, bits, settings, parent, progress)
+        return _trained(checkpoint, scene, split, bits, settings, parent, progress, control=control)
     earlier, own = checkpoint.views()
     before = _trained(earlier, scene, split, bits, settings, parent, lambda share: progress(share / 2))
     judgements = (before.judged, before.control_judged)
@@ -115,6 +119,7 @@ def _trained(
     parent: str | None,
     progress: Progress,
     judgements: tuple[Judgement, Judgement] | None = None,
+    control: Checkpoint | None = None,
 ) -> Qat:
     """Trains one net; `judgements` are those of the weights from before, where its own cannot be judged any more."""
     training_set = training_set_for(checkpoint, scene, split)
@@ -127,22 +132,22 @@ def _trained(
         with conditioned(net, training_set.axes):
             finetune(net, training_set, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
         artifact, check = _verified(net, qdq, training_set)
-        floats = finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
+        floats = control or finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
         after = _calibrated(floats, scene, split, folder)
-        control = deploy(_untrained(after, bits))
-        judged, beside = judgements or (judge(start.source, artifact), judge(after.source, control))
+        untrained = deploy(_untrained(after, bits))
+        judged, beside = judgements or (judge(start.source, artifact), judge(after.source, untrained))
         beside = replace(beside, oa_float=judged.oa_float)
         options = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
         step = Step("qat", now(), options, parent, versions())
         card = _card(start.source, judged, artifact, [*checkpoint.card.lineage, step], bits, [check])
-        beside_card = _card(after.source, beside, control, floats.card.lineage, bits, [])
+        beside_card = _card(after.source, beside, untrained, floats.card.lineage, bits, [])
         on_grid = Checkpoint(Classifier(_on_grid(net, checkpoint), training_set.affine), checkpoint.card)
         return Qat(
             checkpoint=derived(on_grid, on_grid.classifier.net, scene, split, "qat", options, parent),
             model=_bytes(folder, artifact, card),
             card=card,
             judged=judged,
-            control=_bytes(folder, control, beside_card),
+            control=_bytes(folder, untrained, beside_card),
             control_judged=beside,
         )
 

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ from hsiedge.runtimes import load
 from hsiedge.scenes.open import open_scene
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, Split, draw
-from hsiedge.study.config import parse_student
+from hsiedge.study.config import parse_student, shape_of
 from hsiedge.study.paths import scene_place
 from hsiedge.study.rows import Cell, Form, Row
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -135,15 +135,16 @@ def _open(name: str, places: Places) -> Scene:
 
 
 @functools.lru_cache(maxsize=16)
-def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, places: Places) -> Split:
-    """Draws one split for all nets of a scene, kind and seed."""
-    return draw(kind, _open(scene, places), seed, fraction, guard)
+def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, fold: int, folds: int, places: Places) -> Split:
+    """Draws one split for all nets of a scene, kind, seed and fold."""
+    return draw(kind, _open(scene, places), seed, fraction, guard, fold=fold or None, folds=folds or None)
 
 
 def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:
     for net in places.nets:
         nets.NETS.name_of(net)
-    return _open(cell.scene, places), _draw(cell.scene, cell.split, cell.seed, cell.fraction, cell.guard, places)
+    drawn = _draw(cell.scene, cell.split, cell.seed, cell.fraction, cell.guard, cell.fold, cell.folds, places)
+    return _open(cell.scene, places), drawn
 
 
 def _guarded(work: Callable[[], T]) -> T | Failed:
@@ -171,7 +172,8 @@ def _one_thread() -> Iterator[None]:
 def _trained(cell: Cell, places: Places) -> Parent:
     scene, split = _material(cell, places)
     started = time.perf_counter()
-    checkpoint = train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), **cell.net_options)
+    # Never refitted: all methods start from these weights, and their steps are counted.
+    checkpoint = train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), refit=False, **cell.net_options)
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "parent.safetensors"
@@ -193,7 +195,7 @@ def _probed(cell: Cell, places: Places) -> Probe:
             raise _EnoughError
 
     with suppress(_EnoughError):
-        train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), tick, **cell.net_options)
+        train(scene, split, cell.net, cell.patch, FitSettings(epochs=cell.epochs), tick, refit=False, **cell.net_options)
     steps = np.diff(times[1:]) if len(times) > 2 else np.diff(times)
     return Probe(float(np.median(steps)), len(split.pixels(TRAIN)), len(split.pixels(TEST)))
 
@@ -230,12 +232,26 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
         told="; ".join(result.remarks),
         seconds=round(seconds, 2),
         versions={**versions(), "onnxruntime": onnxruntime.__version__},
+        shape=shape_of(card.net.name, card.patch, result.checkpoint.classifier.net.widths),
     )
     return Made(row, models, split.parts)
 
 
 def _none(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
     return _deployed(teacher, scene, folder, parent, half=True)
+
+
+def _scratch(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    student = parse_student(cell.level)
+    shape: dict[str, Any] = {} if student.widths is None else {"widths": student.widths}
+    settings = FitSettings(epochs=cell.tuning)
+    return _deployed(train(scene, split, student.net, student.patch, settings, refit=False, **shape), scene, folder)
+
+
+def _finetune(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.training.finetune import finetuned
+
+    return _deployed(finetuned(teacher, scene, split, _tuning(cell)), scene, folder)
 
 
 def _magnitude(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
@@ -267,7 +283,9 @@ def _distill(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: 
 def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
     from hsiedge.compression.qat import SETTINGS, qat
 
-    trained = qat(teacher, scene, split, int(cell.level), replace(SETTINGS, epochs=cell.tuning), parent)
+    settings = replace(SETTINGS, epochs=cell.tuning)
+    floats = _float_control(_Teacher(teacher, scene, split, parent), settings)
+    trained = qat(teacher, scene, split, int(cell.level), settings, parent, control=floats)
     model, control = folder / "qat.onnx", folder / "control.onnx"
     model.write_bytes(trained.model)
     control.write_bytes(trained.control)
@@ -275,7 +293,28 @@ def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Spli
     return _Result(trained.checkpoint, {precision: model}, control, _remarks(trained.checkpoint.card))
 
 
-_METHODS = {"none": _none, "magnitude": _magnitude, "structured": _structured, "distill": _distill, "qat": _qat}
+@dataclass(frozen=True)
+class _Teacher:
+    """A checkpoint with its scene and split, told from others by its file's SHA-256."""
+
+    checkpoint: Checkpoint = field(compare=False)
+    scene: Scene = field(compare=False)
+    split: Split = field(compare=False)
+    sha256: str
+
+
+@functools.lru_cache(maxsize=1)
+def _float_control(teacher: _Teacher, settings: FitSettings) -> Checkpoint:
+    """A parent after as many more steps in float: one control for QAT at all numbers of bits, which this process makes once."""
+    from hsiedge.training.finetune import finetuned
+
+    return finetuned(teacher.checkpoint, teacher.scene, teacher.split, settings)
+
+
+_METHODS = {
+    "none": _none, "scratch": _scratch, "finetune": _finetune, "magnitude": _magnitude, "structured": _structured,
+    "distill": _distill, "qat": _qat,
+}  # fmt: skip
 
 
 def _tuning(cell: Cell) -> FitSettings:

@@ -2,23 +2,28 @@
 
     title = "what the study asks"
     scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs and mosaic folders by path, from the config's folder
-    splits = ["random", "blocks"]
+    splits = ["random", "blocks", "hong"]           # a published one by its name
     seeds = [0, 1, 2]
-    epochs = 60                                     # of nets and students
-    tuning = 20                                     # of what is trained on after pruning, and of quantization-aware training
+    epochs = 60                                     # of nets and students; left out, what the net takes in `hsiedge train`
+    tuning = 60                                     # of what is trained on: pruned nets, QAT; left out, as many as `epochs`
     fraction = 0.1                                  # of each class's pixels: random and blocks
     guard = 6                                       # pixels: blocks
+    folds = 5                                       # blocks alone: each tests once
+    controls = true                                 # see below
 
     [nets.cnn2d]                                    # a table for each net: patch, and the architecture's own options
     widths = [64, 64, 64, 64, 64]
 
     [methods]                                       # levels; or a table of levels and the method's own options
     magnitude = [0.5, 0.9]
-    structured = { levels = [0.5], criterion = "l2" }
+    structured = [{ levels = [0.5], criterion = "l2" }, { levels = [0.5], rounds = 3, soft_labels = true }]
     distill = ["dscnn:20,32,32,32", "cnn2d@9:16,16,16,16"]     # NET, @PATCH and :WIDTHS where they are not the default
     qat = [8, 4]
 
-The trained net itself is always a cell, and the parent of those that the methods make of it.
+The trained net itself is always a cell, and the parent of those that the methods make of it. With `controls`, each method
+has its own beside it: the student, trained from nothing without a teacher; a net as small as the pruned one, trained from
+nothing for as many epochs as that took after pruning, and as many as it took in all; for magnitude pruning the parent,
+trained on.
 """
 
 from __future__ import annotations
@@ -35,14 +40,14 @@ from hsiedge import files, nets
 from hsiedge.compression import distill, prune, qat
 from hsiedge.errors import OptionError
 from hsiedge.scenes.catalog import CATALOG, lookup
-from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD
+from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD, PUBLISHED
 from hsiedge.study.rows import Cell
 
-EPOCHS, TUNING = 60, 20
 SPLITS = ("random", "blocks", "lists")
 _STUDENT = re.compile(r"(?P<net>\w+)(@(?P<patch>\d{1,3}))?(:(?P<widths>\d{1,4}(,\d{1,4})*))?")
-_KEYS = ("title", "scenes", "splits", "seeds", "epochs", "tuning", "fraction", "guard", "nets", "methods")
+_KEYS = ("title", "scenes", "splits", "seeds", "epochs", "tuning", "fraction", "guard", "folds", "controls", "nets", "methods")
 _MAX = 100_000  # of epochs, of cells
+_BANDS = 200  # of a net that is built for its widths, which do not depend on them
 T = TypeVar("T")
 
 
@@ -76,11 +81,12 @@ class Student:
 
 @dataclass(frozen=True)
 class _Method:
-    """A method of the config: its levels, as text, and its own options."""
+    """A method of the config: its levels, as text, and its own options; `trains`: times of `tuning` that it trains itself."""
 
     name: str
     levels: list[str]
     options: dict[str, Any]
+    trains: int = 1
 
 
 def read_config(path: Path) -> Study:
@@ -115,34 +121,67 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
     """Cells of the grid, each once."""
     _known(data, "", _KEYS)
     scenes = [_scene(name) for name in _list(data, "scenes", str)]
-    splits = [_among(name, SPLITS, "splits") for name in _list(data, "splits", str)]
+    splits = [_among(name, (*SPLITS, *PUBLISHED), "splits") for name in _list(data, "splits", str)]
     seeds = [_between(seed, 0, 2**32 - 1, "seeds") for seed in _list(data, "seeds", int)]
-    epochs = _between(_one(data, "epochs", int, EPOCHS), 1, _MAX, "epochs")
-    tuning = _between(_one(data, "tuning", int, TUNING), 1, _MAX, "tuning")
+    epochs = _between(_one(data, "epochs", int, 0), 1, _MAX, "epochs") if "epochs" in data else None
+    tuning = _between(_one(data, "tuning", int, 0), 1, _MAX, "tuning") if "tuning" in data else None
     fraction = _one(data, "fraction", float, DEFAULT_FRACTION)
     guard = _between(_one(data, "guard", int, DEFAULT_GUARD), 0, 1000, "guard")
     if not 0 < fraction < 0.66:
         raise OptionError(f"fraction: {fraction:g} does not lie between 0 and 0.66")
+    folds = _between(_one(data, "folds", int, 0), 2, 100, "folds") if "folds" in data else 0
+    controls = _one(data, "controls", bool, True)
     architectures = [(name, *_net(name, table)) for name, table in _table(data, "nets").items()]
     if not architectures:
         raise OptionError("nets: names no net; write a table for each, as [nets.cnn2d]")
-    methods = [_Method("none", [""], {}), *(_method(name, table) for name, table in _table(data, "methods", {}).items())]
+    methods = [method for name, table in _table(data, "methods", {}).items() for method in _variants(name, table)]
+    drawn = [(split, fold) for split in splits for fold in (range(1, folds + 1) if folds and split == "blocks" else [0])]
     seen = set()
-    for seed, scene, split, (net, patch, options), method in product(seeds, scenes, splits, architectures, methods):
-        for level in method.levels:
-            cell = Cell(
-                scene, split, seed, net, patch, method.name, level,
-                fraction=0.0 if split == "lists" else fraction,
-                guard=guard if split == "blocks" else 0,
-                epochs=epochs,
-                tuning=0 if method.name in ("none", "distill") else tuning,
-                net_options=options,
-                options=method.options,
-                origins=_origins(net, *([parse_student(level).net] if method.name == "distill" else [])),
-            )  # fmt: skip
-            if cell.key not in seen:
-                seen.add(cell.key)
-                yield cell
+    for seed, scene, (split, fold), (net, patch, options) in product(seeds, scenes, drawn, architectures):
+        beside = _controls(methods, net, patch, options) if controls else []
+        own_epochs = epochs or nets.spec(net).epochs
+        for method in (_Method("none", [""], {}), *methods, *beside):
+            for level in method.levels:
+                cell = Cell(
+                    scene, split, seed, net, patch, method.name, level,
+                    fraction=fraction if split in ("random", "blocks") else 0.0,
+                    guard=guard if split == "blocks" else 0,
+                    epochs=own_epochs,
+                    tuning=0 if method.name in ("none", "distill") else method.trains * (tuning or own_epochs),
+                    net_options=options,
+                    options=method.options,
+                    origins=_origins(net, *([parse_student(level).net] if method.name in ("distill", "scratch") else [])),
+                    fold=fold,
+                    folds=folds if fold else 0,
+                )  # fmt: skip
+                if cell.key not in seen:
+                    seen.add(cell.key)
+                    yield cell
+
+
+def _controls(methods: Sequence[_Method], net: str, patch: int, options: dict[str, Any]) -> Iterator[_Method]:
+    """Controls of methods on a net; none of a pruned net whose widths are not known beforehand."""
+    for method in methods:
+        if method.name == "distill":
+            yield _Method("scratch", [student_level(level, patch) for level in method.levels], {})
+        elif method.name == "magnitude":
+            yield _Method("finetune", [""], {})
+        elif method.name == "structured" and method.options.get("scope", "layer") == "layer":
+            widths = options.get("widths") or getattr(nets.build(net, _BANDS, 2, patch, **options), "widths", ())
+            levels = [shape_of(net, patch, prune.widths_after(widths, float(level))) for level in method.levels if widths]
+            yield from (_Method("scratch", levels, {}, trains) for trains in (1, 2))
+
+
+def student_level(level: str, patch: int) -> str:
+    """Level of "scratch" that trains the net of a level of "distill", whose teacher has `patch`: its patch always named."""
+    student = parse_student(level)
+    spec = nets.spec(student.net)
+    return shape_of(student.net, student.patch or (patch if patch >= spec.min_patch else spec.patch), student.widths or ())
+
+
+def shape_of(net: str, patch: int, widths: Sequence[int]) -> str:
+    """A net's name, patch and widths in one word, which `parse_student` reads: cnn2d@13:16,16,16,16,16."""
+    return f"{net}@{patch}" + (f":{','.join(map(str, widths))}" if widths else "")
 
 
 def _origins(*names: str) -> dict[str, str]:
@@ -179,6 +218,13 @@ def _net(name: str, table: Any) -> tuple[int, dict[str, Any]]:
     return patch, options
 
 
+def _variants(name: str, value: Any) -> list[_Method]:
+    """Methods of an entry of the table `methods`: levels, a table, or a list of tables."""
+    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+        return [_method(name, entry) for entry in value]
+    return [_method(name, value)]
+
+
 def _method(name: str, value: Any) -> _Method:
     key = f"methods.{name}"
     if name not in _LEVELS:
@@ -189,10 +235,12 @@ def _method(name: str, value: Any) -> _Method:
     raw = table.get("levels")
     if not isinstance(raw, list) or not raw:
         raise OptionError(f"{where}: a list of one or more levels was expected, not {raw!r}")
-    options = {}
+    options: dict[str, Any] = {}
     for option in [word for word in table if word != "levels"]:
         allowed, place = _OPTIONS[name][option], f"{key}.{option}"
-        if isinstance(allowed, tuple):
+        if isinstance(allowed, range):
+            options[option] = _between(_typed(table[option], int, place), allowed[0], allowed[-1], place)
+        elif isinstance(allowed, tuple):
             options[option] = _among(_typed(table[option], str, place), allowed, place)
         else:
             options[option] = _typed(table[option], allowed, place)
@@ -225,7 +273,7 @@ _LEVELS: dict[str, Callable[[Any, str], str]] = {
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
     "magnitude": {"scope": prune.SCOPES},
-    "structured": {"criterion": prune.CRITERIA, "scope": prune.SCOPES},
+    "structured": {"criterion": prune.CRITERIA, "scope": prune.SCOPES, "rounds": range(1, 21), "soft_labels": bool},
     "distill": {"method": distill.METHODS, "temperature": float, "weight": float, "unlabelled": bool},
     "qat": {},
 }

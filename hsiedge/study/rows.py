@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-METHODS = ("none", "magnitude", "structured", "distill", "qat")
+METHODS = ("none", "scratch", "finetune", "magnitude", "structured", "distill", "qat")
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,15 @@ class Cell:
         scene: catalog name, or path of a packed cube or mosaic, as the config gives it.
         split: kind of split; `fraction` and `guard` belong to it, and are 0 where it knows none.
         net: of the registry, with `patch` and `options` (widths); for "distill" the teacher.
-        method: one of METHODS. "none" is the trained net itself, the parent of all others.
+        method: one of METHODS. "none" is the trained net itself, the parent of all others. Two are controls: "scratch", a
+            small net trained from nothing on the labels alone, and "finetune", the parent trained on and nothing else.
         level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"); "" for "none".
-        options: the method's own (criterion, scope, temperature).
+        options: the method's own (criterion, scope, rounds, temperature).
         origins: SHA-256 of the file, or package and version, of each net in it that is not hsiedge's own, by its name.
         epochs: of training the net.
-        tuning: epochs of fine-tuning after compression, 0 for "none" and "distill": a student's training takes `epochs`.
+        tuning: epochs that the method trains by itself, after the parent's; 0 for "none" and "distill": a student's training
+            takes `epochs`.
+        fold, folds: of `blocks` in folds, which of how many tests, from 1; 0 for a split without folds.
     """
 
     scene: str
@@ -44,11 +47,12 @@ class Cell:
     net_options: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    fold: int = 0
+    folds: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it is stored; `origins` is left out where there is none, as in stores of 0.1.0."""
-        data = asdict(self)
-        return data if self.origins else {name: value for name, value in data.items() if name != "origins"}
+        """Plain data, as it is stored; `origins` and folds are left out where there are none, as in stores of 0.1.0."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("origins", "fold", "folds")}
 
     @property
     def key(self) -> str:
@@ -66,8 +70,10 @@ class Cell:
     @property
     def title(self) -> str:
         """Title for a line of progress: "indian_pines random s0 cnn2d magnitude 0.5"."""
-        what = "trained" if self.method == "none" else f"{self.method} {self.level}"
-        return f"{Path(self.scene).name} {self.split} s{self.seed} {self.net} {what}"
+        options = "".join(f" {name}={value}" for name, value in self.options.items())
+        what = "trained" if self.method == "none" else f"{self.method} {self.level}{options}".strip()
+        split = f"{self.split} {self.fold}/{self.folds}" if self.fold else self.split
+        return f"{Path(self.scene).name} {split} s{self.seed} {self.net} {what}"
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ class Row:
         seconds: what the cell took to make, without its parents.
         versions: of hsiedge, torch, onnxruntime and numpy, by name.
         device: where the timings were taken, in one line; "" until measured.
+        shape: of the net that is deployed, NET@PATCH:WIDTHS: a method's control has the same; "" in stores of 0.1.0.
     """
 
     cell: Cell
@@ -146,11 +153,14 @@ class Row:
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    shape: str = ""
 
     def untimed(self, form: Form) -> str:
         """Reason why a form is never timed, for its speed would say nothing; "" for one that is timed."""
         if self.cell.method == "magnitude":
             return "zeros do not make a dense runtime faster"
+        if self.cell.method in ("scratch", "finetune"):
+            return "a control runs as the net that it is beside"
         if form.simulated:
             return "the weights are stored as 8-bit integers, and run as such"
         return ""

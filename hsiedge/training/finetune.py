@@ -23,7 +23,7 @@ from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet, check_cube, prepare
-from hsiedge.training.fit import AfterStep, FitSettings, fit
+from hsiedge.training.fit import AfterStep, FitSettings, Loss, fit
 from hsiedge.training.train import both_weights, checked, validated, versions
 
 P = ParamSpec("P")
@@ -80,11 +80,13 @@ def finetune(
     settings: FitSettings,
     progress: Progress = silent,
     after_step: AfterStep | None = None,
+    loss: Loss | None = None,
 ) -> None:
     """Fits a trained net further, in place, with its active parametrizations, such as those of `conditioned`."""
     checked(settings)
     torch.manual_seed(dataset.split.seed)  # of dropout
-    fit(net, dataset.image(patch), dataset.pixels, dataset.targets, settings, dataset.split.seed, progress, None, after_step)
+    image, seed = dataset.image(patch), dataset.split.seed
+    fit(net, image, dataset.pixels, dataset.targets, settings, seed, progress, loss, after_step)
 
 
 @on_both_weights

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="pruning needs torch")
 
 import torch
 
-from hsiedge.compression import channels
+from hsiedge.compression import channels, prune
 from hsiedge.compression.prune import count_zeros, prune_magnitude, prune_structured
 from hsiedge.errors import CheckError, ModelError, OptionError
 from hsiedge.scenes.patches import extract
@@ -118,9 +118,35 @@ def test_pruning_repeats() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, float("nan")])
 def test_ratios_that_are_none(ratio) -> None:
-    for prune in (prune_magnitude, prune_structured):
+    for step in (prune_magnitude, prune_structured):
         with pytest.raises(OptionError, match="between 0 and 1"):
-            prune(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), ratio)
+            step(workstation.checkpoint("cnn2d"), workstation.scene(), workstation.split(), ratio)
+
+
+def test_rounds_end_where_one_cut_does_and_soft_labels_change_what_is_learned(monkeypatch) -> None:
+    fitted = []
+    whole, own = workstation.checkpoint("cnn2d"), (workstation.scene(), workstation.split(), 0.5)
+    finetune = prune.finetune
+    monkeypatch.setattr(
+        prune, "finetune", lambda net, *words, **more: fitted.append(net.widths) or finetune(net, *words, **more)
+    )
+    settings = FitSettings(epochs=3, rate=1e-3)
+    once, rounds, soft = (
+        prune_structured(whole, *own, settings=settings, **options) for options in ({}, {"rounds": 3}, {"soft_labels": True})
+    )
+    assert once.classifier.net.widths == rounds.classifier.net.widths == soft.classifier.net.widths
+    assert fitted[0] == fitted[3] == fitted[4] == prune.widths_after(whole.classifier.net.widths, 0.5)
+    assert sum(whole.classifier.net.widths) > sum(fitted[1]) > sum(fitted[2]) > sum(fitted[3])
+    weights = [net.classifier.net.classifier.weight for net in (once, rounds, soft)]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    options = [net.card.lineage[-1].options for net in (once, rounds, soft)]
+    assert [(entry.get("rounds"), entry.get("soft_labels")) for entry in options] == [(None, None), (3, None), (None, True)]
+    assert {(entry["asked"], entry["removed"], entry["epochs"]) for entry in options} == {(36, 36, 3)}
+    assert prune._shares(60, 7) == [9, 8, 9, 8, 9, 8, 9]
+    for count in (0, 4):
+        with pytest.raises(OptionError, match="rounds"):
+            prune_structured(whole, *own, settings=settings, rounds=count)
 
 
 def test_another_split_is_refused() -> None:

@@ -37,6 +37,7 @@ splits = ["random"]
 seeds = [0]
 epochs = 20
 tuning = 5
+controls = false
 [nets.cnn2d]
 patch = 7
 widths = [8, 8]
@@ -137,6 +138,33 @@ def test_rows_say_what_was_made() -> None:
     assert by_method["structured"].macs_per_pixel < by_method["magnitude"].macs_per_pixel == by_method["none"].macs_per_pixel
     assert "weights are 0" in by_method["magnitude"].told
     assert "channels removed" in by_method["structured"].told
+
+
+def test_controls_are_the_nets_that_they_stand_beside(tmp_path: Path) -> None:
+    text = (
+        CONFIG.split("[methods]")[0].replace("controls = false", "")
+        + """
+[methods]
+structured = [{ levels = [0.5] }, { levels = [0.5], rounds = 2, soft_labels = true }]
+distill = ["cnn2d:4,4"]
+"""
+    )
+    code, output = run(
+        config("controls", text.replace("epochs = 20", "epochs = 4").replace("tuning = 5", "")), tmp_path, "--measure", "no"
+    )
+    assert code == 0, output
+    by_title = {row.cell.title.split("cnn2d ", 1)[1]: row for row in rows(tmp_path).values() if row.cell.method != "scratch"}
+    scratch = {row.cell.tuning: row for row in rows(tmp_path).values() if row.cell.method == "scratch"}
+    assert set(by_title) == {"trained", "structured 0.5", "structured 0.5 rounds=2 soft_labels=True", "distill cnn2d:4,4"}
+    assert set(scratch) == {4, 8}
+    assert {row.shape for row in (*scratch.values(), *by_title.values()) if row.cell.method != "none"} == {"cnn2d@7:4,4"}
+    assert by_title["trained"].shape == "cnn2d@7:8,8"
+    assert len({row.parameters for row in (*scratch.values(), by_title["structured 0.5"])}) == 1
+    assert len({row.forms[0].predicted.tobytes() for row in (*scratch.values(), *by_title.values())}) == 6
+    page = tmp_path / "report.html"
+    command = [sys.executable, "-m", "hsiedge", "report", str(tmp_path), "--format", "html", "-o", str(page)]
+    subprocess.run(command, check=True, timeout=200)
+    assert "trained from nothing for as many steps in all" in page.read_text()
 
 
 def test_its_report(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Rows are read, never made, so the nouns of `hsiedge.study`, the layer above, are
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.benchmark.statistics import student_t
 from hsiedge.errors import StudyError
 from hsiedge.metrics import accuracy
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 METHODS = {
     "none": "uncompressed",
+    "scratch": "trained from nothing",
+    "finetune": "trained on",
     "magnitude": "magnitude pruning",
     "structured": "structured pruning",
     "distill": "distillation",
@@ -41,6 +45,7 @@ _FACTS: dict[str, Callable[[Row], float]] = {
 _SCORES = ("oa", "aa", "kappa")
 _PLAIN = re.compile(r"[\d,]+ of [\d,]+ (weights are 0|channels removed)$")
 _PRECISIONS = ("float32", "float16")  # then integers
+_VARIANTS = {"rounds": "{} rounds", "soft_labels": "soft labels", "epochs": "{} epochs"}  # options, where they differ
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
@@ -66,6 +71,69 @@ class Spread:
         """Sample standard deviation; None for a single seed, which has no spread."""
         return statistics.stdev(self.values) if self.n > 1 else None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Bounds of the mean's 95 % interval, Student's t over the seeds; None for a single seed."""
+        if self.std is None:
+            return None
+        half = student_t(self.n - 1) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+CONTROLS = {
+    "all": "the same net trained from nothing for as many steps in all",
+    "own": "the same net trained from nothing",
+    "tuned": "the same net trained on for as many steps",
+    "qat": "as many more steps in float, then quantized",
+    "float": "the same net in float",
+}
+"""Controls of methods, in words. Of "own" as many steps as the method itself took, of "all" those of its parent, too."""
+
+MAIN_CONTROLS = {"magnitude": ("tuned",), "structured": ("all", "own"), "distill": ("own", "all"), "qat": ("qat",)}
+"""Controls of each method, the one that it is judged by first. A net without a method is judged by its float file."""
+
+_EQUAL = ("tuned", "qat", "float")  # controls with as many steps of their own, and as many in all
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Difference between an entry and a control, paired by seed.
+
+    Attributes:
+        kind: of CONTROLS.
+        control: OA of the control, percent, one a seed that both have.
+        points: OA of the entry minus that.
+    """
+
+    kind: str
+    control: Spread
+    points: Spread
+
+    @property
+    def seen(self) -> bool | None:
+        """Whether the 95 % interval leaves zero out; None for a single seed."""
+        interval = self.points.interval
+        return None if interval is None else not interval[0] <= 0 <= interval[1]
+
+    def words(self) -> str:
+        """The claim that the seeds allow, with its control and interval: "no difference to ... was seen" where that holds zero.
+
+        Raises:
+            StudyError: a single seed allows none.
+        """
+        interval, mean = self.points.interval, self.points.mean
+        if interval is None:
+            raise StudyError(f"one seed allows no claim against {CONTROLS[self.kind]}; two or more do")
+        bounds = f"95 % interval {signed(interval[0])} to {signed(interval[1])}, {self.points.n} seeds"
+        if not self.seen:
+            return f"no difference to {CONTROLS[self.kind]} was seen ({signed(mean)} points, {bounds})"
+        return f"{abs(mean):.2f} points {'above' if mean > 0 else 'below'} {CONTROLS[self.kind]} ({bounds})"
+
+
+def signed(value: float) -> str:
+    """Text of a difference with its sign, two decimals."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -81,6 +149,7 @@ class Entry:
             batch); memory (MiB) and energy (mJ a pixel) at the largest batch; drop (points of OA that it lies below
             its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
             measured is not there.
+        contrasts: differences to its controls, the one that it is judged by first.
         untimed: why it has no latency, "" where it has one, or was just not measured.
         warnings: of each latency that is not to be trusted, by the name of its figure: bench's warnings on the seeds' runs.
     """
@@ -95,6 +164,7 @@ class Entry:
     forms: tuple[Form, ...]
     parents: tuple[Form, ...]
     figures: dict[str, Spread]
+    contrasts: tuple[Contrast, ...] = ()
     untimed: str = ""
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -102,6 +172,17 @@ class Entry:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the rows, in their order."""
         return tuple(row.cell.seed for row in self.rows)
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(set(self.seeds))
+
+    def against(self, *kinds: str) -> Contrast | None:
+        """Difference to the first of its controls that is of one of some kinds; by default to what the method is judged by."""
+        own = MAIN_CONTROLS.get(self.method, ("float",))
+        wanted = [kind for kind in own if not kinds or kind in kinds or kind in _EQUAL]
+        return next((contrast for contrast in self.contrasts if contrast.kind in wanted), None)
 
     @property
     def simulated(self) -> bool:
@@ -160,7 +241,7 @@ class Group:
     """Entries of one scene with one kind of split, which share their test pixels, seed by seed.
 
     Attributes:
-        fraction, guard: of the split; 0 where it knows none.
+        fraction, guard, folds: of the split; 0 where it knows none.
         batches: for which latencies were measured, ascending.
     """
 
@@ -168,6 +249,7 @@ class Group:
     split: str
     fraction: float
     guard: int
+    folds: int
     entries: tuple[Entry, ...]
     batches: tuple[int, ...]
 
@@ -176,6 +258,16 @@ class Group:
         """Names of the figures that were measured: latencies, memory and energy."""
         energy = any("energy" in entry.figures for entry in self.entries)
         return [*(f"ms{batch}" for batch in self.batches), *["memory"] * bool(self.batches), *["energy"] * energy]
+
+    @property
+    def controlled(self) -> bool:
+        """Whether nets were trained as controls, beside those of QAT."""
+        return any(contrast.kind in ("own", "all", "tuned") for entry in self.entries for contrast in entry.contrasts)
+
+    @property
+    def compared(self) -> list[str]:
+        """Names of the columns that compare entries with their controls; none where there are no controls."""
+        return ["control", "own", "all"] if self.controlled else []
 
     @property
     def rows(self) -> list[Row]:
@@ -205,7 +297,7 @@ class Group:
     @property
     def slug(self) -> str:
         """Name for anchors, of letters, digits and dashes."""
-        words = f"{self.scene}-{self.split}-{self.fraction:g}-{self.guard}"
+        words = f"{self.scene}-{self.split}-{self.fraction:g}-{self.guard}{f'-{self.folds}' if self.folds else ''}"
         return "".join(letter if letter.isalnum() else "-" for letter in words)
 
     @property
@@ -224,7 +316,8 @@ class Group:
         """Description of the split: "random split, 10 % of each class trains"."""
         share = f", {100 * self.fraction:g} % of each class trains" if self.fraction else ""
         guard = f", test pixels more than {self.guard} pixels from all others" if self.guard else ""
-        return f"{self.split} split{share}{guard}"
+        folds = f" in {self.folds} folds, each of which tests once" if self.folds else ""
+        return f"{self.split} split{folds}{share}{guard}"
 
     def measured(self) -> list[Entry]:
         """Entries without controls."""
@@ -258,14 +351,18 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     """
     if not rows:
         raise StudyError("the study has no finished cell yet; hsiedge study CONFIG.toml goes on where it stopped")
-    rows_by_key = _by(rows, lambda row: (Path(row.cell.scene).name, row.cell.split, row.cell.fraction, row.cell.guard))
+    rows_by_key = _by(rows, lambda row: (Path(row.cell.scene).name, row.cell.split, *_drawn(row.cell)))
     weight = {scene: sum(Path(row.cell.scene).name == scene for row in rows) for scene, *_ in rows_by_key}
 
-    def place(key: tuple[str, str, float, int]) -> tuple[Any, ...]:
+    def place(key: tuple[str, str, float, int, int]) -> tuple[Any, ...]:
         scene, split, *rest = key
         return (-weight[scene], scene, SPLITS.index(split) if split in SPLITS else len(SPLITS), *rest)
 
     return [_group(key, rows_by_key[key]) for key in sorted(rows_by_key, key=place)]
+
+
+def _drawn(cell: Cell) -> tuple[float, int, int]:
+    return cell.fraction, cell.guard, cell.folds
 
 
 def control_of(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
@@ -292,25 +389,77 @@ def scene_title(name: str) -> str:
     return CATALOG[name].title if name in CATALOG else name.replace("_", " ")
 
 
-def _group(key: tuple[str, str, float, int], rows: Sequence[Row]) -> Group:
-    parents = {row.cell.key: row for row in rows if row.cell.method == "none"}
+@dataclass(frozen=True)
+class _Peers:
+    """Rows of a group by which others are judged: parents by key, controls by what they must share with a method's row."""
+
+    parents: dict[str, Row]
+    controls: dict[tuple[object, ...], Row]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> _Peers:
+        controls: dict[tuple[object, ...], Row] = {}
+        for row in rows:
+            if row.cell.method == "scratch":
+                controls["scratch", row.shape, row.cell.seed, row.cell.fold, row.cell.tuning] = row
+            elif row.cell.method == "finetune":
+                controls["finetune", row.cell.parent.key, row.cell.tuning] = row
+        return cls({row.cell.key: row for row in rows if row.cell.method == "none"}, controls)
+
+    def control(self, row: Row, kind: str, precision: str) -> float | None:
+        """OA of the control of a row's form; None where it is missing."""
+        cell, steps = row.cell, row.cell.tuning or row.cell.epochs
+        if kind == "qat":
+            return row.control[0] if row.control else None
+        if kind == "float":
+            beside: Row | None = row
+        elif kind == "tuned":
+            beside = self.controls.get(("finetune", cell.parent.key, cell.tuning))
+        else:
+            steps += cell.epochs if kind == "all" else 0
+            beside = self.controls.get(("scratch", row.shape, cell.seed, cell.fold, steps))
+        wanted = "float32" if kind == "float" else precision
+        return next((form.oa for form in beside.forms if form.precision == wanted), None) if beside else None
+
+    def contrasts(self, rows: Sequence[Row], forms: Sequence[Form]) -> tuple[Contrast, ...]:
+        """Differences of the forms of an entry to its controls, over the seeds that have both."""
+        kinds = (*MAIN_CONTROLS.get(rows[0].cell.method, ()), *(["float"] if forms[0].precision != "float32" else []))
+        contrasts = []
+        for kind in kinds:
+            beside = [(row, form.oa, self.control(row, kind, form.precision)) for row, form in zip(rows, forms)]
+            pairs = [(row, oa, other) for row, oa, other in beside if other is not None]
+            if pairs:
+                kept = [row for row, _, _ in pairs]
+                control = _spread(kept, [other for _, _, other in pairs])
+                contrasts.append(Contrast(kind, control, _spread(kept, [oa - other for _, oa, other in pairs])))
+        return tuple(contrasts)
+
+
+def _spread(rows: Sequence[Row], values: Sequence[float]) -> Spread:
+    """One value a seed: of a split in folds the mean over the seed's folds."""
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    for row, value in zip(rows, values):
+        by_seed[row.cell.seed].append(value)
+    return Spread(tuple(statistics.fmean(of) if len(of) > 1 else of[0] for of in by_seed.values()))
+
+
+def _group(key: tuple[str, str, float, int, int], rows: Sequence[Row]) -> Group:
+    peers = _Peers.of(rows)
     batches = sorted({timing.batch for row in rows for form in row.forms for timing in form.timings})
     entries = []
     for cells in _by(rows, lambda row: _seedless(row.cell)).values():
-        ordered = tuple(sorted(cells, key=lambda row: row.cell.seed))
+        ordered = tuple(sorted(cells, key=lambda row: (row.cell.seed, row.cell.fold)))
         names = _names(ordered[0].cell, [row.cell for row in rows])
         for precision in dict.fromkeys(form.precision for row in ordered for form in row.forms):
-            entries += _entries(names, precision, ordered, parents, batches)
+            entries += _entries(names, precision, ordered, peers, batches)
     return Group(*key, entries=tuple(sorted(entries, key=_place)), batches=tuple(batches))
 
 
-def _entries(
-    names: tuple[str, str], precision: str, rows: Sequence[Row], parents: dict[str, Row], batches: Sequence[int]
-) -> list[Entry]:
+def _entries(names: tuple[str, str], precision: str, rows: Sequence[Row], peers: _Peers, batches: Sequence[int]) -> list[Entry]:
     """Makes an entry, and after it its control where it has one."""
     pairs = [(row, form) for row in rows for form in row.forms if form.precision == precision]
     entry_rows, forms = tuple(row for row, _ in pairs), tuple(form for _, form in pairs)
-    before = [_float(parents.get(row.cell.parent.key)) for row in entry_rows]
+    before = [_float(peers.parents.get(row.cell.parent.key)) for row in entry_rows]
     known = tuple(form for form in before if form is not None)
     known = known if len(known) == len(forms) else ()
     cell = entry_rows[0].cell
@@ -318,24 +467,24 @@ def _entries(
     figures = _figures(entry_rows, forms, known, batches)
     entry = Entry(
         net, cell.method, cell.level, variant, precision, False, entry_rows, forms, known, figures,
-        entry_rows[0].untimed(forms[0]), _warnings(forms, figures, batches),
+        peers.contrasts(entry_rows, forms), entry_rows[0].untimed(forms[0]), _warnings(forms, figures, batches),
     )  # fmt: skip
     controls = [row.control for row in entry_rows]
     if any(control is None for control in controls):
         return [entry]
-    scores = {name: Spread(tuple(c[place] for c in controls if c)) for place, name in enumerate(_SCORES)}
+    scores = {name: _spread(entry_rows, [c[place] for c in controls if c]) for place, name in enumerate(_SCORES)}
     if known:
-        scores["drop"] = _paired(known, scores["oa"].values)
+        scores["drop"] = _spread(entry_rows, [form.oa - c[0] for form, c in zip(known, controls) if c])
     return [entry, Entry(net, cell.method, cell.level, variant, precision, True, entry_rows, (), (), scores)]
 
 
 def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form], batches: Sequence[int]) -> dict[str, Spread]:
-    figures = {name: Spread(tuple(float(fact(row)) for row in rows)) for name, fact in _FACTS.items()}
+    figures = {name: _spread(rows, [float(fact(row)) for row in rows]) for name, fact in _FACTS.items()}
     for name in (*_SCORES, "bytes", "gzip"):
-        figures[name] = Spread(tuple(float(getattr(form, name)) for form in forms))
+        figures[name] = _spread(rows, [float(getattr(form, name)) for form in forms])
     if parents:
-        figures["drop"] = _paired(parents, figures["oa"].values)
-        figures["smaller"] = Spread(tuple(parent.bytes / form.bytes for parent, form in zip(parents, forms)))
+        figures["drop"] = _spread(rows, [parent.oa - form.oa for parent, form in zip(parents, forms)])
+        figures["smaller"] = _spread(rows, [parent.bytes / form.bytes for parent, form in zip(parents, forms)])
     for row, form in zip(rows, forms):
         if row.untimed(form):  # never timed; a figure that is there all the same is not to be shown
             return figures
@@ -361,10 +510,6 @@ def _warnings(forms: Sequence[Form], figures: dict[str, Spread], batches: Sequen
     return {name: tuple(sorted(set(lines))) for name, lines in lines_of.items() if lines and name in figures}
 
 
-def _paired(parents: Sequence[Form], oa: Sequence[float]) -> Spread:
-    return Spread(tuple(parent.oa - value for parent, value in zip(parents, oa)))
-
-
 def _timing(form: Form, batch: int) -> Timing | None:
     return next((timing for timing in form.timings if timing.batch == batch), None)
 
@@ -378,7 +523,7 @@ def _recalls(form: Form) -> NDArray[np.float64]:
 
 
 def _seedless(cell: Cell) -> str:
-    return json.dumps(asdict(cell) | {"seed": None}, sort_keys=True)
+    return json.dumps(asdict(cell) | {"seed": None, "fold": None}, sort_keys=True)
 
 
 def _names(cell: Cell, peers: Sequence[Cell]) -> tuple[str, str]:
@@ -388,7 +533,7 @@ def _names(cell: Cell, peers: Sequence[Cell]) -> tuple[str, str]:
         return {"patch": one.patch, "epochs": one.epochs, **one.net_options}
 
     def method(one: Cell) -> dict[str, Any]:
-        return {"tuning": one.tuning, **one.options}
+        return {"epochs" if one.method == "scratch" else "tuning": one.tuning, **one.options}
 
     alike = [peer for peer in peers if peer.net == cell.net]
     tail = _differing(net(cell), [net(peer) for peer in alike])
@@ -398,7 +543,7 @@ def _names(cell: Cell, peers: Sequence[Cell]) -> tuple[str, str]:
 
 def _differing(own: dict[str, Any], peers: Sequence[dict[str, Any]]) -> str:
     named = [name for name in own if any(peer.get(name) != own[name] for peer in peers)]
-    return ", ".join(f"{name} {own[name]}" for name in named)
+    return ", ".join(_VARIANTS.get(name, f"{name} {{}}").format(own[name]) for name in named)
 
 
 def _place(entry: Entry) -> tuple[Any, ...]:
@@ -411,7 +556,7 @@ def _place(entry: Entry) -> tuple[Any, ...]:
 
 def level_place(entry: Entry) -> tuple[float, str]:
     """Sort key of an entry's level among those of its method."""
-    if entry.method == "distill":
+    if entry.method in ("distill", "scratch"):
         return (-statistics.fmean(row.parameters for row in entry.rows), entry.level)
     try:
         number = float(entry.level or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
 from hsiedge.report.html import page_template
 from hsiedge.report.plots import Plot, amount
-from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, groups, scene_title
+from hsiedge.report.study.figures import CONTROLS, METHODS, Entry, Group, groups, scene_title
 from hsiedge.report.study.plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
 from hsiedge.report.study.tables import Sheet, figure_words, sheet, spread_words
 from hsiedge.report.study.warnings import warning_lines
@@ -83,6 +83,7 @@ class Chapter:
     facts: list[Fact]
     methods: list[tuple[str, str]]
     shapes: list[tuple[str, str]]
+    controls: list[str]
     tradeoffs: list[Tradeoff]
     levels: list[Plot]
     heats: list[Heat]
@@ -133,6 +134,7 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         group,
         facts=_facts(group),
         methods=[(kind_of(method), METHODS.get(method, method)) for method in methods],
+        controls=[f"{METHODS[method]}: {CONTROLS[kind]}" for method, kind in sorted(set(_judged(group)))],
         shapes=[(shape_of(group, net), net) for net in sorted(group.nets)],
         tradeoffs=tradeoffs(group),
         levels=levels(group),
@@ -142,9 +144,17 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         pictures=pictures,
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
-        sheet=sheet(group, group.entries, [*_NARROW, *group.timed]),
+        sheet=sheet(group, group.entries, [*_NARROW, *group.timed, *group.compared]),
         warnings=warning_lines(group.entries),
     )
+
+
+def _judged(group: Group) -> Iterator[tuple[str, str]]:
+    """Methods that have controls of their own, and the kind of control."""
+    for entry in group.entries:
+        contrast = entry.against()
+        if contrast is not None and contrast.kind != "float":
+            yield entry.method, contrast.kind
 
 
 def _facts(group: Group) -> list[Fact]:
@@ -153,25 +163,25 @@ def _facts(group: Group) -> list[Fact]:
     if parent is None:
         return []
     net = [entry for entry in group.measured() if entry.net == parent.net and not entry.simulated and entry != parent]
-    facts = [_fact(group, f"{parent.net}, uncompressed", parent)]
-    facts += [_fact(group, "the same as INT8", e) for e in net if e.method == "none" and e.precision == "int8"]
+    facts = [_fact(f"{parent.net}, uncompressed", parent)]
+    facts += [_fact("the same as INT8", e) for e in net if e.method == "none" and e.precision == "int8"]
     good = [entry for entry in net if "drop" in entry.figures and entry.figures["drop"].mean <= WITHIN]
     small = min(good, key=lambda entry: entry.figures["bytes"].mean, default=None)
     figure = f"ms{group.batches[-1]}" if group.batches else ""
     timed = [entry for entry in good if figure in entry.figures]
     quick = min(timed, key=lambda entry: entry.figures[figure].mean, default=None)
     if small and small is quick:
-        return [*facts, _fact(group, f"smallest and fastest that loses at most {WITHIN:g} points", small)]
-    facts += [_fact(group, f"smallest that loses at most {WITHIN:g} points", small)] if small else []
-    facts += [_fact(group, f"fastest that loses at most {WITHIN:g} points", quick)] if quick else []
+        return [*facts, _fact(f"smallest and fastest that loses at most {WITHIN:g} points", small)]
+    facts += [_fact(f"smallest that loses at most {WITHIN:g} points", small)] if small else []
+    facts += [_fact(f"fastest that loses at most {WITHIN:g} points", quick)] if quick else []
     return facts
 
 
-def _fact(group: Group, head: str, entry: Entry) -> Fact:
+def _fact(head: str, entry: Entry) -> Fact:
     costs = [amount(entry.figures["bytes"].mean, "B")]
     costs += [f"{figure_words(entry, name)} ms at batch {name[2:]}" for name in entry.figures if name.startswith("ms")]
     what = "" if entry.method == "none" else f"{entry.how}, {entry.precision}: "
-    rest = f"{what}{', '.join(costs)}{_beside(group, entry)}"
+    rest = f"{what}{', '.join(costs)}{_beside(entry)}"
     return Fact(head, spread_words(entry.figures["oa"], "{:.2f}") + " %", rest, kind_of(entry.method))
 
 
@@ -185,7 +195,7 @@ def _heat(group: Group, net: str) -> Heat | None:
     counts = parent.confusion(ids).sum(1) / np.maximum(1, _seeds_of_class(parent, ids))
     return Heat(
         net,
-        rows=[f"{entry.how}, {entry.precision}{_beside(group, entry)}" for entry in last.values()],
+        rows=[f"{entry.how}, {entry.precision}{_beside(entry)}" for entry in last.values()],
         kinds=[kind_of(entry.method) for entry in last.values()],
         cells=[[float(-value) for value in entry.losses(ids)] for entry in last.values()],
         parent=recalls,
@@ -201,7 +211,7 @@ def _matrix(entry: Entry, group: Group) -> Matrix:
     counts = entry.confusion(list(group.classes))
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     cells = [[(int(n), round(float(s), 3)) for n, s in zip(*pair)] for pair in zip(counts, shares)]
-    return Matrix(f"{entry.title}: {scored(group, entry)}", cells)
+    return Matrix(f"{entry.title}: {scored(entry)}", cells)
 
 
 def _pictures(group: Group, pair: Sequence[Entry], parts: Parts) -> tuple[list[Picture], str]:
@@ -243,7 +253,9 @@ def _picture(
     return Picture(title, base64.b64encode(buffer.getvalue()).decode(), (labels.shape[1], labels.shape[0]))
 
 
-def _beside(group: Group, entry: Entry) -> str:
-    control = control_of(entry, group.entries)
-    words = (spread_words(one.figures["oa"], "{:.2f}") for one in (entry, control) if one)
-    return "; OA {}, control {}".format(*words) if control else ""
+def _beside(entry: Entry) -> str:
+    contrast = entry.against()
+    if contrast is None or contrast.kind == "float":
+        return ""
+    words = (spread_words(spread, "{:.2f}") for spread in (entry.figures["oa"], contrast.control))
+    return "; OA {}, control {}".format(*words)

@@ -22,8 +22,8 @@ from hsiedge.report.plots import (
     x_ticks,
     y_ticks,
 )
-from hsiedge.report.study.figures import METHODS, Entry, Group, control_of, level_place, pareto_front
-from hsiedge.report.study.tables import short_level, spread_words
+from hsiedge.report.study.figures import CONTROLS, MAIN_CONTROLS, METHODS, Entry, Group, Spread, level_place, pareto_front
+from hsiedge.report.study.tables import difference_words, short_level, spread_words
 
 _AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}
 
@@ -57,7 +57,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
     marks = []
     for entry in sorted(entries, key=lambda entry: entry in best):
         cost = _cost(entry, name, unit)
-        marks += _control_marks(group, entry, places[id(entry)][0], up)
+        marks += _control_marks(entry, places[id(entry)][0], up)
         marks.append(_mark(group, entry, *places[id(entry)], up, cost, entry in best))
     plot = Plot(
         f"Accuracy against {title}",
@@ -68,7 +68,7 @@ def _tradeoff(group: Group, name: str, title: str, unit: str) -> Tradeoff | None
         description=f"Overall accuracy of {len(entries)} forms against {title}; {len(best)} lie on the Pareto front.",
     )
     plot.paths.append(Path(stairs([places[id(entry)] for entry in best], plot.right), "front", "front"))
-    words = [f"{entry.title}: {scored(group, entry)}, {_cost(entry, name, unit)}" for entry in best]
+    words = [f"{entry.title}: {scored(entry)}, {_cost(entry, name, unit)}" for entry in best]
     return Tradeoff(plot, words)
 
 
@@ -76,7 +76,7 @@ def levels(group: Group) -> list[Plot]:
     """Plots accuracy against ratio, student or bits, for each method."""
     entries = [entry for entry in group.entries if entry.method != "none"]
     parents = [parent for net in group.nets if (parent := group.parent(net))]
-    methods = [method for method in METHODS if any(entry.method == method for entry in entries)]
+    methods = [method for method in MAIN_CONTROLS if any(entry.method == method for entry in entries)]
     up = _accuracy(group, [*entries, *parents])
     return [_level(group, [entry for entry in entries if entry.method == method], parents, up) for method in methods]
 
@@ -90,7 +90,7 @@ def _level(group: Group, entries: list[Entry], parents: list[Entry], up: Scale) 
         for e in entries
         if not e.control
     ]
-    marks += [mark for e in entries if not e.control for mark in _control_marks(group, e, across(e), up)]
+    marks += [mark for e in entries if not e.control for mark in _control_marks(e, across(e), up)]
     description = f"Overall accuracy of {METHODS[method]} by {axis}, between {_range(entries)} %."
     plot = Plot(
         METHODS[method].capitalize() if method != "qat" else "QAT", axis, ticks, y_ticks(up), marks, description=description
@@ -137,29 +137,30 @@ def _mark(group: Group, entry: Entry, x: float, y: float, up: Scale, cost: str, 
     std = spread.std or 0.0
     top, bottom = (up.at(min(100, spread.mean + std)), up.at(max(up.low, spread.mean - std))) if std else (None, None)
     fill = "pale" if entry.simulated else "full" if entry.integer else "ring"
-    title = f"{entry.title}: {scored(group, entry)}, {cost}{', on the Pareto front' if best else ''}"
+    title = f"{entry.title}: {scored(entry)}, {cost}{', on the Pareto front' if best else ''}"
     return Mark(x, y, shape_of(group, entry.net), kind_of(entry.method), fill, title, top, bottom, best)
 
 
-def _control_marks(group: Group, entry: Entry, x: float, up: Scale) -> list[Mark]:
-    """Mark of a QAT entry's control, a short bar in the same place: its file is of the same make."""
-    control = control_of(entry, group.entries)
-    if control is None:
+def _control_marks(entry: Entry, x: float, up: Scale) -> list[Mark]:
+    """Mark of an entry's control, a short bar in the same place: its file is of the same make."""
+    contrast = entry.against()
+    if contrast is None or contrast.kind == "float":  # the float file has a mark of its own
         return []
-    title = f"{control.title}: {_percent(control)}; QAT itself {_percent(entry)}"
-    return [Mark(x, up.at(control.figures["oa"].mean), "M-7,-1.1h14v2.2h-14z", "control", "full", title)]
+    beside = f"{_percent(contrast.control)}; {METHODS[entry.method]} itself {_percent(entry.figures['oa'])}"
+    title = f"{entry.title}, its control, {CONTROLS[contrast.kind]}: {beside}"
+    return [Mark(x, up.at(contrast.control.mean), "M-7,-1.1h14v2.2h-14z", "control", "full", title)]
 
 
 def _accuracy(group: Group, entries: Sequence[Entry]) -> Scale:
-    controls = [control for entry in entries if (control := control_of(entry, group.entries))]
-    values = [entry.figures["oa"] for entry in (*entries, *controls)]
+    values = [entry.figures["oa"] for entry in entries]
+    values += [contrast.control for entry in entries if (contrast := entry.against())]
     ends = [spread.mean + sign * (spread.std or 0) for spread in values for sign in (-1, 1)]
     return accuracy_scale([min(100.0, max(0.0, value)) for value in ends], max(row.test for row in group.rows))
 
 
 def kind_of(method: str) -> str:
     """Kind of mark of a method, after which the page names its colour."""
-    return method if method in METHODS else "other"
+    return "control" if method in ("scratch", "finetune") else method if method in METHODS else "other"
 
 
 def shape_of(group: Group, net: str) -> str:
@@ -167,14 +168,17 @@ def shape_of(group: Group, net: str) -> str:
     return SHAPES[sorted(group.nets).index(net) % len(SHAPES)]
 
 
-def _percent(entry: Entry) -> str:
-    return f"OA {spread_words(entry.figures['oa'], '{:.2f}')} %"
+def _percent(spread: Spread) -> str:
+    return f"OA {spread_words(spread, '{:.2f}')} %"
 
 
-def scored(group: Group, entry: Entry) -> str:
-    """OA of an entry in words, and beside it that of the control where there is one."""
-    control = control_of(entry, group.entries)
-    return _percent(entry) + (f" (its control {_percent(control)})" if control else "")
+def scored(entry: Entry) -> str:
+    """OA of an entry in words, and beside it that of its control where there is one, and the difference."""
+    contrast = entry.against()
+    if contrast is None or contrast.kind == "float":
+        return _percent(entry.figures["oa"])
+    beside = f" (its control {_percent(contrast.control)}, difference {difference_words(contrast)})"
+    return _percent(entry.figures["oa"]) + beside
 
 
 def _cost(entry: Entry, name: str, unit: str) -> str:

@@ -16,7 +16,18 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hsiedge.report.study.figures import METHODS, Entry, Group, Spread, control_of, groups
+from hsiedge.report.study.figures import (
+    CONTROLS,
+    MAIN_CONTROLS,
+    METHODS,
+    Contrast,
+    Entry,
+    Group,
+    Spread,
+    control_of,
+    groups,
+    signed,
+)
 from hsiedge.report.study.warnings import SIGN, warning_words
 
 if TYPE_CHECKING:
@@ -36,6 +47,7 @@ _HEADS = {
     "parameters": "parameters", "parameters_k": "param., k", "nonzeros": "non-zeros", "nonzeros_k": "non-0, k",
     "macs": "MACs a pixel", "macs_m": "MACs, M", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
     "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
+    "control": "control, OA %", "own": "difference, own steps", "all": "difference, steps in all",
 }  # fmt: skip
 
 
@@ -77,7 +89,7 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
     labels = [_short_label(entry) if figures else _label(entry) for entry in entries]
     alike = [name for name in ("net", "n") if figures and len({label[name] for label in labels}) < 2]
     head = [name for name in labels[0] if name not in alike]
-    names = figures or [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *group.timed]
+    names = figures or [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *group.timed, *group.compared]
     cells = [[*(label[name] for name in head), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
     return Sheet(
         group.slug,
@@ -112,6 +124,8 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
         )
     elif timed:
         lines.append("Latencies have not been measured.")
+    if group.controlled and ("control" in figures or "own" in figures or "all" in figures):
+        lines += _control_words(group)
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
     lines += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
     if any(entry.control for entry in entries):
@@ -125,6 +139,20 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
     return [*lines, warning] if timed and (warning := warning_words(entries)) else lines
 
 
+def _control_words(group: Group) -> list[str]:
+    """Sentences on the budget and the controls of a group that has some."""
+    cells = {(row.cell.epochs, row.cell.tuning or row.cell.epochs) for row in group.rows if row.cell.method in MAIN_CONTROLS}
+    budgets = [f"{before} epochs of the uncompressed net, then {own} of each method" for before, own in sorted(cells)]
+    return [
+        f"Budget: {' or '.join(budgets)}; a student and its control begin anew. Nets trained from nothing are trained as long "
+        "as the method (own steps), and as long as the uncompressed net and the method together (steps in all).",
+        "Difference: points of OA above the control (below: negative), mean and 95 % interval, Student's t over seeds, paired "
+        "by seed. Where it holds zero, no difference was seen.",
+        "Controls: of a distilled or pruned net the same small net trained from nothing; of magnitude pruning and QAT the "
+        "uncompressed net, trained on for as many steps; of an uncompressed net's INT8 its float.",
+    ]
+
+
 def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
     """Tables for the terminal: accuracy and costs of each scene and split, in two tables that fit 100 columns."""
     shown: list[RenderableType] = []
@@ -132,6 +160,8 @@ def study_tables(rows: Sequence[Row]) -> list[RenderableType]:
         shown.append(Text(f"\n{group.title}", style="bold"))
         shown.append(_accuracy_table(group))
         shown.append(_cost_table(group))
+        if group.controlled:
+            shown.append(_contrast_table(group))
         shown += [Text(note, style="dim") for note in notes(group, group.entries)]
     return shown
 
@@ -163,7 +193,8 @@ def csv_text(rows: Sequence[Row]) -> str:
     controls = [f"control_{name}_{part}" for name in _SCORES for part in ("mean", "std")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_CSV, *figures, *controls, "untimed", "warnings", "told", "device"])
+    differences = [f"{kind}_{part}" for kind in CONTROLS for part in ("control_oa", "difference", "low", "high")]
+    writer.writerow([*_CSV, *figures, *controls, *differences, "untimed", "warnings", "told", "device"])
     for group in study_groups:
         for entry in group.measured():
             control = control_of(entry, group.entries)
@@ -172,8 +203,20 @@ def csv_text(rows: Sequence[Row]) -> str:
             remarks = dict.fromkeys(row.told for row in entry.rows if row.told)
             warnings = [f"batch {name[2:]}: {line}" for name, lines in entry.warnings.items() for line in lines]
             rest = [entry.untimed, "; ".join(warnings), " | ".join(remarks), "; ".join(group.devices)]
-            writer.writerow([*(get(group, entry) for get in _CSV.values()), *_parts(values), *rest])
+            words = (get(group, entry) for get in _CSV.values())
+            writer.writerow([*words, *_parts(values), *_differences(entry), *rest])
     return out.getvalue()
+
+
+def _differences(entry: Entry) -> list[str]:
+    """For each kind of control its OA, the difference and the bounds of that, in full precision; empty where there is none."""
+    of_kind = {contrast.kind: contrast for contrast in entry.contrasts}
+    cells: list[str] = []
+    for kind in CONTROLS:
+        contrast = of_kind.get(kind)
+        numbers = [contrast.control.mean, contrast.points.mean, *(contrast.points.interval or ())] if contrast else []
+        cells += [repr(number) for number in numbers] + [""] * (4 - len(numbers))
+    return cells
 
 
 def latex(tables: Sequence[Sheet]) -> str:
@@ -192,8 +235,8 @@ _CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
     "variant": lambda _, entry: entry.variant,
     "precision": lambda _, entry: entry.precision,
     "storage": lambda _, entry: "int8" if entry.simulated else entry.precision,
-    "n": lambda _, entry: len(entry.rows),
-    "seeds": lambda _, entry: " ".join(map(str, entry.seeds)),
+    "n": lambda _, entry: entry.n,
+    "seeds": lambda _, entry: " ".join(map(str, dict.fromkeys(entry.seeds))),
     "test_pixels": lambda _, entry: " ".join(dict.fromkeys(str(row.test) for row in entry.rows)),
 }
 
@@ -204,7 +247,7 @@ def _label(entry: Entry) -> dict[str, str]:
     level = f"{entry.level} bits" if entry.method == "qat" else entry.level
     variant = f" ({entry.variant})" if entry.variant else ""
     what = f"{method}'s control" if entry.control else f"{method}{variant}"
-    return {"net": entry.net, "method": what, "level": level, "precision": entry.precision, "n": str(len(entry.rows))}
+    return {"net": entry.net, "method": what, "level": level, "precision": entry.precision, "n": str(entry.n)}
 
 
 def _short_label(entry: Entry) -> dict[str, str]:
@@ -222,6 +265,8 @@ def short_level(level: str) -> str:
 
 def figure_words(entry: Entry, name: str) -> str:
     """A figure of `Entry.figures` or `UNITS` as a table writes it; a dash where there is none."""
+    if name in ("control", "own", "all"):
+        return _contrast_cell(entry.against(*([] if name == "control" else [name])), name)
     figure, unit = UNITS.get(name, (name, 1.0))
     spread = entry.figures.get(figure)
     if spread is None or math.isnan(spread.mean):
@@ -239,6 +284,18 @@ def figure_words(entry: Entry, name: str) -> str:
     return value + ("*" if figure == "bytes" and entry.simulated else "")
 
 
+def _contrast_cell(contrast: Contrast | None, name: str) -> str:
+    if contrast is None:
+        return ABSENT
+    return spread_words(contrast.control, "{:.2f}") if name == "control" else difference_words(contrast)
+
+
+def difference_words(contrast: Contrast) -> str:
+    """Text "+0.52 [+0.31, +0.73]": points above the control, and their 95 % interval; the points alone for one seed."""
+    bounds = contrast.points.interval
+    return signed(contrast.points.mean) + (f" [{signed(bounds[0])}, {signed(bounds[1])}]" if bounds else "")
+
+
 def _decimals(value: float) -> int:
     """Number of decimals that make three significant digits, at most three."""
     return min(3, max(0, 2 - math.floor(math.log10(value)))) if value > 0 else 3
@@ -253,12 +310,12 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
     seeds = group.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no spread is known."
-    counts = {len(entry.rows) for entry in entries}
+    counts = {entry.n for entry in entries}
     over = " over n seeds" if len(counts) > 1 else ""
     words = f"Seeds {', '.join(map(str, seeds))}: mean ± sample standard deviation{over}."
     if 1 in counts:
         words += " Where n is 1, no spread is known."
-    times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < len(e.rows)}
+    times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < e.n}
     if times:
         words += f" Latencies of some rest on {' or '.join(map(str, sorted(times)))} of them."
     return words
@@ -278,7 +335,7 @@ def _accuracy_table(group: Group) -> Table:
     for entry in _sections(group.entries, table):
         figures = (*(figure_words(entry, name) for name in _SCORES), "" if entry.control else _compact(entry, "bytes"))
         style = "dim" if entry.control else None
-        table.add_row(_short(entry), _precision(entry), str(len(entry.rows)), *figures, style=style)
+        table.add_row(_short(entry), _precision(entry), str(entry.n), *figures, style=style)
     return table
 
 
@@ -288,6 +345,14 @@ def _cost_table(group: Group) -> Table:
     table = _terminal_table(*(f"ms @{name[2:]}" if name.startswith("ms") else short.get(name, name) for name in figures))
     for entry in _sections(group.measured(), table):
         table.add_row(_short(entry), _precision(entry), *(_compact(entry, name) for name in figures))
+    return table
+
+
+def _contrast_table(group: Group) -> Table:
+    names = ("control", "own", "all")
+    table = _terminal_table("n", "control OA %", "own steps", "steps in all")
+    for entry in _sections([entry for entry in group.measured() if entry.against()], table):
+        table.add_row(_short(entry), _precision(entry), str(entry.n), *(figure_words(entry, name) for name in names))
     return table
 
 
