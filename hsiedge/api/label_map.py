@@ -24,6 +24,7 @@ from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.reader import open_cube
 from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.references import References, ReferencesLike, with_references
 from hsiedge.scenes.scene import Scene
 
 
@@ -97,6 +98,7 @@ def classified(
     memory: int,
     cube_key: str | None,
     units: str | None,
+    references: ReferencesLike,
     progress: Progress,
 ) -> LabelMap:
     """The map of a cube; see `Model.classify`."""
@@ -104,6 +106,8 @@ def classified(
     classes = {entry.id: entry.name for entry in model.known.classes}
     strips: list[Strip] = []
     with _rows(cube, cube_key) as source:
+        if isinstance(references, References) or isinstance(cube, (str, os.PathLike)):
+            source = with_references(source, references, model.known.scene.quantity or "counts")
         stats = classify_rows(model, source, strips.append, options, memory, progress)
         likely = np.concatenate([strip.probabilities for strip in strips], 1) if probabilities else None
         labels = np.concatenate([strip.labels for strip in strips])

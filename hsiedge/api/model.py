@@ -16,6 +16,7 @@ from hsiedge.errors import needs_extra
 from hsiedge.evaluation import Evaluation
 from hsiedge.mapping.stream import MEMORY
 from hsiedge.progress import Progress, silent
+from hsiedge.scenes.references import BESIDE, ReferencesLike
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -197,6 +198,7 @@ class Model(runtimes.Model):
         memory: int = MEMORY,
         cube_key: str | None = None,
         units: str | None = None,
+        references: ReferencesLike = BESIDE,
         progress: Progress = silent,
     ) -> LabelMap:
         """Labels every pixel of a cube, strip by strip; pixels without data get 0.
@@ -210,13 +212,15 @@ class Model(runtimes.Model):
             cube_key: variable in a .mat, .npz or HDF5 file with more than one cube.
             units: "stored" where stored values are to be taken as they are, "physical" where what they mean is; left out, cube
                 and Card must tell.
+            references: dark and white reference of a file of raw counts; left out, those that lie beside it, where the model
+                takes reflectance; None for none.
 
         Raises:
             ModelError: the cube's bands, units or dtype do not fit the model.
             SceneError: no cube, or one that cannot be read.
             OptionError: a probability that is none, too little memory, or an argument of another type.
         """
-        return classified(self, cube, reject, probabilities, memory, cube_key, units, progress)
+        return classified(self, cube, reject, probabilities, memory, cube_key, units, references, progress)
 
     def bench(self, **options: Any) -> Report:
         """Measures it on this machine, in the runtime that opened it; options are those of `hsiedge.bench`."""

@@ -10,6 +10,7 @@ from hsiedge.errors import SceneError
 from hsiedge.mapping.adapt import adapted_scene
 from hsiedge.scenes import open as scenes
 from hsiedge.scenes.catalog import CATALOG
+from hsiedge.scenes.references import BESIDE, ReferencesLike, beside_for
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -17,12 +18,12 @@ SceneLike = Scene | PathLike
 """Scene, name of the catalog, or path of a cube."""
 
 
-def scene_of(value: SceneLike) -> Scene:
+def scene_of(value: SceneLike, references: ReferencesLike = BESIDE) -> Scene:
     """The scene that an argument names, opened. Raises OptionError for another type, SceneError where there is none."""
     if isinstance(value, Scene):
         return value
     if isinstance(value, (str, os.PathLike)):
-        return scenes.open_scene(os.fspath(value))
+        return scenes.open_scene(os.fspath(value), references=references)
     raise wrong_type("scene", value, "a Scene, a name of the catalog, or a path")
 
 
@@ -38,7 +39,7 @@ def scene_for(card: Card, value: SceneLike | None, own: Scene | None, units: str
         OptionError: an argument of another type.
     """
     if value is not None:
-        return adapted_scene(card, scene_of(value), units)
+        return adapted_scene(card, scene_of(value, beside_for(card.scene.quantity)), units)
     if own is not None:
         return own
     if card.scene.name not in CATALOG:

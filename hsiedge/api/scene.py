@@ -7,6 +7,7 @@ import os
 from hsiedge.api.resolve import SceneLike
 from hsiedge.arguments import PathLike, path_of, wrong_type
 from hsiedge.scenes import open as scenes
+from hsiedge.scenes.references import BESIDE, ReferencesLike
 from hsiedge.scenes.scene import Scene
 
 
@@ -19,6 +20,7 @@ def open_scene(
     labels_key: str | None = None,
     class_field: str | None = None,
     align: bool = False,
+    references: ReferencesLike = BESIDE,
 ) -> Scene:
     """Opens a scene: by its name in the catalog, from a file, or from a folder of GeoTIFF tiles.
 
@@ -30,9 +32,11 @@ def open_scene(
         cube_key, labels_key: variables in a .mat, .npz or HDF5 file; of polygons, the layer.
         class_field: of polygons, the attribute that names the classes: whole numbers are ids, words are numbered from 1.
         align: resample a label map that lies elsewhere than the cube, by nearest neighbour; a warning counts its pixels.
+        references: dark and white reference of a file of raw counts, which make reflectance of them (`hsiedge.References`);
+            left out, those that lie beside it as DARKREF_NAME and WHITEREF_NAME; None for none.
 
     Raises:
-        SceneError: not found, not readable, or not believable.
+        SceneError: not found, not readable, or not believable; references that do not fit.
         OptionError: an argument of another type.
     """
     if isinstance(source, Scene):
@@ -41,4 +45,13 @@ def open_scene(
         raise wrong_type("source", source, "a name of the catalog, a path, or a Scene")
     label_path = None if labels is None else path_of(labels, "labels")
     folder = None if data_dir is None else path_of(data_dir, "data_dir")
-    return scenes.open_scene(os.fspath(source), label_path, folder, cube_key, labels_key, class_field=class_field, align=align)
+    return scenes.open_scene(
+        os.fspath(source),
+        label_path,
+        folder,
+        cube_key,
+        labels_key,
+        class_field=class_field,
+        align=align,
+        references=references,
+    )

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions
     from hsiedge.runtimes import Model
     from hsiedge.scenes.io.cube import Cube
+    from hsiedge.scenes.references import References
 
 _MANY_OUTSIDE = 0.01
 
 
+@options.expanded
 def classify_command(
+    *,
     model: Annotated[
         Path, typer.Argument(help="An ONNX or TFLite model; a scene graph is the fast one (hsiedge export --scene-graph).")
     ],
@@ -63,6 +66,7 @@ def classify_command(
         str | None,
         typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT, whose workers find the cubes at the same paths."),
     ] = None,
+    references: options.ReferenceOptions,
     cube_key: options.CubeKeyOption = None,
     units: options.UnitsOption = None,
     cube_reader: options.CubeReaderOption = None,
@@ -94,10 +98,10 @@ def classify_command(
         check_suffix(path)
     for path in chain(*likely):
         check_suffix(path, probabilities=True)
-    limit = files.parse_size(memory)
+    limit, known = files.parse_size(memory), references.references
     asked = ClassifyOptions(reject, probabilities is not None, units)
     console.check_json(json)
-    check_places([*chain(*places), *chain(*likely)], [model, *cubes])
+    check_places([*chain(*places), *chain(*likely)], [model, *cubes, *filter(None, (references.dark, references.white))])
     for cube in cubes:
         check_file(cube)
     loaded = load(model, threads, runtime, provider, fast_int8=fast_int8, net=net)
@@ -106,8 +110,9 @@ def classify_command(
     started = time.perf_counter()
     with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:
         for cube, paths, probable in zip(cubes, places, likely):
-            with open_cube(cube, cube_key) as source:
-                if source.whole:
+            with open_cube(cube, cube_key) as stored:
+                source = _reflectance(stored, known, loaded, scheduler)
+                if stored.whole:
                     console.say(f"{cube.name} is read at once: its format cannot be read by rows")
                 console.warn([f"{cube.name}: {note}" for note in source.notes])
                 facts = MapFacts(source.shape, classes, source.georeference)
@@ -131,6 +136,17 @@ def classify_command(
         result = {"schema": 1, "model": loaded.path.name, **ran, "warnings": loaded.warnings, "cubes": entries}
         console.write_json(result, json)
     console.warn(loaded.warnings)
+
+
+def _reflectance(stored: Cube, references: References | str | None, model: Model, scheduler: str | None) -> Cube:
+    """The cube as references make it reflectance. Raises OptionError where others would read it without them."""
+    from hsiedge.errors import OptionError
+    from hsiedge.scenes.references import with_references
+
+    source = with_references(stored, references, model.known.scene.quantity or "counts")
+    if scheduler is not None and source.read is not stored.read:
+        raise OptionError("a cluster takes no dark and white references", option="scheduler")
+    return source
 
 
 def _classifier(

@@ -7,13 +7,15 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from hsiedge.card import Card
     from hsiedge.scenes.references import References
     from hsiedge.scenes.scene import Scene
@@ -126,7 +128,7 @@ class ReferenceOptions:
 
 
 @dataclass(frozen=True)
-class FileOptions:
+class FileOptions(ReferenceOptions):
     """Options of a scene's files beside the cube."""
 
     labels: Annotated[
@@ -160,11 +162,15 @@ class FileOptions:
     def open_named(self, name: str) -> Scene:
         """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
         self.load_readers()
-        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir, **self._labelling)
+        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir, **self._meaning)
 
     @property
-    def _labelling(self) -> dict[str, Any]:
-        return {"class_field": self.class_field, "align": self.align}
+    def _meaning(self) -> dict[str, Any]:
+        return {"class_field": self.class_field, "align": self.align, "references": self.references}
+
+    def counting(self, card: Card) -> Self:
+        """The options for a model: what lies beside the cube is of use only to one of reflectance."""
+        return self if self.dark is not None or card.scene.quantity == "reflectance" else replace(self, raw=True)
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ class SceneOptions(FileOptions):
             return self.open_named(str(name))
         self.load_readers()
         path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
-        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key, **self._labelling)
+        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key, **self._meaning)
 
     def open_for(self, card: Card, name: str | None = None) -> Scene:
         """The scene that `name` or the options name; left out, the Card's own, by its name in the catalog.
@@ -205,7 +211,7 @@ class SceneOptions(FileOptions):
         from hsiedge.scenes.catalog import CATALOG
 
         if name is not None or self.cube is not None:
-            return self.open(name)
+            return self.counting(card).open(name)
         if card.scene.name not in CATALOG:
             raise SceneError(
                 f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"
@@ -343,7 +349,7 @@ def open_named(
     cube_key: str | None,
     labels_key: str | None,
     data_dir: Path | None,
-    **labelling: Any,
+    **meaning: Any,
 ) -> Scene:
     """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
     from hsiedge.cli import console
@@ -363,7 +369,7 @@ def open_named(
         console.say(f"{entry.name} is not on this machine: downloading it to {folder}")
         with console.progress(f"fetching {entry.name}") as tick:
             fetch(entry, folder, tick)
-    return open_scene(name, labels, data_dir, cube_key, labels_key, **labelling)
+    return open_scene(name, labels, data_dir, cube_key, labels_key, **meaning)
 
 
 def widths_of(text: str | None) -> dict[str, Any]:

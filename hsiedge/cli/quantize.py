@@ -65,7 +65,7 @@ def quantize_command(
         source = model or choose.float_model()
         scene = options.SceneOptions(**vars(file_options)).open_for(require_card(source))
     else:
-        scene = file_options.open_named(calib)
+        scene = (file_options if model is None else file_options.counting(require_card(model))).open_named(calib)
         source = model or _float_model_for(scene)
     card = require_card(source)
     split = masks.split_for(card, scene)

@@ -14,6 +14,7 @@ from hsiedge.scenes.catalog import CATALOG, CatalogEntry, lookup
 from hsiedge.scenes.io.cube import SceneWarning
 from hsiedge.scenes.io.reader import open_cube, read_labels
 from hsiedge.scenes.pack import open_packed
+from hsiedge.scenes.references import BESIDE, References, ReferencesLike, with_references
 from hsiedge.scenes.scene import Scene, build_scene, labels_digest
 
 
@@ -26,22 +27,25 @@ def open_scene(
     *,
     class_field: str | None = None,
     align: bool = False,
+    references: ReferencesLike = BESIDE,
 ) -> Scene:
     """Opens a scene by its catalog name or alias, from a file, or from a folder of GeoTIFF tiles.
 
     Files are ENVI, GeoTIFF, NetCDF-4, HDF5, .mat, .npy, .npz, or what `scenes pack` wrote; labels may be pictures, or polygons
     with a `class_field`, too. Labels that lie elsewhere than the cube are an error, unless `align` resamples them. A catalog
     scene is looked for in `data_dir`, then `$HSIEDGE_DATA`, then the user's cache, then (indian_pines) an installed tensorly.
-    Nothing is downloaded: `fetch` does that.
+    Nothing is downloaded: `fetch` does that. Counts of a file become reflectance by `references`, or by those beside it.
 
     Raises:
-        SceneError: not found, not readable, or not believable.
-        OptionError: `class_field` or `align` without labels of one's own.
+        SceneError: not found, not readable, or not believable; references that do not fit.
+        OptionError: references without a file of one's own; `class_field` or `align` without labels of one's own.
     """
     text = str(name)
     if labels is None and (class_field is not None or align):
         option = "align" if align else "class_field"
         raise OptionError("goes with labels of your own", option=option, use={"labels": "FILE"})
+    if isinstance(references, References) and (not _looks_like_file(text) or Path(text).is_dir()):
+        raise OptionError("goes with a cube of your own, one file", option="dark")
     if labels is None and not _looks_like_file(text):
         return _open_catalog(lookup(text), data_dir)
     path = Path(text)
@@ -60,6 +64,7 @@ def open_scene(
         label_raster = None
         if labels is not None:
             label_raster = read_labels(Path(labels), labels_key, cube=cube, class_field=class_field)
+        cube = with_references(cube, references)
         return build_scene(path.stem, cube, label_raster, source=str(path), align=align)
 
 

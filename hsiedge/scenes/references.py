@@ -55,6 +55,12 @@ class References:
 BESIDE = "beside"
 """Word for the references that lie beside a capture, where it has some."""
 ReferencesLike = References | str | None
+"""References, the word "beside", or None for none."""
+
+
+def beside_for(quantity: str) -> str | None:
+    """Word on what lies beside a capture, for a model that takes this quantity: only one of reflectance has a use for it."""
+    return BESIDE if quantity == "reflectance" else None
 
 
 def is_reference(path: Path) -> bool:

@@ -27,7 +27,7 @@ SIGNATURES = {
     "LineClassifier.finish": "(self)",
     "Model.bench": "(self, **options)",
     "Model.classify": "(self, cube, *, reject=0.0, probabilities=False, memory=67108864, cube_key=None, units=None, "
-    "progress=silent)",
+    "references='beside', progress=silent)",
     "Model.evaluate": "(self, scene=None, *, masks=None, units=None, progress=silent)",
     "Model.quantize": "(self, scene=None, path=None, *, recipe='default', patches=1000, max_drop=0.5, seed=0, explain=False, "
     "masks=None, tile=None, units=None, progress=silent)",
@@ -44,7 +44,8 @@ SIGNATURES = {
     "classify": "(model, cube, *, nodata=None, progress=silent)",
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
-    "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False)",
+    "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False, "
+    "references='beside')",
     "quantize": "(model, scene, output, **options)",
     "run": "(model, source, output=(), *, columns=None, bands=None, dtype='uint16', interleave='bil', idle=10.0, "
     "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "
