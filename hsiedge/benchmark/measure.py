@@ -75,7 +75,8 @@ class ModelFile:
 class Sample:
     """One model at one batch: the worker's description (`opened`), and the milliseconds of each run, by round.
 
-    `joules`: of each round, None where the machine cannot tell. `answers`: the worker's, where labels were asked for.
+    `joules`: of each round, None where the machine cannot tell. `answers`: the worker's, where labels were asked for. `waited`:
+    seconds that its threads waited for a core, over those that its runs took; None where the machine cannot tell.
     """
 
     model: ModelFile
@@ -84,6 +85,7 @@ class Sample:
     load: OtherLoad
     joules: Sequence[float | None] = ()
     answers: dict[str, Any] | None = None
+    waited: float | None = None
 
     @property
     def medians(self) -> NDArray[np.float64]:
@@ -175,22 +177,26 @@ def measure_group(
                 turns.append((model, worker, opened))
             else:
                 worker.close()
-        rounds, joules, load = take_turns([worker for _, worker, _ in turns], plan, progress)
+        rounds, joules, waited, load = take_turns([worker for _, worker, _ in turns], plan, progress)
         options = {"pixels": plan.answered, "seed": plan.seed}
         answers = [worker.ask("answers", **options) if plan.answered else None for _, worker, _ in turns]
     return [
-        Sample(model, opened, rounds[index], load, joules[index], answers[index])
+        Sample(model, opened, rounds[index], load, joules[index], answers[index], waited[index])
         for index, (model, _, opened) in enumerate(turns)
     ]
 
 
 def take_turns(
     workers: Sequence[Worker], plan: Plan, progress: Progress
-) -> tuple[list[list[NDArray[np.float64]]], list[list[float | None]], OtherLoad]:
-    """Milliseconds of each run and joules, by worker and round; all have opened their models, and one works at a time."""
+) -> tuple[list[list[NDArray[np.float64]]], list[list[float | None]], list[float | None], OtherLoad]:
+    """Milliseconds of each run and joules, by worker and round; by worker, the share that it waited; and the load of others.
+
+    All have opened their models, and one works at a time.
+    """
     order, shuffled = list(range(len(workers))), random.Random(plan.seed)  # noqa: S311
     times: list[list[NDArray[np.float64]]] = [[] for _ in workers]
     joules: list[list[float | None]] = [[] for _ in workers]
+    waits: list[list[float | None]] = [[] for _ in workers]
     runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
     before, start, spent = facts.cpu_seconds(), time.perf_counter(), time.process_time()
     for done in range(plan.rounds):
@@ -200,9 +206,17 @@ def take_turns(
             reply = workers[index].ask("measure", runs=runs, seconds=seconds)
             times[index].append(np.asarray(reply["ms"], np.float64))
             joules[index].append(reply["joules"])
+            waits[index].append(reply["waited_s"])
             spent -= reply["cpu_s"]
     ours = time.process_time() - spent
-    return times, joules, _other_load(before, facts.cpu_seconds(), ours, time.perf_counter() - start)
+    waited = [_share(seconds, runs) for seconds, runs in zip(waits, times)]
+    return times, joules, waited, _other_load(before, facts.cpu_seconds(), ours, time.perf_counter() - start)
+
+
+def _share(waits: Sequence[float | None], rounds: Sequence[NDArray[np.float64]]) -> float | None:
+    known = [seconds for seconds in waits if seconds is not None]
+    total = sum(float(times.sum()) for times in rounds) / 1e3
+    return sum(known) / total if len(known) == len(waits) and total > 0 else None
 
 
 def _other_load(before: facts.CpuSeconds | None, after: facts.CpuSeconds | None, ours: float, seconds: float) -> OtherLoad:

@@ -1,4 +1,7 @@
-"""Warnings about figures that are not to be trusted. The limits on spread are pyperf's (`python -m pyperf check`).
+"""Warnings about figures that are not to be trusted, and what each of them withdraws.
+
+The limits on spread are pyperf's (`python -m pyperf check`). benchmarks/warning_limits.py measures with and without programs
+that disturb, keeps the runs, and shows what lies on which side of each limit.
 
 pyperf judges values that are each the mean of many loops; ours are the means of the rounds. Of single runs of microseconds
 the longest is always far off, and a warning that always comes is not read: their tail has its own limit.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -28,30 +32,45 @@ SHORT_SECONDS = 0.5
 OTHER_CORES, STOLEN_CORES = 0.25, 0.02
 
 
+WAITED = 0.02  # of the time that runs took
+
+TIMES, RATIOS, TAILS = "times", "ratios", "tails"
+_EVERYTHING = (TIMES, RATIOS, TAILS)
+_ABSOLUTE = (TIMES, TAILS)
+
+
 class MeasurementWarning(Enum):
     """Kind of reason not to trust a figure: `words` name it where many are counted, `line` is the warning on one.
 
+    `withdraws`: which figures it takes back. What slows all models alike takes back times, and not their ratios: models take
+    turns, and are compared round by round. Empty for what is said and takes back nothing.
     `remedy`: what to do with which parameter of `bench`, where that mends it.
     Results and stores keep the lines. `of` tells their kind again, by the form that they were made with: a line may get a new
     kind, but one that stands in a store keeps its form.
     """
 
-    UNSTABLE = "unstable", "unstable: the rounds' means spread by {spread:.0f} % (std over mean)"
-    APART = "a round apart", "one round lies {off:.0f} % {side} the mean"
-    TAIL = "long tails", "1 run in 100 takes {times:.1f} times the median or longer"
-    DRIFT = "drift", "drift: the last third took {change:.0%} {way} than the first"
-    CLOCK = "too short to time", "too short to time: reading the clock is {share:.0%} of a run", ("raise", "batches")
-    BRIEF = "timed too briefly", "timed for {seconds:.2g} s in all", ("raise", "seconds")
-    OTHERS = "other programs were running", "other programs kept {cores:.1f} cores busy meanwhile"
-    STOLEN = "the host took cores away", "the host took {cores:.2f} cores away from this virtual machine meanwhile"
-    HELD_BACK = "the CPU was held back", "the CPU was held back: {why}"
-    THREADS = "more threads than cores", "{threads} threads on {cores} usable cores", ("lower", "threads")
-    OVERFLOWS = "8-bit sums may overflow", OVERFLOWS
-    INT8 = "INT8 on a CPU without its instructions", "INT8 on a CPU without {what}"
-    GOVERNOR = "clocks may change", "the frequency governor is {name}, not performance: clocks may change meanwhile"
+    UNSTABLE = "unstable", "unstable: the rounds' means spread by {spread:.0f} % (std over mean)", _ABSOLUTE
+    APART = "a round apart", "one round lies {off:.0f} % {side} the mean", _ABSOLUTE
+    TAIL = "long tails", "1 run in 100 takes {times:.1f} times the median or longer", (TAILS,)
+    DRIFT = "drift", "drift: the last third took {change:.0%} {way} than the first", _ABSOLUTE
+    CLOCK = (
+        "too short to time",
+        "too short to time: reading the clock is {share:.0%} of a run",
+        _EVERYTHING,
+        ("raise", "batches"),
+    )
+    BRIEF = "timed too briefly", "timed for {seconds:.2g} s in all", _EVERYTHING, ("raise", "seconds")
+    OTHERS = "other programs were running", "other programs kept {cores:.1f} cores busy meanwhile", _ABSOLUTE
+    WAITED = "it waited for cores", "its threads waited for a core {share:.0%} of the time", _ABSOLUTE
+    STOLEN = "the host took cores away", "the host took {cores:.2f} cores away from this virtual machine meanwhile", _ABSOLUTE
+    HELD_BACK = "the CPU was held back", "the CPU was held back: {why}", _ABSOLUTE
+    THREADS = "more threads than cores", "{threads} threads on {cores} usable cores", _ABSOLUTE, ("lower", "threads")
+    OVERFLOWS = "8-bit sums may overflow", OVERFLOWS, ()
+    INT8 = "INT8 on a CPU without its instructions", "INT8 on a CPU without {what}", ()
+    GOVERNOR = "clocks may change", "the frequency governor is {name}, not performance: clocks may change meanwhile", ()
 
-    def __init__(self, words: str, line: str, remedy: tuple[str, str] | None = None) -> None:
-        self.words, self.line, self.remedy = words, line, remedy
+    def __init__(self, words: str, line: str, withdraws: tuple[str, ...], remedy: tuple[str, str] | None = None) -> None:
+        self.words, self.line, self.withdraws, self.remedy = words, line, withdraws, remedy
         parts = (re.escape(text) + (".+" if blank is not None else "") for text, blank, *_ in string.Formatter().parse(line))
         self._form = re.compile("".join(parts) + r"(; \w+ --\w+)?" * (remedy is not None))  # 0.1.0 wrote the remedy, too
 
@@ -65,6 +84,24 @@ class MeasurementWarning(Enum):
         return next((kind for kind in cls if kind._form.fullmatch(line)), None)
 
 
+def withdrawn(lines: Iterable[str]) -> set[str]:
+    """Figures that warnings take back, of TIMES, RATIOS and TAILS; all of them for a line of unknown kind."""
+    kinds = [MeasurementWarning.of(line) for line in lines]
+    return {figure for kind in kinds for figure in (_EVERYTHING if kind is None else kind.withdraws)}
+
+
+def still_holds(lines: Iterable[str]) -> str:
+    """One line: what holds in spite of warnings."""
+    figures = withdrawn(lines)
+    if RATIOS in figures:
+        return "What holds: sizes, memory and labels; neither times nor their ratios."
+    if TIMES in figures:
+        return "What holds: ratios between models, which took turns; sizes, memory and labels. Times do not."
+    if TAILS in figures:
+        return "What holds: medians, ratios, sizes, memory and labels; not the longest runs."
+    return "What holds: all figures."
+
+
 def advice(line: str, spell: Spell = spell) -> str:
     """A warning's line and what mends it, its parameter written by `spell`: "timed for 0.2 s in all; raise seconds"."""
     kind = MeasurementWarning.of(line)
@@ -76,7 +113,7 @@ def advice(line: str, spell: Spell = spell) -> str:
 
 def warnings_of(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
     """Warnings on the figures of `sample`, a line for each reason."""
-    return [*_of_times(sample), *_of_load(sample), *_of_device(sample, facts, threads)]
+    return [*_of_times(sample), *_of_load(sample, facts, threads), *_of_device(sample, facts, threads)]
 
 
 def _of_times(sample: Sample) -> list[str]:
@@ -103,9 +140,14 @@ def _of_times(sample: Sample) -> list[str]:
     return lines
 
 
-def _of_load(sample: Sample) -> list[str]:
+def _of_load(sample: Sample, facts: DeviceFacts, threads: int) -> list[str]:
+    """Warnings of what else ran: where the kernel tells how long threads waited for a core, that decides."""
     lines = []
-    if (sample.load.cores or 0) >= OTHER_CORES:
+    spare = max(0, facts.cores_usable - threads) if facts.cores_usable is not None else 0
+    if sample.waited is not None:
+        if sample.waited >= WAITED:
+            lines.append(MeasurementWarning.WAITED.say(share=sample.waited))
+    elif (sample.load.cores or 0) >= spare + OTHER_CORES:
         lines.append(MeasurementWarning.OTHERS.say(cores=sample.load.cores))
     if (sample.load.stolen or 0) >= STOLEN_CORES:
         lines.append(MeasurementWarning.STOLEN.say(cores=sample.load.stolen))

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from hsiedge.benchmark.workload import Tensors, Workload, fixed_batch, parse_shape, workload
-from hsiedge.device import energy, memory
+from hsiedge.device import energy, facts, memory
 from hsiedge.errors import HsiedgeError, OptionError
 from hsiedge.runtimes import ENGINES, Model, Session, engine_of, import_engine, load
 
@@ -63,16 +63,17 @@ class Bench:
         }
 
     def measure(self, command: dict[str, Any]) -> Reply:
-        """Runs the model at least `runs` times and `seconds` seconds: ms of each, and this process's CPU seconds and joules."""
+        """Runs the model at least `runs` times and `seconds` seconds: ms of each, joules, seconds of CPU and of waiting."""
         # The threads of the model that ran before may still spin, and it left its data in the caches.
         _repeat(self._once, 1, SETTLE_SECONDS)
         gc.collect()
         gc.disable()
-        spent = time.process_time()
+        spent, waited = time.process_time(), facts.waited_seconds()
         times, _, joules = self._metered(int(command["runs"]), float(command["seconds"]))
-        spent = time.process_time() - spent
+        spent, after = time.process_time() - spent, facts.waited_seconds()
         gc.enable()
-        return {"ms": [round(value, 6) for value in times], "cpu_s": spent, "joules": joules}
+        idle = None if waited is None or after is None else max(0.0, after - waited)
+        return {"ms": [round(value, 6) for value in times], "cpu_s": spent, "waited_s": idle, "joules": joules}
 
     def window(self, command: dict[str, Any]) -> Reply:
         """Runs the model `seconds` seconds without a pause: number of runs, seconds they took, their median, and the joules."""

@@ -32,7 +32,9 @@ def study_command(
     workers: Annotated[int | None, typer.Option(help="Processes; left out, one a physical core.")] = None,
     measure: Annotated[
         str,
-        typer.Option(help="Latencies after all cells are made: yes; no, for later; again, the measured ones too."),
+        typer.Option(
+            help="Latencies after all cells are made: yes; no, for later; again, all of them; only, without making cells."
+        ),
     ] = "yes",
     data_dir: options.DataDirOption = None,
 ) -> None:
@@ -55,7 +57,8 @@ def study_command(
             check(study, [options.open_named(place, None, None, None, data_dir) for place in places])
     note = console.say if not sys.stderr.isatty() else lambda text: None
     run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure))
-    console.say(f"{folder}: the study is whole; next: hsiedge report {folder}")
+    state = "what was made is measured" if measure == "only" else "the study is whole"
+    console.say(f"{folder}: {state}; next: hsiedge report {folder}")
 
 
 def report_command(

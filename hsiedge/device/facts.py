@@ -274,6 +274,13 @@ def cpu_seconds(root: Path = ROOT) -> CpuSeconds | None:
     return CpuSeconds((ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]) / rate, ticks[7] / rate)
 
 
+def waited_seconds(root: Path = ROOT) -> float | None:
+    """Seconds that this process's threads were ready to run and got no core (/proc/PID/schedstat); None where unknown."""
+    texts = procfs.texts(root, "proc/self/task/*/schedstat")
+    fields = [text.split() for text in texts]
+    return sum(int(field[1]) for field in fields) / 1e9 if fields and all(len(field) > 1 for field in fields) else None
+
+
 def _rails_w(root: Path, board: str | None, release: str | None) -> dict[str, float] | None:
     if release is not None:
         return jetson.rail_watts(root)

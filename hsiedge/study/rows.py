@@ -101,6 +101,8 @@ class Form:
         confusion: over the row's class ids; rows the truth.
         predicted: label ids of the split's test pixels, in the order of their flat indices.
         timings: empty until measured, and where speed would say nothing.
+        instructions: a pixel, from rows as stored to labels, on an emulated Cortex-A76 with one thread: of the file, then of
+            the scene graph of the same net. Empty until counted; one count holds for all nets of a shape and precision.
     """
 
     precision: str
@@ -113,6 +115,7 @@ class Form:
     predicted: NDArray[np.uint16]
     sha256: str
     timings: tuple[Timing, ...] = ()
+    instructions: tuple[int, ...] = ()
 
     @property
     def simulated(self) -> bool:

@@ -28,7 +28,7 @@ from hsiedge.study.store import NAME, ParentFacts, Store, locked
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
-MEASURING = ("yes", "no", "again")
+MEASURING = ("yes", "no", "again", "only")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Plan:
         watch: shows progress.
         say: prints a line for the user.
         note: prints a finished cell.
-        measuring: "yes", "no" for later, or "again" for what has been measured, too: beside other work, say.
+        measuring: "yes", "no" for later, or "again" for what has been measured, too: beside other work, say. "only": no cell is
+            made, and each is measured until its own warnings are silent, a few times at most.
     """
 
     folder: Path
@@ -127,7 +128,7 @@ class _Run:
         done = self._store.done()
         cells = [cell for cell in self._study.cells if cell.key not in done]
         self._plan.say(f"{len(self._study.cells)} cells, {len(self._study.cells) - len(cells)} of them done")
-        if cells:
+        if cells and self._plan.measuring != "only":
             self._make_and_measure(cells)
         else:
             self._measure_only()
@@ -164,7 +165,7 @@ class _Run:
     def _expect(self, cells: list[Cell], workers: int) -> float:
         """Prints how long the study will take, and returns it in seconds."""
         making = self._making(cells) / workers
-        unmeasured = [row.cell for row in measure.pending(self._rows())]
+        unmeasured = [row.cell for row in measure.pending(self._rows(), self._patient)]
         due = [] if self._plan.measuring == "no" else [*cells, *unmeasured]
         measuring = sum(map(self._estimate.measuring, due))
         if making + measuring:
@@ -239,6 +240,10 @@ class _Run:
             f"{tally.left} left"
         )
 
+    @property
+    def _patient(self) -> bool:
+        return self._plan.measuring == "only"
+
     def _rows(self) -> list[Row]:
         return [row for row in self._store.rows() if row.cell.key in self._wanted]
 
@@ -246,13 +251,13 @@ class _Run:
         """Measures what is not measured yet. Files that are missing here cannot be; that is no failure of their cells."""
         if self._plan.measuring == "no":
             return
-        rows = measure.pending(self._rows())
-        here = [row for row in rows if measure.present(row, self._plan.folder)]
+        rows = measure.pending(self._rows(), self._patient)
+        here = [row for row in rows if measure.present(row, self._plan.folder, self._patient)]
         if len(here) < len(rows):
             self._plan.say(f"not measured, for their files are not in {self._plan.folder}: {len(rows) - len(here)} cells")
         for place, row in enumerate(here):
             try:
-                measure.measure(row, self._plan.folder, self._store)
+                measure.measure(row, self._plan.folder, self._store, self._patient)
             except HsiedgeError as error:
                 self.failed += 1
                 self._plan.say(f"failed: measuring {row.cell.title}: {error}")

@@ -37,7 +37,7 @@ CREATE TABLE splits (digest TEXT PRIMARY KEY, height INTEGER NOT NULL, width INT
     WITHOUT ROWID;
 CREATE TABLE failures (key TEXT PRIMARY KEY, cell TEXT NOT NULL, reason TEXT NOT NULL, trace TEXT NOT NULL) WITHOUT ROWID;
 """
-_FORM_FACTS = ("bytes", "gzip", "oa", "aa", "kappa", "sha256")
+_FORM_FACTS = ("bytes", "gzip", "oa", "aa", "kappa", "sha256", "instructions")
 _ROW_FACTS = (
     "split_digest", "train", "validation", "test", "parameters", "nonzeros", "macs_per_pixel", "control", "told", "seconds",
     "versions", "shape",
@@ -140,6 +140,16 @@ class Store:
             if not changed:
                 raise StudyError(f"{self.path}: has no {precision} form of the cell {key[:12]}")
             self._run("UPDATE rows SET device = ?, measuring = measuring + ? WHERE key = ?", device, seconds, key)
+
+    def set_instructions(self, scene: str, shape: str, precision: str, counts: Sequence[int]) -> int:
+        """Stores a count of instructions with all forms of a shape and precision on a scene; returns how many those are."""
+        rows = [row for row in self.rows() if (row.cell.scene, row.shape) == (scene, shape)]
+        forms = [(row.cell.key, form) for row in rows for form in row.forms if form.precision == precision]
+        with self._writing():
+            for key, form in forms:
+                facts = {name: getattr(form, name) for name in _FORM_FACTS} | {"instructions": list(counts)}
+                self._run("UPDATE forms SET facts = ? WHERE key = ? AND precision = ?", _json(facts), key, precision)
+        return len(forms)
 
     def clear_timings(self, keys: Iterable[str]) -> None:
         """Forgets what was measured of cells."""
@@ -277,7 +287,9 @@ def _form(classes: int, precision: str, facts: str, confusion: bytes, predicted:
     counts = _unpacked(confusion, "<i8").astype(np.int64).reshape(classes, classes)
     times = tuple(Timing(**{**entry, "warnings": tuple(entry["warnings"])}) for entry in json.loads(timings))
     labels = _unpacked(predicted, "<u2").astype(np.uint16)
-    return Form(precision, confusion=counts, predicted=labels, timings=times, **json.loads(facts))
+    known = json.loads(facts)
+    instructions = tuple(known.pop("instructions", ()))
+    return Form(precision, confusion=counts, predicted=labels, timings=times, instructions=instructions, **known)
 
 
 def _timings_json(timings: Sequence[Timing]) -> str:

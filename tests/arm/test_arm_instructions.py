@@ -13,6 +13,7 @@ from tests.arm.board import A72, A76, Boards, on_each
 pytest.importorskip("onnx", reason="onnx takes graphs apart, and is not installed")
 
 CHANGE = 0.03
+SAME = 2e-3  # of what Python does around the work, by what its hashes and its memory are
 FEW = 4  # patches a run: one more costs the same in a batch of any size
 
 
@@ -62,3 +63,15 @@ def test_counts_repeat_to_the_digit(arm: Boards, graphs: dict[str, Path]) -> Non
         assert once == pytest.approx(again, rel=1e-4)
         assert counts() in (once, again)
     assert min(once) > 1e6
+
+
+def test_weights_do_not_change_the_count_of_a_study_net(arm: Boards) -> None:
+    """One count a shape and precision holds for every net of it: other weights, of another split, count the same."""
+    from benchmarks import study_costs
+    from hsiedge.scenes.open import open_scene
+
+    shapes = study_costs.stored_counts()["indian_pines"]
+    shape = min(shapes, key=lambda name: shapes[name]["int8"][0])
+    counts = study_costs.counted(arm, open_scene("indian_pines"), shape, seed=1)
+    for precision, (patch, scene) in shapes[shape].items():
+        assert counts[precision] == [pytest.approx(patch, rel=SAME), pytest.approx(scene, rel=SAME)], precision

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Plan, Sample
 from hsiedge.benchmark.paired import paired_comparisons
-from hsiedge.benchmark.warnings import MeasurementWarning, advice, warnings_of
+from hsiedge.benchmark.warnings import MeasurementWarning, advice, still_holds, warnings_of, withdrawn
 from hsiedge.cli.flags import flag
 from hsiedge.device.facts import DeviceFacts
 
@@ -95,6 +96,31 @@ def test_the_device(facts: dict[str, Any], more: dict[str, Any], says: str) -> N
     assert says in line
 
 
+def test_where_the_kernel_tells_what_threads_waited_that_decides() -> None:
+    busy = OtherLoad(0.8, 0.0)
+    waiting, lucky = (replace(sample(CALM, load=busy), waited=share) for share in (0.034, 0.001))
+    facts = DeviceFacts(**FACTS)
+    assert warnings_of(waiting, facts, 4) == ["its threads waited for a core 3% of the time"]
+    assert warnings_of(lucky, facts, 4) == []
+    assert lines_of(CALM, threads=3, load=busy) == []  # a core is left for the others
+    assert lines_of(CALM, threads=3, load=OtherLoad(1.8, 0.0)) == ["other programs kept 1.8 cores busy meanwhile"]
+
+
+def test_what_warnings_take_back_and_what_holds() -> None:
+    lines = {"nothing": lines_of(CALM, facts={"governor": "powersave"}), "times": lines_of(CALM, load=OtherLoad(0.8, 0.0))}
+    lines["tails"] = lines_of([np.concatenate([np.full(95, 1.0), np.full(5, 2.5)]) for _ in range(10)])
+    lines["all"] = lines_of([np.full(2, 10.0)] * 10)
+    assert {kind: len(of) for kind, of in lines.items()} == dict.fromkeys(lines, 1)
+    assert withdrawn(lines["nothing"]) == set()
+    assert withdrawn(lines["times"]) == {"times", "tails"}
+    assert withdrawn(lines["tails"]) == {"tails"}
+    assert withdrawn(lines["all"]) == withdrawn(["the moon is full"]) == {"times", "ratios", "tails"}
+    assert still_holds(lines["nothing"]) == "What holds: all figures."
+    assert still_holds(lines["times"]).endswith("Times do not.")
+    assert still_holds([*lines["times"], *lines["all"]]).endswith("neither times nor their ratios.")
+    assert still_holds(lines["tails"]).endswith("not the longest runs.")
+
+
 def test_float_needs_no_dot_product() -> None:
     assert lines_of(CALM, facts={"instruction_sets": ["avx2"]}) == []
     assert lines_of(CALM, facts={"instruction_sets": ["avx2", "amx_int8"]}, precision="int8") == []
@@ -127,6 +153,7 @@ def test_a_line_tells_its_kind() -> None:
     lines = [
         *lines_of([*CALM[:5], *(np.concatenate([np.full(95, 18.0), np.full(5, 60.0)]) for _ in range(5))], clock_ms=1),
         *lines_of([np.full(2, 10.0)] * 10, load=OtherLoad(0.8, 0.1)),
+        *warnings_of(replace(sample(CALM), waited=0.5), DeviceFacts(**FACTS), 4),
         *lines_of([*CALM[:5], np.full(20, 18.0), *CALM[:4]], threads=8, facts={"throttle_reasons": ["heat"]}),
         *lines_of(CALM, facts={"governor": "powersave", "instruction_sets": ["asimd"], "machine": "aarch64"}, precision="int8"),
         *lines_of(CALM, facts={"instruction_sets": ["avx2"]}, precision="int8", overflows=True),

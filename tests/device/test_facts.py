@@ -15,6 +15,7 @@ from hsiedge.device.facts import (
     device_facts,
     throttle_state,
     usable_cores,
+    waited_seconds,
 )
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
@@ -186,3 +187,14 @@ def test_this_machine() -> None:
     assert 1 <= facts.cores_usable <= len(os.sched_getaffinity(0))
     assert facts.ram_mib == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20, rel=0.01)
     assert facts.instruction_sets is not None
+
+
+def test_seconds_that_threads_waited(tmp_path: Path) -> None:
+    for task, text in (("7", "900 1500000000 3\n"), ("8", "5 250000000 1\n")):
+        folder = tmp_path / "proc/self/task" / task
+        folder.mkdir(parents=True)
+        (folder / "schedstat").write_text(text)
+    assert waited_seconds(tmp_path) == 1.75
+    (tmp_path / "proc/self/task/8/schedstat").write_text("5\n")
+    assert waited_seconds(tmp_path) is None
+    assert waited_seconds(tmp_path / "nowhere") is None

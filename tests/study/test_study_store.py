@@ -75,6 +75,19 @@ def test_timings(tmp_path: Path) -> None:
         assert store.done() == {CELL.key: 0.0}
 
 
+def test_instructions_are_those_of_all_nets_of_a_shape(tmp_path: Path) -> None:
+    shaped = replace(ROW, shape="cnn2d@13:8,8")
+    with Store(tmp_path / "study.sqlite") as store:
+        store.put(shaped)
+        store.put(replace(shaped, cell=replace(CELL, seed=2)))
+        store.put(replace(shaped, cell=replace(CELL, seed=3), shape="cnn2d@13:8,9"))
+        assert store.set_instructions("indian_pines", "cnn2d@13:8,8", "int8", (900, 70)) == 2
+        assert store.set_instructions("salinas_a", "cnn2d@13:8,8", "int8", (1, 1)) == 0
+        rows = store.rows()
+        assert [[form.instructions for form in row.forms] for row in rows] == [[(), (900, 70)], [(), (900, 70)], [(), ()]]
+        assert same(replace(rows[0], forms=FORMS), shaped)
+
+
 def test_failures_and_parents(tmp_path: Path) -> None:
     with Store(tmp_path / "study.sqlite") as store:
         store.put_failure(CELL, "out of memory", "Traceback")

@@ -43,6 +43,7 @@ _FACTS: dict[str, Callable[[Row], float]] = {
     "macs": lambda row: row.macs_per_pixel,
 }
 _SCORES = ("oa", "aa", "kappa")
+INSTRUCTIONS = ("instructions", "scene_instructions")
 _PLAIN = re.compile(r"[\d,]+ of [\d,]+ (weights are 0|channels removed)$")
 _PRECISIONS = ("float32", "float16")  # then integers
 _VARIANTS = {"rounds": "{} rounds", "soft_labels": "soft labels", "epochs": "{} epochs"}  # options, where they differ
@@ -145,7 +146,8 @@ class Entry:
         control: it is the control of a QAT entry, which stands right before it. It has figures of accuracy alone.
         rows, forms: one of each a seed, in the order of `seeds`; a control has no forms.
         parents: the uncompressed net of each seed, in float; empty where one is missing.
-        figures: by name: oa, aa, kappa, parameters, nonzeros, macs, bytes, gzip; ms1, ms256 (p50 of a run at that
+        figures: by name: oa, aa, kappa, parameters, nonzeros, macs, bytes, gzip; instructions and scene_instructions (a
+            pixel, of the patch graph and the scene graph); ms1, ms256 (p50 of a run at that
             batch); memory (MiB) and energy (mJ a pixel) at the largest batch; drop (points of OA that it lies below
             its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
             measured is not there.
@@ -263,6 +265,11 @@ class Group:
     def controlled(self) -> bool:
         """Whether nets were trained as controls, beside those of QAT."""
         return any(contrast.kind in ("own", "all", "tuned") for entry in self.entries for contrast in entry.contrasts)
+
+    @property
+    def counted(self) -> list[str]:
+        """Names of the counts of instructions that some entry has."""
+        return [name for name in INSTRUCTIONS if any(name in entry.figures for entry in self.entries)]
 
     @property
     def compared(self) -> list[str]:
@@ -485,6 +492,9 @@ def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]
     if parents:
         figures["drop"] = _spread(rows, [parent.oa - form.oa for parent, form in zip(parents, forms)])
         figures["smaller"] = _spread(rows, [parent.bytes / form.bytes for parent, form in zip(parents, forms)])
+    for place, name in enumerate(INSTRUCTIONS):
+        if all(len(form.instructions) > place for form in forms):
+            figures[name] = _spread(rows, [float(form.instructions[place]) for form in forms])
     for row, form in zip(rows, forms):
         if row.untimed(form):  # never timed; a figure that is there all the same is not to be shown
             return figures

@@ -144,7 +144,7 @@ def chapter(group: Group, parts: Parts) -> Chapter:
         pictures=pictures,
         legend=list(zip(palette.colours(group.classes).values(), group.classes.values())),
         changed=changed,
-        sheet=sheet(group, group.entries, [*_NARROW, *group.timed, *group.compared]),
+        sheet=sheet(group, group.entries, [*_NARROW, *(f"{name}_k" for name in group.counted), *group.timed, *group.compared]),
         warnings=warning_lines(group.entries),
     )
 

@@ -39,6 +39,7 @@ class Tradeoff:
 def tradeoffs(group: Group) -> list[Tradeoff]:
     """Plots accuracy against each cost that was measured."""
     costs = [("bytes", "size of the file", "B"), ("gzip", "size of the file, gzip", "B"), ("macs", "MACs a pixel", "")]
+    costs += [(name, f"{name.replace('_', ' ')} a pixel, Cortex-A76", "") for name in group.counted]
     costs += [(f"ms{batch}", f"latency at batch {batch}", "ms") for batch in group.batches]
     costs += [("memory", "peak memory", "MiB")] if group.batches else []
     plots = [_tradeoff(group, name, title, unit) for name, title, unit in costs]

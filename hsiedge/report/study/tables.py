@@ -37,7 +37,9 @@ ABSENT = "-"
 """Cell of what was not measured, or would say nothing."""
 
 UNITS = {"kb": ("bytes", 1e3), "gzip_kb": ("gzip", 1e3)} | {
-    f"{name}_{unit}": (name, size) for name in ("parameters", "nonzeros", "macs") for unit, size in (("k", 1e3), ("m", 1e6))
+    f"{name}_{unit}": (name, size)
+    for name in ("parameters", "nonzeros", "macs", "instructions", "scene_instructions")
+    for unit, size in (("k", 1e3), ("m", 1e6))
 }
 """Figures in other units: the name, the figure it is made of, and how much of that is one."""
 
@@ -47,6 +49,8 @@ _HEADS = {
     "parameters": "parameters", "parameters_k": "param., k", "nonzeros": "non-zeros", "nonzeros_k": "non-0, k",
     "macs": "MACs a pixel", "macs_m": "MACs, M", "bytes": "file bytes", "kb": "file kB", "gzip": "gzip bytes",
     "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
+    "instructions": "instructions a pixel, patch", "instructions_k": "instr. k, patch",
+    "scene_instructions": "instructions a pixel, scene", "scene_instructions_k": "instr. k, scene",
     "control": "control, OA %", "own": "difference, own steps", "all": "difference, steps in all",
 }  # fmt: skip
 
@@ -89,7 +93,17 @@ def sheet(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ()) -
     labels = [_short_label(entry) if figures else _label(entry) for entry in entries]
     alike = [name for name in ("net", "n") if figures and len({label[name] for label in labels}) < 2]
     head = [name for name in labels[0] if name not in alike]
-    names = figures or [*_SCORES, "parameters", "nonzeros", "macs", "bytes", "gzip", *group.timed, *group.compared]
+    names = figures or [
+        *_SCORES,
+        "parameters",
+        "nonzeros",
+        "macs",
+        "bytes",
+        "gzip",
+        *group.counted,
+        *group.timed,
+        *group.compared,
+    ]
     cells = [[*(label[name] for name in head), *(figure_words(e, name) for name in names)] for e, label in zip(entries, labels)]
     return Sheet(
         group.slug,
@@ -126,6 +140,10 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
         lines.append("Latencies have not been measured.")
     if group.controlled and ("control" in figures or "own" in figures or "all" in figures):
         lines += _control_words(group)
+    if any("instructions" in name for name in (figures or group.counted)):
+        lines.append(
+            "Instructions: from rows as stored to labels, one more pixel of a patch or a scene graph, Cortex-A76 in QEMU."
+        )
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
     lines += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
     if any(entry.control for entry in entries):
@@ -209,7 +227,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def _differences(entry: Entry) -> list[str]:
-    """For each kind of control its OA, the difference and the bounds of that, in full precision; empty where there is none."""
+    """OA of each kind of control, the difference and its bounds, in full precision; empty where there is none."""
     of_kind = {contrast.kind: contrast for contrast in entry.contrasts}
     cells: list[str] = []
     for kind in CONTROLS:
@@ -340,8 +358,16 @@ def _accuracy_table(group: Group) -> Table:
 
 
 def _cost_table(group: Group) -> Table:
-    figures = ["parameters", "nonzeros", "macs", "gzip", *group.timed]
-    short = {"parameters": "param.", "nonzeros": "non-0", "macs": "MACs", "memory": "MiB", "energy": "mJ"}
+    figures = ["parameters", "nonzeros", "macs", "gzip", *group.counted, *group.timed]
+    short = {
+        "instructions": "instr.",
+        "scene_instructions": "scene",
+        "parameters": "param.",
+        "nonzeros": "non-0",
+        "macs": "MACs",
+        "memory": "MiB",
+        "energy": "mJ",
+    }
     table = _terminal_table(*(f"ms @{name[2:]}" if name.startswith("ms") else short.get(name, name) for name in figures))
     for entry in _sections(group.measured(), table):
         table.add_row(_short(entry), _precision(entry), *(_compact(entry, name) for name in figures))

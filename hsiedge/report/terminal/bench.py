@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsiedge.benchmark.results import Comparison, Profile, Recommendation, Report, Result, Sustained
-from hsiedge.benchmark.warnings import advice
+from hsiedge.benchmark.warnings import advice, still_holds
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import Spell, spell
 from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table, short_names
@@ -214,7 +214,8 @@ def _warning_lines(results: Sequence[Result], names: dict[str, str], spell: Spel
     """Warnings: those of every result once, the rest by result."""
     titles = [(f"{names[entry.model]}, batch {entry.batch}", entry.warnings) for entry in results]
     lines = warning_lines("all", titles, spell)
-    return [UNTRUSTED, *lines] if lines else []
+    holds = still_holds(line for entry in results for line in entry.warnings)
+    return [UNTRUSTED, *lines, Text(holds)] if lines else []
 
 
 def warning_lines(title: str, warnings: Sequence[tuple[str, Sequence[str]]], spell: Spell) -> list[RenderableType]:
