@@ -104,7 +104,8 @@ class Watch:
         for line in range(len(counted)):
             place = self._seen % self.condition.lines
             self._sum -= self._lines[place]
-            self._lines[place] = counted[line], (0 if confident is None else confident[line])
+            self._lines[place, 0] = counted[line]
+            self._lines[place, 1] = 0 if confident is None else confident[line]
             self._sum += self._lines[place]
             self._seen += 1
             total = self._sum[0, 1:].sum()
