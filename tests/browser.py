@@ -33,6 +33,7 @@ class Page:
         self._session: str | None = None
         self.errors: list[str] = []
         self._loaded = False
+        self._home: tuple[str, ...] = ("file:", "data:", "about:")
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -55,11 +56,16 @@ class Page:
 
     def open(self, file: Path, width: int, height: int = 900, dark: bool = False) -> None:
         """Loads a file as a device of that width (CSS pixels) and taste shows it."""
+        self.visit(file.absolute().as_uri(), width, height, dark)
+
+    def visit(self, url: str, width: int, height: int = 900, dark: bool = False, home: str | None = None) -> None:
+        """Loads a page from an address; what it asks of any other than `home` is an error."""
+        self._home = ("file:", "data:", "about:") if home is None else (home,)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=features)
         self._loaded = False
-        self.call("Page.navigate", url=file.absolute().as_uri())
+        self.call("Page.navigate", url=url)
         while not self._loaded:
             self._next()
 
@@ -94,7 +100,7 @@ class Page:
             self.errors.append(params["entry"]["text"])
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
             self.errors.append(str(params["args"]))
-        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("file:", "data:")):
+        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(self._home):
             self.errors.append(f"asks the network for {params['request']['url']}")
 
 

@@ -9,6 +9,7 @@ _NAMES = {
     "kind": "--split",
     "models": "MODEL",
     "output": "-o",
+    "page_token": "$HSIEDGE_PAGE_TOKEN",
     "path": "-o",
     "patches": "--calib-patches",
     "shapes": "--shape",

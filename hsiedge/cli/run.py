@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,13 @@ def run_command(
         ),
     ] = None,
     tile: Annotated[int | None, typer.Option(help="Side in pixels of tiles whose class shares are events.")] = None,
+    page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Place of a live page: for this machine alone, unless a host is named, which takes $HSIEDGE_PAGE_TOKEN.",
+        ),
+    ] = None,
     references: options.ReferenceOptions,
     cube_key: options.CubeKeyOption = None,
     units: options.UnitsOption = None,
@@ -114,7 +122,10 @@ def run_command(
             drift=drift,
             watch=watch or (),
             tile=tile,
+            page=page,
+            page_token=os.environ.get("HSIEDGE_PAGE_TOKEN"),
             on_event=lambda event: console.say(event_line(event)),
+            on_page=lambda address: console.say(f"the live page is at {address}"),
         )
     except SourceError as error:
         if error.summary is not None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from hsiedge import files
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.benchmark.warnings import OTHER_CORES, STOLEN_CORES, MeasurementWarning
 from hsiedge.device import energy, facts
-from hsiedge.errors import HsiedgeError, ModelError, OptionError, SourceError
+from hsiedge.errors import HsiedgeError, ModelError, OptionError, SourceError, needs_extra
 from hsiedge.live.buffer import Batch, LineBuffer
 from hsiedge.live.latency import Latencies
 from hsiedge.live.sinks import Event, Sinks, Strip, open_sink
@@ -32,6 +32,9 @@ from hsiedge.mapping.line_classifier import LineClassifier
 from hsiedge.mapping.writers import MapFacts, check_places
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.references import BESIDE, References, ReferencesLike, calibration_for
+
+if TYPE_CHECKING:
+    from hsiedge.live.page import Page
 
 BUFFER = 16 << 20
 """Bytes of lines that wait, where nobody says otherwise."""
@@ -74,7 +77,10 @@ def run(
     drift: float = DRIFT,
     watch: str | Sequence[str] = (),
     tile: int | None = None,
+    page: int | str | None = None,
+    page_token: str | None = None,
     on_event: Tell | None = None,
+    on_page: Callable[[str], None] | None = None,
 ) -> RunSummary:
     """Labels the lines of a camera as they come, until the source ends, or at Ctrl-C or SIGTERM.
 
@@ -97,7 +103,10 @@ def run(
         drift: share of values at the ends of the calibrated range, of 100 lines, above which they are marked.
         watch: conditions, "water > 20 % of 100 lines": an event where one begins to hold, and where it ends.
         tile: side in pixels of tiles whose class shares are events.
+        page: [HOST:]PORT of a live page; without a host, for this machine alone.
+        page_token: that the page asks of its clients, where a host is named; 16 characters or more.
         on_event: called with each event, in this thread.
+        on_page: called with the page's address, without the token, once it is there.
 
     Raises:
         SourceError: the source cannot be opened, stalls, ends within a line or gives nonsense. What came before is in the maps,
@@ -106,6 +115,7 @@ def run(
         OptionError: an argument outside of what can be done.
         OutputError: a sink that cannot be opened; the last of them failed.
         SceneError: references or a cube that cannot be read, or do not fit.
+        MissingExtraError: the page's package, or that of a map's format, is not installed.
     """
     opened = model if isinstance(model, Model) else load(path_of(model, "model"))
     classes = {entry.id: entry.name for entry in opened.known.classes}
@@ -122,7 +132,18 @@ def run(
         if tile is not None and not sinks.keep_events and on_event is None:
             raise OptionError("class shares of tiles are events", option="tile", use={"output": "FILE.jsonl"})
         name = source if isinstance(source, str) else type(source).__name__
-        return _Run(opened, opened_source, name, sinks, settings, on_event).go()
+        shown = None if page is None else _open_page(page, f"{opened.path.name}, {name}", classes, page_token)
+        if shown is not None:
+            sinks.add(shown)
+            if on_page is not None:
+                on_page(shown.address)
+        return _Run(opened, opened_source, name, sinks, settings, on_event, shown).go()
+
+
+def _open_page(place: int | str, title: str, classes: dict[int, str], token: str | None) -> Page:
+    with needs_extra("the live page", "live"):
+        from hsiedge.live.page import Page
+    return Page(str(place), title, classes, token)
 
 
 def _rows(model: Model, rows: int | None) -> int:
@@ -181,9 +202,17 @@ class _Run:
     """A run, from its first line to its summary."""
 
     def __init__(
-        self, model: Model, source: Source, name: str, sinks: Sinks, settings: _Settings, on_event: Tell | None
+        self,
+        model: Model,
+        source: Source,
+        name: str,
+        sinks: Sinks,
+        settings: _Settings,
+        on_event: Tell | None,
+        page: Page | None,
     ) -> None:
         self.model, self.source, self.sinks, self.settings, self.on_event = model, source, sinks, settings, on_event
+        self.page = page
         self.classes = {entry.id: entry.name for entry in model.known.classes}
         self.latencies, self.stop = Latencies(), threading.Event()
         session = model.session
@@ -296,18 +325,23 @@ class _CaptureRun:
         self._tiles = None if settings.tile is None else Tiles(settings.tile, cube.shape[1], counts)
         self._buffer = LineBuffer(capture.cube, settings.buffer, settings.late)
         self._arrived: deque[float] = deque()
-        self._pushed = self._labelled = 0
+        self._pushed = self._labelled = self._there = 0
         self._began = self._until = 0.0  # time of the first line, and of the last label
+        self._told = time.perf_counter(), 0
 
     def go(self) -> None:
         """Labels all its lines. Raises what ended it, once all that came before is in the maps."""
         run, buffer = self._run, self._buffer
-        run.sinks.begin(MapFacts((1, self._cube.shape[1]), run.classes, self._cube.georeference), self._cube.path.stem)
+        stem = self._cube.path.stem if run.source.several else ""
+        if run.page is not None:
+            run.page.show(self._cube)
+        run.sinks.begin(MapFacts((1, self._cube.shape[1]), run.classes, self._cube.georeference), stem)
         feeder = threading.Thread(target=self._feed, daemon=True)
         feeder.start()
         try:
             while (batch := buffer.take(run.settings.rows, max(run.settings.rows, _MOST_ROWS))) is not None:
                 self._take(batch)
+                self._tell("running")
                 if run.sinks.error is not None:
                     raise run.sinks.error
                 if run.stop.is_set():
@@ -326,8 +360,33 @@ class _CaptureRun:
             summary.seconds += self._until - self._began
             summary.drift += self._drift.marked
             summary.outside_range = self._drift.outside
+            self._tell(str(buffer.error) if buffer.error else "stopped" if run.stop.is_set() else "ended", ended=True)
         if buffer.error is not None:
             raise buffer.error
+
+    def _tell(self, state: str, *, ended: bool = False) -> None:
+        """Tells the page the figures, now and then."""
+        run, buffer, now = self._run, self._buffer, time.perf_counter()
+        if run.page is None or not (ended or run.page.due):
+            return
+        rate = (self._there - self._told[1]) / max(1e-9, now - self._told[0])
+        self._told = now, self._there
+        latency, clock, celsius = run.latencies.in_ms, run.source.line_rate, facts.temperature_c()
+        outside = self._drift.outside
+        figures = [
+            ("lines in", f"{buffer.lines_in:,}", False),
+            ("lines labelled", f"{self._there:,}", False),
+            ("lines dropped", f"{buffer.dropped:,}", buffer.dropped > 0),
+            ("lines a second", f"{rate:,.0f}" + (f" of {clock:,.0f}" if clock else ""), bool(clock and rate < 0.9 * clock)),
+            ("latency p50", _ms(latency["p50"]), False),
+            ("latency p99", _ms(latency["p99"]), False),
+            ("lines waiting", f"{buffer.waiting:,}", False),
+        ]
+        if outside is not None:
+            figures.append(("out of range", f"{outside:.2%}", self._drift.drifts))
+        if celsius is not None:
+            figures.append(("temperature", f"{celsius:.0f} \u00b0C", False))
+        run.page.tell(figures, state, bad=buffer.error is not None, ended=ended)
 
     def _feed(self) -> None:
         """Fills the buffer, in a thread of its own, until the source ends."""
@@ -368,6 +427,8 @@ class _CaptureRun:
         return valid
 
     def _push(self, lines: NDArray[Any], arrived: list[float]) -> None:
+        if self._run.page is not None:
+            self._run.page.see(lines)
         self._pushed += len(lines)
         self._arrived.extend(arrived)
         self._give(self._classifier.push(lines))
@@ -383,6 +444,7 @@ class _CaptureRun:
         arrived = np.array([self._arrived.popleft() for _ in range(len(labels))])
         there = ~np.isnan(arrived)
         self._run.latencies.add(self._until - arrived[there])
+        self._there += int(there.sum())
         self._summary.labelled += int(there.sum())
         self._summary.pixels += int(there.sum()) * labels.shape[1]
         if self._watches:
@@ -406,6 +468,10 @@ class _CaptureRun:
         if self._tiles is not None:
             for event in self._tiles.end():
                 self._run.event(event)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
 def _own_error(source: str, error: Exception) -> HsiedgeError:

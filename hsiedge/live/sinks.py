@@ -51,7 +51,7 @@ class Sink:
     title = ""
 
     def begin(self, facts: MapFacts, stem: str) -> None:
-        """Begins a map; `stem` is the name of its capture, where a source has several. Its height is not known yet."""
+        """Begins a map; `stem` is the name of its capture, "" where a source has but one. Its height is not known yet."""
 
     def take(self, strip: Strip) -> None:
         """Takes the next labels."""

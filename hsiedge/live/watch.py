@@ -43,6 +43,11 @@ class ClassCounts:
         self._columns = np.zeros(max(classes) + 1, np.intp)
         self._columns[list(classes)] = np.arange(1, len(classes) + 1)
 
+    def places(self, labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Columns of labels, as bytes; of the classes beyond 255 there are no colours, and they are 0."""
+        places = self._columns[labels]
+        return np.where(places <= 255, places, 0).astype(np.uint8)
+
     def of(self, strip: Strip, values: NDArray[Any] | None = None) -> NDArray[np.float64]:
         """Counts `(n, 1 + classes)`, or sums of `values` `(n, width)`."""
         lines, size = len(strip.labels), len(self.names) + 1
@@ -180,7 +185,7 @@ class Drift:
     share is above the limit to where it is below half of it.
 
     Attributes:
-        marked: first and last line of each stretch.
+        marked: first and last line of each stretch. drifts: whether one is going on.
         outside: the share of all values, 0 to 1; None for a model without integers at its input.
 
     Args:
@@ -197,7 +202,7 @@ class Drift:
         self._recent: deque[tuple[int, int]] = deque(maxlen=max(1, _DRIFT_LINES // _DRIFT_EVERY))
         self._at_ends = self._values = 0
         self.marked: list[list[int]] = []
-        self._drifts = False
+        self.drifts = False
 
     @property
     def outside(self) -> float | None:
@@ -221,14 +226,14 @@ class Drift:
         at_ends, values = (sum(entry[place] for entry in self._recent) for place in (0, 1))
         share = at_ends / max(1, values)
         full = len(self._recent) == self._recent.maxlen
-        if self._drifts:
+        if self.drifts:
             self.marked[-1][1] = line
-        if full and self._drifts != (share > (self._limit / 2 if self._drifts else self._limit)):
-            self._drifts = not self._drifts
+        if full and self.drifts != (share > (self._limit / 2 if self.drifts else self._limit)):
+            self.drifts = not self.drifts
             begin = max(0, line - _DRIFT_EVERY * len(self._recent) + 1)
-            if self._drifts:
+            if self.drifts:
                 self.marked.append([begin, line])
-            state = "begins" if self._drifts else "ends"
+            state = "begins" if self.drifts else "ends"
             yield {"event": "drift", "state": state, "lines": [begin, line], "share": round(share, 6)}
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hsiedge.notebook import facts_html, image_html, thumbnail_step
 
 if TYPE_CHECKING:  # a scene shows itself by this file
+    from hsiedge.scenes.io.cube import Cube
     from hsiedge.scenes.scene import Scene
 
 _RED_GREEN_BLUE = (860.0, 650.0, 550.0)  # nm shown in red, green and blue: vegetation red (colour infrared)
@@ -34,7 +35,7 @@ def false_colour(scene: Scene) -> NDArray[np.uint8]:
     return picture
 
 
-def bands_shown(scene: Scene) -> tuple[int, int, int]:
+def bands_shown(scene: Scene | Cube) -> tuple[int, int, int]:
     """Bands shown in red, green and blue: those nearest to 860, 650 and 550 nm, else some in the middle of the visible."""
     if not scene.wavelengths:
         red, green, blue = (int(share * (scene.bands - 1)) for share in _SHARES)

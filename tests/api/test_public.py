@@ -49,7 +49,7 @@ SIGNATURES = {
     "quantize": "(model, scene, output, **options)",
     "run": "(model, source, output=(), *, columns=None, bands=None, dtype='uint16', interleave='bil', idle=10.0, "
     "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "
-    "watch=(), tile=None, on_event=None)",
+    "watch=(), tile=None, page=None, page_token=None, on_event=None, on_page=None)",
     "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
     "device='cpu', progress=silent, **options)",
 }
