@@ -58,6 +58,7 @@ class LineBuffer:
         self.capacity = int(np.clip(size // line, _LEAST_LINES, _MOST_LINES))
         self._cube, self._drops = cube, late == "drop"
         self._lines = np.empty((self.capacity, cube.shape[1], cube.bands), cube.dtype)
+        self._lines.fill(0)  # its memory is taken now, and does not grow in flight
         self._arrived = np.empty(self.capacity)
         self._change = threading.Condition()
         self._put = self._taken = self._held = 0  # lines that went in, came out, and are lent to who took them

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 BUFFER = 16 << 20
 """Bytes of lines that wait, where nobody says otherwise."""
 _ROWS, _MOST_ROWS = 16, 64
-_NATIVE = "native"
 Tell = Callable[[Event], None]
 
 
@@ -148,7 +147,7 @@ def _open_page(place: int | str, title: str, classes: dict[int, str], token: str
 
 def _rows(model: Model, rows: int | None) -> int:
     if rows is None:
-        return 1 if model.runtime == _NATIVE or model.session.runtime.startswith(_NATIVE) else _ROWS
+        return 1 if getattr(model, "streams", False) else _ROWS  # an engine that keeps what it has computed of earlier rows
     if not 1 <= rows <= 4096:
         raise OptionError("1 to 4096 was expected", option="rows", value=rows)
     return rows
@@ -339,7 +338,8 @@ class _CaptureRun:
         feeder = threading.Thread(target=self._feed, daemon=True)
         feeder.start()
         try:
-            while (batch := buffer.take(run.settings.rows, max(run.settings.rows, _MOST_ROWS))) is not None:
+            rows = run.settings.rows
+            while (batch := buffer.take(rows, max(rows, min(4 * rows, _MOST_ROWS), _ROWS))) is not None:
                 self._take(batch)
                 self._tell("running")
                 if run.sinks.error is not None:

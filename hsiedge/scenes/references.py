@@ -195,13 +195,17 @@ class Calibration:
             empty: pixels `(n, width)` that hold no data.
         """
         out = np.empty(stored.shape, np.uint16)
+        room = np.empty(max(_CACHED, stored.shape[2]), np.float32)  # of this call: threads may share a calibration
         for place, columns in _blocks(stored.shape):
-            values = stored[place].astype(np.float32)
+            piece = stored[place]
+            values = room[: piece.size].reshape(piece.shape)
+            values[...] = piece
             values -= self.dark[columns]
             values *= self.gain[columns]
             values += np.float32(0.5)
-            np.fmax(values, np.float32(0), out=values)  # NaN becomes 0; its pixel is empty
-            np.fmin(values, np.float32(LARGEST), out=values)
+            if stored.dtype.kind == "f":
+                np.nan_to_num(values, copy=False)  # no number is 0; its pixel is empty
+            np.clip(values, np.float32(0), np.float32(LARGEST), out=values)
             np.copyto(out[place], values, casting="unsafe")
         if self.dead.size:
             (columns, bands), (low, high) = self.dead, self.between

@@ -166,7 +166,8 @@ class Cube:
 def absent(rows: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_]:
     """Pixels of rows `(n, width, bands)` that hold, in a band, its nodata value or no finite number; bool `(n, width)`."""
     empty = np.zeros(rows.shape[:2], bool)
-    values = [_as_dtype(value, rows.dtype) for value in nodata]
+    distinct = {value: _as_dtype(value, rows.dtype) for value in dict.fromkeys(nodata)}
+    values = [distinct[value] for value in nodata]
     known = [band for band, value in enumerate(values) if value is not None]
     if len(known) == rows.shape[2] and len(set(values)) == 1:
         empty |= (rows == values[0]).any(-1)
