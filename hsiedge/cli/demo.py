@@ -15,7 +15,7 @@ def demo_command(
     seed: options.SeedOption = 0,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """The main job on Indian Pines: train, export, quantize, evaluate, bench; leaves models, a map and report.html."""
+    """The main job on Indian Pines: train, export, quantize, evaluate, bench, run; leaves models, maps and report.html."""
     from hsiedge.errors import needs_extra
 
     with needs_extra("the demo", "demo"):

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import RenderableType
+from rich.markup import escape
 
 from hsiedge import files
 from hsiedge.api.checkpoint import train
@@ -15,6 +16,8 @@ from hsiedge.api.model import Model
 from hsiedge.api.scene import open_scene
 from hsiedge.benchmark.runner import bench
 from hsiedge.cli.flags import flag
+from hsiedge.live.replay import Player
+from hsiedge.live.runner import run
 from hsiedge.progress import Progress
 from hsiedge.report.html import render
 from hsiedge.report.maps import comparison_png
@@ -22,12 +25,13 @@ from hsiedge.report.terminal.bench import bench_tables
 from hsiedge.report.terminal.model import Shown, summary_tables
 from hsiedge.scenes.scene import Scene
 
+_LIVE_SECONDS = 3.0
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Shows a stage's progress to the user, by its title."""
 
 
 def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: Callable[[str], None]) -> list[RenderableType]:
-    """Trains, exports, quantizes, evaluates, benches and maps; leaves models, figures (JSON), map.png and report.html.
+    """Trains, exports, quantizes, evaluates, benches, maps and runs; leaves models, figures (JSON), pictures and report.html.
 
     Returns:
         What is to be printed at the end.
@@ -60,8 +64,16 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
         "The INT8 model's map beside the ground truth",
     )
     files.write_bytes(folder / "report.html", page.encode())
+    with watch("the same lines as from a camera, for three seconds"):
+        live = run(
+            models[-1],
+            Player(scene.as_cube(), scene.shape[0] / _LIVE_SECONDS),
+            [folder / name for name in ("live.hdr", "live.png", "live.jsonl")],
+            watch="Woods > 20 % of 20 lines",
+        )
+    files.write_bytes(folder / "live.json", (json.dumps(live.to_json(), indent=2) + "\n").encode())
     say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return [*summary_tables(shown), *bench_tables(report, spell=flag)]
+    return [*summary_tables(shown), *bench_tables(report, spell=flag), *map(escape, live.text())]
 
 
 def _make_models(scene: Scene, folder: Path, seed: int, watch: Watch) -> list[Model]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hsiedge.cli import console, options
+
+if TYPE_CHECKING:
+    from hsiedge.live.sinks import Event
 
 
 @options.expanded
@@ -95,6 +98,12 @@ def run_command(
     console.check_json(json)
     seconds, known = parse_duration(idle, "idle"), references.references
 
+    quiet = any(text.endswith(".jsonl") for text in output or ())  # tiles are many, and are in the file
+
+    def tell(event: Event) -> None:
+        if event["event"] != "tile" or not quiet:
+            console.say(event_line(event))
+
     def show(summary: RunSummary) -> None:
         for line in summary.text():
             console.say(line)
@@ -124,7 +133,7 @@ def run_command(
             tile=tile,
             page=page,
             page_token=os.environ.get("HSIEDGE_PAGE_TOKEN"),
-            on_event=lambda event: console.say(event_line(event)),
+            on_event=tell,
             on_page=lambda address: console.say(f"the live page is at {address}"),
         )
     except SourceError as error:

@@ -24,6 +24,7 @@ PURPOSES = {
     "openvino": "models on OpenVINO",
     "quantize": "hsiedge quantize, and Cards for models made elsewhere; no torch",
     "dask": "classify on a cluster",
+    "live": "the live page of hsiedge run",
     "report": "maps with legends, reports",
     "train": "train, prune, distill, qat, export: for a workstation",
     "tflite": "making TFLite files: for a workstation",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError
 from hsiedge.live.source import Capture, Source, SourceOptions
+from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import open_cube
 from hsiedge.scenes.open import open_scene
 
@@ -21,29 +22,20 @@ _AHEAD = 16  # lines that are read at a time
 _LOOK_SECONDS = 0.1
 
 
-class Replay(Source):
-    """Lines of a cube, CUBE@RATE[*TIMES]: a file or a scene of the catalog, at RATE lines a second, TIMES over.
+class Player(Source):
+    """Lines of a cube at `rate` lines a second, `times` over.
 
     Line k is due k periods after the first; one that is late follows at once, as those that a camera has buffered do.
+
+    Raises:
+        OptionError: a rate or number of times that is none.
     """
 
-    def __init__(self, address: str, options: SourceOptions) -> None:
-        super().__init__(address, options)
-        match = re.fullmatch(r"(.+)@(\d*\.?\d+(?:[eE]\d+)?)(?:\*(\d{1,9}))?", address)
-        if match is None or not 0 < float(match[2]) < 1e7:
-            raise OptionError(f"replay:{address}: CUBE@RATE was expected, RATE in lines a second")
-        self.line_rate, self._times = float(match[2]), int(match[3] or 1)
-        self._stack = ExitStack()
-        path = Path(match[1])
-        self._path = path if path.suffix or path.exists() else None
-        if self._path is None:
-            self.cube = open_scene(match[1]).as_cube()
-        else:
-            self.cube = self._stack.enter_context(open_cube(path, options.cube_key))
-
-    def captures(self) -> Iterator[Capture]:
-        """The cube, with the place where its references may lie."""
-        yield Capture(self.cube, self.lines(), self._path)
+    def __init__(self, cube: Cube, rate: float, times: int = 1, options: SourceOptions | None = None) -> None:
+        super().__init__(str(cube.path), options or SourceOptions())
+        if not (0 < rate < 1e7 and times >= 1):
+            raise OptionError("lines a second, above 0, were expected, and at least once", option="rate", value=rate)
+        self.cube, self.line_rate, self._times = cube, rate, times
 
     def lines(self) -> Iterator[NDArray[Any]]:
         """Blocks of the lines that are due."""
@@ -61,6 +53,28 @@ class Replay(Source):
                 due = int(np.clip((time.perf_counter() - began) * self.line_rate + 1 - sent, 1, len(ahead)))
                 yield ahead[:due]
                 ahead, sent = ahead[due:], sent + due
+
+
+class Replay(Player):
+    """Lines of a cube that CUBE@RATE[*TIMES] names: a file or a scene of the catalog."""
+
+    def __init__(self, address: str, options: SourceOptions) -> None:
+        match = re.fullmatch(r"(.+)@(\d*\.?\d+(?:[eE]\d+)?)(?:\*(\d{1,9}))?", address)
+        if match is None:
+            raise OptionError(f"replay:{address}: CUBE@RATE was expected, RATE in lines a second")
+        self._stack = ExitStack()
+        path = Path(match[1])
+        self._path = path if path.suffix or path.exists() else None
+        cube = (
+            open_scene(match[1]).as_cube()
+            if self._path is None
+            else self._stack.enter_context(open_cube(path, options.cube_key))
+        )
+        super().__init__(cube, float(match[2]), int(match[3] or 1), options)
+
+    def captures(self) -> Iterator[Capture]:
+        """The cube, with the place where its references may lie."""
+        yield Capture(self.cube, self.lines(), self._path)
 
     def close(self) -> None:
         """Closes the cube."""

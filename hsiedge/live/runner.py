@@ -130,7 +130,7 @@ def run(
         _open_sinks(sinks, [os.fspath(entry) for entry in outputs], opened, opened_source, settings)
         if tile is not None and not sinks.keep_events and on_event is None:
             raise OptionError("class shares of tiles are events", option="tile", use={"output": "FILE.jsonl"})
-        name = source if isinstance(source, str) else type(source).__name__
+        name = type(source).__name__ if isinstance(source, Source) else "stdin" if source == "-" else source
         shown = None if page is None else _open_page(page, f"{opened.path.name}, {name}", classes, page_token)
         if shown is not None:
             sinks.add(shown)
@@ -357,7 +357,7 @@ class _CaptureRun:
             summary.lines_in += buffer.lines_in
             summary.dropped += buffer.dropped
             summary.waited_s += buffer.waited
-            summary.seconds += self._until - self._began
+            summary.seconds += max(0.0, self._until - self._began)
             summary.drift += self._drift.marked
             summary.outside_range = self._drift.outside
             self._tell(str(buffer.error) if buffer.error else "stopped" if run.stop.is_set() else "ended", ended=True)

@@ -191,6 +191,6 @@ def open_source(text: str, options: SourceOptions) -> Source:
     name, colon, address = text.partition(":")
     if colon and name in SOURCES:
         return SOURCES[name](address.removeprefix("//"), options)
-    if re.match(r"[a-z][a-z0-9+.-]*://", text):
+    if colon and not Path(text).exists():
         raise OptionError(f"{text}: no source is called {name!r}; there are {', '.join(SOURCES)}; your own: FILE.py:NAME")
     return SOURCES["folder" if Path(text).is_dir() else "file"](text, options)

@@ -183,6 +183,11 @@ def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypa
     assert done.code == 0, done.err
     left = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
     assert {"map.png", "report.html", "bench.json", f"{STEM}.onnx", f"{STEM}-int8.onnx", f"{STEM}.safetensors"} <= set(left)
+    assert {"live.hdr", "live.img", "live.png", "live.jsonl", "live.json"} <= set(left)
+    live = json.loads((tmp_path / "out" / "live.json").read_text())
+    assert (live["lines_in"], live["labelled"], live["dropped"]) == (145, 145, 0)
+    assert live["seconds"] >= 2.9
+    assert "145 lines in, 145 labelled, none dropped" in done.out
     page = (tmp_path / "out" / "report.html").read_text()
     assert "http://" not in page
     assert "https://" not in page

@@ -187,6 +187,7 @@ def test_an_end_within_a_line_keeps_what_came(
         with pytest.raises(SourceError, match=message) as raised:
             run(model, "-", tmp_path / "map.hdr", **RAW)
     whole = len(sent) // 300
+    assert raised.value.summary.seconds > 0
     np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, tiny_scene.cube[:whole]))
     assert raised.value.summary.labelled == whole
     assert raised.value.summary.ended == str(raised.value)
@@ -261,6 +262,7 @@ def test_a_file_that_becomes_shorter(model: Model, tiny_scene: Scene, tmp_path: 
         ("tcp://nowhere", RAW, "HOST:PORT was expected"),
         ("tcp://127.0.0.1:1", RAW, "cannot be connected to"),
         ("usb://1", RAW, "no source is called 'usb'"),
+        ("usb:1", RAW, "no source is called 'usb'; there are stdin, tcp, tcp-listen, replay, file, folder"),
         ("replay:x.npy", {}, "CUBE@RATE was expected"),
         ("missing.hdr", {}, "no such file"),
     ],
@@ -414,3 +416,16 @@ def test_the_command_in_a_pipe(tiny_scene: Scene, expected: np.ndarray, tmp_path
     assert "40 lines in, 40 labelled, none dropped" in lines[1]
     assert lines[-1] == "hsiedge: error: stdin: ends in the middle of line 40, after 3 of its 300 bytes"
     assert hsiedge.run is run
+
+
+def test_an_end_before_the_first_label(
+    model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cameras.pipe(cameras.raw(tiny_scene.cube)[:310]) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        with pytest.raises(SourceError, match="in the middle of line 1") as raised:
+            run(model, "-", tmp_path / "map.hdr", **RAW)
+    summary = raised.value.summary
+    assert (summary.source, summary.lines_in, summary.labelled, summary.seconds) == ("stdin", 1, 0, 0)
+    assert summary.to_json()["latency_ms"] == {"p50": None, "p99": None, "max": None}
+    assert list(tmp_path.iterdir()) == []
