@@ -8,7 +8,7 @@ ELSEWHERE := board or container or sshd or browser
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: check demo test test-all lint types contracts fuzz kill models clean
+.PHONY: check demo test test-all lint types contracts fuzz kill study models clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -46,6 +46,17 @@ fuzz: $(VENV)/installed
 # N kills at random moments of six commands that write.
 kill: $(VENV)/installed
 	$(BIN)/python -m tests.kill $(or $(N),20) --seed $(or $(SEED),0)
+
+# The published study, part after part, into one folder; stopped at any moment, it goes on. Its store begins as the published one.
+STUDY ?= study
+study: $(VENV)/installed
+	mkdir -p $(STUDY)
+	test -f $(STUDY)/study.sqlite || cp benchmarks/results/study.sqlite $(STUDY)/study.sqlite
+	for part in indian_pines salinas_a blocks enmap nets3d; do \
+	  nice $(BIN)/hsiedge study benchmarks/study/$$part.toml -o $(STUDY) --workers 1 --measure no $(if $(DATA),--data-dir $(DATA)) || exit 2; \
+	done
+	cp $(STUDY)/study.sqlite benchmarks/results/study.sqlite
+	$(BIN)/python benchmarks/study_docs.py
 
 models: $(VENV)/installed
 	$(BIN)/python models/make.py

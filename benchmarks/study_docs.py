@@ -16,6 +16,7 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
     bytes gzip kb gzip_kb         the file; parameters nonzeros macs (thousands: parameters_k, macs_k, or macs_m)
     ms1 ms256 memory energy       latencies of the batches measured, MiB, mJ a pixel
     smaller faster1 faster256     how many times, against the float net
+    fewer scene_fewer             how many times fewer instructions a pixel, against the float net's patch graph
     gain                          of QAT: points of OA above its control
     claim [KIND]                  the difference to a control with its 95 % interval, in words: the only way in which a document
                                   may speak of the accuracy of a method. KIND is of figures.CONTROLS; left out, the main one
@@ -52,7 +53,7 @@ from pathlib import Path
 from hsiedge import files
 from hsiedge.errors import StudyError
 from hsiedge.report.study.figures import MAIN_CONTROLS, Entry, Group, control_of, groups
-from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.report.study.tables import UNITS, csv_text, markdown_notes, markdown_table, sheet, spread_words
 from hsiedge.report.study.warnings import warning_words
 from hsiedge.study.rows import Row
 from hsiedge.study.store import Store
@@ -60,15 +61,16 @@ from hsiedge.study.store import Store
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SECTIONS = Path(__file__).parent / "study"
+DATA = RESULTS / "study.csv"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "study.md")
 
 _MARKER = re.compile(
     r"<!-- study: (?P<asked>.*?) -->(?P<answer>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL
 )
-_CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S+)$")
+_CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S*)$")
 _ACCURACY = ("oa", "aa", "kappa", "drop", "gain")
 _BATCH = 64  # patches a step: the default of hsiedge.training.fit
-_DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1}
+_DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1, "fewer": 1, "scene_fewer": 0}
 
 
 class MarkerError(Exception):
@@ -336,8 +338,9 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
 
 
 def main() -> None:
-    """Writes what the documents should say, and names those that changed."""
+    """Writes what the documents should say, and the data as CSV; names the documents that changed."""
     rows = stored_rows()
+    files.write_bytes(DATA, csv_text(rows).encode())
     for path in DOCUMENTS:
         if not path.is_file():
             continue

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from hsiedge.report.study.tables import csv_text
 from hsiedge.study.rows import Row
 from tests import study_rows
 
@@ -35,7 +35,11 @@ DOCS = _module()
 @pytest.mark.parametrize("path", DOCS.DOCUMENTS, ids=lambda path: path.name)
 def test_the_documents_say_what_the_results_say(path: Path) -> None:
     text = path.read_text() if path.is_file() else ""
-    assert DOCS.fill(text, DOCS.stored_rows()) == text, "run: python benchmarks/study_docs.py"
+    assert DOCS.fill(text, DOCS.stored_rows(), strict=True) == text, "run: python benchmarks/study_docs.py"
+
+
+def test_the_data_are_those_of_the_store() -> None:
+    assert DOCS.DATA.read_text() == csv_text(DOCS.stored_rows()), "run: python benchmarks/study_docs.py"
 
 
 def test_no_measured_figure_stands_outside_of_markers() -> None:
@@ -195,31 +199,30 @@ def test_notes_that_all_tables_share_stand_once() -> None:
 
 
 def nets3d() -> list[Row]:
-    """The small study as if of the nets and students of benchmarks/study/nets3d.toml, beside a net with one more seed."""
-    rows = study_rows.study((0, 1, 2), scene="indian_pines")
-    for net in ("cnn3d", "hybridsn"):
-        rows += study_rows.study(scene="indian_pines", net=net)
-        rows += study_rows.study(scene="indian_pines", net=net, split="blocks", guard=6)
-    student = "dscnn@13:16,28,28,28,28"
-    return [replace(row, cell=replace(row.cell, level=student)) if row.cell.method == "distill" else row for row in rows]
+    """The small study with its controls, as if of the nets of benchmarks/study/nets3d.toml, beside a net with one more seed."""
+    rows = study_rows.controlled((0, 1, 2), scene="indian_pines")
+    return rows + [row for net in ("cnn3d", "hybridsn") for row in study_rows.controlled((0, 1), scene="indian_pines", net=net)]
 
 
 def test_the_section_of_the_3d_nets_is_there_once_their_results_are() -> None:
     (asked,) = re.findall(r"<!-- study: (section nets3d .*?) -->", (ROOT / "docs" / "study.md").read_text())
     before = f"<!-- study: {asked} -->old<!-- end --> b"
-    assert DOCS.fill(before, study_rows.study()) == f"<!-- study: {asked} --><!-- end --> b"
-    text = DOCS.fill(before, nets3d())
-    assert DOCS.fill(text, nets3d()) == text
+    assert DOCS.fill(before, study_rows.study(), strict=True) == f"<!-- study: {asked} --><!-- end --> b"
+    text = DOCS.fill(before, nets3d(), strict=True)
+    assert DOCS.fill(text, nets3d(), strict=True) == text
     inside = text.removeprefix(f"<!-- study: {asked} -->").removesuffix("<!-- end --> b")
     assert "<!--" not in inside
     assert "## Nets with 3-D convolutions" in inside
-    assert "**`hybridsn`** has an overall accuracy of 95.00 ± 1.41 % in float. As INT8 it loses 1.00 points" in inside
+    assert "**`hybridsn`** has an overall accuracy of 95.00 ± 0.00 % in float. Its INT8\n  file: 1.00 points below" in inside
     assert "two levels a method,\nseeds 0, 1." in inside
     assert "Seeds 0, 1: mean" in inside  # of these nets, though another has three
-    assert inside.count("| hybridsn | QAT's control, ") == 2 * 2
+    assert inside.count("| hybridsn | magnitude pruning 0.9 | ") == 2
     lacking = [row for row in nets3d() if row.cell.net != "hybridsn"]
     with pytest.raises(DOCS.MarkerError, match="0 entries are chosen"):
         DOCS.fill(before, lacking)
+    alone = [row for row in nets3d() if row.cell.method != "finetune"]
+    with pytest.raises(DOCS.MarkerError, match=r"without their controls: cnn3d, magnitude pruning 0\.9"):
+        DOCS.fill(before, alone, strict=True)
 
 
 def test_a_section_that_is_not_there() -> None:

@@ -13,7 +13,7 @@ from tests.arm.board import A72, A76, Boards, on_each
 pytest.importorskip("onnx", reason="onnx takes graphs apart, and is not installed")
 
 CHANGE = 0.03
-SAME = 2e-3  # of what Python does around the work, by what its hashes and its memory are
+SAME = 2e-3  # what Python does around the work differs by a few hundred instructions
 FEW = 4  # patches a run: one more costs the same in a batch of any size
 
 

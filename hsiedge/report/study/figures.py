@@ -147,7 +147,8 @@ class Entry:
         rows, forms: one of each a seed, in the order of `seeds`; a control has no forms.
         parents: the uncompressed net of each seed, in float; empty where one is missing.
         figures: by name: oa, aa, kappa, parameters, nonzeros, macs, bytes, gzip; instructions and scene_instructions (a
-            pixel, of the patch graph and the scene graph); ms1, ms256 (p50 of a run at that
+            pixel, of the patch graph and the scene graph), fewer and scene_fewer (times, against its parent's float patch
+            graph); ms1, ms256 (p50 of a run at that
             batch); memory (MiB) and energy (mJ a pixel) at the largest batch; drop (points of OA that it lies below
             its parent, seed by seed); smaller, faster1, faster256 (times, against its parent in float). What was not
             measured is not there.
@@ -492,9 +493,7 @@ def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]
     if parents:
         figures["drop"] = _spread(rows, [parent.oa - form.oa for parent, form in zip(parents, forms)])
         figures["smaller"] = _spread(rows, [parent.bytes / form.bytes for parent, form in zip(parents, forms)])
-    for place, name in enumerate(INSTRUCTIONS):
-        if all(len(form.instructions) > place for form in forms):
-            figures[name] = _spread(rows, [float(form.instructions[place]) for form in forms])
+    figures |= _counts(rows, forms, parents)
     for row, form in zip(rows, forms):
         if row.untimed(form):  # never timed; a figure that is there all the same is not to be shown
             return figures
@@ -511,6 +510,18 @@ def _figures(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]
         figures["memory"] = Spread(tuple(timing.memory_mib for timing in last))
     if energy := tuple(timing.energy_mj for timing in last if timing.energy_mj is not None):
         figures["energy"] = Spread(energy)
+    return figures
+
+
+def _counts(rows: Sequence[Row], forms: Sequence[Form], parents: Sequence[Form]) -> dict[str, Spread]:
+    """Instructions a pixel, and how many times fewer they are than those of the parents' float patch graphs."""
+    figures = {}
+    for place, name in enumerate(INSTRUCTIONS):
+        if all(len(form.instructions) > place for form in forms):
+            figures[name] = _spread(rows, [float(form.instructions[place]) for form in forms])
+            if parents and all(parent.instructions for parent in parents):
+                ratios = [parent.instructions[0] / form.instructions[place] for parent, form in zip(parents, forms)]
+                figures[name.replace("instructions", "fewer")] = _spread(rows, ratios)
     return figures
 
 

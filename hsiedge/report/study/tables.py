@@ -125,7 +125,7 @@ def _batch_head(group: Group, name: str) -> str:
 def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms",)) -> list[str]:
     """Notes on some figures of some of a group's entries."""
     group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
-    timed = any(name.startswith(("ms", "memory", "energy")) for name in figures)
+    timed, sized = (any(name.startswith(kinds) for name in figures) for kinds in (("ms", "energy"), "memory"))
     train, validation, test = group.parts()
     lines = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
     lines[0] = lines[0][0].upper() + lines[0][1:]
@@ -136,6 +136,8 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
         lines.append(
             f"Latency: median of one run in ms, on {devices}, one file at a time; peak memory at batch {group.batches[-1]}."
         )
+    elif sized and group.batches:
+        lines.append(f"Peak memory: of the process that runs the file, at batch {group.batches[-1]}, beyond what Python takes.")
     elif timed:
         lines.append("Latencies have not been measured.")
     if group.controlled and ("control" in figures or "own" in figures or "all" in figures):
