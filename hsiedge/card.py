@@ -272,6 +272,11 @@ class Card:
         return any(step.step == "refit" for step in self.lineage)
 
     @property
+    def hybrid(self) -> dict[str, Any] | None:
+        """Facts of a scene graph whose end runs pixel by pixel (`HybridFacts`); None of any other model."""
+        return next((step.options["hybrid"] for step in self.lineage if "hybrid" in step.options), None)
+
+    @property
     def radius(self) -> int:
         """Pixels that the net looks at on each side of the pixel that it labels."""
         return (self.patch - 1) // 2

@@ -96,11 +96,13 @@ class Model(runtimes.Model):
             path: .onnx, .ort (onnxruntime's own format) or .tflite to write; left out, NAME-int8.onnx beside this one.
             recipe: name of a recipe, FILE.py:NAME, a TOML file, or a Recipe.
             patches: how many calibrate, at most.
-            max_drop: points of OA that may be lost; layers go back to float until it holds.
+            max_drop: points of OA that may be lost; layers go back to float until it holds, and a .tflite, whose integers go
+                all through, as a whole to float16.
             seed: random draws.
             explain: put each layer's signal-to-noise ratio into the Card.
             masks: the split, for a model whose split came from mask files.
-            tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene.
+            tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene, or
+                as many as a block has.
             units: as for `classify`.
             progress: called with the share done, 0 to 1.
 

@@ -78,6 +78,10 @@ def quantize_command(
     judged: dict[str, Any] = {"patches": calib_patches, "max_drop": max_drop, "seed": seed, "masks": split, "units": units}
     with console.progress("calibrating") as tick:
         quantized = floating.quantize(scene, path, recipe=recipe, explain=explain, tile=size, progress=tick, **judged).known
+    integers = quantized.lineage[-1].options.get("integers")
+    if integers:
+        console.say(f"in float16: a graph of integers does not go, {integers}")
+        path = path if output else path.replace(path.with_name(f"{quantized_stem(source.stem, 'float16')}.{kind}"))
     if explain:
         console.stdout().print(layer_table(quantized))
     _tell(quantized, source, path)

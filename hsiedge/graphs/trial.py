@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError
+from hsiedge.graphs.code_lines import code_lines, line_in
 from hsiedge.graphs.export.attach_card import attach_card
+from hsiedge.graphs.onnx_io import read_onnx
 from hsiedge.graphs.quantization.quantize import quantize
 from hsiedge.graphs.scene_graph.build import scene_graph
 from hsiedge.runtimes import load
@@ -30,7 +33,7 @@ class TrialStep:
     Attributes:
         name: "export", "card", "classify", "quantize", "scene graph", "tflite" or "tflite int8".
         works: False where it stops, or was not reached.
-        text: what it did, or why it stops: the node's name and the reason.
+        text: what it did, or why it stops: the node's name and the reason, and the line of code where torch kept it.
         seconds: that it took.
     """
 
@@ -71,6 +74,7 @@ class _Trial:
     def __init__(self, folder: Path, scene: Scene, patch: int) -> None:
         self._folder, self._scene, self._patch = folder, scene, patch
         self._steps: list[TrialStep] = []
+        self._lines: dict[str, str] = {}
 
     def run(self, source: str, weights: Path | None, arguments: Mapping[str, int | float | bool | str]) -> list[TrialStep]:
         """All steps of one net."""
@@ -78,11 +82,13 @@ class _Trial:
         if ".py:" in source:
             model = self._folder / "exported.onnx"
             self._step("export", None, lambda: self._exported(source, weights, arguments, model))
+        if model.is_file():
+            self._lines = code_lines(_read(model))
         self._step("card", model, lambda: _changes(attach_card(model, scene, self._patch, None, card)))
         self._step("classify", card, lambda: self._classified(card))
         int8, lite = self._folder / "int8.onnx", self._folder / "a.tflite"
         self._step("quantize", card, lambda: _kept(quantize(card, scene, int8, patches=_CALIBRATED_ON)))
-        self._step("scene graph", card, lambda: _equal(scene_graph(card, scene, self._folder / "scene.onnx")))
+        self._step("scene graph", card, lambda: _parts(scene_graph(card, scene, self._folder / "scene.onnx")))
         self._step("tflite", card, lambda: self._converted(card, lite))
         int8_lite = self._folder / "int8.tflite"
         self._step("tflite int8", card, lambda: _kept(quantize(card, scene, int8_lite, patches=_CALIBRATED_ON)))
@@ -100,6 +106,8 @@ class _Trial:
         except Exception as error:  # a fault of ours: the trial is there to show it
             text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         text = text.replace(f"{self._folder}/", "")
+        line = line_in(text, self._lines)
+        text += f" ({line})" if line else ""
         self._steps.append(TrialStep(name, works, text, time.perf_counter() - start))
 
     def _exported(
@@ -109,7 +117,7 @@ class _Trial:
 
         lines: list[str] = []
         sizes = self._scene.bands, self._patch, len(self._scene.classes)
-        check = export_module(source, weights, *sizes, model, arguments=arguments, say=lines.append)
+        check = export_module(source, weights, *sizes, model, arguments=arguments, say=lines.append, stacks=True)
         return "; ".join([*lines, f"logits within {check.figures['logit_difference']:.1e} of PyTorch's"])
 
     def _classified(self, card: Path) -> str:
@@ -125,14 +133,33 @@ class _Trial:
         return _equal(tflite(card, self._scene, output))
 
 
+def _read(model: Path) -> onnx.ModelProto:
+    """The graph; an empty one where it cannot be read, which the first step tells."""
+    try:
+        return read_onnx(model)
+    except HsiedgeError:
+        return onnx.ModelProto()
+
+
 def _changes(card: Card) -> str:
     return "; ".join(card.lineage[-1].options["changes"]) or "the graph is taken as it is"
 
 
 def _kept(card: Card) -> str:
     assert card.quantization is not None
-    left = card.quantization.float_layers
-    return f"{card.quantization.agreement:.2f} % of labels stay" + (f"; left in float: {', '.join(left)}" if left else "")
+    left, integer = card.quantization.float_layers, card.lineage[-1].options.get("integers")
+    return (
+        f"{card.quantization.agreement:.2f} % of labels stay"
+        + (f"; left in float: {', '.join(left)}" if left else "")
+        + (f"; in float16, for integers do not go: {integer}" if integer else "")
+    )
+
+
+def _parts(card: Card) -> str:
+    """What a scene graph does once for all pixels, and what for each."""
+    hybrid = card.hybrid
+    each = f"; from {hybrid['first']} on pixel by pixel" if hybrid is not None else "; dense to its end"
+    return _equal(card) + each
 
 
 def _equal(card: Card) -> str:

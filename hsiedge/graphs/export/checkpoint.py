@@ -16,6 +16,7 @@ from torch import nn
 from hsiedge.card import Card, Check, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.graphs.artifact import verified
+from hsiedge.graphs.code_lines import STACK
 from hsiedge.graphs.onnx_io import set_card, write_onnx
 from hsiedge.graphs.refit import place_before
 from hsiedge.quiet import quiet
@@ -61,8 +62,14 @@ def export(checkpoint: Checkpoint, scene: Scene, path: Path, parent: str | None 
     return card
 
 
-def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32") -> ModelProto:
-    """A module that takes `(N, bands, p, p)` as an `onnx.ModelProto`: input `counts`, output `logits`, N free in both."""
+def to_onnx(
+    module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | str = "float32", *, stacks: bool = False
+) -> ModelProto:
+    """A module that takes `(N, bands, p, p)` as an `onnx.ModelProto`: input `counts`, output `logits`, N free in both.
+
+    Args:
+        stacks: keep at each node which lines of code it was made of (`hsiedge.graphs.code_lines`).
+    """
     example = torch.zeros(2, bands, patch, patch, dtype=torch.from_numpy(np.zeros(1, dtype)).dtype)
     with quiet():
         program = torch.onnx.export(
@@ -77,11 +84,12 @@ def to_onnx(module: nn.Module, bands: int, patch: int, dtype: np.dtype[Any] | st
             verbose=False,
         )
     assert program is not None
-    return name_layers(strip(program.model_proto))
+    return name_layers(strip(program.model_proto, stacks=stacks))
 
 
-def strip(model: ModelProto) -> ModelProto:
-    """Removes what only tells of the exporting program: stack traces and namespaces of nodes and values."""
+def strip(model: ModelProto, *, stacks: bool = False) -> ModelProto:
+    """Removes what only tells of the exporting program: namespaces of nodes and values, and stacks, unless these are wanted."""
+    kept = {node.name: [entry for entry in node.metadata_props if stacks and entry.key == STACK] for node in model.graph.node}
     for entry in (
         *model.graph.node,
         *model.graph.value_info,
@@ -91,6 +99,8 @@ def strip(model: ModelProto) -> ModelProto:
     ):
         del entry.metadata_props[:]
         entry.doc_string = ""
+    for node in model.graph.node:
+        node.metadata_props.extend(kept[node.name])
     del model.metadata_props[:], model.graph.metadata_props[:]
     model.graph.name, model.graph.doc_string, model.producer_name = "hsiedge", "", "hsiedge"
     return model

@@ -43,6 +43,7 @@ def export_module(
     *,
     arguments: Mapping[str, Argument] | None = None,
     say: Callable[[str], None] = _LOG.info,
+    stacks: bool = False,
 ) -> Check:
     """Writes the net that a factory makes as ONNX, float32 `(N, bands, p, p)` to `(N, classes)`, without a Card.
 
@@ -53,6 +54,7 @@ def export_module(
             factory made them.
         arguments: what parameters of the factory are given beside these.
         say: takes a line on each thing that was found out or changed.
+        stacks: keep at each node which lines of code it was made of (`hsiedge.graphs.code_lines`).
 
     Returns:
         The comparison with PyTorch on random patches.
@@ -73,7 +75,7 @@ def export_module(
     with torch.no_grad():
         logits = np.asarray(module(patches).numpy())
     try:
-        model = name_nodes(to_onnx(module, bands, patch))
+        model = name_nodes(to_onnx(module, bands, patch, stacks=stacks))
     except Exception as error:  # torch's exporter has many of its own
         raise ModelError(f"{source}: torch cannot export it ({first_line(error)})") from error
     try:

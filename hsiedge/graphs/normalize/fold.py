@@ -42,7 +42,7 @@ def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> l
         _fold_constants(model, traces)
         _fix_reshapes(model, traces)
         _fix_squeezes(model, traces)
-        _drop_zero_states(model)
+        _drop_zero_states(model, traces)
         _drop_dropouts(model)
         if not _inline_branch(model):
             break
@@ -54,6 +54,20 @@ def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> l
     if after < before:
         changes.append(f"{before} nodes become {after}: constants and shapes are folded")
     return changes
+
+
+def fold_sizes(model: ir.Model, tensor: NDArray[Any]) -> None:
+    """Folds what depends on sizes alone, for an input of one size; works on the model itself, which takes no other then.
+
+    Args:
+        tensor: of that size, in the dtype that the graph takes.
+    """
+    entry = model.graph.inputs[0]
+    entry.shape = ir.Shape(tensor.shape)
+    trace = _Trace(model, [Layout(entry.name or "", "", dtype=tensor.dtype.name)], tensor, len(tensor))
+    _fold_constants(model, [trace])
+    _fix_reshapes(model, [trace, trace])
+    common.RemoveUnusedNodesPass()(model)
 
 
 def _free_batch(model: ir.Model, layouts: Sequence[Layout]) -> list[str]:
@@ -177,15 +191,14 @@ def _fix_squeezes(model: ir.Model, traces: Sequence[_Trace]) -> None:
             node.outputs[0].replace_all_uses_with(named.outputs[0], replace_graph_outputs=True)
 
 
-def _drop_zero_states(model: ir.Model) -> None:
+def _drop_zero_states(model: ir.Model, traces: Sequence[_Trace]) -> None:
     """Leaves out initial states of recurrent layers that are zeros, which is what they begin with unasked."""
     for node in model.graph:
         if node.op_type not in ("GRU", "LSTM", "RNN"):
             continue
-        for place in range(5, min(len(node.inputs), 7)):
-            state = node.inputs[place]
-            maker = state.producer() if state is not None else None
-            if maker is not None and maker.op_type in ("ConstantOfShape", "Expand") and _zeros(maker):
+        for place, state in list(enumerate(node.inputs))[5:7]:
+            values = [None if state is None else trace.value(state) for trace in traces]
+            if all(value is not None and not value.any() for value in values):
                 node.replace_input_with(place, None)
 
 
@@ -201,14 +214,6 @@ def _drop_dropouts(model: ir.Model) -> None:
             continue
         node.outputs[0].replace_all_uses_with(taken(node))
         model.graph.remove(node, safe=True)
-
-
-def _zeros(maker: ir.Node) -> bool:
-    if maker.op_type == "Expand":
-        values = array_of(maker.inputs[0])
-        return values is not None and not values.any()
-    value = maker.attributes.get("value")
-    return value is None or not np.asarray(value.as_tensor().numpy()).any()
 
 
 def _inline_branch(model: ir.Model) -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 
 from hsiedge import files
 from hsiedge.card import Card, Quantization, Step, now
-from hsiedge.errors import CheckError, OptionError, needs_extra
+from hsiedge.errors import CheckError, ModelError, OptionError, needs_extra
 from hsiedge.graphs.artifact import Artifact, OrtArtifact, TfliteArtifact
 from hsiedge.graphs.export.ort import in_ort_format
+from hsiedge.graphs.passes import apply
 from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
+from hsiedge.graphs.passes.unroll_recurrent import UnrollRecurrent
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
 from hsiedge.graphs.quantization.judge import judge, labelled_accuracy
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
@@ -40,7 +42,8 @@ def quantize(
 ) -> Card:
     """Quantizes a float model with patches of a scene, and writes it once validation pixels have judged it.
 
-    An output that ends in .tflite is for LiteRT: integers all through, in and out, and no layer goes back to float. One that
+    An output that ends in .tflite is for LiteRT: integers all through, in and out, and no layer goes back to float. Where
+    that loses too much, or an operator has no integer kernel, weights are float16 instead, and the Card tells why. One that
     ends in .ort is the ONNX result in onnxruntime's own format (`ort_file`).
 
     On the model's own scene, training pixels calibrate, balanced over classes, and validation pixels judge. On any other
@@ -69,13 +72,22 @@ def quantize(
         raise OptionError(reason, option="recipe", value="float16")
     source = open_float(Path(model), scene, count=patches, seed=seed, masks=masks)
     drawn = {"count": patches, "seed": seed, "masks": masks}
-    choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress, drawn)
+    integers = ""
+    try:
+        choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress, drawn)
+        integers = "" if choice.judgement.holds(max_drop) else f"too much is lost ({choice.judgement})"
+    except ModelError as error:
+        if not to_tflite or plan.weights == "float16":
+            raise
+        integers = str(error)
+    if integers and to_tflite and plan.weights != "float16":
+        name, plan = "float16", tflite_plan("float16")
+        choice = _chosen(source, plan, to_tflite, tile, max_drop, explain, progress, drawn)
     if not choice.judgement.holds(max_drop):
-        lost = choice.judgement
-        reason = f"{name}: too much is lost ({lost}); nothing was written"
-        halves = {"recipe": "float16"} if to_tflite and plan.weights != "float16" else None
-        raise CheckError(reason, option="max_drop", value=f"{max_drop:g}", use=halves)
-    artifact, card = choice.artifact, choice.artifact.card(_card(source, name, plan, choice, patches, seed))
+        reason = f"{name}: too much is lost ({choice.judgement}); nothing was written"
+        raise CheckError(reason, option="max_drop", value=f"{max_drop:g}")
+    described = _card(source, name, plan, choice, patches, seed, {"integers": integers} if integers else {})
+    artifact, card = choice.artifact, choice.artifact.card(described)
     accuracy = labelled_accuracy(source, artifact)
     card = replace(card, checks=[*card.checks, *([accuracy] if accuracy else [])])
     if to_ort:
@@ -147,6 +159,7 @@ def _tflite(source: FloatModel, plan: Recipe, tile: tuple[int, int] | None, prog
     with needs_extra("making TFLite files", "tflite"):
         from hsiedge.graphs.tflite import convert
     tile = convert.checked_tile(source.card, source.scene, tile)
+    source = replace(source, graph=apply(source.graph, UnrollRecurrent()))
     if plan.weights == "float16":
         return convert.float_graph(source.graph, source.card, tile, "float16")
     calibrated = calibrate(source, plan, all_values=True, progress=progress)
@@ -160,6 +173,7 @@ def _card(
     choice: Choice,
     patches: int,
     seed: int,
+    why: Mapping[str, str],
 ) -> Card:
     import onnxruntime
 
@@ -175,7 +189,7 @@ def _card(
             Step(
                 "quantize",
                 now(),
-                {"recipe": recipe, "seed": seed},
+                {"recipe": recipe, "seed": seed, **why},
                 files.digest(source.path),
                 {"onnxruntime": onnxruntime.__version__, **choice.artifact.versions},
             ),

@@ -40,7 +40,7 @@ from hsiedge.graphs.quantization.calibration import (
     tools,
 )
 from hsiedge.graphs.quantization.recipes import Recipe
-from hsiedge.graphs.scene_graph.blocks import roll, rolled_block, unroll
+from hsiedge.graphs.scene_graph.blocks import roll, without_blocks
 from hsiedge.progress import Progress, silent
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
@@ -137,19 +137,9 @@ def open_float(
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    flat, block = _without_blocks(source)
+    flat, block = without_blocks(source)
     graph = apply(name_nodes(flat), StandardizeInput(spectra_at(scene, pixels.calibration)), *FLOAT)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging), block)
-
-
-def _without_blocks(graph: ModelProto) -> tuple[ModelProto, int | None]:
-    """The graph with all pixels at once, whose layers a quantizer finds, and the pixels of a block; None where it has none."""
-    model = read(graph)
-    block = rolled_block(model)
-    if block is None:
-        return graph, None
-    unroll(model)
-    return write(model), block
 
 
 def calibrate(source: FloatModel, recipe: Recipe, *, all_values: bool = False, progress: Progress = silent) -> CalibratedModel:

@@ -1,6 +1,7 @@
 """Blocks of a hybrid scene graph: its per-pixel part in a Loop over some pixels at a time, so that memory stays bounded.
 
-`unroll` undoes what `roll` does: quantization works on the graph without the Loop, whose layers it finds then.
+`unroll` undoes what `roll` does: quantization works on the graph without the Loop, whose layers it finds then. TFLite has tiles
+of one size, for which `at_size` makes the pixels' indices constants: the tile is the block.
 
     ids = Range(0, count)  ->  windows  ->  ...  ->  logits (count, classes)
     Loop over count / 64 blocks: ids = Min(block * 64 + 0..63, count - 1)  ->  windows  ->  ...  ->  logits (64, classes)
@@ -11,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from hsiedge.graphs.edit import constant, operator, taken
+from hsiedge.graphs.normalize.fold import fold_sizes
 from hsiedge.graphs.scene_graph.hybrid import LOGITS, PIXELS
 
 _LOOP, _BLOCK_IDS, _STEP, _ALL = "pixel_blocks", "pixel_ids_of_block", "block", "logits_of_pixels"
@@ -36,6 +39,31 @@ def rolled_block(model: ir.Model) -> int | None:
     logits = loop.attributes["body"].as_graph().outputs[1]
     assert logits.shape is not None
     return int(logits.shape.numpy()[0])
+
+
+def without_blocks(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int | None]:
+    """The graph with all pixels at once, whose layers a quantizer finds, and the pixels of a block; None where it has none."""
+    graph = ir.from_proto(model)
+    block = rolled_block(graph)
+    if block is None:
+        return model, None
+    unroll(graph)
+    return ir.to_proto(graph), block
+
+
+def at_size(model: onnx.ModelProto, height: int, width: int) -> onnx.ModelProto:
+    """The graph for strips of one size with their halo: whatever follows from sizes is a constant, and no Loop is left.
+
+    A graph that asks for no sizes, as those that are dense to their end, stays as it is.
+    """
+    graph = ir.from_proto(without_blocks(model)[0])
+    if not any(node.op_type == "Shape" for node in graph.graph):
+        return model
+    entry = graph.graph.inputs[0]
+    assert entry.shape is not None
+    assert entry.dtype is not None
+    fold_sizes(graph, np.zeros((1, int(str(entry.shape[1])), height, width), entry.dtype.numpy()))
+    return ir.to_proto(graph)
 
 
 def roll(model: ir.Model, block: int) -> None:

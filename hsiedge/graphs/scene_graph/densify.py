@@ -170,7 +170,7 @@ class _Walk:
         pixel_logits = next(entry for node in model.graph for entry in node.outputs if entry.name == LOGITS)
         pixel_logits.type, pixel_logits.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["pixels", classes])
         roll(model, block)
-        facts = HybridFacts(dense, rest.macs, tuple(rest.cut), block, rest.nodes[0].name or "" if rest.nodes else "")
+        facts = HybridFacts(dense, rest.macs, tuple(rest.cut), block, rest.first, block * rest.bytes)
         return SceneGraph(ir.to_proto(model), self._patch, dense + rest.macs, [], facts)
 
     def _finished(self, value: ir.Value) -> Layout:

@@ -24,7 +24,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.edit import array_of
+from hsiedge.graphs.edit import MOVES, array_of
 from hsiedge.graphs.normalize.compare import session
 from hsiedge.graphs.onnx_io import inputs_of
 from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, X, Y
@@ -52,6 +52,7 @@ class HybridFacts:
         cut: values of the patch graph whose windows are gathered for each pixel.
         block: pixels that the second part runs on at a time.
         first: node that the second part begins with.
+        block_bytes: memory that the values of a block take, about.
     """
 
     dense_macs: int
@@ -59,6 +60,7 @@ class HybridFacts:
     cut: tuple[str, ...]
     block: int
     first: str
+    block_bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Rest:
     Attributes:
         nodes: in order.
         cut: values that it takes, by name, and which of their axes is the batch.
+        sizes: of values at the cut whose sizes it takes, by name; None stands for the batch.
         macs: multiply-accumulates a pixel.
         bytes: of the values that are made for a pixel, about.
     """
@@ -75,8 +78,19 @@ class Rest:
     nodes: tuple[ir.Node, ...]
     output: ir.Value
     cut: dict[str, int]
+    sizes: dict[str, list[int | None]]
     macs: int
     bytes: int
+
+    @property
+    def first(self) -> str:
+        """Name of the first node that computes something of the cut, or moves it where none does."""
+        after, names = {*self.cut}, dict[bool, str]()
+        for node in self.nodes:
+            if any(value is not None and value.name in after for value in _all_inputs(node)):
+                after.update(value.name or "" for value in node.outputs)
+                names.setdefault(node.op_type in MOVES, node.name or "")
+        return names.get(False, names.get(True, ""))
 
 
 def rest_of(model: onnx.ModelProto, cut: Sequence[str], start: str) -> Rest:
@@ -96,7 +110,7 @@ def rest_of(model: onnx.ModelProto, cut: Sequence[str], start: str) -> Rest:
         if name not in values:
             raise _back(name, start)
     needed: set[ir.Node] = set()
-    taken: dict[str, None] = {}
+    taken, sized = dict[str, None](), list[str]()
     waiting = [graph.outputs[0]]
     while waiting:
         value = waiting.pop()
@@ -105,22 +119,36 @@ def rest_of(model: onnx.ModelProto, cut: Sequence[str], start: str) -> Rest:
             taken[value.name or ""] = None
         elif node is not None and node not in needed:
             needed.add(node)
-            waiting += [entry for entry in _all_inputs(node) if entry is not None]
+            inputs = [entry for entry in _all_inputs(node) if entry is not None]
+            if node.op_type == "Shape" and inputs[0].name in (*cut, start):
+                sized.append(inputs[0].name or "")  # its windows are not needed
+            else:
+                waiting += inputs
     nodes = tuple(node for node in graph if node in needed)
     shapes = _shapes(
         model, [*taken, *(value.name or "" for node in nodes for value in (*node.inputs[:2], *node.outputs) if value)]
     )
-    axes = {}
-    for name in taken:
-        one, other = (shape[name] for shape in shapes)
-        varying = [axis for axis, sizes in enumerate(zip(one, other)) if sizes[0] != sizes[1]]
-        if len(one) != len(other) or len(varying) != 1 or (one[varying[0]], other[varying[0]]) != _BATCHES:
-            raise _back(name, start)
-        axes[name] = varying[0]
+    axes = {name: _batch_axis(name, start, shapes) for name in (*taken, *sized)}
     sizes = [prod(shapes[0].get(value.name or "", (0,))) for node in nodes for value in node.outputs]
     macs = sum(_macs(node, shapes[0]) for node in nodes)
     window = sum(prod(shapes[0][name]) for name in taken)
-    return Rest(nodes, graph.outputs[0], axes, macs // _BATCHES[0], 4 * (2 * window + 2 * max(sizes, default=0)) // _BATCHES[0])
+    return Rest(
+        nodes,
+        graph.outputs[0],
+        {name: axes[name] for name in taken},
+        {name: [None if axis == axes[name] else size for axis, size in enumerate(shapes[0][name])] for name in sized},
+        macs // _BATCHES[0],
+        4 * (2 * window + 2 * max(sizes, default=0)) // _BATCHES[0],
+    )
+
+
+def _batch_axis(name: str, start: str, shapes: Sequence[dict[str, tuple[int, ...]]]) -> int:
+    """The axis of a value that is the batch, alone. Raises the error of `_back` where there is none."""
+    one, other = (shape[name] for shape in shapes)
+    varying = [axis for axis, sizes in enumerate(zip(one, other)) if sizes[0] != sizes[1]]
+    if len(one) != len(other) or len(varying) != 1 or (one[varying[0]], other[varying[0]]) != _BATCHES:
+        raise _back(name, start)
+    return varying[0]
 
 
 def _back(name: str, start: str) -> Exception:
@@ -197,6 +225,7 @@ class PixelPart:
         count = build.op("Mul", [self.height, self._width])
         ids = build.op("Range", [np.array(0), count, np.array(1)])
         ids.name = PIXELS
+        self._ids = ids
         self._row = build.op("Div", [ids, self._width])
         self._column = build.op("Sub", [ids, build.op("Mul", [self._row, self._width])])
 
@@ -249,6 +278,9 @@ class PixelPart:
             return values[value]
 
         for node in rest.nodes:
+            if node.op_type == "Shape" and node.inputs[0] is not None and node.inputs[0].name in rest.sizes:
+                values[node.outputs[0]] = self._sizes(node, rest)
+                continue
             if any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values()):
                 raise ModelError(f"node {node.name} ({node.op_type}): a branch or loop has no scene graph")
             copied = ir.Node(
@@ -269,3 +301,12 @@ class PixelPart:
         shape = build.op("Concat", [*sizes, np.array([-1])], axis=0)
         maps = build.op("Transpose", [build.op("Reshape", [logits, shape])], perm=[2, 0, 1])
         return build.op("Unsqueeze", [maps, np.array([0])])
+
+    def _sizes(self, node: ir.Node, rest: Rest) -> ir.Value:
+        """What a Shape gives, with the pixels of a block as the batch."""
+        value = node.inputs[0]
+        assert value is not None
+        sizes = rest.sizes[value.name or ""]
+        part = sizes[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(sizes))]
+        count = self._build.op("Shape", [self._ids])
+        return self._build.op("Concat", [count if size is None else np.array([size]) for size in part], axis=0)

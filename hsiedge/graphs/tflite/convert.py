@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from hsiedge.graphs.passes import apply, read
 from hsiedge.graphs.passes.conv3d_to_conv2d import Conv3dToConv2d
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values, shortest
 from hsiedge.graphs.passes.split_offset import SplitOffset
+from hsiedge.graphs.passes.unroll_recurrent import UnrollRecurrent
+from hsiedge.graphs.scene_graph.blocks import at_size, without_blocks
 from hsiedge.graphs.tflite.lower import Ranges, Start, converted, lowered, versions
 from hsiedge.runtimes import load
 from hsiedge.runtimes.litert import LitertSession
@@ -43,7 +46,8 @@ def tflite(model: str | Path, scene: Scene, output: str | Path, tile: Tile | Non
     check_patch(card.patch, scene.shape)
     graph = name_nodes(read_onnx(path))
     tile = checked_tile(card, scene, tile)
-    artifact = float_graph(apply(graph, Conv3dToConv2d()) if card.kind == "patch" else graph, card, tile, "float32")
+    graph = apply(graph, Conv3dToConv2d()) if card.kind == "patch" else without_blocks(graph)[0]
+    artifact = float_graph(apply(graph, UnrollRecurrent()), card, tile, "float32")
     options = {} if tile is None else {"tile": list(tile)}
     step = Step("tflite", now(), options, files.digest(path), artifact.versions)
     card = replace(card, created=now(), accuracy=[], lineage=[*card.lineage, step])
@@ -61,22 +65,21 @@ def default_tile(scene: Scene) -> Tile:
 def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
     """The tile that a graph is made for; None for a patch graph.
 
+    Left out, some rows; of a graph whose end runs pixel by pixel a square, which has the least halo, of as many pixels as a
+    block has: memory is bounded by it.
+
     Raises:
         OptionError: a tile for a patch graph, or one without a pixel.
-        ModelError: a scene graph whose end runs pixel by pixel.
     """
     if card.kind == "patch":
         if tile is not None:
             raise OptionError("the size of what a scene graph labels at a time; this is a patch graph", option="tile")
         return None
-    hybrid = next((step.options["hybrid"] for step in card.lineage if "hybrid" in step.options), None)
-    if hybrid is not None:
-        raise ModelError(
-            f"from {hybrid['first']} on this scene graph runs pixel by pixel, in a loop that LiteRT has not; "
-            "convert the patch graph that it was made of"
-        )
     if tile is not None and min(tile) < 1:
         raise OptionError("at least one pixel", option="tile", value=f"{tile[0]}x{tile[1]}")
+    if tile is None and card.hybrid is not None:
+        side = max(1, math.isqrt(card.hybrid["block"]))
+        return min(side, scene.shape[0]), min(side, scene.shape[1])
     return tile or default_tile(scene)
 
 
@@ -88,16 +91,16 @@ def float_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, precision
     """
     if precision == "float16":
         graph = apply(graph, SplitOffset())
-    return TfliteArtifact(
-        converted(lowered(graph, _start(graph.graph.input[0].name, card, tile), None), precision), None, versions()
-    )
+    start = _start(graph.graph.input[0].name, card, tile)
+    return TfliteArtifact(converted(lowered(_fixed(graph, start), start, None), precision), None, versions())
 
 
 def integer_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
     """The TFLite graph as integers all through, in and out, with the affine that makes its input of counts."""
     nodes = affine_nodes(read(graph).graph)
     name = str(nodes[-1].outputs[0].name) if nodes else graph.graph.input[0].name
-    data = converted(lowered(graph, _start(name, card, tile), ranges), "int8")
+    start = _start(name, card, tile)
+    data = converted(lowered(_fixed(graph, start), start, ranges), "int8")
     offset, scale = affine_values(nodes) if nodes else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "integer.tflite"
@@ -109,3 +112,8 @@ def integer_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, ranges:
 def _start(name: str, card: Card, tile: Tile | None) -> Start:
     height, width = (size + card.patch - 1 for size in tile or (1, 1))
     return Start(name, card.scene.bands, height, width, batched=card.kind == "patch")
+
+
+def _fixed(graph: onnx.ModelProto, start: Start) -> onnx.ModelProto:
+    """The graph for tiles of one size; one of patches as it is."""
+    return graph if start.batched else at_size(graph, start.height, start.width)

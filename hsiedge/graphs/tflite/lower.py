@@ -134,9 +134,9 @@ def converted(function: Function, precision: str) -> bytes:
         ModelError: the converter refuses it.
     """
     owner = tf.Module()
-    owner.function = function
+    owner.function = function.get_concrete_function()  # and not `function`, which would be traced once more to be saved
     with unsaid():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], owner)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([owner.function], owner)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":

@@ -56,12 +56,21 @@ def transpose(node: Node) -> TensorView:
 
 
 def concat(node: Node) -> TensorView:
-    """Values side by side."""
-    values = [node.computed(place) for place in range(len(node.operands))]
-    first = values[0]
+    """Values side by side, computed or constant."""
+    first = next(operand for operand in node.operands if isinstance(operand, TensorView))
     axis = node.axis(first.rank)
-    tensor = tf.concat([value.arranged(first.order).tensor for value in values], first.order.index(axis))
-    joined = Size(sum(value.sizes[axis].count for value in values), first.sizes[axis].batched)
+    tensors, count = [], 0
+    for place, operand in enumerate(node.operands):
+        if isinstance(operand, TensorView) or first.batched:  # a constant has no batch
+            operand = node.computed(place)
+            tensors.append(operand.arranged(first.order).tensor)
+            count += operand.sizes[axis].count
+        else:
+            array = node.required(place)
+            tensors.append(tf.constant(array.transpose(first.order), first.tensor.dtype))
+            count += array.shape[axis]
+    joined = Size(count, first.sizes[axis].batched)
+    tensor = tf.concat(tensors, first.order.index(axis))
     return TensorView(tensor, first.order, tuple(joined if place == axis else size for place, size in enumerate(first.sizes)))
 
 
@@ -89,13 +98,14 @@ def split(node: Node) -> list[TensorView]:
 
 
 def gather(node: Node) -> TensorView:
-    """One position of an axis, which goes; or some in a list."""
+    """One position of an axis, which goes; or some in a list, or in a table, whose axes take its place."""
     value, indices = node.computed(), node.required(1)
     axis = node.axis(value.rank)
-    if indices.ndim > 1:
-        raise UnfitError("gathers by other than a number or a list of them")
     gathered = picked(value, axis, [int(index) % value.sizes[axis].count for index in indices.ravel()])
-    return gathered if indices.ndim else gathered.reshaped([size for place, size in enumerate(gathered.sizes) if place != axis])
+    if indices.ndim == 1:
+        return gathered
+    sizes = gathered.sizes
+    return gathered.reshaped([*sizes[:axis], *map(Size, indices.shape), *sizes[axis + 1 :]])
 
 
 def picked(value: TensorView, axis: int, listed: Sequence[int]) -> TensorView:

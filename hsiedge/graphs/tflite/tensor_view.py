@@ -48,6 +48,11 @@ class TensorView:
         """The number of axes of the ONNX value."""
         return len(self.sizes)
 
+    @property
+    def batched(self) -> bool:
+        """Has an axis that follows from the batch."""
+        return any(size.batched for size in self.sizes)
+
     def of(self, tensor: tf.Tensor) -> TensorView:
         """A view of what was computed of this one value by value."""
         return TensorView(tensor, self.order, self.sizes)

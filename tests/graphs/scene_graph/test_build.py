@@ -113,8 +113,9 @@ def _same_wherever_it_runs(whole, patches, scene, folder) -> None:
     kinds = {node.op_type for node in onnx.load(folder / "int8.onnx").graph.node}
     assert "Loop" in kinds
     assert (classify(load(folder / "int8.onnx"), scene.cube) == expected).mean() > 0.9
-    with pytest.raises(ModelError, match="runs pixel by pixel, in a loop that LiteRT has not"):
-        quantize(whole, scene, folder / "int8.tflite", patches=64)
+    card = quantize(whole, scene, folder / "int8.tflite", patches=64, max_drop=100)
+    assert load(folder / "int8.tflite").tile == (32, 32)
+    assert (classify(load(folder / "int8.tflite"), scene.cube) == expected).mean() > 0.9
 
 
 def test_what_is_no_float_patch_graph(tmp_path) -> None:

@@ -248,22 +248,40 @@ def test_a_graph_that_is_another_is_not_written(tmp_path: Path, monkeypatch: pyt
 
 
 def test_too_great_a_loss_is_not_written(tmp_path: Path) -> None:
+    """Half of the channels are 1e8 times as large as the others, and what takes them as much smaller; float32 has no loss."""
     path = tmp_path / "a-int8.tflite"
-    graph = read_onnx(workstation.float_file("cnn2d"))
-    with pytest.raises(CheckError, match="too much is lost"):
-        quantize(worsened(graph, tmp_path), workstation.scene(), path, max_drop=0.5)
+    source = tmp_path / "worse.onnx"
+    large = np.where(np.arange(24) < 12, 1e8, 1)
+    changes = {
+        "spatial.0.weight": large[:, None, None, None],
+        "spatial.0.weight_bias": large,
+        "spatial.1.weight": 1 / large[:, None, None],
+    }
+    worsened(changes, source)
+    with pytest.raises(CheckError, match="float16: too much is lost"):
+        quantize(source, workstation.scene(), path, max_drop=0.5)
     assert not path.exists()
 
 
-def worsened(graph, folder: Path) -> Path:
-    """The same net with one weight that takes all steps of its channel."""
-    weight = next(tensor for tensor in graph.graph.initializer if tensor.name.endswith("spatial.0.weight"))
-    values = numpy_helper.to_array(weight).copy()
-    values[:, 0, 0, 0] *= 3000
-    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    path = folder / "worse.onnx"
+def test_float16_where_integers_lose_too_much(tmp_path: Path) -> None:
+    """One weight takes all steps of its channel."""
+    one = np.ones((24, 24, 3, 3))
+    one[:, 0, 0, 0] = 3000
+    worsened({"spatial.0.weight": one}, tmp_path / "worse.onnx")
+    card = quantize(tmp_path / "worse.onnx", workstation.scene(), tmp_path / "a.tflite", max_drop=0.5)
+    assert card.precision == "float16"
+    assert card.lineage[-1].options["integers"].startswith("too much is lost (OA ")
+    assert load(tmp_path / "a.tflite").session.inputs[0].dtype == np.float32
+
+
+def worsened(factors: dict[str, np.ndarray], path: Path) -> None:
+    """The net `cnn2d` with some of its weights multiplied."""
+    graph = read_onnx(workstation.float_file("cnn2d"))
+    for tensor in graph.graph.initializer:
+        if tensor.name.removeprefix("net.") in factors:
+            values = numpy_helper.to_array(tensor) * factors[tensor.name.removeprefix("net.")]
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
     path.write_bytes(graph.SerializeToString())
-    return path
 
 
 def test_wrong_options(tmp_path: Path) -> None:
