@@ -1,6 +1,9 @@
 """`hsiedge`, and `python -m hsiedge`: the program, before anything is imported that takes time."""
 
-import signal
+try:
+    import signal
+except KeyboardInterrupt:  # it takes a millisecond itself, of its enumerations
+    raise SystemExit(130) from None
 
 
 def main() -> None:

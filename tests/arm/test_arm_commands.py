@@ -55,7 +55,9 @@ def test_bench(arm: Boards, work: Path) -> None:
     def job(core: Core) -> Any:
         out = f"bench-{core.name}.json"
         shipped = [f"packages/hsiedge/models/{STEM}{suffix}" for suffix in (".onnx", "-int8.onnx")]
-        arm.hsiedge(core, "bench", *shipped, "--seconds", 0.1, "--runs", 3, "--batch", 1, "--batch", 4, "--json", out)
+        arm.hsiedge(
+            core, "bench", *shipped, "--seconds", 0.1, "--runs", 3, "--batch", 1, "--batch", 4, "--threads", 1, "--json", out
+        )
         return json.loads((work / out).read_text())
 
     for core, report in on_each(job).items():
@@ -100,7 +102,7 @@ def test_classify(arm: Boards, work: Path) -> None:
 
 def test_quantize(arm: Boards, work: Path) -> None:
     """On the board itself: the weights of this machine's file to the bit, its scales within what float sums differ by."""
-    words = ["quantize", f"{STEM}.onnx", "--calib", CORNER, "--calib-patches", 32, "--output"]
+    words = ["quantize", f"{STEM}.onnx", "--calib", CORNER, "--calib-patches", 8, "--output"]
 
     def job(core: Core) -> Path:
         arm.hsiedge(core, *words, f"quantized-{core.name}.onnx")

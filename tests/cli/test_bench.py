@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -31,39 +32,42 @@ from hsiedge.cli.bench import bench_command, parse_duration
 from hsiedge.device.facts import DeviceFacts
 from hsiedge.errors import OptionError
 from hsiedge.report.terminal.bench import bench_tables
+from tests.cli.conftest import Hsiedge
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 QUICK = ["--runs", "20", "--seconds", "0.02", "--threads", "1"]
 
 
-def run(*arguments: str, folder: Path = DATA) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hsiedge.cli.main", "bench", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch) -> Hsiedge:
+    """Runs `hsiedge bench WORDS...` where the models lie."""
+    monkeypatch.chdir(DATA)
+    return functools.partial(hsiedge, "bench")
 
 
-def test_json_alone_on_stdout() -> None:
+def test_json_alone_on_stdout(run: Hsiedge) -> None:
     done = run("float.onnx", "int8.onnx", "--batch", "1", "--json", "-", *QUICK)
-    assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    data = json.loads(done.out)
     assert [entry["model"] for entry in data["results"]] == ["float.onnx", "int8.onnx"]
 
 
-def test_tables_on_stdout_and_json_in_a_file(tmp_path: Path) -> None:
-    done = run("float.onnx", "--batch", "1", "--batch", "8", "--ops", "--json", str(tmp_path / "r.json"), *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert "float.onnx" in done.stdout
-    assert "Conv" in done.stdout
-    assert done.stderr == ""
+def test_tables_on_stdout_and_json_in_a_file(run: Hsiedge, tmp_path: Path) -> None:
+    done = run("float.onnx", "--batch", "1", "--batch", "8", "--ops", "--json", tmp_path / "r.json", *QUICK)
+    assert done.code == 0, done.err
+    assert "float.onnx" in done.out
+    assert "Conv" in done.out
+    assert done.err == ""
     assert [entry["batch"] for entry in json.loads((tmp_path / "r.json").read_text())["results"]] == [1, 8]
 
 
-def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_stranger(tmp_path: Path) -> None:
+def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_stranger(hsiedge: Hsiedge, tmp_path: Path) -> None:
     for name in ("float.onnx", "int8.onnx"):
         shutil.copy(DATA / name, tmp_path)
-    done = run("--batch", "1", "--json", "-", *QUICK, folder=tmp_path)
-    measured = [entry["model"] for entry in json.loads(done.stdout)["results"]]
+    done = hsiedge("bench", "--batch", "1", "--json", "-", *QUICK)
+    measured = [entry["model"] for entry in json.loads(done.out)["results"]]
     assert measured == ["int8.onnx"]  # float.onnx is not what it was made from
-    assert "taking int8.onnx" in done.stderr
+    assert "taking int8.onnx" in done.err
 
 
 @pytest.mark.parametrize(
@@ -88,12 +92,12 @@ def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_strange
         (["stranger.onnx"], "--shape a="),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(run: Hsiedge, arguments: list[str], says: str) -> None:
     done = run(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1
-    assert says in done.stderr
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert says in done.err
 
 
 def test_parse_duration() -> None:
@@ -244,7 +248,7 @@ def test_help_imports_no_numpy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_help_names_every_option() -> None:
-    text = run("--help").stdout
+def test_help_names_every_option(run: Hsiedge) -> None:
+    text = run("--help").out
     for option in ("runtime", "provider", "batch", "threads", "runs", "seconds", "duration", "ops", "shape", "seed", "json"):
         assert re.search(rf"--{option}\b", text), option

@@ -17,6 +17,7 @@ import pytest
 from hsiedge import files
 from hsiedge.scenes.pack import pack
 from hsiedge.scenes.scene import Scene
+from tests.cli.conftest import Hsiedge
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 MODEL = DATA / "scene.onnx"
@@ -121,7 +122,7 @@ def test_closed_streams(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".png", ".npz", ".json"])
-def test_pipes_are_written_into(folder: Path, suffix: str) -> None:
+def test_pipes_are_written_into(hsiedge: Hsiedge, folder: Path, suffix: str) -> None:
     if suffix == ".tif":
         pytest.importorskip("rasterio", reason="rasterio writes GeoTIFF, and is not installed")
     if suffix == ".png":
@@ -131,14 +132,14 @@ def test_pipes_are_written_into(folder: Path, suffix: str) -> None:
         ".json": ("show", MODEL, "--json"),
     }
     words = commands.get(suffix, ("classify", MODEL, "cube.npy", "-o"))
-    run(folder, *words, f"file{suffix}")
+    hsiedge(*words, f"file{suffix}")
     os.mkfifo(folder / f"pipe{suffix}")
     came: list[bytes] = []
     reader = threading.Thread(target=lambda: came.append((folder / f"pipe{suffix}").read_bytes()))
     reader.start()
-    done = run(folder, *words, f"pipe{suffix}")
+    done = hsiedge(*words, f"pipe{suffix}")
     reader.join(10)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert (folder / f"pipe{suffix}").is_fifo()
     assert came == [(folder / f"file{suffix}").read_bytes()]
 
@@ -158,14 +159,14 @@ def test_devices_and_descriptors_are_written_into(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder.tif", "folder.npy", "folder.hdr"])
-def test_folders_are_refused(folder: Path, name: str) -> None:
+def test_folders_are_refused(hsiedge: Hsiedge, folder: Path, name: str) -> None:
     (folder / name).mkdir()
     (folder / name / "kept").write_text("kept")
     with (folder / name).with_suffix(".img").open("wb"):
         pass
-    done = run(folder, "scenes", "pack", "--cube", "cube.npy", "--labels", "labels.npy", "-o", name)
-    assert done.returncode == 2
-    assert "it is a folder; choose another place" in done.stderr
+    done = hsiedge("scenes", "pack", "--cube", "cube.npy", "--labels", "labels.npy", "-o", name)
+    assert done.code == 2
+    assert "it is a folder; choose another place" in done.err
     assert (folder / name / "kept").read_text() == "kept"
 
 
@@ -258,3 +259,14 @@ def test_a_signal_within_exec_of_a_text_keeps_its_exit_code(tmp_path: Path) -> N
     command = [sys.executable, "-m", "hsiedge", "classify", "m.onnx", "x.npy", "--cube-reader", f"{mine}:READER"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (143, "stopped; nothing was left half-written\n")
+
+
+def test_ctrl_c_within_the_first_import_says_nothing() -> None:
+    program = (
+        "import runpy, sys\nclass Interrupted:\n    @staticmethod\n    def find_spec(name, *rest):\n"
+        "        if name == 'signal':\n            raise KeyboardInterrupt\n"
+        "sys.modules.pop('signal', None)\nsys.meta_path.insert(0, Interrupted)\n"
+        "runpy.run_module('hsiedge.__main__', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

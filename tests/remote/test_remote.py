@@ -14,7 +14,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ from hsiedge.remote import agent, connection
 from hsiedge.remote.address import parse_address
 from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
 from hsiedge.remote.host import Host, _extras, bench_on, run_on
+from tests.cli.conftest import Hsiedge, Run
 from tests.remote.sshd import MISSING, Server, serve
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
@@ -57,13 +57,21 @@ def started(server: Server, *words: object, on: str = "board", python: object = 
     )
 
 
-def bench(server: Server, *words: object, code: int = 0, **options: Any) -> tuple[str, str]:
-    """stdout and stderr of a command that ends with that code, and leaves nothing over there."""
-    with started(server, *words, **options) as process:
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
-    assert_nothing_left(server)
-    return out, err
+Bench = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def bench(hsiedge: Hsiedge, server: Server, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """stdout and stderr of `bench --on`, run in this process, that ends with `code`, and leaves nothing over there."""
+    monkeypatch.setenv("PATH", server.path)
+
+    def run(*words: object, on: str = "board", python: object = sys.executable, code: int = 0) -> tuple[str, str]:
+        done = hsiedge("bench", "--on", on, "--python", python, *words)
+        assert done.code == code, done.err
+        assert_nothing_left(server)
+        return done.out, done.err
+
+    return run
 
 
 def assert_nothing_left(server: Server, within: float = 10.0) -> None:
@@ -85,7 +93,10 @@ def measuring(server: Server, process: subprocess.Popen[str]) -> None:
 
 
 def test_the_whole_way(server: Server, tmp_path: Path) -> None:
-    out, err = bench(server, FLOAT, INT8, *QUICK, "--json", tmp_path / "r.json")
+    with started(server, FLOAT, INT8, *QUICK, "--json", tmp_path / "r.json") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert_nothing_left(server)
     data = json.loads((tmp_path / "r.json").read_text())
     assert [(entry["model"], entry["path"]) for entry in data["results"]] == [(p.name, str(p)) for p in (FLOAT, INT8)]
     assert [(entry["model"], entry["baseline"]) for entry in data["comparisons"]] == [("int8.onnx", "float.onnx")]
@@ -97,16 +108,16 @@ def test_the_whole_way(server: Server, tmp_path: Path) -> None:
     assert list(server.home.rglob("environments")) == []  # what the interpreter had was used
 
 
-def test_json_alone_on_stdout_and_options_passed_on(server: Server) -> None:
-    out, _ = bench(server, FLOAT, "--batch", 1, "--batch", 8, "--ops", "--runs", 2, "--seconds", 0.05, "--json", "-")
+def test_json_alone_on_stdout_and_options_passed_on(bench: Bench) -> None:
+    out, _ = bench(FLOAT, "--batch", 1, "--batch", 8, "--ops", "--runs", 2, "--seconds", 0.05, "--json", "-")
     data = json.loads(out)
     assert [entry["batch"] for entry in data["results"]] == [1, 8]
     assert [entry["model"] for entry in data["ops"]] == ["float.onnx", "float.onnx"]
 
 
-def test_an_address_in_brackets(server: Server) -> None:
+def test_an_address_in_brackets(bench: Bench, server: Server) -> None:
     ipv6 = f"Server listening on ::1 port {server.port}" in server.log.read_text()
-    bench(server, FLOAT, *QUICK, on=f"[{'::1' if ipv6 else '127.0.0.1'}]:{server.port}")
+    bench(FLOAT, *QUICK, on=f"[{'::1' if ipv6 else '127.0.0.1'}]:{server.port}")
 
 
 def test_progress_comes_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +143,7 @@ NASTY = (
 )
 
 
-def test_nasty_names(server: Server, tmp_path: Path) -> None:
+def test_nasty_names(bench: Bench, server: Server, tmp_path: Path) -> None:
     """Of models, two of which have the same name, and of the folder that the interpreter lies in."""
     paths = [tmp_path / name for name in (*NASTY, "twin/a b.onnx")]
     (tmp_path / "twin").mkdir()
@@ -142,7 +153,7 @@ def test_nasty_names(server: Server, tmp_path: Path) -> None:
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    bench(server, *paths, *QUICK, "--json", tmp_path / "r.json", python=python)
+    bench(*paths, *QUICK, "--json", tmp_path / "r.json", python=python)
     results = json.loads((tmp_path / "r.json").read_text())["results"]
     assert [entry["path"] for entry in results] == [str(path) for path in paths]
     twins = {str(paths[0]), str(paths[-1])}
@@ -178,19 +189,19 @@ def test_nothing_loosens_the_users_ssh() -> None:
         ("-oProxyCommand=touch", sys.executable, "[USER@]HOST[:PORT] is expected"),
     ],
 )
-def test_no_way_there_is_one_line(server: Server, on: str, python: str, says: str) -> None:
-    out, err = bench(server, FLOAT, *QUICK, on=on.format(port=server.port), python=python, code=2)
+def test_no_way_there_is_one_line(bench: Bench, server: Server, on: str, python: str, says: str) -> None:
+    out, err = bench(FLOAT, *QUICK, on=on.format(port=server.port), python=python, code=2)
     assert out == ""
     assert len(err.splitlines()) == 1
     assert says in err
 
 
-def test_its_errors_come_back_as_its_line_with_the_names_of_here(server: Server) -> None:
+def test_its_errors_come_back_as_its_line_with_the_names_of_here(bench: Bench) -> None:
     stranger = DATA / "stranger.onnx"
-    _, err = bench(server, stranger, *QUICK, code=2)
+    _, err = bench(stranger, *QUICK, code=2)
     assert err.startswith(f"hsiedge: error: board: {stranger}: ")
     assert "--shape" in err
-    _, err = bench(server, FLOAT, *QUICK, "--batch", 0, code=2)
+    _, err = bench(FLOAT, *QUICK, "--batch", 0, code=2)
     assert err == "hsiedge: error: board: --batch 0: must be 1 or more\n"
 
 
@@ -330,24 +341,24 @@ RESULT = json.dumps({"schema": 1, "device": {}, "results": []})
         ("x" * 70000, "Python there ended with code"),
     ],
 )
-def test_a_stranger_is_not_believed(server: Server, tmp_path: Path, answer: str, says: str) -> None:
+def test_a_stranger_is_not_believed(bench: Bench, tmp_path: Path, answer: str, says: str) -> None:
     """A program in Python's place over there, which says what it likes."""
     (tmp_path / "answer").write_text(answer + "\n")
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\ncat {tmp_path / 'answer'}\nexec cat > /dev/null\n")
     python.chmod(0o755)
-    out, err = bench(server, FLOAT, *QUICK, python=python, code=2)
+    out, err = bench(FLOAT, *QUICK, python=python, code=2)
     assert out == ""
     assert len(err.splitlines()) == 1
     assert says in err
     assert "\x1b" not in err
 
 
-def test_a_login_shell_may_greet(server: Server, tmp_path: Path) -> None:
+def test_a_login_shell_may_greet(bench: Bench, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "welcome to the board"; printf "no newline"\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    bench(server, FLOAT, *QUICK, python=python)
+    bench(FLOAT, *QUICK, python=python)
 
 
 def test_extras_are_those_of_the_engines() -> None:
@@ -357,9 +368,9 @@ def test_extras_are_those_of_the_engines() -> None:
     assert _extras([FLOAT], ["--runtime", "all"]) == []
 
 
-def test_every_runtime_over_there(server: Server) -> None:
+def test_every_runtime_over_there(bench: Bench) -> None:
     """Whose names tell files and runtimes apart."""
-    out, _ = bench(server, INT8, "--runtime", "all", *QUICK, "--json", "-")
+    out, _ = bench(INT8, "--runtime", "all", *QUICK, "--json", "-")
     data = json.loads(out)
     assert "int8.onnx (ort)" in [entry["model"] for entry in data["results"]]
     assert {entry["path"] for entry in data["results"]} == {str(INT8)}
@@ -417,26 +428,25 @@ def test_what_is_no_address(text: str) -> None:
     assert (raised.value.option, raised.value.value) == ("on", text)
 
 
-def doctor(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hsiedge", "doctor", "--on", "board", "--python", sys.executable, *words]
-    environment = {**os.environ, "PATH": server.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert_nothing_left(server)
-    return done
+def test_doctor_over_there(hsiedge: Hsiedge, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", server.path)
 
+    def doctor(*words: object) -> Run:
+        done = hsiedge("doctor", "--on", "board", "--python", sys.executable, *words)
+        assert_nothing_left(server)
+        return done
 
-def test_doctor_over_there(server: Server) -> None:
-    done = doctor(server, "--json", "-")
-    assert (done.returncode, done.stderr) == (0, "")
-    names = json.loads(done.stdout)
+    done = doctor("--json", "-")
+    assert (done.code, done.err) == (0, "")
+    names = json.loads(done.out)
     assert (names["schema"], names["stopped"]) == (1, False)
     assert names["device"]["python"]
-    done = doctor(server)
-    assert done.returncode == 0
-    assert "onnxruntime" in done.stdout
-    assert "\x1b" not in done.stdout
-    done = doctor(server, str(FLOAT))
-    assert (done.returncode, "leave --on out" in done.stderr) == (2, True)
+    done = doctor()
+    assert done.code == 0
+    assert "onnxruntime" in done.out
+    assert "\x1b" not in done.out
+    done = doctor(FLOAT)
+    assert (done.code, "leave --on out" in done.err) == (2, True)
 
 
 SAYS = '{"kind": "say", "bytes": 1001}' + "\n" + "x" * 1000  # and the line's end, which `yes` brings

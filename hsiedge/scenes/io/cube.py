@@ -263,6 +263,23 @@ _LENGTH = re.compile(
 )
 
 
+def lengths_of_names(names: Sequence[str]) -> tuple[float, ...]:
+    """Wavelengths in nm that all names of bands hold, with their unit, or as bare numbers of 200 to 20,000 nm; else empty.
+
+    Bare numbers are micrometres or nm as in `nanometres`, and all differ; 1, 2, 3, ... are the numbers of the bands.
+    """
+    lengths = [nm_of_text(name) for name in names]
+    if None not in lengths:
+        return tuple(length for length in lengths if length is not None)
+    bare = [_BARE.fullmatch(name.strip()) for name in names]
+    numbers = nanometres([None if match is None else match[1] for match in bare])
+    apart = len(set(numbers)) == len(numbers) > 1
+    return numbers if apart and all(200 <= length <= 20_000 for length in numbers) else ()
+
+
+_BARE = re.compile(r"(?:wavelength\s*[=:]?\s*)?\(?(\d+(?:\.\d*)?|\.\d+)\)?", re.I)
+
+
 def number(text: Any) -> float | None:
     """Number that a text or value is; None where it is none."""
     try:

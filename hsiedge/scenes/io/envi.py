@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
+from hsiedge.scenes.io.cube import (
+    Cube,
+    fits,
+    lengths_of_names,
+    named_unit,
+    nanometres,
+    nm_of_text,
+    number,
+    quantity_of,
+    unread,
+    widths_like,
+)
 from hsiedge.scenes.io.georeference import from_envi
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
@@ -250,10 +261,12 @@ def _listed(value: str, *, numbers: bool = False) -> list[str]:
 
 
 def _wavelengths(header: Mapping[str, str]) -> tuple[list[Any], str]:
-    """Wavelengths as they stand, and their unit, which may stand beside each."""
+    """Wavelengths as they stand, and their unit, which may stand beside each; without any, those in the names of the bands."""
     stored: list[Any] = _listed(header.get("wavelength", ""))
+    if not stored:
+        return list(lengths_of_names(_listed(header.get("band names", "")))), "nm"
     lengths = [nm_of_text(part) for part in stored]
-    if stored and None not in lengths:
+    if None not in lengths:
         return lengths, "nm"
     return _listed(header.get("wavelength", ""), numbers=True), header.get("wavelength units", "").strip("{} ")
 

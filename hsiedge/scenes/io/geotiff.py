@@ -17,11 +17,22 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, nm_of_text, number, quantity_of, unread, widths_like
+from hsiedge.scenes.io.cube import (
+    Cube,
+    fits,
+    lengths_of_names,
+    named_unit,
+    nanometres,
+    nm_of_text,
+    number,
+    quantity_of,
+    unread,
+    widths_like,
+)
 from hsiedge.scenes.io.dlr import described
 from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.io.pam import category_names
-from hsiedge.scenes.io.reader import LabelRaster, Reader
+from hsiedge.scenes.io.reader import LabelRaster, Reader, unscaled
 
 SUFFIXES = (".tif", ".tiff")
 _IMAGERY = {"CENTRAL_WAVELENGTH_UM": "um", "CENTRAL_WAVELENGTH_NM": "nm"}
@@ -128,6 +139,7 @@ def labels_of(path: Path, data: Any) -> LabelRaster:
     structure = data.tags(ns="IMAGE_STRUCTURE")
     if structure.get("COMPRESSION", "").endswith("JPEG") or structure.get("COMPRESSION_REVERSIBILITY", "") == "LOSSY":
         raise SceneError(f"{path}: packed with loss (JPEG), which changes ids; write it anew with a compression without loss")
+    unscaled(path, data.scales[bands[0] - 1], data.offsets[bands[0] - 1])
     fits(path, data.shape, np.dtype(data.dtypes[bands[0] - 1]).itemsize)
     array = data.read(bands[0])
     mask = _mask(data, bands)
@@ -216,8 +228,8 @@ def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, st
         [data.descriptions[band - 1] or "" for band in bands],
         [file_tags.get(f"band {band}", "") for band in bands],
     ):
-        lengths = [nm_of_text(text) for text in texts]
-        if None not in lengths:
+        lengths = lengths_of_names(texts)
+        if lengths:
             return list(lengths), "nm"
     return [], ""
 

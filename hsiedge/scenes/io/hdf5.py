@@ -23,7 +23,7 @@ from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.checks import MOST_BANDS, check_chunks, check_ends, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
-from hsiedge.scenes.io.reader import LabelRaster, Reader
+from hsiedge.scenes.io.reader import LabelRaster, Reader, unscaled
 
 _SPECTRAL = (
     r"(wave_?lengths?|wl|wvl|lambda|(spectral_?)?(bands?|channels?)|spectral|band_?(index|number)|(radiation|sensor_band)_.*)"
@@ -33,6 +33,7 @@ _COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?t
 _WAVELENGTHS = ("wavelengths", "wavelength", "wl", "wavelength_centers", "center_wavelengths", "wavelength_center")
 _WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
 _GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
+_PLAIN = {"scale_factor": 1.0, "add_offset": 0.0}
 _NEON = re.compile(r"\w+/Reflectance/Reflectance_Data$")
 _PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L(\w+)/Data Fields/(VNIR|SWIR|Vnir|Swir)_Cube$")
 
@@ -119,11 +120,13 @@ class Hdf5(Reader):
             rows, columns = _label_axes(variable)
             fits(path, variable.data.shape, variable.data.dtype.itemsize)
             check_chunks(path, variable.data)
+            unscaled(path, *(float((_by_band(variable, name, 1) or (plain,))[0]) for name, plain in _PLAIN.items()))
             rest = [axis for axis in range(variable.data.ndim) if axis not in (rows, columns)]
             array = variable.declared(variable.data[()]).transpose(rows, columns, *rest).reshape(variable.data.shape[rows], -1)
-            return LabelRaster(
-                array, _class_names(variable), next(iter(_missing(variable)), None), _place(variable, rows, columns)
-            )
+            missing = _missing(variable)
+            array = np.where(np.isin(array, missing[1:]), 0, array).astype(array.dtype) if missing[1:] else array
+            nodata = missing[0] if missing else None
+            return LabelRaster(array, _class_names(variable), nodata, _place(variable, rows, columns))
 
 
 def _described(path: Path, key: str | None) -> None:
@@ -166,10 +169,14 @@ def _variable(path: Path, file: Any, key: str | None, ndim: int) -> _Variable:
         raise SceneError(
             f"{path}: name the variable; it has {listing}", use={"cube_key" if ndim == 3 else "labels_key": "NAME"}
         )
-    name = key.strip("/") if key is not None else next(iter(fitting), "")
+    noun, dimensions = ("cube", "three") if ndim == 3 else ("label map", "two")
+    if key is None and not fitting:
+        shapes = [f"{name} {'x'.join(map(str, item.shape))}" for name, item in arrays.items() if item.ndim]
+        some = (", ".join(shapes[:5]) or "none") + (f" and {len(shapes) - 5} more" if len(shapes) > 5 else "")
+        raise SceneError(f"{path}: has no {noun}: none of its variables has {dimensions} dimensions ({some})")
+    name = next(iter(fitting)) if key is None else key.strip("/")
     if name not in fitting:
-        noun, dimensions = ("cube", "three") if ndim == 3 else ("label map", "two")
-        raise SceneError(f"{path}: has no {noun} {key or name!r}; its variables of {dimensions} dimensions: {listing}")
+        raise SceneError(f"{path}: has no {noun} {key!r}; its variables of {dimensions} dimensions: {listing}")
     check_hdf5(path, name, fitting[name])
     return _Variable(path, name, fitting[name], {other: item for other, item in arrays.items() if other != name})
 
@@ -331,8 +338,8 @@ def _by_band(variable: _Variable, name: str, bands: int) -> tuple[float, ...] | 
 
 
 def _missing(variable: _Variable) -> list[float]:
-    """Values that mark absent pixels, `_FillValue` and `missing_value`; words among them are none."""
-    values = [part for name in ("_FillValue", "missing_value") for part in variable.numbers(name)[:1]]
+    """Values that mark absent pixels, `_FillValue` and all of `missing_value`; words among them are none."""
+    values = [*variable.numbers("_FillValue")[:1], *variable.numbers("missing_value")]
     return [value for place, value in enumerate(values) if str(value) not in map(str, values[:place])]
 
 

@@ -37,9 +37,9 @@ class Mat(Reader):
 
 def _read(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
     with path.open("rb") as file:
-        head = file.read(128)
-    if head.startswith((b"MATLAB 7.3", b"\x89HDF")):
-        return _read_hdf(path, key, ndim)
+        head = file.read(516)
+    if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in (head[:4], head[512:]):
+        return _read_hdf(path, key, ndim, head.startswith(b"MATLAB"))
     with needs_extra(f"reading {path.name}", "mat"):
         import scipy.io
     check_mat5(path)
@@ -51,7 +51,7 @@ def _read(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
     return np.asarray(array.toarray()) if kind == "sparse" else array
 
 
-def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
+def _read_hdf(path: Path, key: str | None, ndim: int, matlab: bool) -> NDArray[Any]:
     with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
         import h5py
     with h5py.File(path, "r") as file:
@@ -61,9 +61,9 @@ def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
         fits(path, arrays[name].shape, arrays[name].dtype.itemsize)
         check_chunks(path, arrays[name])
         array = np.asarray(arrays[name])
-        # MATLAB, and who writes for it, stores column-major, so that HDF5 sees the axes reversed, and says by an attribute that
-        # the array is MATLAB's; what another program has put into a file called .mat has its axes as they stand.
-        return array.T if file.userblock_size or "MATLAB_class" in arrays[name].attrs else array
+        # MATLAB, and who writes for it, stores column-major, so that HDF5 sees the axes reversed, and says so in the first word
+        # of the file or an attribute of the array; what another program put into a .mat has its axes as they stand.
+        return array.T if matlab or "MATLAB_class" in arrays[name].attrs else array
 
 
 READER = Mat()

@@ -175,6 +175,14 @@ def read_labels(path: Path, key: str | None = None, *, cube: Cube | None = None,
     return replace(labels, array=array, class_names=names)
 
 
+def unscaled(path: Path, scale: float, offset: float) -> None:
+    """Raises SceneError where a label map has a scale or an offset: what is stored are no ids then."""
+    if (scale, offset) != (1, 0):
+        raise SceneError(
+            f"{path}: a label map with a scale of {scale:g} and an offset of {offset:g}; write it anew as plain ids"
+        )
+
+
 def whole(cube: Cube) -> NDArray[Any]:
     """All stored values of a cube `(height, width, bands)`: mapped where the format allows, else in memory.
 

@@ -49,6 +49,12 @@ class TestMat:
         assert read(path).dtype == np.uint16
         assert (read_labels(path, "gt").array == LABELS).all()
 
+    @pytest.mark.parametrize("userblock", [0, 512])
+    def test_what_h5py_wrote_has_its_axes_as_they_stand(self, tmp_path: Path, h5py: Any, userblock: int) -> None:
+        with h5py.File(tmp_path / "a.mat", "w", userblock_size=userblock) as file:
+            file["cube"] = CUBE
+        assert (read(tmp_path / "a.mat") == CUBE).all()
+
     @pytest.mark.parametrize("kind", ["uint8", "float64", "bool"])
     def test_a_sparse_label_map(self, tmp_path: Path, scipy_io: Any, kind: str) -> None:
         import scipy.sparse

@@ -52,6 +52,15 @@ def test_header_offset(tmp_path: Path) -> None:
     refused(write_envi(tmp_path, CUBE, data=CUBE.tobytes(), **{"header offset": 37}), "truncated")
 
 
+@pytest.mark.parametrize("name", ["Band ({} nm)", "{}", "{}.0"])
+def test_wavelengths_in_the_names_of_the_bands(tmp_path: Path, name: str) -> None:
+    """Where GDAL puts them that converts a file of another format."""
+    names = ", ".join(name.format(value) for value in (700, 550, 400))
+    assert facts(write_envi(tmp_path, CUBE, extra=f"band names = {{{names}}}")).wavelengths == (700, 550, 400)
+    extra = f"band names = {{{names}}}\nwavelength = {{1, 2, 3}}"
+    assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == ()
+
+
 def test_micrometres_become_nanometres(tmp_path: Path) -> None:
     extra = "wavelength units = Micrometers\nwavelength = {0.4,\n 0.55,\n 0.7}"
     assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))

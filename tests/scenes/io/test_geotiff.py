@@ -123,12 +123,22 @@ def test_wavelengths_by_other_names(tmp_path, tags) -> None:
     assert open_scene(write(tmp_path / "cube.tif", cube(0, 0), tags=by_band)).wavelengths == pytest.approx((400, 500, 600, 700))
 
 
-@pytest.mark.parametrize("texts", ["refl_{}nm", "Band ({} nm)", "b{}: {}.0 Nanometers"])
+@pytest.mark.parametrize("texts", ["refl_{}nm", "Band ({} nm)", "b{}: {}.0 Nanometers", "{}", "({}.00)", "Wavelength = {}"])
 def test_wavelengths_in_descriptions(tmp_path, texts) -> None:
     path = write(tmp_path / "cube.tif", cube(0, 0))
     with rasterio.open(path, "r+") as data:
         data.descriptions = [texts.format(value, value) for value in (400, 500, 600, 700)]
     assert open_scene(path).wavelengths == (400, 500, 600, 700)
+
+
+@pytest.mark.parametrize(
+    "texts", [("1", "2", "3", "4"), ("400", "500", "600", "sum"), ("400", "500", "500", "600"), ("150", "250", "350", "450")]
+)
+def test_descriptions_that_are_no_wavelengths(tmp_path, texts) -> None:
+    path = write(tmp_path / "cube.tif", cube(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.descriptions = texts
+    assert open_scene(path).wavelengths == ()
 
 
 def test_a_list_of_the_file(tmp_path) -> None:
@@ -161,6 +171,15 @@ def test_pages_are_not_left_out_without_a_word(tmp_path) -> None:
     for files in ([tmp_path / "pages.tif"], [write(tmp_path / "cube.tif", cube(0, 0)), tmp_path / "pages.tif"]):
         with pytest.raises(SceneError, match="a TIFF of 4 pages; one page with all bands is expected"):
             open_scene(*files)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.1, 0), (1, -1)])
+def test_labels_with_a_scale(tmp_path, scale: float, offset: float) -> None:
+    path = write(tmp_path / "labels.tif", labels(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.scales, data.offsets = (scale,), (offset,)
+    with pytest.raises(SceneError, match=f"a label map with a scale of {scale} and an offset of {offset}"):
+        open_scene(write(tmp_path / "cube.tif", cube(0, 0)), path)
 
 
 def test_labels_packed_with_loss(tmp_path) -> None:

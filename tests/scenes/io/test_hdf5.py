@@ -72,6 +72,16 @@ class TestLabels:
     def test_no_label_map(self, tmp_path: Path) -> None:
         refused(write(tmp_path / "cube.h5", CUBE), "has no label map", ndim=2)
 
+    def test_several_missing_values(self, tmp_path: Path) -> None:
+        ids = np.where(LABELS == 2, 255, LABELS)
+        ids[0, 1] = 254
+        path = write(tmp_path / "labels.nc", ids, missing_value=np.array([255, 254], np.uint8), scale_factor=1.0)
+        assert (read_labels(path).array == np.where(ids > 1, 0, ids)).all()
+
+    @pytest.mark.parametrize("attribute", ["scale_factor", "add_offset"])
+    def test_a_scale(self, tmp_path: Path, attribute: str) -> None:
+        refused(write(tmp_path / "labels.nc", LABELS, **{attribute: 0.5}), "a label map with a scale of", ndim=2)
+
 
 class TestCubes:
     def test_unsigned_values_have_unsigned_marks(self, tmp_path: Path) -> None:
@@ -89,6 +99,14 @@ class TestCubes:
         counts[1, 1, 0], counts[2, 2, 2] = -999, -1
         path = write(tmp_path / "cube.nc", counts, _FillValue=np.int16(-1), missing_value=np.int16(-999))
         assert np.argwhere(without_data(path)).tolist() == [[1, 1], [2, 2]]
+        both = write(tmp_path / "list.nc", counts, missing_value=np.array([-1, -999], np.int16))
+        assert np.argwhere(without_data(both)).tolist() == [[1, 1], [2, 2]]
+
+    def test_a_band_a_variable(self, tmp_path: Path) -> None:
+        path = tmp_path / "bands.nc"
+        for band in range(8):
+            write(path, LABELS, name=f"B{band}")
+        refused(path, r"has no cube: none of its variables has three dimensions \(B0 4x6, .*, B4 4x6 and 3 more\)")
 
     def test_bad_bands_make_no_pixel_invalid(self, tmp_path: Path) -> None:
         counts = CUBE.astype(np.int16) + 1
