@@ -30,6 +30,7 @@ from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.progress import Progress, silent
 from hsiedge.quiet import quiet
 from hsiedge.runtimes import load
 from hsiedge.scenes.open import open_scene
@@ -293,6 +294,29 @@ def _qat(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Spli
     return _Result(trained.checkpoint, {precision: model}, control, _remarks(trained.checkpoint.card))
 
 
+def _compress(cell: Cell, teacher: Checkpoint, parent: str, scene: Scene, split: Split, folder: Path) -> _Result:
+    from hsiedge.compression.budget import AWARE, Budget, compress
+
+    best = compress(teacher, scene, split, Budget(int(cell.level)), _unwatched, parent).best
+    if best is None:
+        raise CheckError(f"nothing that compress tried fits {cell.level} bytes")
+    card, model = best.checkpoint.card, folder / "found.onnx"
+    assert card.net is not None
+    model.write_bytes(best.model)
+    epochs = sum(step.options["epochs"] for step in card.lineage) + (AWARE.epochs if "qat" in best.path else 0)
+    alone = train(scene, split, card.net.name, card.patch, FitSettings(epochs=epochs), refit=False, **card.net.options)
+    control = _deployed(alone, scene, folder)
+    if "int8" not in control.models:
+        raise CheckError(f"its control has {'; '.join(control.remarks)}")
+    words = f"{' then '.join(best.path) or 'the net itself'}; its control took {epochs} epochs from nothing"
+    return _Result(best.checkpoint, {"int8": model}, control.models["int8"], [words])
+
+
+@contextmanager
+def _unwatched(title: str) -> Iterator[Progress]:
+    yield silent
+
+
 @dataclass(frozen=True)
 class _Teacher:
     """A checkpoint with its scene and split, told from others by its file's SHA-256."""
@@ -313,7 +337,7 @@ def _float_control(teacher: _Teacher, settings: FitSettings) -> Checkpoint:
 
 _METHODS = {
     "none": _none, "scratch": _scratch, "finetune": _finetune, "magnitude": _magnitude, "structured": _structured,
-    "distill": _distill, "qat": _qat,
+    "distill": _distill, "qat": _qat, "compress": _compress,
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@
     structured = [{ levels = [0.5], criterion = "l2" }, { levels = [0.5], rounds = 3, soft_labels = true }]
     distill = ["dscnn:20,32,32,32", "cnn2d@9:16,16,16,16"]     # NET, @PATCH and :WIDTHS where they are not the default
     qat = [8, 4]
+    compress = [16384]                              # bytes
 
 The trained net itself is always a cell, and the parent of those that the methods make of it. With `controls`, each method
 has its own beside it: the student, trained from nothing without a teacher; a net as small as the pruned one, trained from
@@ -147,7 +148,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
                     fraction=fraction if split in ("random", "blocks") else 0.0,
                     guard=guard if split == "blocks" else 0,
                     epochs=own_epochs,
-                    tuning=0 if method.name in ("none", "distill") else method.trains * (tuning or own_epochs),
+                    tuning=0 if method.name in ("none", "distill", "compress") else method.trains * (tuning or own_epochs),
                     net_options=options,
                     options=method.options,
                     origins=_origins(net, *([parse_student(level).net] if method.name in ("distill", "scratch") else [])),
@@ -260,6 +261,10 @@ def _bits(level: Any, where: str) -> str:
     return str(level)
 
 
+def _bytes(level: Any, where: str) -> str:
+    return str(_between(_typed(level, int, where), 1000, 10**9, where))
+
+
 def _student(level: Any, where: str) -> str:
     parse_student(_typed(level, str, where))
     return str(level)
@@ -270,12 +275,14 @@ _LEVELS: dict[str, Callable[[Any, str], str]] = {
     "structured": _ratio,
     "distill": _student,
     "qat": _bits,
+    "compress": _bytes,
 }
 _OPTIONS: dict[str, dict[str, Any]] = {
     "magnitude": {"scope": prune.SCOPES},
     "structured": {"criterion": prune.CRITERIA, "scope": prune.SCOPES, "rounds": range(1, 21), "soft_labels": bool},
     "distill": {"method": distill.METHODS, "temperature": float, "weight": float, "unlabelled": bool},
     "qat": {},
+    "compress": {},
 }
 
 

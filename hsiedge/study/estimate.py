@@ -10,12 +10,21 @@ from hsiedge.study.store import Store
 
 # Cost of one training step beside one of the cell's parent, by method. Quantization-aware steps simulate the
 # integers, and as many steps in float are its control; a student's steps carry its teacher's forward pass.
-_STEPS = {"none": 1.0, "scratch": 0.5, "finetune": 1.0, "magnitude": 1.2, "structured": 1.0, "distill": 0.8, "qat": 2.8}
+_STEPS = {
+    "none": 1.0,
+    "scratch": 0.5,
+    "finetune": 1.0,
+    "magnitude": 1.2,
+    "structured": 1.0,
+    "distill": 0.8,
+    "qat": 2.8,
+    "compress": 6.0,
+}
 _FORWARD = 0.35  # a step's forward pass
 _BATCH = 64
 _FIXED_SECONDS = 8.0  # export, calibration and what else does not grow with the scene
 _MEASURING_SECONDS = 6.0  # a timed form, in two batches
-_TIMED = {"none": 3, "scratch": 0, "finetune": 0, "magnitude": 0, "structured": 2, "distill": 2, "qat": 1}
+_TIMED = {"none": 3, "scratch": 0, "finetune": 0, "magnitude": 0, "structured": 2, "distill": 2, "qat": 1, "compress": 1}
 
 Like = tuple[object, ...]
 

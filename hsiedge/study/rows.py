@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-METHODS = ("none", "scratch", "finetune", "magnitude", "structured", "distill", "qat")
+METHODS = ("none", "scratch", "finetune", "magnitude", "structured", "distill", "qat", "compress")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Cell:
         net: of the registry, with `patch` and `options` (widths); for "distill" the teacher.
         method: one of METHODS. "none" is the trained net itself, the parent of all others. Two are controls: "scratch", a
             small net trained from nothing on the labels alone, and "finetune", the parent trained on and nothing else.
-        level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"); "" for "none".
+        level: what the method is asked for: a ratio ("0.5"), bits ("4"), a student ("dscnn:20,32,32,32"), bytes ("16384");
+            "" for "none".
         options: the method's own (criterion, scope, rounds, temperature).
         origins: SHA-256 of the file, or package and version, of each net in it that is not hsiedge's own, by its name.
         epochs: of training the net.
         tuning: epochs that the method trains by itself, after the parent's; 0 for "none" and "distill": a student's training
-            takes `epochs`.
+            takes `epochs`; and for "compress", which takes its own.
         fold, folds: of `blocks` in folds, which of how many tests, from 1; 0 for a split without folds.
     """
 
@@ -133,7 +134,8 @@ class Row:
         parameters, nonzeros: of the net's weights; nonzeros are those that are not 0.
         forms: what is deployed: float32 and int8; for "qat" the quantized form alone.
         control: for "qat": (OA, AA, kappa) on test pixels of the net that trained as many steps in float and was then
-            quantized after training, to the same bits.
+            quantized after training, to the same bits. For "compress": of the net that it found, trained from nothing for
+            as many steps as all that led to it, the parent's too, and quantized.
         told: remarks of the method and the quantization on the result ("pruned 24 of 32 channels asked for"); "" for none.
         seconds: what the cell took to make, without its parents.
         versions: of hsiedge, torch, onnxruntime and numpy, by name.

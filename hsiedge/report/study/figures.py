@@ -33,6 +33,7 @@ METHODS = {
     "structured": "structured pruning",
     "distill": "distillation",
     "qat": "QAT",
+    "compress": "found by compress",
 }
 """What a method is called, in the order in which methods are shown."""
 
@@ -45,6 +46,7 @@ _FACTS: dict[str, Callable[[Row], float]] = {
 _SCORES = ("oa", "aa", "kappa")
 INSTRUCTIONS = ("instructions", "scene_instructions")
 _PLAIN = re.compile(r"[\d,]+ of [\d,]+ (weights are 0|channels removed)$")
+_UNITS = {"qat": "bits", "compress": "bytes"}  # of levels
 _PRECISIONS = ("float32", "float16")  # then integers
 _VARIANTS = {"rounds": "{} rounds", "soft_labels": "soft labels", "epochs": "{} epochs"}  # options, where they differ
 _T = TypeVar("_T")
@@ -86,14 +88,21 @@ CONTROLS = {
     "own": "the same net trained from nothing",
     "tuned": "the same net trained on for as many steps",
     "qat": "as many more steps in float, then quantized",
+    "found": "the same net trained from nothing for as many steps in all, then quantized",
     "float": "the same net in float",
 }
 """Controls of methods, in words. Of "own" as many steps as the method itself took, of "all" those of its parent, too."""
 
-MAIN_CONTROLS = {"magnitude": ("tuned",), "structured": ("all", "own"), "distill": ("own", "all"), "qat": ("qat",)}
+MAIN_CONTROLS = {
+    "magnitude": ("tuned",),
+    "structured": ("all", "own"),
+    "distill": ("own", "all"),
+    "qat": ("qat",),
+    "compress": ("found",),
+}
 """Controls of each method, the one that it is judged by first. A net without a method is judged by its float file."""
 
-_EQUAL = ("tuned", "qat", "float")  # controls with as many steps of their own, and as many in all
+_EQUAL = ("tuned", "qat", "found", "float")  # controls with as many steps of their own, and as many in all
 
 
 @dataclass(frozen=True)
@@ -207,9 +216,14 @@ class Entry:
         return [f"{text} (seed {', '.join(seeds)})" for text, seeds in seeds_of.items() if text and not _PLAIN.match(text)]
 
     @property
+    def sized_level(self) -> str:
+        """Level with its unit: "4 bits"."""
+        return f"{self.level} {_UNITS[self.method]}" if self.method in _UNITS else self.level
+
+    @property
     def how(self) -> str:
         """Description of method and level: "structured pruning 0.5", "QAT 4 bits"."""
-        level = f" {self.level} bits" if self.method == "qat" else f" {self.level}" if self.level else ""
+        level = f" {self.sized_level}" if self.level else ""
         variant = f" ({self.variant})" if self.variant else ""
         return f"{METHODS.get(self.method, self.method)}{level}{variant}{', its control' if self.control else ''}"
 
@@ -417,7 +431,7 @@ class _Peers:
     def control(self, row: Row, kind: str, precision: str) -> float | None:
         """OA of the control of a row's form; None where it is missing."""
         cell, steps = row.cell, row.cell.tuning or row.cell.epochs
-        if kind == "qat":
+        if kind in ("qat", "found"):
             return row.control[0] if row.control else None
         if kind == "float":
             beside: Row | None = row

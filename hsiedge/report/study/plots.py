@@ -25,7 +25,7 @@ from hsiedge.report.plots import (
 from hsiedge.report.study.figures import CONTROLS, MAIN_CONTROLS, METHODS, Entry, Group, Spread, level_place, pareto_front
 from hsiedge.report.study.tables import difference_words, short_level, spread_words
 
-_AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated"}
+_AXES = {"distill": "student, net and widths", "qat": "bits of the weights, below 8 simulated", "compress": "bytes asked for"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def _accuracy(group: Group, entries: Sequence[Entry]) -> Scale:
 
 def kind_of(method: str) -> str:
     """Kind of mark of a method, after which the page names its colour."""
-    return "control" if method in ("scratch", "finetune") else method if method in METHODS else "other"
+    if method in ("scratch", "finetune"):
+        return "control"
+    return method if method in METHODS and method != "compress" else "other"
 
 
 def shape_of(group: Group, net: str) -> str:

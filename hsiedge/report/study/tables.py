@@ -148,7 +148,7 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
         )
     untimed = ((METHODS.get(e.method, e.method) if not e.simulated else "simulated bits", e.untimed) for e in entries)
     lines += [f"No latency of {what}: {why}." for what, why in dict.fromkeys(untimed) if why and timed and group.batches]
-    if any(entry.control for entry in entries):
+    if any(entry.control and entry.method == "qat" for entry in entries):
         lines.append(
             "QAT's control: as many more steps in float, then post-training quantization to the same bits. "
             "Only what lies above its control is a gain of QAT."
@@ -264,7 +264,7 @@ _CSV: dict[str, Callable[[Group, Entry], str | int | float]] = {
 def _label(entry: Entry) -> dict[str, str]:
     """Labels of an entry, by the head of their column."""
     method = METHODS.get(entry.method, entry.method)
-    level = f"{entry.level} bits" if entry.method == "qat" else entry.level
+    level = entry.sized_level
     variant = f" ({entry.variant})" if entry.variant else ""
     what = f"{method}'s control" if entry.control else f"{method}{variant}"
     return {"net": entry.net, "method": what, "level": level, "precision": entry.precision, "n": str(entry.n)}
@@ -408,7 +408,7 @@ def _short(entry: Entry) -> str:
     if entry.control:
         return "its control"
     method = {"none": "uncompressed", "qat": "QAT"}.get(entry.method, entry.method)
-    level = f"{entry.level} bits" if entry.method == "qat" else entry.level
+    level = short_level(entry.sized_level)
     return " ".join(word for word in (method, level, f"({entry.variant})" if entry.variant else "") if word)
 
 

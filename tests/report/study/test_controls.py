@@ -50,6 +50,16 @@ def test_a_method_is_paired_with_its_control_seed_by_seed() -> None:
     assert contrast(lacking, "distill", "own").points.values == (-1, -1)  # over the seeds that both have
 
 
+def test_what_compress_found_is_judged_by_the_net_it_found_trained_alone() -> None:
+    rows = study_rows.controlled()
+    for seed in range(3):
+        cell = study_rows.cell("compress", "16384", seed)
+        rows.append(study_rows.row(cell, study_rows.form("int8", 5, 900), control=(93.0 + seed, 90.0, 91.0)))
+    assert contrast(rows, "compress", "found", "int8").points.values == (2, 1, 0)
+    assert entry(rows, "compress", "int8").how == "found by compress 16384 bytes"
+    assert "QAT's control" not in markdown(sheets(rows))
+
+
 @pytest.mark.parametrize("changed", [{"shape": "cnn2d@13:16,15"}, {"shape": "cnn2d@11:16,16"}])
 def test_another_net_is_no_control(changed: dict[str, str]) -> None:
     rows = [replace(row, **changed) if row.cell.method == "scratch" else row for row in study_rows.controlled()]
