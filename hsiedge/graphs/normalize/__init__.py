@@ -11,7 +11,7 @@ gives its logits; `Normalized.changes` tells each of these in a line.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -23,7 +23,7 @@ from hsiedge.graphs.normalize.einsum import einsums_to_products
 from hsiedge.graphs.normalize.fold import fold
 from hsiedge.graphs.normalize.head import choose_logits, drop_softmax, flatten, head_of, refuse_training
 from hsiedge.graphs.normalize.layout import Layout, layouts_of, put_in_front
-from hsiedge.graphs.normalize.versions import to_our_opset
+from hsiedge.graphs.normalize.versions import to_float32, to_our_opset
 from hsiedge.graphs.onnx_io import MAX_IR, name_nodes
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = ["Layout", "Normalized", "normalize"]
 
 @dataclass(frozen=True)
 class Normalized:
-    """A graph `(N, bands, p, p) -> (N, classes)` in its own float dtype.
+    """A graph `(N, bands, p, p) -> (N, classes)`, float32, or float64 as it was.
 
     Attributes:
         model: `onnx.ModelProto`.
@@ -73,6 +73,10 @@ def normalize(model: ModelProto, patches: NDArray[Any], *, logits: str | None = 
         common.TopologicalSortPass(),
     ):
         tidy(graph)
+    halves = to_float32(graph)
+    changes += halves
+    if halves:
+        layouts = [replace(layout, dtype="float32" if layout.dtype == "float16" else layout.dtype) for layout in layouts]
     changes += fold(graph, layouts, patches)
     changes += einsums_to_products(graph)
     common.IdentityEliminationPass()(graph)

@@ -2,7 +2,8 @@
 
 The graph is run, by onnxruntime, for two batches. A value whose makers take nothing of the patches but their sizes is a
 constant where it is the same both times; a Reshape's sizes are those of what it gave, with -1 where they grow with the batch; a
-Squeeze without axes takes those that were 1 both times; an If whose condition was the same both times is its branch. So
+Squeeze without axes takes those that were 1 both times; an If whose condition was the same both times is its branch, and a
+Loop of as many passes both times its body, so many times (`hsiedge.graphs.normalize.branches`). So
 `x.view(x.size(0), -1)` is a Reshape to (-1, 32), whatever operators its exporter made of it.
 """
 
@@ -18,6 +19,7 @@ from onnx_ir.passes import common
 
 from hsiedge.errors import ModelError
 from hsiedge.graphs.edit import array_of, constant, taken
+from hsiedge.graphs.normalize.branches import inline_known
 from hsiedge.graphs.normalize.compare import session
 from hsiedge.graphs.normalize.layout import Layout
 
@@ -25,7 +27,7 @@ _BATCHES = (3, 5)
 _SIZES = ("Shape", "Size")
 _KEPT = ("DequantizeLinear", "QuantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
 _LARGEST = 64 << 20  # bytes of a constant that is folded
-_MOST_BRANCHES = 16
+_DEEPEST = 16  # of branches within one another
 
 
 def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> list[str]:
@@ -37,20 +39,21 @@ def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> l
     changes = _free_batch(model, layouts)
     before = sum(1 for _ in model.graph)
     branches = 0
-    for _ in range(_MOST_BRANCHES):
+    for _ in range(_DEEPEST):
         traces = [_Trace(model, layouts, patches, count) for count in _BATCHES]
         _fold_constants(model, traces)
         _fix_reshapes(model, traces)
         _fix_squeezes(model, traces)
         _drop_zero_states(model, traces)
         _drop_dropouts(model)
-        if not _inline_branch(model):
+        inlined = inline_known(model)
+        if not inlined:
             break
-        branches += 1
+        branches += inlined
     common.RemoveUnusedNodesPass()(model)
     after = sum(1 for _ in model.graph)
     if branches:
-        changes.append(f"{branches} branches whose condition is known become what they do")
+        changes.append(f"{branches} branches whose condition is known, and loops whose passes are, become what they do")
     if after < before:
         changes.append(f"{before} nodes become {after}: constants and shapes are folded")
     return changes
@@ -214,27 +217,3 @@ def _drop_dropouts(model: ir.Model) -> None:
             continue
         node.outputs[0].replace_all_uses_with(taken(node))
         model.graph.remove(node, safe=True)
-
-
-def _inline_branch(model: ir.Model) -> bool:
-    """Puts the branch of an If whose condition is a constant in its place; whether there was one."""
-    for node in list(model.graph):
-        condition = array_of(node.inputs[0]) if node.op_type == "If" else None
-        if condition is None:
-            continue
-        branch = node.attributes["then_branch" if bool(condition.ravel()[0]) else "else_branch"].as_graph()
-        for name, value in list(branch.initializers.items()):
-            assert value.const_value is not None
-            value.replace_all_uses_with(constant(model.graph, name, value.const_value.numpy()))
-        results = list(branch.outputs)
-        branch.outputs[:] = []
-        inner = list(branch)
-        branch.remove(inner)
-        model.graph.insert_before(node, inner)
-        for output, result in zip(node.outputs, results):
-            output.replace_all_uses_with(result, replace_graph_outputs=True)
-        model.graph.remove(node)
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        common.NameFixPass()(model)
-        return True
-    return False

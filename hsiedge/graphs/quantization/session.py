@@ -129,15 +129,14 @@ def open_float(
     card = model.known
     if card.quantization is not None:
         raise ModelError(f"{path}: is quantized already; give the float model that it was made from")
-    source = read_onnx(path)
-    if any(node.op_type == "QuantizeLinear" for node in source.graph.node):
+    flat, block = without_blocks(read_onnx(path))
+    if any(node.op_type == "QuantizeLinear" for node in flat.graph.node):
         raise ModelError(f"{path}: is quantized already, by somebody else; give the float model that it was made from")
     if card.kind == "checkpoint" or card.input_affine is not None:
         raise ModelError(f"{path}: quantize takes a float graph, as hsiedge export writes it")
     model.check_fits(scene)
     check_patch(card.patch, scene.shape)
     pixels = choose_pixels(scene, card, count, seed, masks)
-    flat, block = without_blocks(source)
     graph = apply(name_nodes(flat), StandardizeInput(spectra_at(scene, pixels.calibration)), *FLOAT)
     return FloatModel(path, graph, card, scene, pixels, model.logits_at(scene, pixels.judging), block)
 

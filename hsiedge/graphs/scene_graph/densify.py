@@ -158,8 +158,9 @@ class _Walk:
         layouts = {value.name or "": self._finished(value) for value in self._cut}
         strip = next(value for value in self._graph.inputs if constant_of(value) is None)
         rest = rest_of(self._original, list(layouts), strip.name or "")
-        part = PixelPart(self._build, self._input, self._patch)
-        windows = {name: part.windows(layouts.get(name) or self._layouts[strip], axis) for name, axis in rest.cut.items()}
+        maps = {name: self._build.as_maps(layouts.get(name) or self._layouts[strip]) for name in rest.cut}
+        part = PixelPart(self._build, next(iter(maps.values())))
+        windows = {name: part.windows(maps[name], axis) for name, axis in rest.cut.items()}
         dense = self._build.macs
         value = part.run(rest, windows)
         sizes = self._graph.outputs[0].shape

@@ -213,14 +213,15 @@ class PixelPart:
     """Writes the part that runs pixel by pixel behind the dense one.
 
     Args:
-        strip: the input `(1, bands, H + patch - 1, W + patch - 1)`.
+        maps: of the dense part, whose sizes tell how many pixels there are: nobody but its first node takes the input.
     """
 
-    def __init__(self, build: Builder, strip: ir.Value, patch: int) -> None:
+    def __init__(self, build: Builder, maps: Layout) -> None:
         self._build = build
-        shape = build.op("Shape", [strip])
+        shape = build.op("Shape", [maps.value])
         self.height, self._width = (
-            build.op("Sub", [build.op("Gather", [shape, np.array(axis)], axis=0), np.array(patch - 1)]) for axis in (2, 3)
+            build.op("Sub", [build.op("Gather", [shape, np.array(axis)], axis=0), np.array(window.extra)])
+            for axis, window in ((2, maps.y), (3, maps.x))
         )
         count = build.op("Mul", [self.height, self._width])
         ids = build.op("Range", [np.array(0), count, np.array(1)])
@@ -230,10 +231,8 @@ class PixelPart:
         self._column = build.op("Sub", [ids, build.op("Mul", [self._row, self._width])])
 
     def windows(self, layout: Layout, batch: int) -> ir.Value:
-        """A value of the patch graph for each pixel, its batch on the axis `batch`: the pixel's window of the dense maps."""
-        build = self._build
-        layout = build.as_maps(layout)
-        y, x = layout.y, layout.x
+        """A value of the patch graph for each pixel, its batch on the axis `batch`: the pixel's window of dense maps."""
+        build, y, x = self._build, layout.y, layout.x
         inner = prod(factor.size for factor in (*layout.depth, *layout.channels))
         table = build.op("Reshape", [build.op("Transpose", [layout.value], perm=[2, 3, 0, 1]), np.array([-1, inner])])
         width = build.op("Add", [self._width, np.array(x.extra)])

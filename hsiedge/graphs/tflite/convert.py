@@ -97,8 +97,10 @@ def float_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, precision
 
 def integer_graph(graph: onnx.ModelProto, card: Card, tile: Tile | None, ranges: Ranges) -> TfliteArtifact:
     """The TFLite graph as integers all through, in and out, with the affine that makes its input of counts."""
-    nodes = affine_nodes(read(graph).graph)
-    name = str(nodes[-1].outputs[0].name) if nodes else graph.graph.input[0].name
+    values = read(graph).graph
+    nodes, takers = affine_nodes(values), values.inputs[0].consumers()
+    before = nodes or [node for node in takers if len(takers) == 1 and node.op_type == "Cast"]  # counts themselves, cast
+    name = str(before[-1].outputs[0].name) if before else graph.graph.input[0].name
     start = _start(name, card, tile)
     data = converted(lowered(_fixed(graph, start), start, ranges), "int8")
     offset, scale = affine_values(nodes) if nodes else ([0.0] * card.scene.bands, [1.0] * card.scene.bands)

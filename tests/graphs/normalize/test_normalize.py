@@ -148,6 +148,61 @@ def test_an_if_of_squeeze_becomes_its_branch() -> None:
     assert any("branches whose condition is known" in change for change in normal.changes)
 
 
+def looped(passes: list[onnx.NodeProto], *, listed: bool) -> onnx.ModelProto:
+    """A state that goes along the rows of a patch; each is given as it stands, or put into a list where its row is even."""
+    kind = onnx.TypeProto()
+    kind.sequence_type.elem_type.tensor_type.elem_type = TensorProto.FLOAT
+    step, going = (helper.make_tensor_value_info(*entry, []) for entry in (("i", TensorProto.INT64), ("go", TensorProto.BOOL)))
+    state = helper.make_tensor_value_info("s", TensorProto.FLOAT, None)
+    then = helper.make_graph([node("SequenceInsert", "l n", "t")], "then", [], [helper.make_value_info("t", kind)])
+    other = helper.make_graph([node("Identity", "l", "o")], "else", [], [helper.make_value_info("o", kind)])
+    body = [
+        node("Gather", "x i", "row", axis=2),
+        node("Add", "row s", "sum"),
+        node("Tanh", "sum", "n"),
+        node("Identity", "go", "on"),
+    ]
+    odd = [node("Mod", "i two", "r"), node("Cast", "r", "odd", to=TensorProto.BOOL)]
+    choice = [*odd, node("If", "odd", "m", then_branch=other, else_branch=then)] if listed else [node("Identity", "n", "m")]
+    entries = [step, going, state, *([helper.make_value_info("l", kind)] if listed else [])]
+    results = [helper.make_tensor_value_info(*entry, None) for entry in (("on", TensorProto.BOOL), ("n", TensorProto.FLOAT))]
+    last = helper.make_value_info("m", kind) if listed else helper.make_tensor_value_info("m", TensorProto.FLOAT, None)
+    inner = helper.make_graph([*body, *choice], "body", entries, [*results, last])
+    joint = [node("ConcatFromSequence", "rows", "all", axis=0, new_axis=1)] if listed else [node("Identity", "rows", "all")]
+    nodes = [
+        *passes,
+        *([node("SequenceEmpty", "", "empty")] if listed else []),
+        node("Loop", "count yes zero" + " empty" * listed, "state rows", body=inner),
+        *joint,
+        node("Transpose", "all", "ordered", perm=[1, 0, 2, 3]),
+        node("Reshape", "ordered flat", "h"),
+        node("Gemm", "h w b", "y", transB=1),
+    ]
+    width = (2 if listed else 3) * BANDS * PATCH
+    numbers = {
+        "yes": np.array(True),
+        "two": np.array(2),
+        "zero": np.zeros((1, 1, 1), np.float32),
+        "flat": np.array([-1, width]),
+    }
+    return graph(nodes, {**numbers, "w": weight(CLASSES, width), "b": HEAD["b"], "three": np.array(3), "axis": np.array(2)})
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_loop_of_known_passes_is_written_out(listed: bool) -> None:
+    """As a scripted net has it: so many passes as the patch has rows, what each gives stacked, or in a list."""
+    model = looped([node("Shape", "x", "sizes"), node("Gather", "sizes axis", "count", axis=0)], listed=listed)
+    normal = same(model, of_patches=lambda patches: patches)
+    assert not {"Loop", "If", "SequenceInsert", "SequenceEmpty", "ConcatFromSequence"} & {*kinds(normal)}
+    assert kinds(normal).count("Tanh") == 3
+
+
+def test_a_loop_whose_passes_depend_on_the_patch_is_left() -> None:
+    zero = [node("ReduceMax", "x", "top", keepdims=0), node("Sub", "top top", "z")]
+    counted = [*zero, node("Cast", "z", "zi", to=TensorProto.INT64), node("Add", "zi three", "count")]
+    assert "Loop" in kinds(same(looped(counted, listed=False), of_patches=lambda patches: patches))
+
+
 def test_shared_weights_and_dropout_go() -> None:
     """Two layers take one weight, one of them through Identity; Dropout stands between."""
     nodes = [
@@ -276,6 +331,10 @@ def test_an_output_of_more_axes_is_made_flat() -> None:
     assert any("made (N, classes)" in change for change in normal.changes)
 
 
+def tensor_kinds(model: onnx.ModelProto) -> set[int]:
+    return {tensor.data_type for tensor in model.graph.initializer}
+
+
 @pytest.mark.parametrize("outside", [False, True])
 def test_float16_weights(outside: bool) -> None:
     """Float16 inside, float32 outside as keep_io_types leaves it; or float16 outside too."""
@@ -286,9 +345,11 @@ def test_float16_weights(outside: bool) -> None:
     if outside:
         inner = [node("Conv", "x k", "c"), node("Flatten", "c", "h"), GEMM]
         model = graph(inner, constants, dtype=TensorProto.FLOAT16)
-        same(model, of_patches=lambda patches: patches.astype(np.float16), limit=2e-2)
+        normal = same(model, of_patches=lambda patches: patches.astype(np.float16), limit=2e-2)
     else:
-        same(model, of_patches=lambda patches: patches, limit=2e-2)
+        normal = same(model, of_patches=lambda patches: patches, limit=2e-2)
+    assert TensorProto.FLOAT16 not in tensor_kinds(normal.model)  # which no integer kernel takes, nor TFLite's converter
+    assert "float16 becomes float32, which holds its numbers" in normal.changes
 
 
 def test_float64_input() -> None:
