@@ -85,7 +85,7 @@ def run_command(
 ) -> None:
     """Labels the lines of a camera as they come: a map that grows, decisions, a summary at the end, or at Ctrl-C."""
     from hsiedge.cli.bench import parse_duration
-    from hsiedge.errors import SourceError
+    from hsiedge.errors import OptionError, SourceError
     from hsiedge.live.runner import run
     from hsiedge.live.summary import RunSummary
     from hsiedge.live.watch import event_line
@@ -96,6 +96,8 @@ def run_command(
         CUBE_READERS.name_of(cube_reader)
     check_engine(runtime, model, provider)
     console.check_json(json)
+    if json == "-" and "-" in (output or ()):
+        raise OptionError("stdout holds the labels, or the summary: write one of them to a file", option="json", value="-")
     seconds, known = parse_duration(idle, "idle"), references.references
 
     quiet = any(text.endswith(".jsonl") for text in output or ())  # tiles are many, and are in the file

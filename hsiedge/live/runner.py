@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BUFFER = 16 << 20
 """Bytes of lines that wait, where nobody says otherwise."""
-_ROWS, _MOST_ROWS = 16, 64
+_ROWS, _MOST_ROWS, _GAP_ROWS = 16, 64, 8
 Tell = Callable[[Event], None]
 
 
@@ -402,9 +402,9 @@ class _CaptureRun:
         if batch.dropped:
             self._missing.append((self._pushed, self._pushed + batch.dropped))
             width, bands = self._cube.shape[1], self._cube.bands
-            nothing = np.zeros((min(batch.dropped, _MOST_ROWS), width, bands), self._cube.dtype)
-            for first in range(0, batch.dropped, _MOST_ROWS):
-                count = min(_MOST_ROWS, batch.dropped - first)
+            nothing = np.zeros((min(batch.dropped, _GAP_ROWS), width, bands), self._cube.dtype)
+            for first in range(0, batch.dropped, _GAP_ROWS):
+                count = min(_GAP_ROWS, batch.dropped - first)
                 self._push(nothing[:count], [np.nan] * count)
         elif len(batch.lines):
             self._began = self._began or float(batch.arrived[0])

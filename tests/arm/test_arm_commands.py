@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 import hsiedge
 from hsiedge.runtimes import require_card
+from hsiedge.scenes.io.reader import read_labels
 from hsiedge.scenes.scene import Scene
 from tests.arm.board import CORES, Boards, Core, on_each
 
@@ -98,6 +102,33 @@ def test_classify(arm: Boards, work: Path) -> None:
     assert np.unique(expected).size == 16
     for core, labels in on_each(job).items():
         assert np.array_equal(labels, expected), core
+
+
+def test_run(arm: Boards, work: Path, indian_pines: Scene) -> None:
+    """A Pi 5 labels the lines that this machine sends to it."""
+    lines = np.ascontiguousarray(indian_pines.cube[:60].transpose(0, 2, 1)).tobytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # free in a moment
+
+    def send() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as camera:
+                    camera.sendall(lines)
+                return
+            except OSError:  # it does not listen yet
+                time.sleep(0.1)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    words = ["--from", f"tcp-listen://{port}", "--columns", 145, "--bands", 200, "--idle", "90s", "-o", "live.hdr"]
+    arm.hsiedge(CORES[1], "run", "scene-int8.onnx", *words, "--json", "live.json")
+    sender.join(1)
+    result = json.loads((work / "live.json").read_text())
+    assert (result["lines_in"], result["labelled"], result["dropped"]) == (60, 60, 0)
+    expected = hsiedge.load(work / "scene-int8.onnx").classify(indian_pines.cube[:60]).labels
+    np.testing.assert_array_equal(read_labels(work / "live.hdr").array, expected)
 
 
 def test_quantize(arm: Boards, work: Path) -> None:
