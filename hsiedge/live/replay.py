@@ -18,7 +18,7 @@ from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import open_cube
 from hsiedge.scenes.open import open_scene
 
-_AHEAD = 16  # lines that are read at a time
+_AHEAD_BYTES = 1 << 20  # that are read at a time
 _LOOK_SECONDS = 0.1
 
 
@@ -40,10 +40,12 @@ class Player(Source):
     def lines(self) -> Iterator[NDArray[Any]]:
         """Blocks of the lines that are due."""
         assert self.line_rate is not None
-        height, began, sent = self.cube.shape[0], time.perf_counter(), 0
+        height, width = self.cube.shape
+        count = max(1, _AHEAD_BYTES // (width * self.cube.bands * self.cube.dtype.itemsize))
+        began, sent = time.perf_counter(), 0
         while sent < height * self._times:
             first = sent % height
-            ahead = self.cube.read(first, min(_AHEAD, height - first))
+            ahead = self.cube.read(first, min(count, height - first))
             while len(ahead):
                 wait = began + sent / self.line_rate - time.perf_counter()
                 while wait > 0:

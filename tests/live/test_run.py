@@ -28,6 +28,7 @@ from hsiedge.mapping import classify
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.reader import read_labels
 from hsiedge.scenes.scene import Scene
+from tests import plugin
 from tests.live import cameras
 from tests.live.cameras import Blocks
 from tests.mapping.cubes import STORED
@@ -199,6 +200,18 @@ def test_a_source_that_stalls(model: Model, tiny_scene: Scene, tmp_path: Path, m
         with pytest.raises(SourceError, match=r"stdin: no line for 0\.3 s; use idle=SECONDS"):
             run(model, "-", tmp_path / "map.hdr", idle=0.3, **RAW)
     assert labels(tmp_path / "map.hdr").shape == (40, 30)
+
+
+@pytest.mark.parametrize("extra", [0, 1, 299])
+def test_a_growing_file_of_an_odd_number_of_lines(extra: int, model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    path, lines = tmp_path / "flight.hdr", tiny_scene.cube[:17]
+    with cameras.recorder(path, HEADER.format(lines=999, interleave="bil"), cameras.raw(lines) + bytes(extra)):
+        if extra:
+            with pytest.raises(SourceError, match=f"in the middle of line 17, after {extra} of its 300 bytes"):
+                run(model, str(path), tmp_path / "map.hdr", idle=0.3)
+        else:
+            assert run(model, str(path), tmp_path / "map.hdr", idle=0.3).labelled == 17
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, lines))
 
 
 class Broken(Blocks):
@@ -429,3 +442,15 @@ def test_an_end_before_the_first_label(
     assert (summary.source, summary.lines_in, summary.labelled, summary.seconds) == ("stdin", 1, 0, 0)
     assert summary.to_json()["latency_ms"] == {"p50": None, "p99": None, "max": None}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_source_of_an_installed_package(model: Model, tmp_path: Path) -> None:
+    site = plugin.install(tmp_path / "site")
+    words = ("run", str(STORED / "float.onnx"), "-o", "map.npy", "--from")
+    done = plugin.run(*words, "belt:700", site=site, folder=tmp_path)
+    assert "belt:700: the source ended" in done.stderr
+    expected = classify(model, np.full((12, 30, 5), 700, np.uint16))
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), expected)
+    done = plugin.run(*words, "belt:700", site=None, folder=tmp_path, code=2)
+    assert "no source is called 'belt'" in done.stderr
