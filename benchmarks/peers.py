@@ -12,6 +12,7 @@
 4  peers, each in its own environment, given the patch model, and given our scene graph
 5  anonymous memory of a strip and of one a hundred times as long
 6  line rates of real cameras, and how many times faster than real time we are
+7  the native engine against onnxruntime and LiteRT, whole scenes and row by row, and its share of the instruction's peak
 
 Contenders of a run take turns in rounds, in processes of their own on one core; ratios are paired by round. Results go to
 benchmarks/results/peers.json, each bar with the device, the day and how busy other programs kept the cores. Those of another
@@ -31,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import cameras, documents, limits, memory, results, speed, tables, versus
+from bars import cameras, documents, limits, memory, native, results, speed, tables, versus
 from bars.models import Workshop
 from bars.turns import ROUNDS
 
@@ -40,7 +41,7 @@ from hsiedge.scenes.open import open_scene
 from hsiedge.shipped import shipped
 
 CACHE = Path.home() / ".cache" / "hsiedge-peers"
-BARS = (1, 2, 3, 4, 5, 6)
+BARS = (1, 2, 3, 4, 5, 6, 7)
 QUICK = (1, 3)
 QUICK_SECONDS, QUICK_ROUNDS = 0.2, 4
 
@@ -54,6 +55,7 @@ def measure(bar: int, workshop: Workshop, seconds: float, rounds: int, cache: Pa
         4: lambda: versus.measured(workshop, seconds, cache),
         5: lambda: strips(workshop),
         6: lambda: cameras.measured(workshop, seconds),
+        7: lambda: native.measured(workshop, seconds),
     }
     return actions[bar]()
 
@@ -69,7 +71,7 @@ def strips(workshop: Workshop) -> dict[str, Any]:
 def main() -> None:
     """Measures what is asked for, prints it, and stores it unless it was quick."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bars", type=int, nargs="+", choices=BARS, default=list(BARS), metavar="N", help="1 to 6")
+    parser.add_argument("--bars", type=int, nargs="+", choices=BARS, default=list(BARS), metavar="N", help="1 to 7")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each contender of a run, at least (default: 2)")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"models and environments (default: {CACHE})")
     parser.add_argument("--quick", action="store_true", help="bars 1 and 3, briefly, stored nowhere")

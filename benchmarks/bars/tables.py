@@ -14,6 +14,7 @@ TITLES = {
     4: "Peers",
     5: "Memory of a long strip",
     6: "Cameras",
+    7: "The native engine",
 }
 
 
@@ -237,8 +238,26 @@ def _cameras(entry: Entry) -> str:
     return markdown([*camera, "ours, pixels a second", *_RATES, "times real time", "line rate"], rows)
 
 
+def _native(entry: Entry) -> str:
+    head = ["net", "rows a push", "us a pixel", f"share of the peak ({entry['kernels']})", "times as fast as", "95 %"]
+    rows = []
+    for row in entry["rows"]:
+        versus = f"{row['times']:.2f} {row['against']}"
+        figures = [f"{row['us_a_pixel']:.3f}", f"{100 * row['share']:.0f} %", versus, f"{row['low']:.2f} to {row['high']:.2f}"]
+        rows.append([row["net"], row["push"], *figures])
+    return markdown(head, rows)
+
+
 def _figure(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-_TABLES: dict[int, Callable[[Entry], str]] = {1: _graphs, 2: _graphs, 3: _integers, 4: _peers, 5: _memory, 6: _cameras}
+_TABLES: dict[int, Callable[[Entry], str]] = {
+    1: _graphs,
+    2: _graphs,
+    3: _integers,
+    4: _peers,
+    5: _memory,
+    6: _cameras,
+    7: _native,
+}

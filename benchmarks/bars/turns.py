@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Contender:
         batch: of a patch graph.
         shape: of a scene graph's input, as `--shape` has it.
         program, variables: of a peer's process.
+        runtime: the engine, if not the one that runs the file unasked.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Contender:
     program: Sequence[str] = PROGRAM
     variables: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def take(contenders: Sequence[Contender], seconds: float, rounds: int = ROUNDS) 
             stack.enter_context(worker)
             plan = Plan(rounds, seconds, 1, (contender.shape,) if contender.shape else (), 0, rounds)
             try:
-                reply = open_model(worker, model_file(contender.path), contender.batch, plan, **contender.options)
+                model = replace(model_file(contender.path), runtime=contender.runtime)
+                reply = open_model(worker, model, contender.batch, plan, **contender.options)
             except HsiedgeError as error:
                 failed[contender.name] = str(error).splitlines()[0]
                 continue

@@ -21,11 +21,12 @@ All else has to be equal."""
 
 
 def in_every_runtime(models: Sequence[ModelFile]) -> list[ModelFile]:
-    """Each model once for each installed runtime that takes its file; the one that runs it unasked comes first."""
+    """Each model once for each installed runtime that takes it; the one that runs it unasked comes first."""
     variants = []
     for model in models:
         engines = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes]
-        installed = [name for name in engines if ENGINES[name].installed] or engines[:1]  # where none is, opening it says so
+        # Where none is installed, opening the file says so.
+        installed = [name for name in engines if ENGINES[name].installed and ENGINES[name].takes(model.path)] or engines[:1]
         variants += [replace(model, name=f"{model.name} ({name})", runtime=name) for name in installed] or [model]
     return variants
 

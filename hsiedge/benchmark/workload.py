@@ -145,13 +145,19 @@ def _scene(model: Model, card: Card, sizes: tuple[int, ...] | None) -> Workload:
 def _rows(model: Model, card: Card, shape: tuple[int, ...], pixels: tuple[int, int]) -> Workload:
     """Workload of a scene graph that labels `pixels` (height, width) at a time."""
     (height, width), radius = pixels, card.radius
-    buffer = RowBuffer(model, width, above=0)
-    buffer.push(draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0)))
+    before = draw_rows(card.scene, (2 * radius, width), np.random.default_rng(0))
+    stream, buffer = model.stream(width, above=0), RowBuffer(model, width, above=0)
+    if stream is None:
+        buffer.push(before)
+    else:
+        stream.push(before)
 
     def logits(tensors: Tensors) -> NDArray[np.float32]:
         return model.strip(surrounded(model.prepare(tensors[0]), 0, height, radius))
 
     def run(tensors: Tensors) -> NDArray[Any]:
+        if stream is not None:
+            return stream.push(tensors[0])
         buffer.push(tensors[0])
         return model.strip_labels(buffer.strip(height))
 

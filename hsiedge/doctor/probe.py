@@ -9,7 +9,7 @@ from typing import Any
 
 from hsiedge.benchmark.process import environment, signal_text
 
-RUNTIMES = ("ort", "litert")
+RUNTIMES = ("ort", "litert", "native")
 SECONDS = 120
 
 

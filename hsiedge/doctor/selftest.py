@@ -18,9 +18,13 @@ from hsiedge.errors import HsiedgeError
 if TYPE_CHECKING:
     from hsiedge.benchmark.workload import Tensors, Workload
 
-SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite"}
+SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite", "native": "-int8-scene.onnx"}
 # Digests of the shipped file and of its labels: `python -m hsiedge.doctor.selftest` prints them anew where models/ has changed.
-EXPECTED = {"a7f67f3401b20e7e": "4d9d4e2f0bd09ada", "270f86222efcccd8": "bb5eff16c4801604"}
+EXPECTED = {
+    "a7f67f3401b20e7e": "4d9d4e2f0bd09ada",
+    "270f86222efcccd8": "bb5eff16c4801604",
+    "af72b93036db620f": "95d68237ae3a05b5",
+}
 PIXELS, SEED = 64, 13  # a seed whose labels are nowhere close to a tie
 ROUNDS = 11
 
@@ -40,6 +44,12 @@ def selftest(runtime: str) -> dict[str, Any]:
 
 
 def _import(runtime: str) -> dict[str, Any]:
+    if runtime == "native":
+        from hsiedge.native import library
+
+        if not library.is_available():
+            raise ModuleNotFoundError("the native engine was not built here")
+        return {"version": " ".join(library.kernel_sets()), "home": str(library.LIBRARY.parent), "providers": []}
     if runtime == "litert":
         from importlib import metadata
 
@@ -100,7 +110,7 @@ def digests(runtime: str) -> tuple[str, str]:
     from hsiedge.shipped import shipped
 
     path = shipped(SHIPPED[runtime])
-    work = workload(load(path, threads=1), PIXELS)
+    work = workload(load(path, threads=1, runtime=runtime), PIXELS)
     labels = work.run(work.make(np.random.default_rng(SEED)))
     return files.digest(path)[:16], hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest()[:16]
 

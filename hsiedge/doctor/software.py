@@ -97,11 +97,18 @@ def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding
     """Findings on a runtime, from what `hsiedge.doctor.probe.probe` gave.
 
     Args:
-        runtime: "ort" or "litert".
+        runtime: "ort", "litert" or "native".
         reply: what the probe gave.
     """
-    title, package = {"ort": ("onnxruntime", "onnxruntime"), "litert": ("LiteRT", "ai-edge-litert")}[runtime]
+    title, package = {
+        "ort": ("onnxruntime", "onnxruntime"),
+        "litert": ("LiteRT", "ai-edge-litert"),
+        "native": ("native engine", "hsiedge"),
+    }[runtime]
     if "missing" in reply:
+        if runtime == "native":
+            do = ("pip install --force-reinstall --no-deps hsiedge, with a C compiler at hand",)
+            yield Finding(title, NOTE, "not built", "INT8 scene graphs run in onnxruntime, which takes longer row by row", do)
         if runtime == "ort":
             yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)
         return

@@ -156,7 +156,7 @@ def _kept(card: Card) -> str:
 
 
 def _parts(card: Card) -> str:
-    """What a scene graph does once for all pixels, and what for each."""
+    """Parts of a scene graph: nodes that run once for all pixels, and nodes that run for each."""
     hybrid = card.hybrid
     each = f"; from {hybrid['first']} on pixel by pixel" if hybrid is not None else "; dense to its end"
     return _equal(card) + each

@@ -55,7 +55,8 @@ class LineClassifier:
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
-        self._rows = RowBuffer(model, width)
+        self._stream = model.stream(width, logits=confident)
+        self._rows = RowBuffer(model, width) if self._stream is None else None
         self._fit = None if like is None else adapt(card, replace(like, shape=(max(like.shape[0], width), width)), units)
         self._empty = np.zeros((0, width), bool)
         self._received = 0
@@ -83,9 +84,12 @@ class LineClassifier:
         if self._fit is not None:
             rows, empty = self._fit.take(rows, self._received)
         self._empty = np.concatenate([self._empty, empty])
-        self._rows.push(rows)
         self._received += len(rows)
-        return self._due()
+        if self._stream is not None:
+            return self._streamed(self._stream.push(rows))
+        assert self._rows is not None
+        self._rows.push(rows)
+        return self._due(self._rows)
 
     def finish(self) -> NDArray[np.uint16]:
         """The labels `(radius, width)` of the last rows, reflected at the scene's end; none the second time.
@@ -95,19 +99,33 @@ class LineClassifier:
         """
         if self._received < self._card.patch:
             raise ModelError(f"{self._received} rows are fewer than the model's patch of {self._card.patch}")
-        if not self._ended:
-            self._ended = True
+        first_time, self._ended = not self._ended, True
+        if self._stream is not None:
+            return self._streamed(self._stream.finish())
+        assert self._rows is not None
+        if first_time:
             self._rows.end()
-        return self._due()
+        return self._due(self._rows)
 
-    def _due(self) -> NDArray[np.uint16]:
+    def _streamed(self, output: NDArray[Any]) -> NDArray[np.uint16]:
+        """The labels of rows that an engine has streamed: its labels, or its logits."""
+        if self._confident:
+            labels = self._model.label_ids(output, axis=0)
+            self.confidence = class_probabilities(output, self._card).max(0)
+        else:
+            labels = output
+        labels[self._empty[: len(labels)]] = 0
+        self._empty = self._empty[len(labels) :]
+        return labels
+
+    def _due(self, rows: RowBuffer) -> NDArray[np.uint16]:
         """The labels of what is surrounded. Rows without any data are not run: a long gap takes no time."""
-        due = len(self._rows)
+        due = len(rows)
         labels = np.zeros((due, self._width), np.uint16)
         self.confidence = np.zeros(labels.shape, np.float32) if self._confident else None
         gone = np.all(self._empty[:due], axis=1)
         for first, last in pairwise([0, *(np.flatnonzero(np.diff(gone)) + 1).tolist(), due] if due else []):
-            strip = self._rows.strip(last - first)
+            strip = rows.strip(last - first)
             if not gone[first]:
                 self._label(strip, slice(first, last), labels)
         labels[self._empty[:due]] = 0

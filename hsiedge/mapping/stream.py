@@ -60,10 +60,10 @@ class Counts:
         self.values += other.values
         self.at_ends += other.at_ends
 
-    def saturation(self, strip: NDArray[Any], card: Card) -> None:
-        """Counts integers at the ends of their range, on one row of a strip: a sample is enough, and costs nothing."""
+    def saturation(self, row: NDArray[Any], card: Card) -> None:
+        """Counts integers at the ends of their range, on one prepared row of a strip: a sample is enough, and costs nothing."""
         if card.input_affine is not None:
-            limits, row = np.iinfo(strip.dtype), strip[card.radius]
+            limits = np.iinfo(row.dtype)
             self.values += row.size
             self.at_ends += int(((row == limits.min) | (row == limits.max)).sum())
 
@@ -159,14 +159,12 @@ def strips(model: Model, source: Cube, part: range, size: StripSize, asked: Clas
         ModelError, SceneError: see `classify_rows`.
     """
     card = model.known
-    for prepared, empty in _prepared(model, adapt(card, source, asked.units), part, size):
-        counts.saturation(prepared, card)
-        likely = None
-        if asked.probabilities or asked.reject:
-            logits = model.strip(prepared, size.columns)
-            likely, labels = class_probabilities(logits, card), model.label_ids(logits, axis=0)
-        else:
-            labels = model.strip_labels(prepared, size.columns)
+    wants_logits = asked.probabilities or asked.reject > 0
+    outputs = _streamed if model.streams else _strip_by_strip
+    for output, empty in outputs(model, adapt(card, source, asked.units), part, size, counts, wants_logits):
+        likely, labels = None, output
+        if wants_logits:
+            likely, labels = class_probabilities(output, card), model.label_ids(output, axis=0)
         if likely is not None and asked.reject:
             unsure = (likely.max(0) < asked.reject) & ~empty
             counts.unknown += int(unsure.sum())
@@ -174,6 +172,37 @@ def strips(model: Model, source: Cube, part: range, size: StripSize, asked: Clas
         labels[empty] = _UNKNOWN
         counts.empty += int(empty.sum())
         yield Strip(labels, likely if asked.probabilities else None)
+
+
+_Outputs = Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]
+
+
+def _strip_by_strip(model: Model, fit: AdaptedCube, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
+    """Label ids `(n, width)` or logits `(classes, n, width)` of strips, and their pixels without data."""
+    for prepared, empty in _prepared(model, fit, part, size):
+        counts.saturation(prepared[model.known.radius], model.known)
+        yield (model.strip if logits else model.strip_labels)(prepared, size.columns), empty
+
+
+def _streamed(model: Model, fit: AdaptedCube, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
+    """Outputs of an engine that takes rows one by one, so that no halo is computed twice; see `_strip_by_strip`."""
+    radius, (height, width) = model.known.radius, fit.cube.shape
+    stream = model.stream(width, above=max(0, radius - part.start), logits=logits)
+    assert stream is not None
+    end, stop = max(0, part.start - radius), min(part.stop + radius, height)
+    done, empty = part.start, np.zeros((0, width), bool)
+    held = end  # the first row of `empty`
+    while end < stop:
+        stored, without_data = fit.read(end, min(size.read, stop - end))
+        counts.saturation(model.prepare(stored[:1])[0], model.known)
+        output, empty, end = stream.push(stored), np.concatenate([empty, without_data]), end + len(stored)
+        if end == height:
+            output = np.concatenate([output, stream.finish()], axis=-2)
+        count = min(output.shape[-2], part.stop - done)
+        if count:
+            yield output[..., :count, :], empty[done - held : done - held + count]
+            done += count
+            empty, held = empty[done - held :], done
 
 
 def _prepared(model: Model, fit: AdaptedCube, part: range, size: StripSize) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
@@ -229,7 +258,8 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
     """
     card, tile = model.known, model.tile
     stored = width * card.scene.bands * np.dtype(card.scene.dtype).itemsize
-    grown = _grown(model, width) if tile is None else 0.0  # a graph with a tile takes what it takes
+    # A graph with a tile takes what it takes, and a stream the same for any number of rows.
+    grown = _grown(model, width) if tile is None and not model.streams else 0.0
     # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared.
     each = 4 * stored + 2 * grown
     least = 1 if tile is None else tile[0]
@@ -237,6 +267,8 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
         needed = int(each * (card.radius * 2 + least) / 4) >> 20
         raise OptionError(f"rows of {width} pixels take some {needed + 1} MiB at least", option="memory")
     read = int(np.clip(memory / (12 * stored), 1, _MOST_ROWS))
+    if model.streams:
+        return StripSize(read, width, read)
     if card.kind == "scene" and tile is None:
         prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
         return StripSize(*_least_work(card.patch - 1, width, prepared, 2 * grown / width, 0.75 * memory), read)

@@ -8,7 +8,7 @@ import json
 import os
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ from pathlib import Path
 from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.card_packing import PREFIX
 from hsiedge.device import int8
-from hsiedge.errors import MissingExtraError, ModelError, OptionError
+from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
+from hsiedge.native.library import is_available
 from hsiedge.registry import Registry, instance_of
 from hsiedge.runtimes import seal
 from hsiedge.runtimes.model import Model, Session, TensorSpec, no_card
@@ -40,6 +41,8 @@ class Engine:
         exact_mode: whether 8-bit sums overflow in it on some processors unless it takes more time; `open_session` then takes
             `fast_int8`, to do without.
         takes_nets: whether it runs checkpoints; `open_session` then takes `net`, FILE.py:NAME of one's own.
+        is_built: whether what it needs beside its package is here.
+        takes: whether it runs a file of its suffixes, where it does not run all of them.
     """
 
     title: str
@@ -49,18 +52,40 @@ class Engine:
     extra: str = ""
     exact_mode: bool = False
     takes_nets: bool = False
+    is_built: Callable[[], bool] = lambda: True
+    takes: Callable[[Path], bool] = lambda path: True
 
     @property
     def installed(self) -> bool:
         """Whether the engine's package is installed; it is not imported."""
-        return importlib.util.find_spec(self.needs.partition(".")[0]) is not None
+        return importlib.util.find_spec(self.needs.partition(".")[0]) is not None and self.is_built()
 
 
+def _native_takes(path: Path) -> bool:
+    """Whether the native engine computes each node of a file."""
+    from hsiedge.runtimes.native_graph import lower
+
+    try:
+        lower(path, require_card(path))
+    except (CardError, ModelError):
+        return False
+    return True
+
+
+_NATIVE = Engine(
+    "hsiedge native",
+    (".onnx",),
+    "hsiedge.runtimes.native",
+    "hsiedge.native.library",
+    is_built=is_available,
+    takes=_native_takes,
+)
 ENGINES: Registry[Engine] = Registry(
     "hsiedge.runtimes",
     "runtime",
     {
         "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
+        "native": _NATIVE,
         "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
         "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
         "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train", takes_nets=True),

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Affine
+from hsiedge.native.library import integers
+from hsiedge.native.program import Input, InputKind
 
 _CACHED = 1 << 16  # values that are scaled at a time
 FRACTION = 1 << 8
@@ -54,8 +56,24 @@ class InputAffine:
         self._write(np.ascontiguousarray(rows).reshape(pixels), integers.reshape(pixels))
         return integers
 
+    def native(self, dtype: np.dtype[Any]) -> Input:
+        """The affine as the native engine takes it, for counts of a dtype."""
+        steps, signed = self._steps(dtype), self._dtype.kind == "i"
+        if isinstance(steps, _FloatSteps):
+            return Input(InputKind.FLOATS, signed, tuple(steps.of_bands), float(steps.middle))
+        return Input(InputKind.STEPS, signed, tuple(entry.view(np.uint16) for entry in steps.of_bands))
+
     def _write(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
-        """Writes the integers of `(n, width, bands)`, block by block: some whole rows, or a part of one."""
+        """Writes the integers of `(n, width, bands)`, in one compiled pass where the native library is here."""
+        native = self.native(rows.dtype)
+        if self._dtype.itemsize == 1 and integers(
+            native.kind, native.numbers, native.middle, signed=native.signed, rows=rows, out=out
+        ):
+            return
+        self.write_blocks(rows, out)
+
+    def write_blocks(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
+        """Writes the integers of `(n, width, bands)` with numpy, block by block: some whole rows, or a part of one."""
         steps, (height, width, bands) = self._steps(rows.dtype), rows.shape
         wide = max(1, min(width, _CACHED // bands))
         block = (max(1, min(height, _CACHED // (wide * bands))), wide, bands)
@@ -105,7 +123,7 @@ class _FloatSteps(_Steps):
         super().__init__([np.asarray(affine.offset, np.float32), _rate(affine)], np.dtype(np.float32))
         limits = np.iinfo(affine.dtype)
         self._unsigned = np.dtype(f"uint{limits.bits}")
-        self._middle = np.float32(affine.zero_point - limits.min + 0.5)
+        self.middle = np.float32(affine.zero_point - limits.min + 0.5)
         self._limits = np.float32(0), np.float32(limits.max - limits.min)
         self._lowest = np.array(limits.min, limits.dtype).view(self._unsigned)
 
@@ -114,12 +132,12 @@ class _FloatSteps(_Steps):
         values[...] = stored
         values -= offset
         values *= scale
-        values += self._middle
+        values += self.middle
         # Clipped, they have no sign, and what becomes of the fraction is what floor does. On ARM, numpy's clip takes a third
         # of its min and max.
         np.clip(values, *self._limits, out=values)
         if stored.dtype.kind == "f":
-            np.copyto(values, self._middle, where=np.isnan(values))  # no number is the zero point, on every processor
+            np.copyto(values, self.middle, where=np.isnan(values))  # no number is the zero point, on every processor
         integers = out.view(self._unsigned)
         integers[...] = values
         if self._lowest:

@@ -41,6 +41,7 @@ class Session(Protocol):
     inputs: Sequence[TensorSpec]
     exact_mode: bool = False  # whether it takes more time than it would, lest 8-bit sums overflow on this processor
     overflows: bool = False  # whether 8-bit sums may overflow in it, so that labels differ from those of other processors
+    streams: bool = False  # whether `stream` gives one
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The graph's first output, as it is."""
@@ -48,6 +49,26 @@ class Session(Protocol):
     def values(self, output: NDArray[Any]) -> NDArray[Any]:
         """Values that an output stands for: float32 in the same order where it is integers that have a scale; else itself."""
         return output
+
+    def stream(self, width: int, above: int, *, logits: bool = False) -> RowStream | None:
+        """A stream of rows, in an engine that takes them one by one; None in one that takes strips.
+
+        Args:
+            width: pixels a row.
+            above: rows that are reflected above the first, its radius at a scene's edge; 0 where the first are halo.
+            logits: give logits in place of label ids.
+        """
+        return None
+
+
+class RowStream(Protocol):
+    """Rows through an engine as the sensor stores them, labelled as soon as all around them is known."""
+
+    def push(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Takes rows `(n, width, bands)`; gives those that are due: label ids `(m, width)`, or logits `(classes, m, width)`."""
+
+    def finish(self) -> NDArray[Any]:
+        """The rows that are held back, reflected at the scene's end."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,17 @@ class Model:
     @cached_property
     def _ids(self) -> NDArray[np.uint16]:
         return np.array([entry.id for entry in self.known.classes], np.uint16)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the engine takes rows one by one, as a scene graph's come."""
+        return getattr(self.session, "streams", False) and self.known.kind == "scene"
+
+    def stream(self, width: int, *, above: int | None = None, logits: bool = False) -> RowStream | None:
+        """A stream of rows in the scene's stored dtype; None where the engine takes strips. Arguments: see `Session.stream`."""
+        if not self.streams:
+            return None
+        return self.session.stream(width, self.known.radius if above is None else above, logits=logits)
 
     @property
     def prepared_dtype(self) -> np.dtype[Any]:

@@ -169,7 +169,7 @@ class _Layer:
         return self._op("Mul", [outgoing, self._op("Tanh", [cell])]), cell
 
     def _plus(self, entry: ir.Value, state: ir.Value | None, recurrent: ir.Value) -> ir.Value:
-        """What is given to a step, plus what its state adds; there is no state at first."""
+        """Input of a step, plus what its state adds; there is no state at first."""
         return entry if state is None else self._op("Add", [entry, self._op("MatMul", [state, recurrent])])
 
     def _op(self, kind: str, inputs: Sequence[ir.Value], **attributes: Attribute) -> ir.Value:

@@ -302,7 +302,7 @@ class PixelPart:
         return build.op("Unsqueeze", [maps, np.array([0])])
 
     def _sizes(self, node: ir.Node, rest: Rest) -> ir.Value:
-        """What a Shape gives, with the pixels of a block as the batch."""
+        """Result of a Shape, with the pixels of a block as the batch."""
         value = node.inputs[0]
         assert value is not None
         sizes = rest.sizes[value.name or ""]

@@ -1,0 +1,86 @@
+"""Bar 7: the native engine against onnxruntime and LiteRT, from rows as stored to labels: whole scenes, and rows as they come.
+
+A share of the peak is the multiply-accumulates of the net over those of the kernel set's own instruction, run alone in a loop.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from bars.models import Workshop, macs, pixel_bytes, scene_shape
+from bars.results import Verdict
+from bars.turns import Contender, Timed, one_core, take, times_faster
+from hsiedge.native.library import kernel_sets, peak_macs
+from hsiedge.shipped import shipped
+
+ASKED = {("student", "whole"): 3, ("student", "16"): 4, ("student", "1"): 15, ("cnn2d", "whole"): 1, ("cnn2d", "1"): 4}
+SHARES = {"cnn2d": 0.7, "student": 0.4}
+ROUNDS_OF_PEAK = 1 << 20
+Bar = dict[str, Any]
+
+
+def measured(workshop: Workshop, seconds: float) -> Bar:
+    """Each net at each push: the native engine, and the better of the others in the same run."""
+    height = workshop.scene.shape[0]
+    kernels = kernel_sets()[0]
+    peak = instruction_peak(kernels, seconds)
+    nets = {"student": workshop.graphs(workshop.student()), "cnn2d": workshop.graphs(shipped(".onnx"))}
+    entry: Bar = {"rows": [], "kernels": kernels, "peak_gmac_s": peak, "pixel_bytes": pixel_bytes(workshop.scene), "failed": {}}
+    busy, stolen, asked = 0.0, 0.0, list[Verdict]()
+    for name, graphs in nets.items():
+        for push, rows in (("whole", height), ("16", 16), ("1", 1)):
+            turns = take(contenders(workshop, graphs, rows), seconds)
+            entry["failed"].update({f"{name} {push} {key}": reason for key, reason in turns.failed.items()})
+            busy, stolen = max(busy, turns.load.cores), max(stolen, turns.load.stolen)
+            others = [key for key in turns.timed if key != "native"]
+            row = row_of(turns.timed["native"], turns.best(others), macs(graphs["scene int8"]), peak)
+            entry["rows"].append({"net": name, "push": push, **row, "others": [turns.timed[key].row() for key in others]})
+            asked += verdicts(name, push, row)
+    return {**entry, "other_cores": busy, "stolen_cores": stolen, "verdicts": [verdict.to_json() for verdict in asked]}
+
+
+def contenders(workshop: Workshop, graphs: dict[str, Path], rows: int) -> list[Contender]:
+    """The INT8 scene graph in each runtime that takes it, `rows` rows at a time."""
+    columns = workshop.scene.shape[1]
+    path = graphs["scene int8"]
+    shape = scene_shape(path, rows, columns)
+    entries = [Contender(name, path, shape=shape, runtime=name) for name in ("native", "ort")]
+    lite, _ = workshop.litert(graphs["scene float"], rows, columns)
+    return entries if lite is None else [*entries, Contender("litert", lite, shape=scene_shape(lite, rows, columns))]
+
+
+def instruction_peak(kernels: str, seconds: float) -> float:
+    """GMAC/s of a kernel set's own instruction, the best of some loops of it."""
+    best, end = 0.0, time.perf_counter() + seconds
+    with one_core():
+        while time.perf_counter() < end or not best:
+            start = time.perf_counter()
+            done = peak_macs(kernels, ROUNDS_OF_PEAK)
+            best = max(best, done / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def row_of(native: Timed, best: Timed, each: int, peak: float) -> dict[str, Any]:
+    """What is stored of one net at one push."""
+    speed = native.pixels_per_s * each / 1e9
+    return {
+        **native.row(),
+        "us_a_pixel": 1e6 / native.pixels_per_s,
+        "against": best.contender.name,
+        "macs": each,
+        "share": speed / peak,
+        **times_faster(native, best),
+    }
+
+
+def verdicts(net: str, push: str, row: dict[str, Any]) -> list[Verdict]:
+    """What was asked of this net at this push."""
+    asked = []
+    if (net, push) in ASKED:
+        title = f"{net}, {push} rows a push" if push != "whole" else f"{net}, a whole scene"
+        asked.append(Verdict(f"{title}: native against the better of the others, times", row["times"], ">=", ASKED[net, push]))
+    if push == "whole":
+        asked.append(Verdict(f"{net}: share of the instruction's peak", row["share"], ">=", SHARES[net]))
+    return asked

@@ -1,0 +1,214 @@
+"""The native engine's library: found beside this file, loaded through a plain C interface; one wheel serves every Python."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.errors import ModelError, OptionError
+from hsiedge.native.program import InputKind, Program
+
+LIBRARY = Path(__file__).with_name("libhsiedge.so")
+"""The library, where it was built."""
+KERNELS = "HSIEDGE_NATIVE_KERNELS"
+"""Variable of the environment that names the kernel set; left out, the best that the processor has."""
+
+_DTYPES = {"u1": 1, "i1": 2, "u2": 3, "i2": 4, "u4": 5, "i4": 6, "f4": 7, "f8": 8, "u8": 9, "i8": 10}
+_MESSAGE = 200
+_ENDED = -3
+
+
+class LibraryMissingError(OptionError):
+    """The native engine's library was not built, or is another processor's."""
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    """The library, its functions typed. Raises LibraryMissingError."""
+    if not LIBRARY.is_file():
+        raise LibraryMissingError(
+            "the native engine was not built here: no wheel for this processor, and no C compiler when it was installed"
+        )
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise LibraryMissingError(f"the native engine cannot be loaded: {error}") from error
+    pointer, size, word = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "hs_set_name": (ctypes.c_char_p, [ctypes.c_int]),
+        "hs_load": (pointer, [ctypes.c_char_p, size, ctypes.c_char_p, ctypes.c_char_p, size]),
+        "hs_free": (None, [pointer]),
+        "hs_stream_bytes": (size, [pointer, word]),
+        "hs_stream_new": (pointer, [pointer, word, word, word, word]),
+        "hs_stream_free": (None, [pointer]),
+        "hs_stream_push": (
+            ctypes.c_int,
+            [pointer, pointer, ctypes.c_int, word, ctypes.c_ssize_t, pointer, pointer, ctypes.c_ssize_t],
+        ),
+        "hs_stream_finish": (ctypes.c_int, [pointer, pointer, pointer, ctypes.c_ssize_t]),
+        "hs_integers": (
+            ctypes.c_int,
+            [ctypes.c_int, ctypes.c_int, *[pointer] * 4, ctypes.c_float, pointer, ctypes.c_int, word, word, pointer],
+        ),
+        "hs_peak_macs": (ctypes.c_double, [ctypes.c_char_p, ctypes.c_long]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def is_available() -> bool:
+    """Whether the library is here and loads."""
+    try:
+        _library()
+    except LibraryMissingError:
+        return False
+    return True
+
+
+def kernel_sets() -> list[str]:
+    """Kernel sets that this processor runs, the best first. Raises LibraryMissingError."""
+    names: list[str] = []
+    while (name := _library().hs_set_name(len(names))) is not None:
+        names.append(name.decode())
+    return names
+
+
+def peak_macs(kernels: str, rounds: int) -> float:
+    """Multiply-accumulates that `rounds` rounds of a kernel set's own instruction do: timed, the processor's peak."""
+    return float(_library().hs_peak_macs(kernels.encode(), rounds))
+
+
+class Network:
+    """A program, packed for a kernel set.
+
+    Args:
+        kernels: name of the set; None for $HSIEDGE_NATIVE_KERNELS, else the best that the processor has.
+
+    Raises:
+        LibraryMissingError: see `is_available`.
+        OptionError: the processor has no such set.
+        ModelError: the library refuses the program.
+    """
+
+    def __init__(self, program: Program, kernels: str | None = None) -> None:
+        sets = kernel_sets()
+        wanted = kernels or os.environ.get(KERNELS) or sets[0]
+        if wanted not in sets:
+            raise OptionError(f"this processor runs {', '.join(sets)}", option=KERNELS, value=wanted)
+        self.kernels = wanted
+        self.program = program
+        self._library = _library()
+        content, message = program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
+        self._handle = self._library.hs_load(content, len(content), wanted.encode(), message, _MESSAGE)
+        if not self._handle:
+            raise ModelError(f"the native engine refuses the network: {message.value.decode(errors='replace')}")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.hs_free(self._handle)
+
+    def stream_bytes(self, columns: int) -> int:
+        """Bytes that a stream of so many columns takes."""
+        return int(self._library.hs_stream_bytes(self._handle, columns))
+
+
+class Stream:
+    """Rows through a network, one after the other; memory is that of a few rows, however many come.
+
+    Args:
+        columns: pixels a row that are labelled.
+        left, right: columns beside them that come, too, at most the radius; those that are missing are reflected.
+        above: rows above the first that are reflected; 0 where the first rows that come are halo.
+
+    Raises:
+        ModelError: rows that are too narrow, or too little memory.
+    """
+
+    def __init__(self, network: Network, columns: int, *, left: int = 0, right: int = 0, above: int | None = None) -> None:
+        program = network.program
+        self._network, self._columns, self._width = network, columns, columns + left + right
+        self._bands, self._radius, self._values = program.bands, program.radius, len(program.ids)
+        above = program.radius if above is None else above
+        self._library = network._library
+        self._handle = self._library.hs_stream_new(network._handle, columns, left, right, above)
+        if not self._handle:
+            raise ModelError(
+                f"the native engine takes no rows of {columns} pixels, of which each sees {program.radius} to every side"
+            )
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.hs_stream_free(self._handle)
+
+    def push(self, rows: NDArray[Any], *, values: bool = False) -> NDArray[Any]:
+        """Takes rows `(n, columns + left + right, bands)`; gives those that are due.
+
+        Returns:
+            uint16 labels `(m, columns)`; with `values` int32 sums `(m, columns, classes)`.
+
+        Raises:
+            ModelError: rows of another size, or of a dtype that the network does not take.
+        """
+        if rows.ndim != 3 or rows.shape[1:] != (self._width, self._bands):
+            raise ModelError(f"rows are {rows.shape}, the network takes (n, {self._width}, {self._bands})")
+        code = _DTYPES.get(rows.dtype.newbyteorder("=").str[1:], 0)
+        if not code or not rows.dtype.isnative:
+            raise ModelError(f"the native engine takes no rows of {rows.dtype}")
+        inner = rows.dtype.itemsize
+        if rows.strides[1:] != (self._bands * inner, inner):
+            rows = np.ascontiguousarray(rows)
+        out, labels, numbers = self._room(len(rows), values)
+        done = self._library.hs_stream_push(
+            self._handle,
+            rows.ctypes.data,
+            code,
+            len(rows),
+            rows.strides[0] if len(rows) > 1 else 0,
+            labels,
+            numbers,
+            out[0].size if len(out) else 0,
+        )
+        return out[: self._checked(done)]
+
+    def finish(self, *, values: bool = False) -> NDArray[Any]:
+        """The rows that are held back, reflected at the scene's end."""
+        out, labels, numbers = self._room(self._radius, values)
+        done = self._library.hs_stream_finish(self._handle, labels, numbers, out[0].size if len(out) else 0)
+        return out[: self._checked(done)]
+
+    def _room(self, rows: int, values: bool) -> tuple[NDArray[Any], int | None, int | None]:
+        out = np.empty((rows, self._columns, self._values), np.int32) if values else np.empty((rows, self._columns), np.uint16)
+        return out, None if values else out.ctypes.data, out.ctypes.data if values else None
+
+    def _checked(self, done: int) -> int:
+        if done < 0:
+            reason = "rows after the end" if done == _ENDED else "rows that the network does not take"
+            raise ModelError(f"the native engine: {reason}")
+        return done
+
+
+def integers(
+    kind: InputKind, numbers: tuple[NDArray[Any], ...], middle: float, *, signed: bool, rows: NDArray[Any], out: NDArray[Any]
+) -> bool:
+    """Writes the integers of rows `(..., bands)` into `out`, bytes of the same shape; False where the library cannot.
+
+    Args:
+        kind, numbers, middle, signed: as of `program.Input`.
+    """
+    code = _DTYPES.get(rows.dtype.str[1:], 0)
+    if not code or not rows.dtype.isnative or not rows.flags.c_contiguous or not out.flags.c_contiguous or not is_available():
+        return False
+    pointers = [entry.ctypes.data for entry in numbers] + [None] * (4 - len(numbers))
+    bands = rows.shape[-1]
+    done = _library().hs_integers(
+        int(kind), int(signed), *pointers, middle, rows.ctypes.data, code, rows.size // bands, bands, out.ctypes.data
+    )
+    return bool(done == 0)

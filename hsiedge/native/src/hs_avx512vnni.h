@@ -1,0 +1,217 @@
+/* AVX-512 with VNNI: unsigned bytes, vpdpbusd. 512 bits hold 16 sums, or 64 values of a row. */
+
+/* Four vectors of 16 sums each -> 64 bytes: lane l holds values 4l..4l+3 of each of the four. */
+HS_INLINE __m512i hs_narrowed(__m512i a, __m512i b, __m512i c, __m512i d, __m512i zero)
+{
+    __m512i low = _mm512_packs_epi32(a, b), high = _mm512_packs_epi32(c, d);
+    return _mm512_packus_epi16(_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero));
+}
+HS_INLINE __m512i hs_rounded(__m512i sum, __m512 scale)
+{
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+}
+
+/* P pixels, 12, 8 or 4, and one or `two` blocks of 16 outputs. Sums have names, for gcc keeps arrays of them in memory; addresses are
+   one of four pointers and one of two steps, for there are not enough registers for twelve. */
+#define HS_EACH(do) do(0, 0) do(1, 0) do(2, 0) do(3, 1) do(4, 1) do(5, 1) do(6, 2) do(7, 2) do(8, 2) do(9, 3) do(10, 3) do(11, 3)
+#define HS_PAIRS_OF(do) do(0, 1) do(2, 3) do(4, 5) do(6, 7) do(8, 9) do(10, 11)
+HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x, const int P, const int two, const int sums)
+{
+    const int32_t groups = (job->length + HS_GROUP - 1) / HS_GROUP;
+    const ptrdiff_t second = (ptrdiff_t)job->runs * groups * 64, step = job->step;
+    const int8_t *w = job->weights + block * second;
+    const __m512i bias_a = _mm512_loadu_si512(job->bias + block * 16), bias_b = _mm512_loadu_si512(job->bias + (block + two) * 16);
+#define HS_BEGIN(p, q) __m512i a##p = bias_a, b##p = bias_b;
+    HS_EACH(HS_BEGIN)
+#undef HS_BEGIN
+    for (int32_t r = 0; r < job->runs; r++) {
+        const hs_act *s0 = job->run[r] + x * step, *s1 = s0 + 3 * step, *s2 = s1 + 3 * step, *s3 = s2 + 3 * step;
+        for (int32_t k = 0; k < groups; k++, w += 64, s0 += 4, s1 += 4, s2 += 4, s3 += 4) {
+            const __m512i wa = _mm512_loadu_si512(w), wb = two ? _mm512_loadu_si512(w + second) : wa;
+#define HS_STEP(p, q) \
+    if (P > p) { \
+        int32_t four; \
+        memcpy(&four, s##q + (p % 3) * step, 4); \
+        const __m512i v = _mm512_set1_epi32(four); \
+        a##p = _mm512_dpbusd_epi32(a##p, v, wa); \
+        HS_KEEP_WIDE(a##p); \
+        if (two) { b##p = _mm512_dpbusd_epi32(b##p, v, wb); HS_KEEP_WIDE(b##p); } \
+    }
+            HS_EACH(HS_STEP)
+#undef HS_STEP
+        }
+    }
+    if (sums) {
+        int32_t *out = (int32_t *)(void *)job->out + x * job->out_step + block * 16;
+#define HS_STORE(p, q) \
+    if (P > p) { \
+        _mm512_storeu_si512(out + p * (ptrdiff_t)job->out_step, a##p); \
+        if (two) _mm512_storeu_si512(out + p * (ptrdiff_t)job->out_step + 16, b##p); \
+    }
+        HS_EACH(HS_STORE)
+#undef HS_STORE
+        return;
+    }
+    const __m512 scale_a = _mm512_loadu_ps(job->scale + block * 16), scale_b = _mm512_loadu_ps(job->scale + (block + two) * 16);
+    const __m512i zero = _mm512_set1_epi16((short)job->zero);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    hs_act *out = job->out + x * job->out_step + block * 16;
+    const ptrdiff_t next = job->out_step;
+    if (two) {
+#define HS_STORE(p, q) \
+    if (P > p) { \
+        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(b##p, scale_b), hs_rounded(a##q, scale_a), hs_rounded(b##q, scale_b), zero); \
+        const __m512i both = _mm512_permutexvar_epi32(order, bytes); \
+        _mm256_storeu_si256((__m256i *)(void *)(out + p * next), _mm512_castsi512_si256(both)); \
+        _mm256_storeu_si256((__m256i *)(void *)(out + q * next), _mm512_extracti64x4_epi64(both, 1)); \
+    }
+        HS_PAIRS_OF(HS_STORE)
+#undef HS_STORE
+        return;
+    }
+#define HS_STORE(p, q, u, v) \
+    if (P > p) { \
+        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(a##q, scale_a), hs_rounded(a##u, scale_a), hs_rounded(a##v, scale_a), zero); \
+        const __m512i four = _mm512_permutexvar_epi32(order, bytes); \
+        _mm_storeu_si128((__m128i *)(void *)(out + p * next), _mm512_castsi512_si128(four)); \
+        _mm_storeu_si128((__m128i *)(void *)(out + q * next), _mm512_extracti32x4_epi32(four, 1)); \
+        _mm_storeu_si128((__m128i *)(void *)(out + u * next), _mm512_extracti32x4_epi32(four, 2)); \
+        _mm_storeu_si128((__m128i *)(void *)(out + v * next), _mm512_extracti32x4_epi32(four, 3)); \
+    }
+    HS_STORE(0, 1, 2, 3) HS_STORE(4, 5, 6, 7) HS_STORE(8, 9, 10, 11)
+#undef HS_STORE
+}
+
+HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums)
+{
+    for (int32_t block = 0; block < job->blocks; block += 2) {
+        const int two = block + 1 < job->blocks;
+        int32_t x = 0;
+        for (; x + 12 <= n; x += 12)
+            if (two) hs_dense_tile(job, block, x, 12, 1, sums);
+            else hs_dense_tile(job, block, x, 12, 0, sums);
+        for (; x < n; x += 4)
+            if (two) hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 1, sums);
+            else hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 0, sums);
+    }
+}
+static void hs_dense(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 0); }
+static void hs_dense_sums(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 1); }
+
+/* Four values of each of 64 channels, of four taps, side by side: 16 channels a vector, in the order in which hs_narrowed undoes it. */
+typedef struct { __m512i part[4]; } hs_quad;
+HS_INLINE hs_quad hs_interleaved(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    const __m512i ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
+    const __m512i ef = _mm512_unpackhi_epi8(a, b), gh = _mm512_unpackhi_epi8(c, d);
+    hs_quad q = {{_mm512_unpacklo_epi16(ab, cd), _mm512_unpackhi_epi16(ab, cd), _mm512_unpacklo_epi16(ef, gh), _mm512_unpackhi_epi16(ef, gh)}};
+    return q;
+}
+
+/* 3 x 3: a quad is a column of three taps; what a block of pixels shares with the next one is kept (`step` pixels apart). */
+HS_INLINE void hs_depthwise_3x3(const hs_depthwise_job *job, int32_t end, int32_t period, int32_t phase, const int step)
+{
+    const int8_t *w = (const int8_t *)job->weights + (ptrdiff_t)phase * 768;
+    const int32_t *bias = job->bias + phase * 64;
+    const float *scale = job->scale + phase * 64;
+    const __m512i none = _mm512_setzero_si512(), zero = _mm512_set1_epi16((short)job->zero);
+    __m512i weight[3][4], b[4];
+    __m512 s[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        b[i] = _mm512_loadu_si512(bias + 16 * i);
+        s[i] = _mm512_loadu_ps(scale + 16 * i);
+#pragma GCC unroll 3
+        for (int q = 0; q < 3; q++) weight[q][i] = _mm512_loadu_si512(w + 256 * q + 64 * i);
+    }
+    const ptrdiff_t pixel = job->stride;
+#define HS_COLUMN(q) hs_interleaved(_mm512_loadu_si512(job->tap[0] + at + (q) * pixel), _mm512_loadu_si512(job->tap[3] + at + (q) * pixel), \
+                                    _mm512_loadu_si512(job->tap[6] + at + (q) * pixel), none)
+    ptrdiff_t at = (ptrdiff_t)phase * 64;
+    hs_quad c0 = HS_COLUMN(0), c1 = HS_COLUMN(1), c2;
+    for (; at < end; at += (ptrdiff_t)period * 64) {
+        if (step > 2) c0 = HS_COLUMN(0);
+        if (step > 1) c1 = HS_COLUMN(1);
+        c2 = HS_COLUMN(2);
+        __m512i sum[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            sum[i] = _mm512_dpbusd_epi32(b[i], c0.part[i], weight[0][i]);
+            sum[i] = _mm512_dpbusd_epi32(sum[i], c1.part[i], weight[1][i]);
+            sum[i] = hs_rounded(_mm512_dpbusd_epi32(sum[i], c2.part[i], weight[2][i]), s[i]);
+        }
+        _mm512_storeu_si512(job->out + at, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
+        if (step == 1) { c0 = c1; c1 = c2; }
+        if (step == 2) c0 = c2;
+    }
+#undef HS_COLUMN
+}
+
+/* Any taps, four at a time; `job->tap` has as many pointers as fill the last four. */
+HS_INLINE void hs_depthwise_any(const hs_depthwise_job *job, int32_t end, int32_t period, int32_t phase)
+{
+    const int32_t quads = (job->taps + 3) / 4;
+    const int8_t *w = (const int8_t *)job->weights + (ptrdiff_t)phase * quads * 256;
+    const __m512i zero = _mm512_set1_epi16((short)job->zero);
+    for (ptrdiff_t at = (ptrdiff_t)phase * 64; at < end; at += (ptrdiff_t)period * 64) {
+        __m512i sum[4];
+        for (int i = 0; i < 4; i++) sum[i] = _mm512_loadu_si512(job->bias + phase * 64 + 16 * i);
+        for (int32_t q = 0; q < quads; q++) {
+            const hs_act *const *t = job->tap + 4 * q;
+            const hs_quad v = hs_interleaved(_mm512_loadu_si512(t[0] + at), _mm512_loadu_si512(t[1] + at), _mm512_loadu_si512(t[2] + at), _mm512_loadu_si512(t[3] + at));
+            for (int i = 0; i < 4; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], v.part[i], _mm512_loadu_si512(w + 256 * q + 64 * i));
+        }
+        for (int i = 0; i < 4; i++) sum[i] = hs_rounded(sum[i], _mm512_loadu_ps(job->scale + phase * 64 + 16 * i));
+        _mm512_storeu_si512(job->out + at, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
+    }
+}
+
+/* Channels of neighbouring pixels lie side by side, so a row is cut into vectors wherever they end; `period` of them are whole pixels. */
+static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
+{
+    const int32_t end = n * job->stride;
+    int32_t period = 1;
+    while (period * 64 % job->stride) period++;
+    const int32_t step = period * 64 / job->stride;
+    for (int32_t phase = 0; phase < period && phase * 64 < end; phase++) {
+        if (job->taps != 9 || !job->is_3x3) hs_depthwise_any(job, end, period, phase);
+        else if (step == 1) hs_depthwise_3x3(job, end, period, phase, 1);
+        else if (step == 2) hs_depthwise_3x3(job, end, period, phase, 2);
+        else hs_depthwise_3x3(job, end, period, phase, 3);
+    }
+}
+
+/* Counts of 16 bits to integers, 32 bands of four pixels at a time. The next four are fetched meanwhile: rows come from memory, and the
+   processor does not foresee four streams of it. */
+#define HS_OWN_STEPS
+static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32_t bands, hs_act *out, int32_t step)
+{
+    for (int32_t p = 0; p < n; p += 4) {
+        const int32_t last = n - p < 4 ? n - p : 4;
+        for (int32_t b = 0; b < bands; b += 32) {
+            const __mmask32 some = bands - b < 32 ? (1u << (bands - b)) - 1 : ~0u;
+            const __m512i low = _mm512_maskz_loadu_epi16(some, f->low + b), high = _mm512_maskz_loadu_epi16(some, f->high + b);
+            const __m512i first = _mm512_maskz_loadu_epi16(some, f->first + b), factor = _mm512_maskz_loadu_epi16(some, f->factor + b);
+            for (int32_t i = 0; i < last; i++) {
+                const uint16_t *from = x + (ptrdiff_t)(p + i) * bands + b;
+                __m512i v = _mm512_maskz_loadu_epi16(some, from);
+                _mm_prefetch((const char *)(from + 8 * (ptrdiff_t)bands), _MM_HINT_T0);
+                v = _mm512_min_epu16(_mm512_max_epu16(v, low), high);
+                v = _mm512_srli_epi16(_mm512_mullo_epi16(_mm512_sub_epi16(v, first), factor), 8);
+                _mm256_mask_storeu_epi8(out + (ptrdiff_t)(p + i) * step + b, some, _mm512_cvtepi16_epi8(v));
+            }
+        }
+    }
+}
+
+/* The peak that dense kernels are measured against: vpdpbusd alone. */
+static double hs_peak(long rounds)
+{
+    __m512i sum[12], a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x01010101);
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; i++) sum[i] = a;
+    for (long r = 0; r < rounds; r++)
+#pragma GCC unroll 12
+        for (int i = 0; i < 12; i++) { sum[i] = _mm512_dpbusd_epi32(sum[i], a, b); HS_KEEP_WIDE(sum[i]); }
+    return 12.0 * 64.0 * (double)rounds;
+}

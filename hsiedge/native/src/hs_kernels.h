@@ -1,0 +1,150 @@
+/* Kernels on rows of 8-bit integers, one instruction set a translation unit.
+
+   A dense kernel computes 16 outputs of some pixels at a time. Weights are packed so that one load brings, for each of the 16, the
+   HS_GROUP values that one multiply-add instruction takes; the same HS_GROUP activations of a pixel are broadcast:
+
+       sums[pixel][0..15] += weights[0..15][k..k+3] * activations[pixel][k..k+3]        (vpdpbusd, sdot)
+
+   Sums are exact in 32 bits on every set. Then rint(float32(sum) * scale), to the nearest even, plus the zero point, cut to 8 bits:
+   what onnxruntime computes (MlasRequantizeOutput). */
+#ifndef HS_KERNELS_H
+#define HS_KERNELS_H
+#include <string.h>
+
+#include "hs_net.h"
+
+#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
+#include <immintrin.h>
+#elif defined(HS_SET_DOT) || defined(HS_SET_NEON)
+#include <arm_neon.h>
+#elif defined(HS_SET_DSP)
+#include <arm_acle.h>
+#endif
+
+#define HS_INLINE static inline __attribute__((always_inline))
+
+/* HS_OUTPUTS x HS_GROUP: outputs and inputs that lie together in packed weights. HS_PIXELS: most pixels of a dense kernel's block. */
+#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI)
+typedef uint8_t hs_act;
+enum { HS_OFF = 0, HS_GROUP = 4, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 12 };
+#elif defined(HS_SET_AVX2)
+typedef int16_t hs_act;
+enum { HS_OFF = 0, HS_GROUP = 2, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 6 };
+#elif defined(HS_SET_DOT)
+typedef int8_t hs_act;
+enum { HS_OFF = 128, HS_GROUP = 4, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 5 };
+#elif defined(HS_SET_NEON)
+typedef int8_t hs_act;
+enum { HS_OFF = 128, HS_GROUP = 16, HS_OUTPUTS = 4, HS_PAD = 16, HS_PIXELS = 4 };
+#else
+typedef int8_t hs_act;
+enum { HS_OFF = 128, HS_GROUP = 4, HS_OUTPUTS = 1, HS_PAD = 4, HS_PIXELS = 2 };
+#endif
+
+#define HS_UP(n, m) (((n) + (m) - 1) / (m) * (m))
+HS_INLINE int32_t hs_stride(int32_t channels) { return channels == 1 ? 1 : HS_UP(channels, HS_PAD); } /* acts of one position */
+
+HS_INLINE hs_act hs_clip(int32_t value)
+{
+    return (hs_act)((value < 0 ? 0 : value > 255 ? 255 : value) - HS_OFF);
+}
+
+/* To the nearest even, as the float unit rounds. */
+#if defined(__ARM_ARCH) && __ARM_ARCH >= 7 && !defined(__aarch64__) && defined(__ARM_FP) && !defined(__ARM_FEATURE_DIRECTED_ROUNDING)
+HS_INLINE int32_t hs_rint(float v) { int32_t i; float r; __asm__("vcvtr.s32.f32 %0, %1" : "=t"(r) : "t"(v)); memcpy(&i, &r, 4); return i; }
+#elif defined(__ARM_FP) && defined(__ARM_FEATURE_DIRECTED_ROUNDING) && !defined(__aarch64__)
+HS_INLINE int32_t hs_rint(float v) { int32_t i; float r; __asm__("vcvtn.s32.f32 %0, %1" : "=t"(r) : "t"(v)); memcpy(&i, &r, 4); return i; }
+#elif defined(__riscv)
+HS_INLINE int32_t hs_rint(float v) { int32_t r; __asm__("fcvt.w.s %0, %1, rne" : "=r"(r) : "f"(v)); return r; }
+#else
+HS_INLINE int32_t hs_rint(float v)
+{ /* adding 1.5 * 2^23 leaves no bits for a fraction; what lies beyond 2^16 is cut off anyway */
+    volatile float t = (v < -65536.0f ? -65536.0f : v > 65536.0f ? 65536.0f : v) + 12582912.0f;
+    return (int32_t)(t - 12582912.0f);
+}
+#endif
+HS_INLINE hs_act hs_requantized(int32_t sum, float scale, int32_t zero) { return hs_clip(hs_rint((float)sum * scale) + zero); }
+
+/* Integer of a count of band b, in 16-bit steps. */
+HS_INLINE hs_act hs_step(const hs_affine *f, uint16_t count, int32_t b)
+{
+    const uint16_t low = count > f->low[b] ? count : f->low[b], v = low < f->high[b] ? low : f->high[b];
+    const uint32_t steps = (uint32_t)(uint16_t)(v - f->first[b]) * f->factor[b];
+    return (hs_act)((int32_t)((steps >> 8) & 255) - HS_OFF);
+}
+
+/* What a dense kernel reads and writes. Output o of pixel x: sum over runs r and i < length of
+   run[r][x * step + i] * weights[o][r][i]; `blocks` blocks of HS_OUTPUTS outputs. Pixels are computed HS_PIXELS at a time: there is
+   room for as many in rows, even if fewer are asked for. */
+typedef struct {
+    const hs_act *const *run;
+    int32_t runs, length, step;
+    const int8_t *weights;
+    const int32_t *bias;
+    const float *scale;
+    int32_t blocks, zero;
+    hs_act *out; /* of hs_dense_sums: int32_t */
+    int32_t out_step;
+} hs_dense_job;
+
+/* Depthwise: `taps` pointers to pixel 0, row by row, and four more behind the last that may be read; `stride` acts a pixel. */
+typedef struct {
+    const hs_act *const *tap;
+    int32_t taps, stride, is_3x3; /* 3 x 3 neighbouring pixels */
+    const void *weights;
+    const int32_t *bias;
+    const float *scale;
+    int32_t zero;
+    hs_act *out;
+} hs_depthwise_job;
+
+/* Index of the largest of unsigned values, the first of several. */
+#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
+HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
+{ /* phminposuw finds the least of eight, and where it is first; beyond `count` lie channels that do not count */
+    int32_t best = 0, least = 1 << 16;
+    for (int32_t i = 0; i < count; i += 8) {
+        __m128i v = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(values + i)), _mm_set1_epi16(-1));
+        if (count - i < 8) v = _mm_or_si128(v, _mm_cmpgt_epi16(_mm_setr_epi16(1, 2, 3, 4, 5, 6, 7, 8), _mm_set1_epi16((short)(count - i))));
+        const uint32_t found = (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(v));
+        if ((int32_t)(found & 0xFFFF) < least) {
+            least = (int32_t)(found & 0xFFFF);
+            best = i + (int32_t)(found >> 16);
+        }
+    }
+    return best;
+}
+#else
+HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < count; i++)
+        if (values[i] > values[best]) best = i;
+    return best;
+}
+#endif
+
+/* gcc hoists loads and spills sums unless their order is kept. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define HS_KEEP(a) __asm__ volatile("" : "+x"(a))
+#define HS_KEEP_WIDE(a) __asm__ volatile("" : "+v"(a))
+#else
+#define HS_KEEP(a) __asm__ volatile("" : "+w"(a))
+#endif
+#endif
+
+#if defined(HS_SET_AVX512VNNI)
+#include "hs_avx512vnni.h"
+#elif defined(HS_SET_AVXVNNI)
+#include "hs_avxvnni.h"
+#elif defined(HS_SET_AVX2)
+#include "hs_avx2.h"
+#elif defined(HS_SET_DOT) || defined(HS_SET_NEON)
+#include "hs_neon.h"
+#elif defined(HS_SET_DSP)
+#include "hs_dsp.h"
+#else
+#include "hs_plain.h"
+#endif
+#endif

@@ -1,0 +1,444 @@
+/* A network over rows as they come, in memory that the caller gives.
+
+   A row of counts is made integers and taken through the pointwise ops some pixels at a time, so that what lies between them stays in
+   the cache. Their last tensor is held by rows of the scene: `radius` + 1 of them at least, since at the scene's edges rows are
+   reflected. Of a scene of 5 rows 0 1 2 3 4 and radius 2 the other ops see 2 1 0 1 2 3 4 3 2: "rows of the halo" below. Each gives one
+   row of every tensor whose inputs are there, and at the end a row of labels, `radius` rows after its own came. */
+#ifndef HS_STREAM_H
+#define HS_STREAM_H
+#include "hs_kernels.h"
+
+enum { HS_PIECE = HS_PIXELS * (HS_PIXELS > 8 ? 2 : 4), HS_SPARE = HS_PAD > 4 ? 64 : 4 };
+
+typedef struct {
+    const hs_net *net;
+    int32_t columns;             /* that are labelled */
+    int32_t left, right, above;  /* columns beside them that come, too, 0 to radius; rows above the first that are reflected */
+    int32_t received, taken;     /* rows that came; rows of the halo that were taken */
+    int32_t ended;               /* rows that were reflected after the last */
+    int32_t piece;               /* first column of the pixels that the pointwise ops are at */
+    hs_act *base[HS_MOST_TENSORS];
+    int32_t pixel[HS_MOST_TENSORS]; /* acts of a pixel, */
+    size_t row[HS_MOST_TENSORS];    /* and of a row */
+    const hs_act *run[HS_MOST_RUNS + 4];
+    uint16_t *sums, *running;    /* of `pool` rows of logits, by column; of `pool` columns of them */
+} hs_state;
+
+/* Where rows of the map go: labels, or for each pixel the sums that its logits are made of. */
+typedef struct { uint16_t *labels; int32_t *values; } hs_sink;
+
+HS_INLINE int32_t hs_is_sums(const hs_net *net, int32_t tensor)
+{
+    return tensor == net->output && net->ops[net->n_ops - 1].kind == HS_DENSE_SUMS;
+}
+/* Acts of a pixel. Sums are int32, in blocks of 16. */
+HS_INLINE int32_t hs_pixel(const hs_net *net, int32_t tensor)
+{
+    const hs_tensor *t = &net->tensors[tensor];
+    if (hs_is_sums(net, tensor)) return HS_UP(t->channels, 16) * (int32_t)(sizeof(int32_t) / sizeof(hs_act));
+    return t->positions == 1 ? HS_UP(t->channels, HS_PAD) : HS_UP(t->positions * hs_stride(t->channels), HS_PAD);
+}
+HS_INLINE int32_t hs_columns(const hs_net *net, const hs_tensor *t, int32_t columns)
+{
+    return t->place == HS_CHUNK ? HS_PIECE : columns + 2 * net->radius - t->shrink;
+}
+/* Acts of a row: some more than its pixels, since kernels compute HS_PIXELS at a time and load whole vectors. */
+HS_INLINE size_t hs_row_acts(const hs_net *net, int32_t tensor, int32_t columns)
+{
+    return HS_UP((size_t)(hs_columns(net, &net->tensors[tensor], columns) + HS_PIXELS) * (size_t)hs_pixel(net, tensor) + HS_SPARE, 64);
+}
+
+/* Bytes of the sums of a column of logits, and of the pixel that is summed. */
+HS_INLINE size_t hs_sums_bytes(const hs_net *net, int32_t columns)
+{
+    if (net->pool == 1) return 0;
+    return HS_UP((size_t)(hs_columns(net, &net->tensors[net->output], columns) + 1) * (size_t)hs_pixel(net, net->output) * sizeof(uint16_t), 64);
+}
+
+/* Bytes that a stream of so many columns takes. */
+static size_t hs_bytes(const hs_net *net, int32_t columns)
+{
+    size_t bytes = HS_UP(sizeof(hs_state), 64) + 128;
+    for (int32_t i = 0; i < net->n_tensors; i++) bytes += hs_row_acts(net, i, columns) * (size_t)net->tensors[i].ring * sizeof(hs_act);
+    return bytes + hs_sums_bytes(net, columns);
+}
+
+/* Begins a stream in `memory`; NULL where that is too little, or the arguments do not fit. */
+static hs_state *hs_start(const hs_net *net, void *memory, size_t bytes, int32_t columns, int32_t left, int32_t right, int32_t above)
+{
+    if (columns < 1 || columns > 1 << 20 || left < 0 || right < 0 || above < 0 || left > net->radius || right > net->radius || above > net->radius) return NULL;
+    if (columns + left + right <= net->radius || bytes < hs_bytes(net, columns)) return NULL;
+    hs_state *s = (hs_state *)(void *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
+    memset(s, 0, hs_bytes(net, columns) - 63);
+    s->net = net;
+    s->columns = columns;
+    s->left = left;
+    s->right = right;
+    s->above = above;
+    char *at = (char *)s + HS_UP(sizeof(hs_state), 64);
+    for (int32_t i = 0; i < net->n_tensors; i++) {
+        s->base[i] = (hs_act *)(void *)at;
+        s->pixel[i] = hs_pixel(net, i);
+        s->row[i] = hs_row_acts(net, i, columns);
+        at += s->row[i] * (size_t)net->tensors[i].ring * sizeof(hs_act);
+    }
+    s->sums = (uint16_t *)(void *)at;
+    s->running = s->sums + (size_t)hs_columns(net, &net->tensors[net->output], columns) * (size_t)s->pixel[net->output];
+    return s;
+}
+
+/* Row of the scene that row `halo` of the halo shows; it came before, or is the one that comes. */
+HS_INLINE int32_t hs_scene_row(const hs_state *s, int32_t halo)
+{
+    const int32_t row = halo < s->above ? s->above - halo : halo - s->above;
+    return s->ended && row >= s->received ? 2 * (s->received - 1) - row : row;
+}
+/* Pixel `x` of a tensor's row. */
+HS_INLINE hs_act *hs_at(const hs_state *s, int32_t tensor, int32_t row, int32_t x)
+{
+    const hs_tensor *t = &s->net->tensors[tensor];
+    if (t->place == HS_CHUNK) return s->base[tensor] + (ptrdiff_t)(x - s->piece) * s->pixel[tensor];
+    if (t->place == HS_HELD) row = hs_scene_row(s, row);
+    return s->base[tensor] + (size_t)(row % t->ring) * s->row[tensor] + (ptrdiff_t)x * s->pixel[tensor];
+}
+
+/* Pointers to where the runs of an op's kernel begin, for pixel `x` of `row` of its output; how many there are. */
+HS_INLINE int32_t hs_runs(hs_state *s, const hs_op *op, int32_t input, int32_t row, int32_t x, int one_a_pixel)
+{
+    const ptrdiff_t pixel = s->pixel[op->in[input]];
+    int32_t runs = 0;
+    for (int32_t i = 0; i < op->kernel[0]; i++) {
+        const hs_act *first = hs_at(s, op->in[input], row + op->row[input] + i * op->dilation[0], x + op->column[input]);
+        for (int32_t j = 0; j < (one_a_pixel ? op->kernel[1] : 1); j++) s->run[runs++] = first + j * op->dilation[1] * pixel;
+    }
+    return runs;
+}
+/* Whether the pixels of a kernel's row lie side by side, and are one run. */
+HS_INLINE int hs_is_merged(const hs_op *op, const hs_tensor *in) { return in->positions == 1 && op->dilation[1] == 1; }
+
+HS_INLINE void hs_do_dense(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
+    const int32_t merged = hs_is_merged(op, in), pixel = s->pixel[op->in[0]], stride = in->positions == 1 ? pixel : hs_stride(in->channels);
+    const int32_t places = (merged ? op->kernel[1] : 1) * op->kernel[2], sums = op->kind == HS_DENSE_SUMS;
+    hs_dense_job job;
+    job.run = s->run;
+    job.runs = hs_runs(s, op, 0, row, x, !merged);
+    job.length = (places - 1) * stride + in->channels;
+    job.weights = op->weights;
+    job.bias = op->bias;
+    job.scale = op->scale;
+    job.blocks = HS_UP(op->channels, HS_OUTPUTS > 4 ? HS_OUTPUTS : 4) / HS_OUTPUTS;
+    job.zero = op->zero;
+    job.out = out + op->channel;
+    job.out_step = sums ? HS_UP(op->channels, 16) : to->positions == 1 ? s->pixel[op->out] : hs_stride(to->channels);
+    if (to->positions > 1) { /* along the spectrum, pixel by pixel */
+        job.step = op->stride * stride;
+        for (int32_t i = 0; i < n; i++, job.out += s->pixel[op->out]) {
+            hs_dense(&job, to->positions);
+            for (int32_t r = 0; r < job.runs; r++) s->run[r] += pixel;
+        }
+        return;
+    }
+    job.step = pixel;
+    if (sums) hs_dense_sums(&job, n);
+    else hs_dense(&job, n);
+}
+
+HS_INLINE void hs_do_depthwise(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    hs_depthwise_job job;
+    job.tap = s->run;
+    job.taps = hs_runs(s, op, 0, row, x, 1);
+    for (int32_t i = 0; i < 4; i++) s->run[job.taps + i] = s->run[0]; /* their weights are 0 */
+    job.stride = s->pixel[op->out];
+    job.is_3x3 = op->kernel[0] == 3 && op->kernel[1] == 3 && op->dilation[1] == 1;
+    job.weights = op->weights;
+    job.bias = op->bias;
+    job.scale = op->scale;
+    job.zero = op->zero;
+    job.out = out;
+    hs_depthwise(&job, n);
+}
+
+HS_INLINE hs_act hs_looked_up(const uint8_t *table, hs_act value) { return (hs_act)((int32_t)table[(int32_t)value + HS_OFF] - HS_OFF); }
+HS_INLINE void hs_do_table(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
+    const ptrdiff_t step = s->pixel[op->in[0]], out_step = s->pixel[op->out], from = hs_stride(in->channels), into = hs_stride(to->channels);
+    hs_runs(s, op, 0, row, x, 0);
+    const hs_act *a = s->run[0];
+    if (in->channels == to->channels) { /* as wide: all at once */
+        for (ptrdiff_t i = 0; i < n * step; i++) out[i] = hs_looked_up(op->table, a[i]);
+        return;
+    }
+    out += op->channel;
+    for (int32_t i = 0; i < n; i++, a += step, out += out_step)
+        for (int32_t p = 0; p < in->positions; p++)
+            for (int32_t c = 0; c < op->channels; c++) out[p * into + c] = hs_looked_up(op->table, a[p * from + c]);
+}
+
+HS_INLINE void hs_do_max(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
+    const ptrdiff_t step = s->pixel[op->in[0]], out_step = s->pixel[op->out];
+    const int32_t width = hs_stride(to->channels), stride = hs_stride(in->channels), runs = hs_runs(s, op, 0, row, x, 1);
+    for (int32_t i = 0; i < n; i++, out += out_step)
+        for (int32_t p = 0; p < to->positions; p++) {
+            hs_act *restrict largest = out + (ptrdiff_t)p * width;
+            const ptrdiff_t at = i * step + (ptrdiff_t)p * op->stride * stride;
+            memcpy(largest, s->run[0] + at, (size_t)width * sizeof(hs_act));
+            for (int32_t r = 0; r < runs; r++)
+                for (int32_t k = 0; k < op->kernel[2]; k++) {
+                    const hs_act *other = s->run[r] + at + (ptrdiff_t)k * op->dilation[2] * stride;
+                    for (int32_t c = 0; c < width; c++) largest[c] = other[c] > largest[c] ? other[c] : largest[c];
+                }
+        }
+}
+
+HS_INLINE void hs_do_extend(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
+    const ptrdiff_t stride = hs_stride(to->channels), begin = op->position * stride, end = begin + in->positions * stride, all = to->positions * stride;
+    hs_runs(s, op, 0, row, x, 0);
+    const hs_act *a = s->run[0], zero = hs_clip(op->zero);
+    for (int32_t i = 0; i < n; i++, a += s->pixel[op->in[0]], out += s->pixel[op->out]) {
+        for (ptrdiff_t k = 0; k < begin; k++) out[k] = zero;
+        memcpy(out + begin, a, (size_t)(end - begin) * sizeof(hs_act));
+        for (ptrdiff_t k = end; k < all; k++) out[k] = zero;
+    }
+}
+
+HS_INLINE void hs_do_add(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
+{
+    const ptrdiff_t count = (ptrdiff_t)n * s->pixel[op->out];
+    hs_runs(s, op, 0, row, x, 0);
+    const hs_act *a = s->run[0];
+    hs_runs(s, op, 1, row, x, 0);
+    const hs_act *b = s->run[0];
+    const float first = op->scale[0], second = op->scale[1], fixed = op->scale[2];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float part = fixed + (float)((int32_t)a[i] + HS_OFF) * first;
+        out[i] = hs_clip(hs_rint(part + (float)((int32_t)b[i] + HS_OFF) * second));
+    }
+}
+
+/* Pixels x to x + n of a row of an op's output. */
+static void hs_do(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n)
+{
+    hs_act *out = hs_at(s, op->out, row, x);
+    switch (op->kind) {
+    case HS_DENSE:
+    case HS_DENSE_SUMS: hs_do_dense(s, op, row, x, n, out); break;
+    case HS_DEPTHWISE: hs_do_depthwise(s, op, row, x, n, out); break;
+    case HS_TABLE: hs_do_table(s, op, row, x, n, out); break;
+    case HS_MAX: hs_do_max(s, op, row, x, n, out); break;
+    case HS_EXTEND: hs_do_extend(s, op, row, x, n, out); break;
+    default: hs_do_add(s, op, row, x, n, out); break;
+    }
+}
+
+/* ---- counts to integers ---- */
+HS_INLINE hs_act hs_stored(uint8_t value) { return (hs_act)((int32_t)value - HS_OFF); }
+
+#define HS_STEPS_OF(name, type, flip) \
+    static void name(const hs_affine *f, const type *restrict x, int32_t n, int32_t bands, hs_act *restrict out, int32_t step) \
+    { \
+        const type *restrict low = (const type *)(const void *)f->low, *restrict high = (const type *)(const void *)f->high; \
+        const uint16_t *restrict first = f->first, *restrict factor = f->factor; \
+        for (int32_t p = 0; p < n; p++, x += bands, out += step) \
+            for (int32_t b = 0; b < bands; b++) { \
+                type v = x[b] > low[b] ? x[b] : low[b]; \
+                v = v < high[b] ? v : high[b]; \
+                const uint32_t steps = (uint32_t)(uint16_t)((uint16_t)v - first[b]) * factor[b]; \
+                out[b] = hs_stored((uint8_t)((uint8_t)((uint16_t)steps >> 8) ^ (flip))); \
+            } \
+    }
+#ifndef HS_OWN_STEPS
+HS_STEPS_OF(hs_steps_u16, uint16_t, 0)
+#endif
+HS_STEPS_OF(hs_steps_i16, int16_t, 0)
+HS_STEPS_OF(hs_steps_u16_signed, uint16_t, 128)
+HS_STEPS_OF(hs_steps_i16_signed, int16_t, 128)
+#undef HS_STEPS_OF
+
+#define HS_FLOATS_OF(name, type) \
+    static void name(const hs_affine *f, const type *restrict x, int32_t n, int32_t bands, hs_act *restrict out, int32_t step) \
+    { \
+        const float *restrict offset = f->offset, *restrict rate = f->rate; \
+        for (int32_t p = 0; p < n; p++, x += bands, out += step) \
+            for (int32_t b = 0; b < bands; b++) { \
+                float v = ((float)x[b] - offset[b]) * rate[b] + f->middle; \
+                v = v > 255.0f ? 255.0f : v; \
+                v = v == v ? v : f->middle; /* no number is the zero point */ \
+                out[b] = hs_stored((uint8_t)(int32_t)(v < 0.0f ? 0.0f : v)); \
+            } \
+    }
+HS_FLOATS_OF(hs_floats_u8, uint8_t)
+HS_FLOATS_OF(hs_floats_i8, int8_t)
+HS_FLOATS_OF(hs_floats_u16, uint16_t)
+HS_FLOATS_OF(hs_floats_i16, int16_t)
+HS_FLOATS_OF(hs_floats_u32, uint32_t)
+HS_FLOATS_OF(hs_floats_i32, int32_t)
+HS_FLOATS_OF(hs_floats_f32, float)
+HS_FLOATS_OF(hs_floats_f64, double)
+HS_FLOATS_OF(hs_floats_u64, uint64_t)
+HS_FLOATS_OF(hs_floats_i64, int64_t)
+#undef HS_FLOATS_OF
+
+static const int32_t hs_sizes[] = {0, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8}; /* bytes of each dtype */
+
+/* Makes `n` pixels of counts integers; HS_BAD where the network does not take the dtype. */
+static int hs_input(const hs_affine *f, const void *x, int dtype, int32_t n, int32_t bands, hs_act *out, int32_t step)
+{
+    if (f->kind == HS_INTEGERS) {
+        const uint8_t flip = f->is_signed ? 128 : 0, *restrict counts = x;
+        if (dtype != (f->is_signed ? HS_I8 : HS_U8)) return HS_BAD;
+        for (int32_t p = 0; p < n; p++, counts += bands, out += step)
+            for (int32_t b = 0; b < bands; b++) out[b] = hs_stored((uint8_t)(counts[b] ^ flip));
+        return HS_OK;
+    }
+    if (f->kind == HS_STEPS) {
+        if (dtype == HS_U16 && !f->is_signed) hs_steps_u16(f, x, n, bands, out, step);
+        else if (dtype == HS_I16 && !f->is_signed) hs_steps_i16(f, x, n, bands, out, step);
+        else if (dtype == HS_U16) hs_steps_u16_signed(f, x, n, bands, out, step);
+        else if (dtype == HS_I16) hs_steps_i16_signed(f, x, n, bands, out, step);
+        else return HS_BAD;
+        return HS_OK;
+    }
+    switch (dtype) {
+    case HS_U8: hs_floats_u8(f, x, n, bands, out, step); break;
+    case HS_I8: hs_floats_i8(f, x, n, bands, out, step); break;
+    case HS_U16: hs_floats_u16(f, x, n, bands, out, step); break;
+    case HS_I16: hs_floats_i16(f, x, n, bands, out, step); break;
+    case HS_U32: hs_floats_u32(f, x, n, bands, out, step); break;
+    case HS_I32: hs_floats_i32(f, x, n, bands, out, step); break;
+    case HS_F32: hs_floats_f32(f, x, n, bands, out, step); break;
+    case HS_F64: hs_floats_f64(f, x, n, bands, out, step); break;
+    case HS_U64: hs_floats_u64(f, x, n, bands, out, step); break;
+    case HS_I64: hs_floats_i64(f, x, n, bands, out, step); break;
+    default: return HS_BAD;
+    }
+    return HS_OK;
+}
+
+/* The pointwise ops over one row of counts, and the columns that are reflected beside it. */
+static int hs_pointwise(hs_state *s, const char *counts, int dtype)
+{
+    const hs_net *net = s->net;
+    const int32_t width = s->columns + s->left + s->right, begin = net->radius - s->left, row = s->received + s->above;
+    const size_t pixel = (size_t)net->bands * (size_t)hs_sizes[dtype];
+    for (int32_t x = 0; x < width; x += HS_PIECE) {
+        const int32_t n = x + HS_PIECE < width ? HS_PIECE : width - x;
+        s->piece = begin + x;
+        if (hs_input(&net->affine, counts + (size_t)x * pixel, dtype, n, net->bands, hs_at(s, 0, row, begin + x), s->pixel[0]) != HS_OK) return HS_BAD;
+        for (int32_t i = 0; i < net->n_pointwise; i++) hs_do(s, &net->ops[i], row, begin + x, n);
+    }
+    for (int32_t i = 0; i < net->n_tensors; i++) {
+        if (net->tensors[i].place != HS_HELD) continue;
+        hs_act *const first = hs_at(s, i, row, begin), *const last = hs_at(s, i, row, begin + width - 1);
+        const ptrdiff_t step = s->pixel[i];
+        for (int32_t j = 1; j <= net->radius - s->left; j++) memcpy(first - j * step, first + j * step, (size_t)step * sizeof(hs_act));
+        for (int32_t j = 1; j <= net->radius - s->right; j++) memcpy(last + j * step, last - j * step, (size_t)step * sizeof(hs_act));
+    }
+    return HS_OK;
+}
+
+/* ---- logits to labels ---- */
+
+/* Sums of `pool` columns of the columns' sums, pixel by pixel, and what they say. */
+static void hs_pooled(hs_state *s, const hs_act *newest, const hs_act *oldest, hs_sink *sink)
+{
+    const hs_net *net = s->net;
+    const int32_t pool = net->pool, step = s->pixel[net->output], columns = s->columns + pool - 1;
+    uint16_t *restrict sums = s->sums, *restrict running = s->running;
+    const ptrdiff_t count = (ptrdiff_t)columns * step;
+    for (ptrdiff_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] + (uint16_t)(newest[i] + HS_OFF));
+    if (oldest == NULL) return;
+    for (int32_t c = 0; c < step; c++) running[c] = 0;
+    for (int32_t x = 0; x < columns; x++) {
+        const uint16_t *in = sums + (ptrdiff_t)x * step;
+        for (int32_t c = 0; c < step; c++) running[c] = (uint16_t)(running[c] + in[c]);
+        if (x < pool - 1) continue;
+        if (sink->values != NULL) {
+            for (int32_t c = 0; c < net->classes; c++) *sink->values++ = running[c];
+        } else {
+            *sink->labels++ = net->ids[hs_largest(running, net->classes)];
+        }
+        in -= (ptrdiff_t)(pool - 1) * step;
+        for (int32_t c = 0; c < step; c++) running[c] = (uint16_t)(running[c] - in[c]);
+    }
+    for (ptrdiff_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] - (uint16_t)(oldest[i] + HS_OFF));
+}
+
+/* One row of logits that are not pooled. */
+static void hs_direct(hs_state *s, const hs_act *row, hs_sink *sink)
+{
+    const hs_net *net = s->net;
+    const hs_tensor *t = &net->tensors[net->output];
+    const ptrdiff_t step = s->pixel[net->output];
+    const int32_t is_sums = hs_is_sums(net, net->output), stride = hs_stride(t->channels);
+    const float *scale = net->ops[net->n_ops - 1].scale;
+    for (int32_t x = 0; x < s->columns; x++, row += step) {
+        const int32_t *sums = (const int32_t *)(const void *)row;
+        int32_t best = 0;
+        if (sink->values != NULL) {
+            for (int32_t p = 0; p < t->positions; p++)
+                for (int32_t c = 0; c < t->channels; c++) *sink->values++ = is_sums ? sums[c] : (int32_t)row[p * stride + c] + HS_OFF;
+            continue;
+        }
+        for (int32_t c = 1; c < net->classes; c++) {
+            const int higher = is_sums ? (float)sums[c] * scale[c] > (float)sums[best] * scale[best] : row[c] > row[best];
+            if (higher) best = c;
+        }
+        *sink->labels++ = net->ids[best];
+    }
+}
+
+/* ---- rows ---- */
+
+/* The next row of the halo: one row more of each tensor that has its inputs; 1 where it ends in a row of labels. */
+static int hs_take(hs_state *s, hs_sink *sink)
+{
+    const hs_net *net = s->net;
+    const int32_t now = s->taken++;
+    for (int32_t i = net->n_pointwise; i < net->n_ops; i++) {
+        const hs_op *op = &net->ops[i];
+        const hs_tensor *t = &net->tensors[op->out];
+        if (now >= t->lag) hs_do(s, op, now - t->lag, 0, hs_columns(net, t, s->columns));
+    }
+    const int32_t row = now - net->tensors[net->output].lag;
+    if (row < 0) return 0;
+    if (net->pool == 1) {
+        hs_direct(s, hs_at(s, net->output, row, 0), sink);
+        return 1;
+    }
+    hs_pooled(s, hs_at(s, net->output, row, 0), row + 1 < net->pool ? NULL : hs_at(s, net->output, row + 1 - net->pool, 0), sink);
+    return row + 1 >= net->pool;
+}
+
+/* Takes one row of counts; the number of rows that were written to the sink, or an hs_code. */
+static int hs_push_row(hs_state *s, const void *counts, int dtype, hs_sink *sink)
+{
+    if (s->ended) return HS_ENDED;
+    if (s->received >= INT32_MAX / 2 || dtype < HS_U8 || dtype > HS_I64) return HS_BAD;
+    if (hs_pointwise(s, counts, dtype) != HS_OK) return HS_BAD;
+    s->received++;
+    if (s->received <= s->above) return 0;
+    int rows = 0;
+    while (s->taken < s->received + s->above) rows += hs_take(s, sink); /* the first time those above, too */
+    return rows;
+}
+
+/* After the last row: the next of the rows that were held back; 0 where there is none any more. */
+static int hs_finish_row(hs_state *s, hs_sink *sink)
+{
+    if (s->received <= s->net->radius) return HS_BAD;
+    int rows = 0;
+    while (rows == 0 && s->ended < s->net->radius) {
+        s->ended++;
+        rows = hs_take(s, sink);
+    }
+    return rows;
+}
+#endif

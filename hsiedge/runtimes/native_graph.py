@@ -1,0 +1,709 @@
+"""An INT8 graph, made a program of the native engine: DequantizeLinear -> Conv -> QuantizeLinear is one op.
+
+Values are followed by what their axes stand for, not by where they stand, so a transpose costs nothing. Axes are "1" (of size
+1), rows "r", columns "x", positions along the spectrum "p" and channels "c":
+
+    counts (1, r, x, c) -> Transpose -> (1, c, r, x) -> DequantizeLinear -> Conv 3 x 3 -> QuantizeLinear
+    is one Op(DENSE, kernel (3, 3, 1))
+
+A float value between DequantizeLinear and QuantizeLinear is kept as what it is made of (`_Real` and those after it), and
+becomes an op when it is quantized. What no op computes is an error that names the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsiedge.card import Card
+from hsiedge.errors import ModelError
+from hsiedge.native.program import Filters, Input, InputKind, Kind, Op, Program, Tensor
+from hsiedge.runtimes.input_affine import InputAffine
+from hsiedge.runtimes.onnx_graph import Graph, Node, read_graph
+
+_FAR = 1 << 31
+_SCALES = 1e-4  # that the bias's scale may be off the product of the others, relatively
+Axes = tuple[str, ...]
+_Sizes = tuple[int, int, int]
+_Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+_FUNCTIONS: dict[str, Callable[[Node], _Function]] = {
+    "Sigmoid": lambda node: lambda x: 1 / (1 + np.exp(-x)),
+    "Tanh": lambda node: np.tanh,
+    "Relu": lambda node: lambda x: np.maximum(x, 0),
+    "LeakyRelu": lambda node: lambda x: np.where(x < 0, x * np.float32(node.number("alpha", 0.01)), x),
+    "Elu": lambda node: lambda x: np.where(x < 0, np.float32(node.number("alpha", 1)) * np.expm1(np.minimum(x, 0)), x),
+    "Softplus": lambda node: lambda x: np.logaddexp(x, 0),
+    "HardSigmoid": lambda node: (
+        lambda x: np.clip(x * np.float32(node.number("alpha", 0.2)) + np.float32(node.number("beta", 0.5)), 0, 1)
+    ),
+    "HardSwish": lambda node: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+}
+"""Functions of one value, by operator: a table of 256 each."""
+
+
+class UnsupportedNodeError(ModelError):
+    """The native engine computes no such node; other runtimes do."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Integers: a tensor, or a part of it.
+
+    Attributes:
+        signed: whether the graph has them signed; the tensor's are 128 more.
+        row, column, shrink: where it begins in the tensor, and how much narrower than the input it is.
+        first, last: of the tensor's positions. window: neighbouring positions that are its channels; 1 of the tensor's own.
+        split: parts of the tensor's channels that are positions.
+    """
+
+    tensor: int
+    axes: Axes
+    signed: bool
+    row: int = 0
+    column: int = 0
+    shrink: int = 0
+    first: int = 0
+    last: int | None = None
+    window: int = 1
+
+
+@dataclass(frozen=True)
+class _Real:
+    """Float values that integers stand for: (integer - zero) * scale, and functions of it."""
+
+    stored: _Stored
+    scale: np.float32
+    zero: int
+    functions: tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Result of a convolution, before it is quantized."""
+
+    source: _Real
+    op: Op
+    shape: Tensor
+    axes: Axes
+    scale: NDArray[np.float32]  # of the sums: the input's times the weights'
+
+
+@dataclass(frozen=True)
+class _Largest:
+    """Result of a maximum pool."""
+
+    source: _Real
+    op: Op
+    shape: Tensor
+    axes: Axes
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Sum of two, or some side by side."""
+
+    parts: tuple[_Real, ...]
+    axes: Axes
+    adds: bool
+    is_positive: bool = False  # whether a Relu follows
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """Mean over pixels around, the logits but for a factor."""
+
+    source: _Real
+    pool: int
+    factor: np.float32
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program, and what turns its sums into the graph's logits: `(sum - taken) * rate`, then * factor, float32 each.
+
+    Attributes:
+        taken, rate: `(classes,)` or one number. divisor: of means; factor: behind them.
+    """
+
+    program: Program
+    taken: int
+    rate: NDArray[np.float32]
+    divisor: int
+    factor: np.float32
+
+    def logits(self, sums: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 logits of `(..., classes)` sums."""
+        values = (sums - np.int32(self.taken)).astype(np.float32) * self.rate
+        if self.divisor > 1:
+            values /= np.float32(self.divisor)
+        values *= self.factor
+        return values
+
+
+def lower(path: Path, card: Card, dtype: np.dtype[Any] | None = None, *, output: str | None = None) -> Lowered:
+    """Makes a file's graph a program.
+
+    Args:
+        card: its Card.
+        dtype: of the rows that come; None for integers that are prepared already.
+        output: a tensor of the graph whose integers are the program's output, in place of its logits.
+
+    Raises:
+        UnsupportedNodeError: a node that no op computes, or a graph that is not a chain of integers; it names the node.
+        ModelError: the file cannot be read.
+    """
+    graph = read_graph(path)
+    walk = _Walk(graph, card, path)
+    for node in graph.nodes:
+        walk.take(node)
+        if output is not None and output in node.outputs:
+            return walk.tapped(output, dtype)
+    return walk.finished(dtype)
+
+
+def _unsupported(path: Path, node: Node, reason: str) -> UnsupportedNodeError:
+    return UnsupportedNodeError(
+        f"{path}: the native engine does not compute {node.title} ({reason}); onnxruntime does", use={"runtime": "ort"}
+    )
+
+
+class _Walk:
+    """A graph on its way to a program, node by node."""
+
+    def __init__(self, graph: Graph, card: Card, path: Path) -> None:
+        self._graph, self._card, self._path = graph, card, path
+        self._tensors = [Tensor(1, card.scene.bands)]
+        self._is_viewed = False
+        self._ops: list[Op] = []
+        self._node = Node("", "", [], [], {})
+        self.values: dict[str, Any] = {}
+        signed = card.input_affine is not None and card.input_affine.dtype == "int8"
+        if (
+            card.input_affine is None
+            or card.input_affine.dtype not in ("uint8", "int8")
+            or card.kind != "scene"
+            or len(graph.inputs) != 1
+        ):
+            raise UnsupportedNodeError(
+                f"{path}: the native engine runs INT8 scene graphs that take integers; onnxruntime runs the others",
+                use={"runtime": "ort"},
+            )
+        self._signed = signed
+        self.values[graph.inputs[0]] = _Stored(0, ("1", "r", "x", "c"), signed)
+
+    def take(self, node: Node) -> None:
+        """Takes the next node."""
+        self._node = node
+        handler = getattr(self, f"_{node.op.lower()}", None)
+        if len(node.outputs) != 1 or (handler is None and node.op not in _FUNCTIONS):
+            raise self._refused("no kernel for it")
+        self.values[node.outputs[0]] = handler(node) if handler is not None else self._function(node, _FUNCTIONS[node.op](node))
+
+    def _refused(self, reason: str) -> UnsupportedNodeError:
+        return _unsupported(self._path, self._node, reason)
+
+    def _constant(self, name: str) -> NDArray[Any]:
+        value = self._graph.initializers.get(name, self.values.get(name))
+        if not isinstance(value, np.ndarray):
+            raise self._refused("an input that is not constant")
+        return value
+
+    def _value(self, name: str, *kinds: type) -> Any:
+        value = self.values.get(name)
+        if not isinstance(value, kinds):
+            raise self._refused("it takes other than it can here" if value is not None else "it takes a constant")
+        return value
+
+    # ---- integers <-> floats ----
+
+    def _dequantizelinear(self, node: Node) -> Any:
+        scale = self._constant(node.inputs[1])
+        if node.inputs[0] in self._graph.initializers:
+            zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.int8)
+            if zero.any():
+                raise self._refused("weights with a zero point")
+            return self._graph.initializers[node.inputs[0]], scale.astype(np.float32)
+        stored: _Stored = self._value(node.inputs[0], _Stored)
+        zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.uint8)
+        if scale.size != 1 or zero.size != 1:
+            raise self._refused("a scale for each channel")
+        return _Real(stored, np.float32(scale.ravel()[0]), int(zero.ravel()[0]) + 128 * stored.signed)
+
+    def _quantizelinear(self, node: Node) -> _Stored:
+        scale = np.float32(self._constant(node.inputs[1]).ravel()[0])
+        zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
+        if zero.size != 1 or zero.dtype not in (np.uint8, np.int8):
+            raise self._refused("other than 8-bit integers")
+        signed = zero.dtype == np.int8
+        offset = int(zero.ravel()[0]) + 128 * signed
+        value = self._value(node.inputs[0], _Real, _Sums, _Largest, _Joined)
+        if isinstance(value, _Sums):
+            filters = value.op.filters
+            assert filters is not None
+            scales = (value.scale / scale).astype(np.float32)
+            op = replace(value.op, zero=offset, filters=replace(filters, scale=scales))
+            return self._added(op, value.shape, value.axes, signed)
+        if isinstance(value, _Largest):
+            stored = self._added(value.op, value.shape, value.axes, value.source.stored.signed)
+            return self._looked_up(replace(value.source, stored=stored), scale, offset, signed)
+        if isinstance(value, _Joined):
+            stored = self._join(value, scale, offset, signed)
+            return (
+                self._looked_up(_Real(stored, scale, offset, (_relu,)), scale, offset, signed) if value.is_positive else stored
+            )
+        return self._looked_up(value, scale, offset, signed)
+
+    def _looked_up(self, value: _Real, scale: np.float32, zero: int, signed: bool) -> _Stored:
+        """A function of each integer: a table, or nothing where it changes none."""
+        table = _table(value, scale, zero)
+        if (table == np.arange(256)).all():
+            return replace(value.stored, signed=signed)
+        source = self._plain(value.stored)
+        shape = self._shape(source)
+        return self._added(self._table_op(source, shape, table), shape, source.axes, signed)
+
+    def _table_op(self, source: _Stored, shape: Tensor, table: NDArray[np.uint8]) -> Op:
+        place = (source.row,), (source.column,)
+        return Op(Kind.TABLE, -1, (source.tensor,), rows=place[0], columns=place[1], channels=shape.channels, table=table)
+
+    def _join(self, value: _Joined, scale: np.float32, zero: int, signed: bool) -> _Stored:
+        sources = [self._plain(part.stored) for part in value.parts]
+        shapes = [self._shape(source) for source in sources]
+        if len({(shape.positions, shape.shrink) for shape in shapes}) > 1:
+            raise self._refused("parts of other sizes")
+        if value.adds:
+            if shapes[0].channels != shapes[1].channels:
+                raise self._refused("a sum of other channels")
+            first, second = (np.float32(part.scale / scale) for part in value.parts)
+            fixed = np.float32(zero) - (first * np.float32(value.parts[0].zero) + second * np.float32(value.parts[1].zero))
+            terms = np.array([first, second, fixed], np.float32)
+            inputs, rows, columns = zip(*((source.tensor, source.row, source.column) for source in sources))
+            op = Op(Kind.ADD, -1, inputs, rows=rows, columns=columns, channels=shapes[0].channels, terms=terms)
+            return self._added(op, shapes[0], value.axes, signed)
+        shape = replace(shapes[0], channels=sum(entry.channels for entry in shapes))
+        out, begin = self._new(shape), 0
+        for part, source, entry in zip(value.parts, sources, shapes):
+            op = self._table_op(source, entry, _table(part, scale, zero))
+            self._ops.append(replace(op, out=out, channel=begin))
+            begin += entry.channels
+        return _Stored(out, value.axes, signed, shrink=shape.shrink)
+
+    def _new(self, shape: Tensor) -> int:
+        self._tensors.append(replace(shape))
+        return len(self._tensors) - 1
+
+    def _added(self, op: Op, shape: Tensor, axes: Axes, signed: bool) -> _Stored:
+        out = self._new(shape)
+        self._ops.append(replace(op, out=out))
+        return _Stored(out, axes, signed, shrink=shape.shrink)
+
+    def _plain(self, stored: _Stored) -> _Stored:
+        """Integers that are all of a tensor's positions and channels."""
+        if stored.window > 1 or stored.first or stored.last is not None:
+            raise self._refused("part of the positions")
+        return stored
+
+    def _shape(self, stored: _Stored) -> Tensor:
+        return replace(self._tensors[stored.tensor], shrink=stored.shrink)
+
+    # ---- floats ----
+
+    def _conv(self, node: Node) -> _Sums:
+        source: _Real = self._value(node.inputs[0], _Real)
+        weights, weight_scale = self._pair(node.inputs[1])
+        outputs = len(weights)
+        bias = self._bias(node, source, weight_scale, outputs)
+        if source.functions or weights.dtype != np.int8 or node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
+            raise self._refused("weights that are not 8-bit integers, or an automatic pad")
+        axes = source.stored.axes
+        spatial, group = axes[2:], node.integer("group", 1)
+        if axes[1] != "c" or weights.ndim != len(axes) or set(spatial) & {"c"}:
+            raise self._refused("axes in an order of their own")
+        geometry = _geometry(node, len(spatial))
+        source = self._padded(source, spatial, geometry["pads"])
+        stored = source.stored
+        kernel, dilation, stride = self._kernel(spatial, weights.shape[2:], geometry)
+        inputs = self._shape(stored)
+        if stored.window > 1:
+            if kernel[2] > 1 or group > 1:
+                raise self._refused("a window over positions under another")
+            kernel = (*kernel[:2], stored.window)
+        channels = inputs.channels
+        filters, depthwise = self._filters(weights, spatial, group, channels, stored.window)
+        positions = (inputs.positions - (kernel[2] - 1) * dilation[2] - 1) // stride + 1
+        if positions < 1 or (kernel[2] > 1 and dilation[2] > 1):
+            raise self._refused("a kernel wider than the spectrum, or dilated along it")
+        shrink = stored.shrink + (kernel[1] - 1) * dilation[1]
+        if stored.shrink + (kernel[0] - 1) * dilation[0] != shrink:
+            raise self._refused("a kernel that is not square")
+        kind = Kind.DEPTHWISE if depthwise else Kind.DENSE
+        scale = np.broadcast_to(np.float32(source.scale) * weight_scale, outputs).astype(np.float32)
+        op = Op(
+            kind,
+            -1,
+            (stored.tensor,),
+            kernel,
+            dilation,
+            stride,
+            (stored.row,),
+            (stored.column,),
+            channels=outputs,
+            filters=Filters(filters, bias, scale, source.zero),
+        )
+        return _Sums(source, op, Tensor(positions, outputs, shrink), axes, scale)
+
+    def _pair(self, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        value = self.values.get(name)
+        if not isinstance(value, tuple):
+            raise self._refused("weights that are left in float")
+        return value
+
+    def _bias(self, node: Node, source: _Real, weight_scale: NDArray[np.float32], outputs: int) -> NDArray[np.int32]:
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            return np.zeros(outputs, np.int32)
+        bias, scale = self._pair(node.inputs[2])
+        if bias.dtype != np.int32 or not np.allclose(scale, source.scale * weight_scale, rtol=_SCALES, atol=0):
+            raise self._refused("a bias in steps of its own")
+        return bias.astype(np.int32)
+
+    def _kernel(self, spatial: Axes, sizes: tuple[int, ...], geometry: dict[str, list[int]]) -> tuple[_Sizes, _Sizes, int]:
+        """Kernel and dilation in rows, columns and positions, and the stride in positions."""
+        kernel, dilation, stride = {}, {}, {}
+        for axis, size, *numbers in zip(spatial, sizes, geometry["dilations"], geometry["strides"]):
+            kernel[axis], dilation[axis], stride[axis] = size, numbers[0] if size > 1 else 1, numbers[1]
+        if stride.get("r", 1) != 1 or stride.get("x", 1) != 1 or kernel.get("1", 1) != 1:
+            raise self._refused("a stride over pixels")
+        sizes_of, steps = ([entry.get(axis, 1) for axis in "rxp"] for entry in (kernel, dilation))
+        return (sizes_of[0], sizes_of[1], sizes_of[2]), (steps[0], steps[1], steps[2]), stride.get("p", 1)
+
+    def _padded(self, source: _Real, spatial: Axes, pads: list[int]) -> _Real:
+        before, behind = pads[: len(spatial)], pads[len(spatial) :]
+        for axis, first, last in zip(spatial, before, behind):
+            if (first or last) and axis != "p":
+                raise self._refused("a pad around pixels")
+            if first or last:
+                source = replace(source, stored=self._extended(source.stored, first, last, source.zero))
+        return source
+
+    def _extended(self, stored: _Stored, before: int, behind: int, zero: int) -> _Stored:
+        source = self._plain(stored)
+        shape = self._shape(source)
+        wider = replace(shape, positions=shape.positions + before + behind)
+        op = Op(
+            Kind.EXTEND,
+            -1,
+            (source.tensor,),
+            rows=(source.row,),
+            columns=(source.column,),
+            zero=zero,
+            channels=shape.channels,
+            position=before,
+        )
+        return self._added(op, wider, source.axes, source.signed)
+
+    def _filters(
+        self, weights: NDArray[Any], spatial: Axes, group: int, channels: int, window: int
+    ) -> tuple[NDArray[np.int8], bool]:
+        """Weights as (outputs, rows, columns, positions, channels), and whether each output has a channel of its own."""
+        outputs = len(weights)
+        if weights.shape[1] * group != channels * window:
+            raise self._refused(f"weights for {weights.shape[1] * group} channels, where there are {channels * window}")
+        places = [spatial.index(axis) + 2 if axis in spatial else None for axis in "rxp"]
+        ordered = weights.transpose(
+            0, *(place for place in places if place is not None), *(i + 2 for i, axis in enumerate(spatial) if axis == "1"), 1
+        )
+        ordered = ordered.reshape(
+            outputs, *(1 if place is None else weights.shape[place] for place in places), weights.shape[1]
+        )
+        if window > 1:  # neighbouring positions, side by side as channels
+            return ordered.reshape(*ordered.shape[:3], window, channels), False
+        if group == 1:
+            return ordered, False
+        if group == channels == outputs and ordered.shape[3] == 1 and channels > 1 and self._is_flat(spatial):
+            return ordered, True
+        full = np.zeros((*ordered.shape[:4], channels), np.int8)
+        each, own = channels // group, outputs // group
+        for index in range(outputs):
+            first = index // own * each
+            full[index, ..., first : first + each] = ordered[index]
+        return full, False
+
+    def _is_flat(self, spatial: Axes) -> bool:
+        return "p" not in spatial
+
+    def _maxpool(self, node: Node) -> _Largest:
+        source: _Real = self._value(node.inputs[0], _Real)
+        stored = self._plain(source.stored)
+        spatial = stored.axes[2:]
+        if source.functions or stored.axes[1] != "c" or "c" in spatial or node.integer("ceil_mode", 0):
+            raise self._refused("a pool in an order of its own")
+        geometry = _geometry(node, len(spatial))
+        sizes = node.integers("kernel_shape", [])
+        if any(geometry["pads"]):
+            raise self._refused("a pad")
+        kernel, dilation, stride = self._kernel(spatial, tuple(sizes), geometry)
+        shape = self._shape(stored)
+        positions = (shape.positions - (kernel[2] - 1) * dilation[2] - 1) // stride + 1
+        wide = (kernel[1] - 1) * dilation[1]
+        if positions < 1 or wide != (kernel[0] - 1) * dilation[0]:
+            raise self._refused("a pool that is not square, or wider than the spectrum")
+        op = Op(
+            Kind.MAX, -1, (stored.tensor,), kernel, dilation, stride, (stored.row,), (stored.column,), channels=shape.channels
+        )
+        return _Largest(source, op, Tensor(positions, shape.channels, stored.shrink + wide), stored.axes)
+
+    def _averagepool(self, node: Node) -> _Pooled:
+        source: _Real = self._value(node.inputs[0], _Real)
+        sizes = node.integers("kernel_shape", [])
+        geometry = _geometry(node, 2)
+        if source.functions or source.stored.axes != ("1", "c", "r", "x") or sizes[0] != sizes[-1] or len(sizes) != 2:
+            raise self._refused("a pool that is not the last, over as many rows as columns")
+        if (
+            any(geometry["pads"])
+            or geometry["strides"] != [1, 1]
+            or geometry["dilations"] != [1, 1]
+            or node.integer("ceil_mode", 0)
+        ):
+            raise self._refused("a pad or a stride")
+        return _Pooled(source, sizes[0], np.float32(1))
+
+    def _mul(self, node: Node) -> _Pooled:
+        value, factor = self._value(node.inputs[0], _Pooled), self._constant(node.inputs[1])
+        if factor.size != 1:
+            raise self._refused("a factor for each channel")
+        pooled: _Pooled = replace(value, factor=np.float32(factor.ravel()[0]))
+        return pooled
+
+    def _add(self, node: Node) -> _Joined:
+        parts = tuple(self._value(name, _Real) for name in node.inputs)
+        if any(part.functions for part in parts) or parts[0].stored.axes != parts[1].stored.axes:
+            raise self._refused("a sum of other than integers")
+        return _Joined(parts, parts[0].stored.axes, True)
+
+    def _function(self, node: Node, function: _Function) -> Any:
+        value = self._value(node.inputs[0], _Real, _Largest, _Joined)
+        if isinstance(value, _Joined):
+            if node.op != "Relu":
+                raise self._refused("behind a sum")
+            return replace(value, is_positive=True)
+        if isinstance(value, _Largest):
+            return replace(value, source=self._with(value.source, function))
+        return self._with(value, function)
+
+    def _with(self, value: _Real, function: _Function) -> _Real:
+        def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            with np.errstate(over="ignore"):
+                return function(values.astype(np.float64)).astype(np.float32)
+
+        return replace(value, functions=(*value.functions, rounded))
+
+    def _identity(self, node: Node) -> Any:
+        return self._value(node.inputs[0], object)
+
+    # ---- moves ----
+
+    def _transpose(self, node: Node) -> Any:
+        value = self._value(node.inputs[0], _Stored, _Real, _Sums, _Pooled)
+        order = node.integers("perm", [])
+        if isinstance(value, _Pooled):
+            raise self._refused("behind the pool")
+        if isinstance(value, _Real):
+            return replace(value, stored=replace(value.stored, axes=tuple(value.stored.axes[i] for i in order)))
+        return replace(value, axes=tuple(value.axes[i] for i in order))
+
+    def _reshape(self, node: Node) -> _Stored:
+        stored: _Stored = self._value(node.inputs[0], _Stored)
+        target, axes = self._constant(node.inputs[1]).astype(int).tolist(), stored.axes
+        tensor = self._tensors[stored.tensor]
+        if (
+            len(target) == 4
+            and stored.tensor == 0
+            and axes == ("1", "c", "r", "x")
+            and target[:2] == [tensor.channels, 1]
+            and not any(target[2:])
+        ):
+            if self._ops:
+                raise self._refused("a spectrum that is channels and positions at once")
+            self._tensors[0] = Tensor(tensor.channels, 1)
+            return replace(stored, axes=("p", "c", "r", "x"))
+        if (
+            axes[2:] == ("p", "c")
+            and len(target) == 4
+            and target[:2] in ([0, 0],)
+            and target[2] == -1
+            and tensor.channels % target[3] == 0
+        ):
+            return self._unrolled(stored, target[3])
+        raise self._refused(f"from axes {axes} to {target}")
+
+    def _unrolled(self, stored: _Stored, channels: int) -> _Stored:
+        """Undoes steps along the spectrum that one convolution takes at once: their parts of its channels are positions.
+
+        A pool of 5 behind a convolution is computed so: its 5 steps are 5 times the channels, with weights that are shifted.
+        """
+        op = next(op for op in self._ops if op.out == stored.tensor)
+        filters, shape = op.filters, self._tensors[stored.tensor]
+        steps = shape.channels // channels
+        if op.kind is not Kind.DENSE or filters is None or op.stride % steps or self._ops[-1] is not op:
+            raise self._refused("channels that become positions")
+        step = op.stride // steps
+        parts = filters.weights.reshape(steps, channels, *filters.weights.shape[1:])
+        length = parts.shape[4] - step * (steps - 1)
+        first = parts[0][..., :length, :]
+        for index, part in enumerate(parts):
+            begin = index * step
+            if not (part[..., begin : begin + length, :] == first).all() or np.count_nonzero(part) != np.count_nonzero(first):
+                raise self._refused("channels that become positions")
+        same = [entry.reshape(steps, channels) for entry in (filters.bias, filters.scale)]
+        if any((entry != entry[0]).any() for entry in same):
+            raise self._refused("channels that become positions")
+        one = Filters(np.ascontiguousarray(first), same[0][0], same[1][0], filters.input_zero)
+        kernel = (*op.kernel[:2], length)
+        self._ops[-1] = replace(op, kernel=kernel, stride=step, channels=channels, filters=one)
+        self._tensors[stored.tensor] = replace(shape, positions=shape.positions * steps, channels=channels)
+        return stored
+
+    def _slice(self, node: Node) -> Any:
+        value = self._value(node.inputs[0], _Stored, _Real)
+        if isinstance(value, _Real):
+            return replace(value, stored=self._sliced(node, value.stored))
+        return self._sliced(node, value)
+
+    def _sliced(self, node: Node, stored: _Stored) -> _Stored:
+        """Part of the rows, columns or positions."""
+        starts, ends, axes = (self._constant(name).ravel().astype(int).tolist() for name in node.inputs[1:4])
+        steps = self._constant(node.inputs[4]).ravel().tolist() if len(node.inputs) > 4 else [1] * len(starts)
+        if any(step != 1 for step in steps):
+            raise self._refused("a step")
+        cuts: dict[str, tuple[int, int]] = {}
+        for start, end, axis in zip(starts, ends, axes):
+            name = stored.axes[axis]
+            if name == "p":
+                stored = self._some_positions(stored, start, end)
+            elif name in "rx" and start >= 0 and (end >= _FAR or end < 0):
+                cuts[name] = (start, 0 if end >= _FAR else -end)
+            else:
+                raise self._refused("part of the channels")
+        if not cuts:
+            return stored
+        (top, bottom), (left, right) = cuts.get("r", (0, 0)), cuts.get("x", (0, 0))
+        if top + bottom and left + right and top + bottom != left + right:
+            raise self._refused("other rows than columns")
+        return replace(stored, row=stored.row + top, column=stored.column + left, shrink=stored.shrink + left + right)
+
+    def _some_positions(self, stored: _Stored, start: int, end: int) -> _Stored:
+        all_of_them = self._tensors[stored.tensor].positions
+        if start < 0 or end < 0 or stored.first or stored.last is not None:
+            raise self._refused("positions from behind")
+        return replace(stored, first=start, last=min(end, all_of_them))
+
+    def _concat(self, node: Node) -> Any:
+        values = [self._value(name, _Stored, _Real) for name in node.inputs]
+        axes = values[0].axes if isinstance(values[0], _Stored) else values[0].stored.axes
+        if axes[node.integer("axis", 0)] != "c" or any(type(value) is not type(values[0]) for value in values):
+            raise self._refused("along other than channels")
+        if isinstance(values[0], _Real):
+            return _Joined(tuple(values), axes, False)
+        if all(value.tensor == values[0].tensor and value.last is not None for value in values):
+            return self._window(values)
+        parts = tuple(_Real(value, np.float32(1), 0) for value in values)
+        if len({value.signed for value in values}) > 1:
+            raise self._refused("signed and unsigned integers")
+        return self._join(_Joined(parts, axes, False), np.float32(1), 0, values[0].signed)
+
+    def _window(self, values: list[_Stored]) -> _Stored:
+        """Neighbouring positions as channels: what a kernel over positions sees."""
+        count, positions = len(values), self._tensors[values[0].tensor].positions
+        if any((value.first, value.last) != (k, positions - count + 1 + k) for k, value in enumerate(values)):
+            raise self._refused("positions that are no window")
+        return replace(values[0], first=0, last=None, window=count)
+
+    def _pad(self, node: Node) -> _Stored:
+        stored: _Stored = self._value(node.inputs[0], _Stored)
+        pads = self._constant(node.inputs[1]).ravel().astype(int).tolist()
+        fill = int(self._constant(node.inputs[2]).ravel()[0]) if len(node.inputs) > 2 and node.inputs[2] else 0
+        count = len(stored.axes)
+        sizes = {axis: (pads[i], pads[i + count]) for i, axis in enumerate(stored.axes) if pads[i] or pads[i + count]}
+        if node.attributes.get("mode", "constant") != "constant" or set(sizes) - {"p"} or min(pads) < 0:
+            raise self._refused("a pad around pixels")
+        return self._extended(stored, *sizes["p"], fill + 128 * stored.signed) if sizes else stored
+
+    # ---- the end ----
+
+    def finished(self, dtype: np.dtype[Any] | None) -> Lowered:
+        """The program whose sums are the graph's logits."""
+        if len(self._graph.outputs) != 1:
+            raise UnsupportedNodeError(f"{self._path}: the native engine takes graphs of one output")
+        value = self.values.get(self._graph.outputs[0])
+        if isinstance(value, _Pooled):
+            pool, real, factor = value.pool, value.source, value.factor
+        elif isinstance(value, _Real) and not value.functions:
+            pool, real, factor = 1, value, np.float32(1)
+        elif isinstance(value, _Sums):
+            return self._float_logits(value, dtype)
+        else:
+            raise self._refused("as the last node")
+        stored = self._plain(real.stored)
+        if stored.row or stored.column or self._tensors[stored.tensor].shrink != stored.shrink:
+            raise self._refused("part of the logits")
+        rate = np.full(len(self._card.classes), real.scale, np.float32)
+        return Lowered(self._program(stored.tensor, pool, dtype), real.zero * pool * pool, rate, pool * pool, factor)
+
+    def _float_logits(self, value: _Sums, dtype: np.dtype[Any] | None) -> Lowered:
+        if value.op.kind is not Kind.DENSE or value.shape.positions != 1:
+            raise self._refused("as the last node")
+        stored = self._added(replace(value.op, kind=Kind.DENSE_SUMS), value.shape, value.axes, False)
+        return Lowered(self._program(stored.tensor, 1, dtype), 0, value.scale, 1, np.float32(1))
+
+    def tapped(self, name: str, dtype: np.dtype[Any] | None) -> Lowered:
+        """The program whose output is one of the graph's integer tensors."""
+        stored = self._plain(self._value(name, _Stored))
+        shape = self._tensors[stored.tensor]
+        program = self._program(
+            stored.tensor, 1, dtype, radius=shape.shrink // 2, ids=np.zeros(shape.positions * shape.channels, np.uint16)
+        )
+        return Lowered(program, 0, np.ones(1, np.float32), 1, np.float32(1))
+
+    def _program(
+        self,
+        output: int,
+        pool: int,
+        dtype: np.dtype[Any] | None,
+        *,
+        radius: int | None = None,
+        ids: NDArray[np.uint16] | None = None,
+    ) -> Program:
+        card = self._card
+        ids = np.array([entry.id for entry in card.classes], np.uint16) if ids is None else ids
+        radius = card.radius if radius is None else radius
+        return Program(self._tensors, self._ops, card.scene.bands, radius, output, pool, ids, _input(card, self._signed, dtype))
+
+
+def _relu(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.maximum(values, np.float32(0))
+
+
+def _geometry(node: Node, axes: int) -> dict[str, list[int]]:
+    defaults = {"strides": [1] * axes, "dilations": [1] * axes, "pads": [0] * (2 * axes)}
+    return {name: node.integers(name, default) for name, default in defaults.items()}
+
+
+def _table(value: _Real, scale: np.float32, zero: int) -> NDArray[np.uint8]:
+    """Integer of the output for each of the input."""
+    numbers = (np.arange(256) - value.zero).astype(np.float32) * value.scale
+    for function in value.functions:
+        numbers = function(numbers)
+    table: NDArray[np.uint8] = np.clip(np.rint(numbers / scale) + zero, 0, 255).astype(np.uint8)
+    return table
+
+
+def _input(card: Card, signed: bool, dtype: np.dtype[Any] | None) -> Input:
+    if dtype is None:
+        return Input(InputKind.INTEGERS, signed)
+    assert card.input_affine is not None
+    return InputAffine(card.input_affine).native(dtype)
