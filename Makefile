@@ -3,12 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Slow tests take over two seconds; those of the other lanes need an emulator, buildah, an SSH server or Chromium.
+# Slow tests take over a second; those of the other lanes need an emulator, buildah, an SSH server or Chromium.
 ELSEWHERE := board or container or sshd or browser
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: check demo test test-all lint types contracts fuzz kill study models clean
+.PHONY: check quick demo test test-all lint types contracts fuzz kill study models clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -19,7 +19,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/hsiedge demo --output demo
 
-check: lint types contracts
+check: $(VENV)/installed
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types contracts
+
+quick: $(VENV)/installed
 	$(PYTEST) -m 'not (slow or $(ELSEWHERE))' $(TESTS)
 
 test: $(VENV)/installed

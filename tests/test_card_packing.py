@@ -124,6 +124,7 @@ except CardError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux holds a process to its address space")
 @pytest.mark.parametrize("kind", ["deflate", "numbers"])
 def test_what_would_inflate_to_gigabytes_is_refused_before_memory_is_taken(kind: str) -> None:

@@ -56,6 +56,7 @@ def test_a_card_with_places_changed(changes: list[tuple[tuple[Any, ...], Any]], 
     read(json.dumps(data))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(["kind", "scene", "classes", "patch", "created", "split", "x"]), JSON))
 def test_any_object(data: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import hsiedge
 from hsiedge import errors
 from hsiedge.cli.flags import message
@@ -30,6 +32,7 @@ def messages() -> Iterator[tuple[str, str]]:
                         yield f"{path.relative_to(PACKAGE)}:{part.lineno}", part.value
 
 
+@pytest.mark.slow
 def test_no_error_of_the_library_holds_a_flag() -> None:
     texts = list(messages())
     assert len(texts) > 300

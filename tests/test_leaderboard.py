@@ -78,6 +78,7 @@ def test_rows_are_added_to_what_is_stored(leaderboard: ModuleType, tmp_path: Pat
     assert [(row["seed"], row["oa"]) for row in leaderboard.stored()] == [(0, 2.0), (1, 1.0)]
 
 
+@pytest.mark.slow
 def test_a_classical_method_reads_no_test_pixel(leaderboard: ModuleType) -> None:
     """With other labels on the test pixels, it gives the same ones: what it scores is all that changes."""
     pytest.importorskip("sklearn")

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = [ROOT / name for name in ("hsiedge", "tests", "benchmarks", "models", "examples")]
 EMPTY = {"found", "made", "told", "given", "said"}
@@ -23,6 +25,7 @@ def empty_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.name
 
 
+@pytest.mark.slow
 def test_names_say_what_a_thing_is() -> None:
     faults = [
         f"{path.relative_to(ROOT)}:{line}: {name}"

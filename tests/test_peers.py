@@ -289,6 +289,7 @@ def test_the_theoretical_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert (bounds["macs_a_cycle"], bounds["gmac_s"]) == (64, pytest.approx(147.2))
 
 
+@pytest.mark.slow
 def test_memory_of_strips(tmp_path: Path) -> None:
     measured = memory.measured(INT8, tmp_path, rows=300, times=4, columns=200, bands=5, memory="8MiB")
     assert 5 < measured["imported_mib"] < measured["short_mib"] + 5

@@ -132,6 +132,7 @@ def test_what_cannot_be(options: dict[str, Any], says: str) -> None:
         bench([FLOAT], **options)
 
 
+@pytest.mark.slow
 def test_operators_are_profiled_where_onnxruntime_runs() -> None:
     report = bench([FLOAT], runtime="all", ops=True, batches=[8], **QUICK)
     assert [entry.model for entry in report.ops] == ["float.onnx (ort)"]

@@ -94,6 +94,7 @@ def test_models_of_a_batch_are_compared_with_the_float_one(report: Report) -> No
     assert all(0 < entry.low <= entry.ratio <= entry.high for entry in report.comparisons)
 
 
+@pytest.mark.slow
 def test_models_take_turns_in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Worker, str]] = []
     ask = Worker.ask
@@ -113,6 +114,7 @@ def test_models_take_turns_in_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(rounds)) > 1  # in no fixed order
 
 
+@pytest.mark.slow
 def test_at_least_so_many_runs_for_at_least_so_long() -> None:
     (entry,) = bench([FLOAT], batches=[1], threads=1, runs=305, seconds=0.001).results
     assert entry.latency_ms.runs >= 305
@@ -120,6 +122,7 @@ def test_at_least_so_many_runs_for_at_least_so_long() -> None:
     assert entry.latency_ms.mean * entry.latency_ms.runs >= 0.8 * 500
 
 
+@pytest.mark.slow
 @linux
 def test_memory_is_the_peak_beyond_the_imported_runtime() -> None:
     hungry, small = bench([DATA / "hungry.onnx", FLOAT], batches=[1], runs=1, seconds=0.01, threads=1).results
@@ -129,6 +132,7 @@ def test_memory_is_the_peak_beyond_the_imported_runtime() -> None:
     assert 0 < small.memory_mib < 35  # interpreter, numpy and onnxruntime alone are 45 and more
 
 
+@pytest.mark.slow
 @linux
 def test_memory_counts_one_input_and_not_the_whole_pool() -> None:
     (entry,) = bench([DATA / "stranger.onnx"], batches=[1], shapes=["a=1,3,2500000"], runs=1, seconds=0.01, threads=1).results
@@ -141,6 +145,7 @@ def test_stranger_has_neither_card_nor_precision() -> None:
     assert (entry.kind, entry.precision, entry.input_shape, entry.input_dtype) == ("tensor", "unknown", [3, 3, 4], "float32")
 
 
+@pytest.mark.slow
 def test_a_graph_that_fixes_its_batch_is_measured_once() -> None:
     report = bench([DATA / "float_batch1.onnx", FLOAT], batches=[4, 1], **QUICK)
     assert [(entry.model, entry.batch) for entry in report.results] == [
@@ -179,6 +184,7 @@ def test_profile_leaves_the_warm_up_out() -> None:
     assert [entry["dur"] for entry in nodes] == [30, 50]
 
 
+@pytest.mark.slow
 def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hsiedge.device.facts.temperature_c", iter(range(40, 200)).__next__)
     monkeypatch.setattr("hsiedge.benchmark.runner.device_facts", lambda *a, **b: hsiedge.device.facts.DeviceFacts(**FACTS))

@@ -52,6 +52,7 @@ def test_json_alone_on_stdout(run: Hsiedge) -> None:
     assert [entry["model"] for entry in data["results"]] == ["float.onnx", "int8.onnx"]
 
 
+@pytest.mark.slow
 def test_tables_on_stdout_and_json_in_a_file(run: Hsiedge, tmp_path: Path) -> None:
     done = run("float.onnx", "--batch", "1", "--batch", "8", "--ops", "--json", tmp_path / "r.json", *QUICK)
     assert done.code == 0, done.err

@@ -13,6 +13,7 @@ from hsiedge.shipped import shipped
 from tests.cli.conftest import Hsiedge
 
 
+@pytest.mark.slow
 def test_this_device(hsiedge: Hsiedge, tmp_path: Path) -> None:
     run = hsiedge("doctor", "--json", "seen.json")
     assert run.code == 0

@@ -50,6 +50,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "package"),
     [
@@ -121,6 +122,7 @@ def test_closed_streams(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".tif", ".npy", ".png", ".npz", ".json"])
 def test_pipes_are_written_into(hsiedge: Hsiedge, folder: Path, suffix: str) -> None:
     if suffix == ".tif":
@@ -212,6 +214,7 @@ def test_signals_clean_up(folder: Path, number: signal.Signals, code: int) -> No
     assert (folder / "map.npy").read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_the_next_run_removes_what_a_kill_left(folder: Path) -> None:
     dead, living = started(folder, folder / "ready"), started(folder, folder / "ready")
     dead.kill()

@@ -103,7 +103,9 @@ def test_test_pixels_decide_nothing() -> None:
     assert first == second
 
 
-def test_a_budget_that_cannot_be_met_shows_the_nearest() -> None:
+def test_a_budget_that_cannot_be_met_shows_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SHAPES", module.SHAPES[-2:])
+    monkeypatch.setattr(module, "RATIOS", module.RATIOS[-2:])
     result = compress(teacher(), workstation.corner(), split(), Budget(2000), unseen)
     assert result.best is None
     assert not result.met

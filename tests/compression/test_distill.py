@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hsiedge.compression import distill as module
 from hsiedge.compression.distill import distill, free_pixels
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.scenes.splits import TEST, Split, dilate, draw
+from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import predict_logits
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
@@ -24,19 +26,26 @@ BRIEF = FitSettings(epochs=1)
 SMALL = {"widths": (8, 12, 12)}
 
 
+@functools.cache
+def alone() -> Checkpoint:
+    """The student, taught by nobody."""
+    return train(workstation.scene(), workstation.split(), "dscnn", 7, BRIEF, **SMALL)
+
+
 @pytest.mark.parametrize("method", ["logits", "features", "attention"])
 def test_each_method_makes_another_student(method) -> None:
     teacher = workstation.checkpoint("cnn2d")
     distilled = distill(
         teacher, workstation.scene(), workstation.split(), "dscnn", method, settings=BRIEF, parent="f00", **SMALL
     )
-    alone = train(workstation.scene(), workstation.split(), "dscnn", 7, BRIEF, **SMALL)
     assert distilled.card.patch == teacher.card.patch
     assert [step.step for step in distilled.card.lineage] == ["train", "distill"]
     assert distilled.card.lineage[-1].parent == "f00"
     assert distilled.card.split == teacher.card.split
-    assert not any(torch.equal(a, b) for a, b in zip(distilled.classifier.net.parameters(), alone.classifier.net.parameters()))
-    assert set(distilled.classifier.state_dict()) == set(alone.classifier.state_dict())  # nothing of the method stays behind
+    assert not any(
+        torch.equal(a, b) for a, b in zip(distilled.classifier.net.parameters(), alone().classifier.net.parameters())
+    )
+    assert set(distilled.classifier.state_dict()) == set(alone().classifier.state_dict())  # nothing of the method stays behind
 
 
 def test_the_whole_weight_on_logits_makes_the_student_answer_as_the_teacher_does() -> None:
@@ -84,12 +93,10 @@ def test_the_card_says_transductive_and_the_labels_of_test_pixels_are_not_looked
     spoiled = scene.labels.copy()
     spoiled.ravel()[split.pixels(TEST)] = np.roll(spoiled.ravel()[split.pixels(TEST)], 1000)
     other = dataclasses.replace(scene, labels=spoiled)
-    distilled = [
-        distill(teacher, where, split, "dscnn", unlabelled=True, settings=BRIEF, **SMALL).classifier.state_dict()
-        for where in (scene, other)
-    ]
-    assert all(torch.equal(distilled[0][name], distilled[1][name]) for name in distilled[0])
-    card = distill(teacher, scene, split, "dscnn", unlabelled=True, settings=BRIEF, **SMALL).card
+    distilled = [distill(teacher, where, split, "dscnn", unlabelled=True, settings=BRIEF, **SMALL) for where in (scene, other)]
+    first, second = (entry.classifier.state_dict() for entry in distilled)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    card = distilled[0].card
     assert card.lineage[-1].options["transductive"] is True
     assert card.lineage[-1].options["unlabelled"] == len(free_pixels(scene, split, 7))
 

@@ -136,6 +136,7 @@ def test_mean() -> None:
     assert mean_mj([1.0], 0) is None
 
 
+@pytest.mark.slow
 class TestBench:
     """The whole way, with processes that find a tree of files in the place of /sys."""
 

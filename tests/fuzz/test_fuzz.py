@@ -48,6 +48,7 @@ def ran(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "ignore", *words], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_is_seen(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     done = ran("-c", _PLANTED, str(tmp_path / "samples"))

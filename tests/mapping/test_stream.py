@@ -351,6 +351,7 @@ def test_a_map_that_is_not_finished_is_not_there(tmp_path: Path, labels: np.ndar
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command(tiny_scene: Scene, tmp_path: Path) -> None:
     path = envi(tmp_path, tiny_scene.cube)
     command = [sys.executable, "-m", "hsiedge", "classify", str(STORED / "int8.onnx"), str(path), "-o", str(tmp_path / "a.npy")]
@@ -371,6 +372,7 @@ def test_the_command(tiny_scene: Scene, tmp_path: Path) -> None:
         assert line in failed.stderr
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_flight(tmp_path: Path) -> None:
     """Peak anonymous memory of a flight of 1,600 rows, and of one ten times as long."""
     code = (

@@ -270,6 +270,7 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
     assert_nothing_left(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beats", [0, 6])
 def test_a_silent_line_is_a_lost_one(tmp_path: Path, beats: int) -> None:
     """Where the network goes, stdin stays open, and no byte comes."""

@@ -130,6 +130,7 @@ def test_what_cannot_be_mended_is_warned_of_and_rewritten(overflowing: None, tmp
     np.testing.assert_array_equal(mended.logits_at(indian_pines, PIXELS), expected)
 
 
+@pytest.mark.slow
 def test_seven_bits_need_no_mode(overflowing: None, indian_pines: Scene, tmp_path: Path) -> None:
     path = tmp_path / "avx2.onnx"
     quantize(shipped(".onnx"), indian_pines, path, "avx2", patches=200)

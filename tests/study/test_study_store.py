@@ -182,6 +182,7 @@ with Store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_each_row_is_whole(tmp_path: Path) -> None:
     path, dice = tmp_path / "study.sqlite", random.Random(3)
     before = 0

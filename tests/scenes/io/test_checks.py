@@ -50,6 +50,7 @@ def npy(array: np.ndarray[Any, Any]) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_members_packed_otherwise_than_by_deflate(tmp_path: Path, method: int) -> None:
     write_zip(tmp_path / "x.npz", "cube.npy", method, npy(CUBE), *[bytes(1 << 20)] * (LARGE >> 20))
@@ -206,6 +207,7 @@ def test_large_chunks_are_read(tmp_path: Path, h5py: Any) -> None:
         np.testing.assert_array_equal(read(tmp_path / "x.h5"), cube)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
 class TestWhatDoesNotEnd:
     def test_a_damaged_heap(self, tmp_path: Path, h5py: Any) -> None:

@@ -162,6 +162,7 @@ def _stored(theirs: Any, sample: Sample) -> tuple[float, ...]:
     return (a, b, c, d, -e, f + theirs.height * e) if turned else (a, b, c, d, e, f)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["envi", "geotiff", "netcdf"])
 @given(data=st.data())
 @QUICK

@@ -396,6 +396,7 @@ def test_without_rasterio(tmp_path, monkeypatch) -> None:
         open_scene(path)
 
 
+@pytest.mark.slow
 def test_enmap_over_potsdam(shared) -> None:
     """The counts of its own summary, tile by tile."""
     scene = Scene.open(shared / "data" / "enmap_potsdam")

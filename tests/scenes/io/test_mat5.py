@@ -110,6 +110,7 @@ print("read them all")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_no_changed_byte_ends_the_process(tmp_path: Path, packed: bool) -> None:
     """Every byte of tags and headers, four values each, read in a child: a crash of scipy would be seen here."""
