@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ class Player(Source):
         super().__init__(str(cube.path), options or SourceOptions())
         if not (0 < rate < 1e7 and times >= 1):
             raise OptionError("lines a second, above 0, were expected, and at least once", option="rate", value=rate)
-        self.cube, self.line_rate, self._times = cube, rate, times
+        self.cube = cube if cube.valid is None else replace(cube, valid=self._valid)
+        self.line_rate, self._times, self._mask = rate, times, cube.valid
+
+    def _valid(self, first: int, count: int) -> NDArray[np.bool_]:
+        """Mask of lines of the cube, which is played over and over."""
+        assert self._mask is not None
+        return np.concatenate([self._mask((first + line) % self.cube.shape[0], 1) for line in range(count)])
 
     def lines(self) -> Iterator[NDArray[Any]]:
         """Blocks of the lines that are due."""

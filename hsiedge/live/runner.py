@@ -313,8 +313,9 @@ class _CaptureRun:
         self._summary.warnings += [f"{cube.path.name}: {note}" for note in cube.notes]
         if self._calibration is not None:
             self._summary.dead_elements += self._calibration.dead_elements
-        self._missing: deque[tuple[int, int]] = deque()
-        self._cube = replace(cube, valid=self._valid, shape=(max(cube.shape), cube.shape[1]))
+        self._present: NDArray[np.bool_] | None = None  # which pixels of the lines that are pushed hold data; None for all
+        nodata = cube.nodata if self._calibration is None else ()
+        self._cube = replace(cube, valid=self._valid, nodata=nodata, shape=(max(cube.shape), cube.shape[1]))
         self._classifier = LineClassifier(
             model, cube.shape[1], like=self._cube, units=settings.units, confident=bool(settings.conditions)
         )
@@ -400,31 +401,31 @@ class _CaptureRun:
 
     def _take(self, batch: Batch) -> None:
         if batch.dropped:
-            self._missing.append((self._pushed, self._pushed + batch.dropped))
             width, bands = self._cube.shape[1], self._cube.bands
             nothing = np.zeros((min(batch.dropped, _GAP_ROWS), width, bands), self._cube.dtype)
             for first in range(0, batch.dropped, _GAP_ROWS):
                 count = min(_GAP_ROWS, batch.dropped - first)
+                self._present = np.zeros((count, width), bool)
                 self._push(nothing[:count], [np.nan] * count)
         elif len(batch.lines):
             self._began = self._began or float(batch.arrived[0])
-            lines = batch.lines if self._calibration is None else self._calibrated(batch.lines)
+            lines, self._present = self._read(batch.lines)
             for event in self._drift.take(lines, self._pushed):
                 self._run.event(event)
             self._push(lines, batch.arrived.tolist())
 
-    def _calibrated(self, lines: NDArray[Any]) -> NDArray[Any]:
-        assert self._calibration is not None
-        return self._calibration.apply(lines, self._capture.cube.without_data(lines, self._pushed))
+    def _read(self, lines: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Lines as `classify` would read them, and which of their pixels hold data, as far as the values do not tell."""
+        cube, first = self._capture.cube, self._pushed
+        if self._calibration is not None:
+            empty = cube.without_data(lines, first)
+            empty[:, self._calibration.lost] = True
+            return self._calibration.apply(lines, empty), ~empty
+        return lines, None if cube.valid is None else cube.valid(first, len(lines))
 
     def _valid(self, first: int, count: int) -> NDArray[np.bool_]:
-        """Mask of lines that are there, as of a cube: those that were dropped are not."""
-        valid = np.ones((count, self._cube.shape[1]), bool)
-        for begin, end in self._missing:
-            valid[max(0, begin - first) : max(0, end - first)] = False
-        while self._missing and self._missing[0][1] <= first:
-            self._missing.popleft()
-        return valid
+        """Mask of the lines that are being pushed, as of a cube."""
+        return np.ones((count, self._cube.shape[1]), bool) if self._present is None else self._present
 
     def _push(self, lines: NDArray[Any], arrived: list[float]) -> None:
         if self._run.page is not None:

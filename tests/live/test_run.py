@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hsiedge.errors import HsiedgeError, ModelError, OptionError, OutputError, S
 from hsiedge.live.buffer import LineBuffer
 from hsiedge.live.latency import Latencies
 from hsiedge.live.raw import TcpListen
+from hsiedge.live.replay import Player
 from hsiedge.live.runner import run
 from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
 from hsiedge.mapping import classify
@@ -454,3 +456,13 @@ def test_a_source_of_an_installed_package(model: Model, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), expected)
     done = plugin.run(*words, "belt:700", site=None, folder=tmp_path, code=2)
     assert "no source is called 'belt'" in done.stderr
+
+
+@pytest.mark.parametrize("late", ["wait", "drop"])
+def test_a_cubes_own_mask_counts(late: str, model: Model, tiny_scene: Scene, tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).random((40, 30)) > 0.2
+    cube = replace(tiny_scene.as_cube(), valid=lambda first, count: mask[first : first + count], nodata=(500.0,) * 5)
+    run(model, Player(cube, 4000, 2), tmp_path / "map.hdr", late=late)
+    twice, masks = np.concatenate([tiny_scene.cube] * 2), np.concatenate([mask] * 2)
+    twice[~masks] = 500
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, twice, nodata=500))
