@@ -142,8 +142,12 @@ class Store:
             self._run("UPDATE rows SET device = ?, measuring = measuring + ? WHERE key = ?", device, seconds, key)
 
     def set_instructions(self, scene: str, shape: str, precision: str, counts: Sequence[int]) -> int:
-        """Stores a count of instructions with all forms of a shape and precision on a scene; returns how many those are."""
+        """Stores a count of instructions with all forms of a shape and precision on a scene; returns how many those are.
+
+        A file in which some layers stay float is another graph than the one that was counted, and gets none.
+        """
         rows = [row for row in self.rows() if (row.cell.scene, row.shape) == (scene, shape)]
+        rows = [row for row in rows if precision != "int8" or "stay float" not in row.told]
         forms = [(row.cell.key, form) for row in rows for form in row.forms if form.precision == precision]
         with self._writing():
             for key, form in forms:

@@ -81,10 +81,16 @@ def test_instructions_are_those_of_all_nets_of_a_shape(tmp_path: Path) -> None:
         store.put(shaped)
         store.put(replace(shaped, cell=replace(CELL, seed=2)))
         store.put(replace(shaped, cell=replace(CELL, seed=3), shape="cnn2d@13:8,9"))
+        store.put(replace(shaped, cell=replace(CELL, seed=4), told="in the int8 file these layers stay float: spectral"))
         assert store.set_instructions("indian_pines", "cnn2d@13:8,8", "int8", (900, 70)) == 2
         assert store.set_instructions("salinas_a", "cnn2d@13:8,8", "int8", (1, 1)) == 0
         rows = store.rows()
-        assert [[form.instructions for form in row.forms] for row in rows] == [[(), (900, 70)], [(), (900, 70)], [(), ()]]
+        assert [[form.instructions for form in row.forms] for row in rows] == [
+            [(), (900, 70)],
+            [(), (900, 70)],
+            [(), ()],
+            [(), ()],
+        ]
         assert same(replace(rows[0], forms=FORMS), shaped)
 
 

@@ -127,7 +127,10 @@ def notes(group: Group, entries: Sequence[Entry], figures: Sequence[str] = ("ms"
     group = replace(group, entries=tuple(entries))  # with the seeds, pixels and devices of these
     timed, sized = (any(name.startswith(kinds) for name in figures) for kinds in (("ms", "energy"), "memory"))
     train, validation, test = group.parts()
-    lines = [f"{group.words()}: {train} pixels train, {validation} validate, {test} test.", _seed_words(group, entries)]
+    lines = [
+        f"{group.words()}: {train} pixels train, {validation} validate, {test} test.",
+        _seed_words(group, entries, timed or sized),
+    ]
     lines[0] = lines[0][0].upper() + lines[0][1:]
     if group.split == "random":
         lines.append("A random split leaks: patches of neighbouring training and test pixels overlap.")
@@ -326,7 +329,7 @@ def spread_words(spread: Spread, form: str) -> str:
     return form.format(spread.mean) + (f" ± {form.format(spread.std)}" if spread.std is not None else "")
 
 
-def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
+def _seed_words(group: Group, entries: Sequence[Entry], measured: bool) -> str:
     seeds = group.seeds
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): no spread is known."
@@ -336,8 +339,8 @@ def _seed_words(group: Group, entries: Sequence[Entry]) -> str:
     if 1 in counts:
         words += " Where n is 1, no spread is known."
     times = {s.n for e in entries for name, s in e.figures.items() if name.startswith("ms") and s.n < e.n}
-    if times:
-        words += f" Latencies of some rest on {' or '.join(map(str, sorted(times)))} of them."
+    if times and measured:
+        words += f" Latencies and memory of some rest on {' or '.join(map(str, sorted(times)))} of them."
     return words
 
 
