@@ -79,7 +79,7 @@ def measure(path: Path, runtime: str | None, rate: float | None, seconds: float,
         place = Path(folder, "wide.npy")
         np.save(place, wide_cube())
         model = load(path, 1, runtime)
-        rows = 1 if getattr(model, "streams", False) else 16
+        rows = 1 if model.streams else 16
         with open_cube(place) as cube:
             able = capacity(model, cube.read(0, 112), rows)
             rate = min(rate or able / 2, able / 2)

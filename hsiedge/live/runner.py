@@ -147,7 +147,7 @@ def _open_page(place: int | str, title: str, classes: dict[int, str], token: str
 
 def _rows(model: Model, rows: int | None) -> int:
     if rows is None:
-        return 1 if getattr(model, "streams", False) else _ROWS  # an engine that keeps what it has computed of earlier rows
+        return 1 if model.streams else _ROWS  # the native engine keeps what it has computed of earlier rows
     if not 1 <= rows <= 4096:
         raise OptionError("1 to 4096 was expected", option="rows", value=rows)
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -30,7 +29,7 @@ def first_in_line() -> list[str]:
 @pytest.mark.slow
 def test_twenty_seconds_of_a_flight(tmp_path: Path) -> None:
     pytest.importorskip("tensorly", reason="tensorly carries Indian Pines, and is not installed")
-    native = "native" in ENGINES and importlib.util.find_spec("hsiedge.native.library") is not None
+    native = ENGINES["native"].installed
     ahead = first_in_line()
     words = [str(shipped("-int8-scene.onnx")), "--seconds", str(SECONDS), "--json", str(tmp_path / "flight.json")]
     words += ["--runtime", "native"] if native else []

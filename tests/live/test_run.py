@@ -27,9 +27,10 @@ from hsiedge.live.replay import Player
 from hsiedge.live.runner import run
 from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
 from hsiedge.mapping import classify
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import ENGINES, Model, load
 from hsiedge.scenes.io.reader import read_labels
 from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
 from tests import plugin
 from tests.live import cameras
 from tests.live.cameras import Blocks
@@ -466,3 +467,22 @@ def test_a_cubes_own_mask_counts(late: str, model: Model, tiny_scene: Scene, tmp
     twice, masks = np.concatenate([tiny_scene.cube] * 2), np.concatenate([mask] * 2)
     twice[~masks] = 500
     np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), classify(model, twice, nodata=500))
+
+
+@pytest.mark.parametrize("late", ["wait", "drop"])
+def test_the_native_engine_gives_the_labels_of_onnxruntime(late: str, indian_pines: Scene, tmp_path: Path) -> None:
+    if not ENGINES["native"].installed:
+        pytest.skip("the native engine was not built here")
+    cube = np.array(indian_pines.cube[:100, :40])
+    native = load(shipped("-int8-scene.onnx"), 1, "native")
+    events: list[Any] = []
+    watch = {"watch": "Corn-mintill > 5 % of 20 lines", "on_event": events.append}
+    summary = run(native, Blocks(cube, size=40), tmp_path / "map.hdr", late=late, buffer=1, **watch)
+    lines = labels(tmp_path / "map.hdr")
+    gone = (lines == 0).all(1)
+    assert (gone.sum() > 0) == (late == "drop")
+    assert summary.dropped == gone.sum()
+    cube[gone] = 65535
+    np.testing.assert_array_equal(lines, classify(load(native.path, 1), cube, nodata=65535))
+    assert events
+    assert all(0 < event["confidence"] <= 1 for event in events if event["share"])
