@@ -180,7 +180,8 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}  # None is not Python's own
 
     def handle(number: int, frame: Any) -> None:
         stop.set()
@@ -362,7 +363,7 @@ class _CaptureRun:
             summary.drift += self._drift.marked
             summary.outside_range = self._drift.outside
             self._tell(str(buffer.error) if buffer.error else "stopped" if run.stop.is_set() else "ended", ended=True)
-        if buffer.error is not None:
+        if buffer.error is not None and not run.stop.is_set():
             raise buffer.error
 
     def _tell(self, state: str, *, ended: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -486,3 +487,19 @@ def test_the_native_engine_gives_the_labels_of_onnxruntime(late: str, indian_pin
     np.testing.assert_array_equal(lines, classify(load(native.path, 1), cube, nodata=65535))
     assert events
     assert all(0 < event["confidence"] <= 1 for event in events if event["share"])
+
+
+@pytest.mark.parametrize("kind", ["tcp-listen://0", "folder", "-"])
+def test_ctrl_c_while_nothing_comes(kind: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "captures").mkdir()
+    source, place = (str(tmp_path / "captures"), tmp_path / "maps") if kind == "folder" else (kind, tmp_path / "map.hdr")
+    press = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with cameras.pipe(b"", keep_open=True) as stdin, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        press.start()
+        began = time.monotonic()
+        summary = run(model, source, place, idle=60, **RAW)
+    press.join()
+    assert time.monotonic() - began < 5
+    assert (summary.ended, summary.lines_in, summary.written) == ("stopped", 0, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
