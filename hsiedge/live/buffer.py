@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from hsiedge.errors import HsiedgeError, OptionError, SourceError
@@ -48,7 +49,7 @@ class LineBuffer:
         late: "wait" or "drop".
 
     Raises:
-        OptionError: another word.
+        OptionError: another word; more than fits into the memory.
     """
 
     def __init__(self, cube: Cube, size: int, late: str = "wait") -> None:
@@ -57,6 +58,10 @@ class LineBuffer:
         line = cube.shape[1] * cube.bands * cube.dtype.itemsize
         self.capacity = int(np.clip(size // line, _LEAST_LINES, _MOST_LINES))
         self._cube, self._drops = cube, late == "drop"
+        needed, free = self.capacity * line, psutil.virtual_memory().available
+        if needed > free:
+            text = f"{self.capacity} lines take {needed >> 20} MiB, {free >> 20} MiB are free"
+            raise OptionError(text, option="buffer", value=size)
         self._lines = np.empty((self.capacity, cube.shape[1], cube.bands), cube.dtype)
         self._lines.fill(0)  # its memory is taken now, and does not grow in flight
         self._arrived = np.empty(self.capacity)

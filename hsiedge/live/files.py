@@ -50,7 +50,7 @@ class GrowingFile(Source):
         done, seen, until = 0, 0, time.monotonic() + self.options.idle
         with self._growing.data.open("rb", buffering=0) as file:
             while not self.stopped.is_set():
-                there = os.fstat(file.fileno()).st_size - self._growing.offset
+                there = max(0, os.fstat(file.fileno()).st_size - self._growing.offset)
                 if there < seen:
                     raise SourceError(f"{self._growing.data}: has become shorter, from {seen} to {there} bytes of lines")
                 if there > seen:

@@ -156,13 +156,13 @@ class Page(Sink):
 
     def _coloured(self, counts: NDArray[Any]) -> NDArray[np.uint8]:
         """Colours of `(n, width, 3)` values, stretched between percentiles that follow the lines slowly."""
-        values = counts.astype(np.float32)
+        values = np.nan_to_num(counts.astype(np.float32), posinf=0, neginf=0)
         there = values[values.any(axis=(1, 2))]  # lines that were dropped are all 0
         if there.size:
-            now = np.nanpercentile(there, (2, 98), axis=(0, 1))
+            now = np.percentile(there, (2, 98), axis=(0, 1))
             self._stretch = now if self._stretch is None else 0.9 * self._stretch + 0.1 * now
         low, high = (0.0, 1.0) if self._stretch is None else self._stretch
-        shares = np.nan_to_num((values - low) / np.maximum(high - low, 1e-9))
+        shares = (values - low) / np.maximum(high - low, 1e-9)
         painted: NDArray[np.uint8] = (255 * np.clip(shares, 0, 1)).astype(np.uint8)
         return painted
 

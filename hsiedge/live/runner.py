@@ -215,6 +215,7 @@ class _Run:
         self.page = page
         self.classes = {entry.id: entry.name for entry in model.known.classes}
         self.latencies, self.stop = Latencies(), threading.Event()
+        self._stems: set[str] = set()
         session = model.session
         self.summary = RunSummary(
             model.path.name, session.runtime, session.provider, name, model.known.radius, line_rate=source.line_rate
@@ -277,6 +278,12 @@ class _Run:
         capture: Capture | None = box[0]
         return capture
 
+    def stem_of(self, path: Path) -> str:
+        """Stem of a capture's map: that of its file, or its whole name where another capture has had that stem."""
+        stem = path.name if path.stem in self._stems else path.stem
+        self._stems.add(stem)
+        return stem
+
     def event(self, event: Event) -> None:
         """Sends an event, with the time, to the sinks and to who listens."""
         dated = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), **event}
@@ -333,7 +340,7 @@ class _CaptureRun:
     def go(self) -> None:
         """Labels all its lines. Raises what ended it, once all that came before is in the maps."""
         run, buffer = self._run, self._buffer
-        stem = self._cube.path.stem if run.source.several else ""
+        stem = run.stem_of(self._cube.path) if run.source.several else ""
         if run.page is not None:
             run.page.show(self._cube)
         run.sinks.begin(MapFacts((1, self._cube.shape[1]), run.classes, self._cube.georeference), stem)

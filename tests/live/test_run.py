@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,7 @@ def test_replay_and_folder(model: Model, tiny_scene: Scene, expected: np.ndarray
     captures.mkdir()
     np.save(captures / "a.npy", tiny_scene.cube)
     np.save(captures / "b.npy", tiny_scene.cube[::-1])
+    np.savez(captures / "b.npz", cube=tiny_scene.cube[:, ::-1])
     (captures / "DARKREF_a.npy").write_bytes(b"no capture")
     summary = run(model, f"replay:{captures / 'a.npy'}@2000*2", tmp_path / "twice.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "twice.npy"), classify(model, np.concatenate([tiny_scene.cube] * 2)))
@@ -106,7 +108,8 @@ def test_replay_and_folder(model: Model, tiny_scene: Scene, expected: np.ndarray
     (captures / "broken.hdr").write_text("ENVI\nsamples = 30\n")
     with pytest.warns(UserWarning, match="left out"):
         summary = run(model, str(captures), tmp_path / "maps", idle=1.5)
-    assert summary.captures == 2
+    assert summary.captures == 3
+    np.testing.assert_array_equal(labels(tmp_path / "maps" / "b.npz-map.hdr"), classify(model, tiny_scene.cube[:, ::-1]))
     np.testing.assert_array_equal(labels(tmp_path / "maps" / "a-map.hdr"), expected)
     np.testing.assert_array_equal(labels(tmp_path / "maps" / "b-map.hdr"), classify(model, tiny_scene.cube[::-1]))
     with pytest.raises(OptionError, match="name a folder"):
@@ -503,3 +506,17 @@ def test_ctrl_c_while_nothing_comes(kind: str, model: Model, tmp_path: Path, mon
     assert time.monotonic() - began < 5
     assert (summary.ended, summary.lines_in, summary.written) == ("stopped", 0, [])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_growing_file_with_an_offset(model: Model, tiny_scene: Scene, expected: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "flight.hdr"
+    header = HEADER.format(lines=0, interleave="bip") + "header offset = 1000\n"
+    with cameras.recorder(path, header, bytes(1000) + cameras.raw(tiny_scene.cube, "bip")):
+        run(model, str(path), tmp_path / "map.hdr", idle=0.3)
+    np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), expected)
+
+
+def test_more_than_fits_into_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 20))
+    with pytest.raises(OptionError, match="16 lines take 15 MiB, 1 MiB are free"):
+        LineBuffer(line_cube("x", 1000, 500, "uint16"), 16 << 20)
