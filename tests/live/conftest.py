@@ -1,5 +1,16 @@
-"""The browser in which the live page is opened."""
+"""The browser in which the live page is opened; and a registry of sources without those of other tests."""
 
+from __future__ import annotations
+
+import pytest
+
+from hsiedge.live.source import SOURCES
 from tests.report.conftest import tab
 
 __all__ = ["tab"]
+
+
+@pytest.fixture(autouse=True)
+def _no_sources_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SOURCES, "_files", {})
+    monkeypatch.setattr(SOURCES, "_loaded", {})
