@@ -37,8 +37,8 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
 A document is refused (`fill` with `strict`) where an accuracy of a method stands without its control, in prose or in a table
 without the columns "own" and "all", and where a latency stands in it that its own warnings withdraw.
 
-Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant, control=yes, simulated=no,
-and drop<=0.5, oa>=98 and the like for any figure. Several values stand with bars between them: method=none|distill.
+Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant (blanks as _), control=yes,
+simulated=no, and drop<=0.5, oa>=98 and the like for any figure. Several values have bars between them: method=none|distill.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _check(choice: Choice, asked: Sequence[str]) -> None:
     names = [name.removesuffix("+-") for name in asked] or [""]
     everything = table and len(names) == 1
     methods = [entry for _, entry in choice.entries if entry.method in MAIN_CONTROLS and not entry.control]
-    if everything or any(name in _ACCURACY for name in names):
+    if everything or any(name in _ACCURACY for name in names) or (table and "parent" in names):
         lacking = [entry.title for entry in methods if entry.against() is None]
         if table and (lacking or (methods and not everything and not {"own", "all"} <= set(names))):
             raise MarkerError(f"accuracies without their controls: {', '.join(lacking) or 'ask for own and all, too'}")
@@ -179,7 +179,7 @@ def _check(choice: Choice, asked: Sequence[str]) -> None:
 def _claim(group: Group, entry: Entry, kinds: Sequence[str]) -> str:
     """The difference to a control, in words."""
     contrast = next((c for c in entry.contrasts if c.kind == kinds[0]), None) if kinds else entry.against()
-    if contrast is None:
+    if contrast is None or (entry.method in MAIN_CONTROLS and entry.against() is None):
         raise MarkerError(f"{group.title}: {entry.title} has no control{f' of kind {kinds[0]}' if kinds else ''}")
     return contrast.words()
 
@@ -211,7 +211,7 @@ def _fits(group: Group, entry: Entry, word: str) -> bool:
         "net": entry.net,
         "method": entry.method,
         "level": entry.level,
-        "variant": entry.variant,
+        "variant": entry.variant.replace(" ", "_"),
         "precision": entry.precision.partition(" ")[0],
         "control": "yes" if entry.control else "no",
         "simulated": "yes" if entry.simulated else "no",

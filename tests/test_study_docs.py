@@ -144,6 +144,9 @@ def test_a_claim_has_its_control() -> None:
     for method in ("distill", "structured", "magnitude"):
         with pytest.raises(DOCS.MarkerError, match="has no control"):
             strictly(f"claim method={method} precision=int8", alone)
+        with pytest.raises(DOCS.MarkerError, match="has no control"):
+            strictly(f"claim parent method={method} precision=int8", alone)
+        assert "points below the uncompressed net in float (" in strictly(f"claim parent method={method} precision=int8", rows)
     with pytest.raises(DOCS.MarkerError, match="one seed allows no claim"):
         strictly("claim method=distill precision=int8", study_rows.controlled((0,)))
     with pytest.raises(DOCS.MarkerError, match="has no control"):

@@ -90,8 +90,11 @@ CONTROLS = {
     "qat": "as many more steps in float, then quantized",
     "found": "the same net trained from nothing for as many steps in all, then quantized",
     "float": "the same net in float",
+    "parent": "the uncompressed net in float",
 }
-"""Controls of methods, in words. Of "own" as many steps as the method itself took, of "all" those of its parent, too."""
+"""Controls of methods, in words. Of "own" as many steps as the method itself took, of "all" those of its parent, too. "parent"
+is none: the difference to it is what a smaller net costs, whichever way it was reached.
+"""
 
 MAIN_CONTROLS = {
     "magnitude": ("tuned",),
@@ -435,17 +438,21 @@ class _Peers:
             return row.control[0] if row.control else None
         if kind == "float":
             beside: Row | None = row
+        elif kind == "parent":
+            beside = self.parents.get(cell.parent.key)
         elif kind == "tuned":
             beside = self.controls.get(("finetune", cell.parent.key, cell.tuning))
         else:
             steps += cell.epochs if kind == "all" else 0
             beside = self.controls.get(("scratch", row.shape, cell.seed, cell.fold, steps))
-        wanted = "float32" if kind == "float" else precision
+        wanted = "float32" if kind in ("float", "parent") else precision
         return next((form.oa for form in beside.forms if form.precision == wanted), None) if beside else None
 
     def contrasts(self, rows: Sequence[Row], forms: Sequence[Form]) -> tuple[Contrast, ...]:
         """Differences of the forms of an entry to its controls, over the seeds that have both."""
-        kinds = (*MAIN_CONTROLS.get(rows[0].cell.method, ()), *(["float"] if forms[0].precision != "float32" else []))
+        method = rows[0].cell.method
+        kinds = (*MAIN_CONTROLS.get(method, ()), *(["float"] if forms[0].precision != "float32" else []))
+        kinds = (*kinds, *(["parent"] if method != "none" else []))
         contrasts = []
         for kind in kinds:
             beside = [(row, form.oa, self.control(row, kind, form.precision)) for row, form in zip(rows, forms)]

@@ -51,6 +51,7 @@ _HEADS = {
     "gzip_kb": "gzip kB", "memory": "peak MiB", "energy": "mJ a pixel",
     "instructions": "instructions a pixel, patch", "instructions_k": "instr. k, patch",
     "scene_instructions": "instructions a pixel, scene", "scene_instructions_k": "instr. k, scene",
+    "parent": "difference to the net",
     "control": "control, OA %", "own": "difference, own steps", "all": "difference, steps in all",
 }  # fmt: skip
 
@@ -288,6 +289,8 @@ def short_level(level: str) -> str:
 
 def figure_words(entry: Entry, name: str) -> str:
     """A figure of `Entry.figures` or `UNITS` as a table writes it; a dash where there is none."""
+    if name == "parent":
+        return _contrast_cell(next((contrast for contrast in entry.contrasts if contrast.kind == "parent"), None), name)
     if name in ("control", "own", "all"):
         return _contrast_cell(entry.against(*([] if name == "control" else [name])), name)
     figure, unit = UNITS.get(name, (name, 1.0))

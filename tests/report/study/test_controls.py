@@ -42,6 +42,7 @@ def test_a_method_is_paired_with_its_control_seed_by_seed() -> None:
     assert contrast(rows, "distill", "all").points.values == (0, 3, 2)
     assert contrast(rows, "magnitude", "tuned").points.values == (-1, -1, -1)
     assert contrast(rows, "none", "float", "int8").points.values == (-1, -1, -1)
+    assert contrast(rows, "structured", "parent", "int8").points.values == (-6, -8, -10)
     assert entry(rows, "distill").against() == contrast(rows, "distill", "own")
     assert entry(rows, "structured").against() == contrast(rows, "structured", "all")
     assert entry(rows, "none", "int8").against() == contrast(rows, "none", "float", "int8")
@@ -63,16 +64,16 @@ def test_what_compress_found_is_judged_by_the_net_it_found_trained_alone() -> No
 @pytest.mark.parametrize("changed", [{"shape": "cnn2d@13:16,15"}, {"shape": "cnn2d@11:16,16"}])
 def test_another_net_is_no_control(changed: dict[str, str]) -> None:
     rows = [replace(row, **changed) if row.cell.method == "scratch" else row for row in study_rows.controlled()]
-    assert [c.kind for c in entry(rows, "distill", "int8").contrasts] == ["float"]
+    assert [c.kind for c in entry(rows, "distill", "int8").contrasts] == ["float", "parent"]
     assert entry(rows, "distill", "int8").against() is None
 
 
 def test_another_number_of_steps_is_no_control() -> None:
     rows = study_rows.controlled()
     shorter = [replace(row, cell=replace(row.cell, tuning=59)) if row.cell.tuning == 60 else row for row in rows]
-    assert [c.kind for c in entry(shorter, "distill").contrasts] == ["all"]
+    assert [c.kind for c in entry(shorter, "distill").contrasts] == ["all", "parent"]
     longer = [replace(row, cell=replace(row.cell, tuning=61)) if row.cell.method == "finetune" else row for row in rows]
-    assert entry(longer, "magnitude").contrasts == ()
+    assert [c.kind for c in entry(longer, "magnitude").contrasts] == ["parent"]
 
 
 def test_folds_count_once_a_seed() -> None:
