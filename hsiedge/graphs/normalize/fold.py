@@ -25,6 +25,7 @@ from hsiedge.graphs.normalize.layout import Layout
 
 _BATCHES = (3, 5)
 _SIZES = ("Shape", "Size")
+_BROADCAST = ("Add", "Div", "Max", "Min", "Mul", "Sub")
 _KEPT = ("DequantizeLinear", "QuantizeLinear", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike")
 _LARGEST = 64 << 20  # bytes of a constant that is folded
 _DEEPEST = 16  # of branches within one another
@@ -42,6 +43,7 @@ def fold(model: ir.Model, layouts: Sequence[Layout], patches: NDArray[Any]) -> l
     for _ in range(_DEEPEST):
         traces = [_Trace(model, layouts, patches, count) for count in _BATCHES]
         _fold_constants(model, traces)
+        _fold_rows(model, traces)
         _fix_reshapes(model, traces)
         _fix_squeezes(model, traces)
         _drop_zero_states(model, traces)
@@ -161,6 +163,23 @@ def _fold_constants(model: ir.Model, traces: Sequence[_Trace]) -> None:
             continue
         if all(value is not None and value.shape == first.shape and np.array_equal(value, first) for value in values):
             node.outputs[0].replace_all_uses_with(constant(model.graph, f"{node.outputs[0].name}_constant", first))
+
+
+def _fold_rows(model: ir.Model, traces: Sequence[_Trace]) -> None:
+    """Lets operators that broadcast take one row of what is the same for each patch of a batch, as a state of zeros is."""
+    static = {value for node in _static(model.graph) for value in node.outputs}
+    for node in model.graph:
+        if node.op_type not in _BROADCAST or node.outputs[0] in static:
+            continue
+        for place, value in enumerate(node.inputs):
+            known = [trace.value(value) for trace in traces] if value is not None and value in static else []
+            values = [array for array in known if array is not None]
+            if len(values) < len(traces) or len({array.ndim for array in values}) > 1:
+                continue
+            growing = [axis for axis, sizes in enumerate(zip(*(array.shape for array in values))) if len({*sizes}) > 1]
+            row = values[0].take([0], growing[0]) if len(growing) == 1 else values[0]
+            if growing and all(np.array_equal(array, np.broadcast_to(row, array.shape)) for array in values):
+                node.replace_input_with(place, constant(model.graph, f"{node.name}_row", row))
 
 
 def _fix_reshapes(model: ir.Model, traces: Sequence[_Trace]) -> None:

@@ -99,7 +99,10 @@ def expand(node: Node) -> TensorView:
         return repeated(node.computed(), [size if isinstance(size, int) else 1 for size in shape])
     if shape is None or node.rows is None:
         raise UnfitError("expands a constant to a size that is not known")
-    sizes = [Size(size) if isinstance(size, int) else Size(1, batched=True) for size in shape]
+    own = node.required(0).shape
+    own = (1,) * (len(shape) - len(own)) + own  # what is not known, but for the batch, is left as it is
+    free = [Size(1, batched=True), *map(Size, own[1:])]
+    sizes = [Size(size) if isinstance(size, int) else free[axis] for axis, size in enumerate(shape)]
     batch = tf.shape(node.rows)[0]
     counts = [batch if size.batched else size.count for size in sizes]
     tensor = tf.broadcast_to(node.required(0).astype(np.float32), counts)

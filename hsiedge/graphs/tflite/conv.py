@@ -97,11 +97,21 @@ def linear(node: Node) -> TensorView:
     value, (weight, bias) = node.computed(), node.linear(np.float32)
     if value.rank < 2:
         raise UnfitError("a product of other than (N, ..., inputs) with a matrix of weights")
+    batch_axis = next((axis for axis, size in enumerate(value.sizes) if size.batched), 0)
+    if batch_axis:  # as torch's attention has it, (tokens, N, inputs); nothing is moved
+        order = [batch_axis, *(axis for axis in range(value.rank) if axis != batch_axis)]
+        back = [order.index(axis) for axis in range(value.rank)]
+        return _linear(value.transposed(order), weight, bias, node.quantized).transposed(back)
+    return _linear(value, weight, bias, node.quantized)
+
+
+def _linear(value: TensorView, weight: Array, bias: Array | None, integer: bool) -> TensorView:
+    """A value `(N, ..., inputs)` times a matrix `(outputs, inputs)`."""
     if value.rank > 4:
         batch, *middle, _ = value.sizes
         flat = [batch, Size(math.prod(size.count for size in middle)), value.sizes[-1]]
-        return _multiplied(value.reshaped(flat), weight, bias, node.quantized).reshaped([batch, *middle, Size(len(weight))])
-    return _multiplied(value, weight, bias, node.quantized)
+        return _multiplied(value.reshaped(flat), weight, bias, integer).reshaped([batch, *middle, Size(len(weight))])
+    return _multiplied(value, weight, bias, integer)
 
 
 def _multiplied(value: TensorView, weight: Array, bias: Array | None, integer: bool) -> TensorView:

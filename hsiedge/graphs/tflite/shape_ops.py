@@ -12,6 +12,8 @@ from hsiedge.graphs.operator_view import UnfitError
 from hsiedge.graphs.tflite.node import Node
 from hsiedge.graphs.tflite.tensor_view import Size, TensorView, resolved
 
+_ALL = 1 << 31  # x[:] ends there, or beyond
+
 
 def identity(node: Node) -> TensorView:
     """The input itself."""
@@ -79,6 +81,8 @@ def slices(node: Node) -> TensorView:
     value = node.computed()
     parts, sizes = [slice(None)] * value.rank, list(value.sizes)
     for axis, part in node.slices(value.rank).items():
+        if sizes[axis].batched and (part.start, part.step) == (0, 1) and part.stop >= _ALL:
+            continue
         places = range(sizes[axis].count)[part]
         if places.step < 1 or sizes[axis].batched or not places:
             raise UnfitError("slices the batch, backwards, or to nothing")
