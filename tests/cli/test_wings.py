@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hsiedge
@@ -51,6 +52,8 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
         ["doctor", "int8.onnx"],
         ["bench", "float.onnx", "int8.onnx", "--seconds", "0.1", "--runs", "2", "--ops"],
         ["bench", "float.onnx", "--runtime", "all", "--seconds", "0.1", "--runs", "2"],
+        ["run", "float.onnx", "--from", "replay:tiny.npz@9999", "-o", "map.hdr"],
+        ["classify", "float.onnx", "tiny.npz", "--dark", "dark.npy", "--white", "white.npy", "--units", "stored"],
         ["bench", "float.onnx", "--runtime", "ort", "--provider", "cpu", "--seconds", "0.1", "--runs", "2"],
     ],
 )
@@ -58,6 +61,8 @@ def test_device_commands_import_neither_torch_nor_onnx(words: list[str], tmp_pat
     from hsiedge.scenes.pack import pack
 
     pack(tiny_scene, tmp_path / "tiny.npz")
+    np.save(tmp_path / "dark.npy", np.zeros((2, 30, 5), np.uint16))
+    np.save(tmp_path / "white.npy", np.full((2, 30, 5), 4000, np.uint16))
     for name in ("float.onnx", "int8.onnx"):
         (tmp_path / name).write_bytes((DATA / name).read_bytes())
     assert not imported_by(*words, folder=tmp_path) & set(HEAVY)
