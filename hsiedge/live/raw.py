@@ -77,20 +77,13 @@ class Stdin(_Raw):
             raise SourceError("stdin: there is none") from error
 
 
-class Tcp(_Raw):
-    """Raw lines from a host that sends them to whoever connects."""
+class _Tcp(_Raw):
+    """Lines from a connection."""
 
-    def __init__(self, address: str, options: SourceOptions) -> None:
-        super().__init__(address, options)
-        self._place = host_and_port(address)
-        self._socket: socket.socket | None = None
+    _socket: socket.socket | None = None
 
     def _opened(self) -> int:
-        try:
-            self._socket = socket.create_connection(self._place, self.options.idle)
-        except OSError as error:
-            raise SourceError(f"{self.address}: cannot be connected to ({error.strerror or error})") from error
-        self._socket.setblocking(True)
+        assert self._socket is not None
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -99,13 +92,26 @@ class Tcp(_Raw):
             self._socket.close()
 
 
-class TcpListen(Tcp):
+class Tcp(_Tcp):
+    """Raw lines from a host that sends them to whoever connects."""
+
+    def __init__(self, address: str, options: SourceOptions) -> None:
+        super().__init__(address, options)
+        try:
+            self._socket = socket.create_connection(host_and_port(address), options.idle)
+        except OSError as error:
+            raise SourceError(f"{address}: cannot be connected to ({error.strerror or error})") from error
+        self._socket.setblocking(True)
+
+
+class TcpListen(_Tcp):
     """Raw lines from the one client that connects: on the loopback, unless a host is named."""
 
     def __init__(self, address: str, options: SourceOptions) -> None:
         super().__init__(address if ":" in address else f"127.0.0.1:{address}", options)
+        place = host_and_port(self.address)
         try:
-            self._listener = socket.create_server(self._place, family=_family(self._place), backlog=1)
+            self._listener = socket.create_server(place, family=_family(place), backlog=1)
         except (OSError, OverflowError) as error:
             raise SourceError(f"{address}: cannot be listened on ({getattr(error, 'strerror', None) or error})") from error
         self.port = self._listener.getsockname()[1]
@@ -115,7 +121,7 @@ class TcpListen(Tcp):
             raise SourceError(f"{self.address}: stopped before anyone connected")
         self._socket, _ = self._listener.accept()
         self._listener.close()  # one client: another one is refused
-        return self._socket.fileno()
+        return super()._opened()
 
     def close(self) -> None:
         """Closes the connection, and the place where it came in."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,20 +185,26 @@ class TcpLines(Lines):
 
 
 class Events(Sink):
-    """Events as lines of JSON, each written as it happens."""
+    """Events as lines of JSON, each written as it happens; the file is made as the first map begins."""
 
     def __init__(self, path: Path) -> None:
         self.title = str(path)
         files.check_writable(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8", buffering=1)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
         self._path = path
+        self._file: TextIO | None = None
+
+    def begin(self, facts: MapFacts, stem: str) -> None:
+        """Makes the file, once. Raises OutputError."""
+        if self._file is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("w", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
 
     def event(self, event: Event) -> None:
         """Writes a line. Raises OutputError where the disk is full."""
+        assert self._file is not None
         try:
             self._file.write(json.dumps(event, allow_nan=False) + "\n")
         except OSError as error:
@@ -206,7 +212,8 @@ class Events(Sink):
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def open_sink(text: str, several: bool) -> Sink:

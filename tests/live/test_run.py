@@ -291,7 +291,7 @@ def test_what_cannot_be_done_is_said_before_the_first_line(
     source: str, options: dict[str, Any], error: str, model: Model, tmp_path: Path
 ) -> None:
     with pytest.raises(HsiedgeError, match=error.replace("(", r"\(")):
-        run(model, source, tmp_path / "map.hdr", **options)
+        run(model, source, [tmp_path / "map.hdr", *([] if "tile" in options else [tmp_path / "run.jsonl"])], **options)
     assert list(tmp_path.iterdir()) == []
 
 
