@@ -8,7 +8,10 @@ ELSEWHERE := board or container or sshd or browser
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: check quick demo test test-all lint types contracts fuzz kill study models clean
+LIBRARY := hsiedge/native/libhsiedge.so
+INSTALLED := $(VENV)/installed $(LIBRARY)
+
+.PHONY: check quick demo test test-all lint types contracts fuzz kill study models wheels clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -16,19 +19,22 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/installed
+$(LIBRARY): hsiedge/native/build.py $(wildcard hsiedge/native/src/*) | $(VENV)/installed
+	$(BIN)/python -m hsiedge.native.build
+
+demo: $(INSTALLED)
 	$(BIN)/hsiedge demo --output demo
 
-check: $(VENV)/installed
+check: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types contracts
 
-quick: $(VENV)/installed
+quick: $(INSTALLED)
 	$(PYTEST) -m 'not (slow or $(ELSEWHERE))' $(TESTS)
 
-test: $(VENV)/installed
+test: $(INSTALLED)
 	$(PYTEST) -m 'not ($(ELSEWHERE))' $(TESTS)
 
-test-all: $(VENV)/installed
+test-all: $(INSTALLED)
 	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/installed
@@ -43,16 +49,16 @@ contracts: $(VENV)/installed
 	$(BIN)/lint-imports
 
 # N mutated files of every kind that is opened; the first of them are those of a smaller N.
-fuzz: $(VENV)/installed
+fuzz: $(INSTALLED)
 	$(BIN)/python -W ignore -m tests.fuzz $(or $(N),500) --seed $(or $(SEED),0)
 
 # N kills at random moments of six commands that write.
-kill: $(VENV)/installed
+kill: $(INSTALLED)
 	$(BIN)/python -m tests.kill $(or $(N),20) --seed $(or $(SEED),0)
 
 # The published study, part after part, into one folder; stopped at any moment, it goes on. Its store begins as the published one.
 STUDY ?= study
-study: $(VENV)/installed
+study: $(INSTALLED)
 	mkdir -p $(STUDY)
 	test -f $(STUDY)/study.sqlite || cp benchmarks/results/study.sqlite $(STUDY)/study.sqlite
 	for part in indian_pines salinas_a blocks enmap nets3d; do \
@@ -61,8 +67,13 @@ study: $(VENV)/installed
 	cp $(STUDY)/study.sqlite benchmarks/results/study.sqlite
 	$(BIN)/python benchmarks/study_docs.py
 
-models: $(VENV)/installed
+models: $(INSTALLED)
 	$(BIN)/python models/make.py
 
+# A wheel for each processor that has kernels of its own, and one without the native engine's library; pip chooses.
+wheels: $(VENV)/installed
+	for native in x86_64 aarch64 none; do HSIEDGE_NATIVE=$$native $(BIN)/pip wheel --quiet --disable-pip-version-check \
+		--no-build-isolation --no-deps --wheel-dir $(or $(DIST),dist) . || exit; done
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist $(LIBRARY)

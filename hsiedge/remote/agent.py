@@ -205,11 +205,14 @@ class Agent:
         making = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
         self._written.append(making)
         self._do("an environment cannot be made", sys.executable, "-m", "venv", str(making))
-        (wheel,) = (self._folder / "own").iterdir()
-        index = ["--no-index", "--find-links", str(self._folder / "wheels")] if order["offline"] else []
+        own = sorted((self._folder / "own").iterdir())
+        folders = [word for name in ("wheels", "own") for word in ("--find-links", str(self._folder / name))]
+        index = ["--no-index", *folders] if order["offline"] else []
         # Compiling all that is installed would take half of the time, and most of it is never imported.
         quiet = ["--quiet", "--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar", "off"]
-        wanted = f"{wheel}[{','.join(order['extras'])}]" if order["extras"] else str(wheel)
+        extras = f"[{','.join(order['extras'])}]" if order["extras"] else ""
+        # Of one wheel for any machine and one for this kind of machine, pip takes the latter where it runs.
+        wanted = f"{own[0]}{extras}" if len(own) == 1 else f"hsiedge{extras}=={own[0].name.split('-')[1]}"
         pip = [str(_python(making)), "-m", "pip", "install", *quiet, *index]
         self._do("pip cannot install what hsiedge needs", *pip, "--", wanted)
         shutil.rmtree(place, ignore_errors=True)  # one whose interpreter has gone

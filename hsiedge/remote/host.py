@@ -22,7 +22,7 @@ from hsiedge.progress import PREFIX, Progress, silent
 from hsiedge.remote import agent
 from hsiedge.remote.address import Address, parse_address
 from hsiedge.remote.connection import Connection, Silence, printable
-from hsiedge.remote.wheel import NAME, environment_name, own_wheel
+from hsiedge.remote.wheel import NAME, environment_name, holds, is_own, own_wheel
 from hsiedge.runtimes import ENGINES
 from hsiedge.words import printable as visible
 
@@ -190,16 +190,24 @@ def _environment(
     if hello.get("hsiedge") == hsiedge.__version__:
         return None
     wheel = own_wheel()
-    name = environment_name(wheel, extras)
-    connection.send("find", name=name)
-    environment = _expect(connection, "environment")
-    if environment.get("whole") is True:
-        return name
+    compiled = [path for path in wheels if is_own(path, str(hello.get("machine")))]
+    fitting = [path for path in compiled if holds(path, wheel)]
+    # One that was made with the native engine's library serves who sends none, too.
+    plain, native = environment_name(wheel, extras), environment_name(wheel, (*extras, "native"))
+    for name in [native] if fitting else [native, plain]:
+        connection.send("find", name=name)
+        environment = _expect(connection, "environment")
+        if environment.get("whole") is True:
+            return name
     place = printable(str(environment.get("place")).encode())
     tell(f"{host.address}: making an environment for hsiedge {hsiedge.__version__}, once: {place}")
+    for path in compiled:
+        if path not in fitting:
+            tell(f"{path}: not sent, since it holds other files than the hsiedge that runs here")
     for path in wheels:
-        with path.open("rb") as file:
-            connection.send_file(file, path.name, "wheels")
+        if path in fitting or not is_own(path):
+            with path.open("rb") as file:
+                connection.send_file(file, path.name, "own" if path in fitting else "wheels")
     connection.send_file(io.BytesIO(wheel), NAME, "own")
     connection.send("make", name=name, extras=sorted(extras), offline=host.wheelhouse is not None)
     try:

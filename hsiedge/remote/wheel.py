@@ -1,4 +1,8 @@
-"""Wheel of the hsiedge that runs here, made of its files: from an editable install as from any other."""
+"""Wheels that another machine gets of the hsiedge that runs here.
+
+The pure one is made of this installation's own files, editable or not, without what was compiled for this machine. A wheelhouse
+may have one with the other machine's library: if all else in it is the same, it is sent beside the pure one, and pip chooses.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from hsiedge.shipped import shipped
 
 NAME = f"hsiedge-{hsiedge.__version__}-py3-none-any.whl"
 LEFT_OUT = ("__pycache__", "models")  # the models that a command is given are sent beside it
+COMPILED = ".so"  # for this machine
 CHECKED = ("-int8.onnx", "-int8.tflite")  # the shipped ones with which doctor checks a runtime
 _INFO = f"hsiedge-{hsiedge.__version__}.dist-info"
 _TAG = "Wheel-Version: 1.0\nGenerator: hsiedge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -47,12 +52,38 @@ def environment_name(wheel: bytes, extras: tuple[str, ...]) -> str:
     return "-".join([hsiedge.__version__, hashlib.sha256(wheel).hexdigest()[:12], *sorted(extras)])
 
 
+def is_own(path: Path, machine: str = "") -> bool:
+    """Whether a wheel is one of hsiedge, for a machine such as "aarch64" if one is named, by its name."""
+    return path.name.startswith("hsiedge-") and path.name.endswith(f"_{machine}.whl" if machine else ".whl")
+
+
+def holds(path: Path, own: bytes) -> bool:
+    """Whether a wheel holds what the pure wheel `own` does, libraries and models aside."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _contents(archive) == _contents(zipfile.ZipFile(io.BytesIO(own)))
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _contents(archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:
+    """Checksum and size of each file of the package that is neither a library nor a model."""
+    names = [
+        entry for entry in archive.infolist() if entry.filename.startswith("hsiedge/") and not _is_left_out(entry.filename)
+    ]
+    return {entry.filename: (entry.CRC, entry.file_size) for entry in names}
+
+
+def _is_left_out(name: str) -> bool:
+    return name.endswith(COMPILED) or bool(set(name.split("/")) & set(LEFT_OUT))
+
+
 def _files() -> Iterator[tuple[str, bytes]]:
     package = Path(hsiedge.__file__).parent
     for path in sorted(package.rglob("*")):
-        inside = path.relative_to(package)
-        if path.is_file() and not set(inside.parts) & set(LEFT_OUT):
-            yield f"hsiedge/{inside.as_posix()}", path.read_bytes()
+        inside = path.relative_to(package).as_posix()
+        if path.is_file() and not _is_left_out(inside):
+            yield f"hsiedge/{inside}", path.read_bytes()
     for suffix in CHECKED:
         yield f"hsiedge/models/{shipped(suffix).name}", shipped(suffix).read_bytes()
 

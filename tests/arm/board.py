@@ -195,7 +195,15 @@ def _packages(work: Path) -> Path:
             packages = Path(folder) / "packages"
             _install(packages, *needed, *pinned)
             packages.rename(kept)
-    _pip("wheel", "--wheel-dir", wheels, "--no-deps", ROOT)
+    _pip(
+        "wheel",
+        "--wheel-dir",
+        wheels,
+        "--no-build-isolation",
+        "--no-deps",
+        ROOT,
+        env={**os.environ, "HSIEDGE_NATIVE": "aarch64"},
+    )
     _install(work / "packages", "--no-deps", next(wheels.glob("hsiedge-*.whl")))
     return kept
 
@@ -216,8 +224,8 @@ def _install(target: Path, *words: object) -> None:
     _pip("install", "--target", target, "--only-binary=:all:", "--python-version", PYTHON, *abi, *platforms, *words)
 
 
-def _pip(command: str, *words: object) -> None:
-    do(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words)
+def _pip(command: str, *words: object, **options: Any) -> None:
+    do(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words, **options)
 
 
 def do(*words: object, **options: Any) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 import hsiedge
 from hsiedge.card import Card
+from hsiedge.native import library
 from hsiedge.progress import silent
 from hsiedge.remote import agent
 from hsiedge.remote.address import parse_address
@@ -25,6 +26,7 @@ from hsiedge.runtimes.tflite_file import graph_of, with_card
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 from tests.fuzz.harness import Sample
+from tests.native import programs
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
 MODEL, INTEGER = "sound.onnx", "int8.onnx"
@@ -86,7 +88,14 @@ def write(folder: Path) -> list[Sample]:
         samples.append(Sample("polygons", "fields.geojson", ("scenes", "show", *fields), True))
     shutil.copy(folder / "cube.npy", folder / "sound.npy")
     shutil.copy(folder / "labels.npy", folder / "sound-labels.npy")
-    return [*samples, *_packs(folder, counts, labels), *_models(folder, here), *_texts(folder, here), *_remote(folder)]
+    return [
+        *samples,
+        *_packs(folder, counts, labels),
+        *_models(folder, here),
+        *_texts(folder, here),
+        *_programs(folder),
+        *_remote(folder),
+    ]
 
 
 def _plain_cubes(folder: Path, counts: np.ndarray, labels: np.ndarray) -> list[tuple[str, str, bool]]:
@@ -272,6 +281,14 @@ structured = { levels = [0.5], criterion = "l2" }
 distill = ["dscnn:8,8"]
 qat = [8, 4]
 """
+
+
+def _programs(folder: Path) -> list[Sample]:
+    """What the native engine's library is given, where it was built."""
+    if not library.is_available():
+        return []
+    (folder / "small.program").write_bytes(programs.small().to_bytes())
+    return [Sample("native program", "small.program", lambda path: programs.run(path.read_bytes()))]
 
 
 def _decode(path: Path) -> None:

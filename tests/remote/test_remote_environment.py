@@ -19,9 +19,12 @@ from pathlib import Path
 import pytest
 
 import hsiedge
+from hsiedge.native.build import LIBRARY, machine_here
 from hsiedge.remote import agent, wheel
 from tests.remote.sshd import MISSING, Server, serve
 
+ROOT = Path(__file__).parents[2]
+IS_CHECKOUT = (ROOT / "hatch_build.py").exists()
 FLOAT = Path(__file__).parents[1] / "benchmark" / "data" / "float.onnx"
 BARE = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 pytestmark = pytest.mark.slow
@@ -115,15 +118,51 @@ def test_a_lost_line_leaves_no_half_environment(server: Server, wheelhouse: Path
     assert (environments(server), list(server.scratch.iterdir()), server.marked()) == ([], [], [])
 
 
-def test_made_once_then_used(server: Server, wheelhouse: Path) -> None:
-    assert "making an environment for hsiedge" in bench(server, "--wheelhouse", wheelhouse)
+@pytest.fixture(scope="module")
+def wheels_of_hsiedge(wheelhouse: Path) -> Path:
+    """The wheelhouse with wheels of hsiedge, too: in a checkout, which can build wheels, one fits and holds what runs here."""
+    other = "aarch64" if machine_here() == "x86_64" else "x86_64"
+    for tag in (f"manylinux_2_17_{other}", "any"):
+        (wheelhouse / f"hsiedge-{hsiedge.__version__}-py3-none-{tag}.whl").write_bytes(b"neither sent nor read")
+    if IS_CHECKOUT:
+        environment = {**os.environ, "HSIEDGE_NATIVE": machine_here()}
+        words = ["pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", wheelhouse, ROOT]
+        subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True, env=environment)
+    return wheelhouse
+
+
+def libraries(environment: Path) -> list[str]:
+    return [path.name for path in environment.glob("lib/python*/site-packages/hsiedge/native/*.so")]
+
+
+def test_made_once_then_used(server: Server, wheels_of_hsiedge: Path) -> None:
+    err = bench(server, "--wheelhouse", wheels_of_hsiedge)
+    assert "making an environment for hsiedge" in err
+    assert "not sent" not in err
     (environment,) = environments(server)
     assert environment.name.startswith(f"{hsiedge.__version__}-")
     assert (environment / "bin" / "python").exists()
+    assert libraries(environment) == [LIBRARY.name] * IS_CHECKOUT
     assert "making" not in bench(server)
+    assert "making" not in bench(server, "--wheelhouse", wheels_of_hsiedge)
     (environment / "bin" / "python").unlink()  # what an upgrade of the system's Python comes to
-    assert "making" in bench(server, "--wheelhouse", wheelhouse)
+    assert "making" in bench(server, "--wheelhouse", wheels_of_hsiedge)
     assert environments(server) == [environment]
+
+
+def test_a_wheel_of_other_files_is_not_sent(tmp_path: Path) -> None:
+    pure, path = wheel.own_wheel(), tmp_path / f"hsiedge-{hsiedge.__version__}-py3-none-manylinux_2_17_aarch64.whl"
+    path.write_bytes(pure)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("hsiedge/native/libhsiedge.so", b"for that machine")
+        archive.writestr("hsiedge/models/more.onnx", b"")
+    assert wheel.holds(path, pure)
+    assert [wheel.is_own(path, machine) for machine in ("aarch64", "x86_64", "")] == [True, False, True]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("hsiedge/more.py", b"")
+    assert not wheel.holds(path, pure)
+    path.write_bytes(b"no wheel")
+    assert not wheel.holds(path, pure)
 
 
 def test_old_environments_go_when_one_is_made(tmp_path: Path) -> None:
@@ -152,7 +191,8 @@ def test_the_wheel_is_whole_and_always_the_same() -> None:
     assert f"Version: {hsiedge.__version__}" in metadata_lines
     assert [line for line in metadata_lines if line.startswith("Requires-Dist: onnxruntime")]
     assert {"hsiedge/cli/main.py", "hsiedge/remote/agent.py", "hsiedge/report/templates/report.html"} <= set(names)
-    assert not [name for name in names if "__pycache__" in name]
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".so")]
+    assert "hsiedge/native/src/hs_stream.h" in names
     assert sorted(name for name in names if name.startswith("hsiedge/models/")) == [
         "hsiedge/models/indian_pines-cnn2d-random-s0-int8.onnx",
         "hsiedge/models/indian_pines-cnn2d-random-s0-int8.tflite",

@@ -114,6 +114,21 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
     }
     return best;
 }
+#elif defined(HS_SET_DOT) || defined(HS_SET_NEON)
+HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
+{ /* beyond `count` lie channels that do not count */
+    static const uint16_t order[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const uint16x8_t lane = vld1q_u16(order);
+    uint16x8_t most = vdupq_n_u16(0);
+    int32_t i = 0;
+    for (; i + 8 <= count; i += 8) most = vmaxq_u16(most, vld1q_u16(values + i));
+    if (i < count) most = vmaxq_u16(most, vandq_u16(vld1q_u16(values + i), vcltq_u16(lane, vdupq_n_u16((uint16_t)(count - i)))));
+    most = vdupq_n_u16(vmaxvq_u16(most));
+    for (i = 0;; i += 8) {
+        const int32_t first = vminvq_u16(vornq_u16(lane, vceqq_u16(vld1q_u16(values + i), most)));
+        if (first < 8) return i + first;
+    }
+}
 #else
 HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
 {

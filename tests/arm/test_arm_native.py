@@ -1,0 +1,78 @@
+"""The native engine on emulated cores: labels of this machine to the bit, in so few instructions a pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hsiedge.mapping.line_classifier import LineClassifier
+from hsiedge.runtimes import load
+from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
+from tests.arm.board import A72, A76, Boards, Core, on_each
+
+pytest.importorskip("onnx", reason="onnx makes what the boards run, and is not installed")
+
+MODELS = {
+    "student": Path(__file__).parents[1] / "native" / "data" / "student-int8-scene.onnx",
+    "cnn2d": shipped("-int8-scene.onnx"),
+}
+SETS = {A72.name: "neon", A76.name: "dot"}
+MOST = {("student", A76.name): 2000, ("student", A72.name): 3300, ("cnn2d", A76.name): 13_500, ("cnn2d", A72.name): 44_000}
+CALL = 60_000  # instructions of Python and ctypes for a push
+ROWS, HEIGHT = 8, 40  # rows of each count (guest/native.py), and of the strip
+STREAM, ROW_BY_ROW, LINES = 1, 2, 3
+
+
+@pytest.fixture(scope="module")
+def strip(indian_pines: Scene) -> NDArray[np.uint16]:
+    return np.ascontiguousarray(indian_pines.cube[:HEIGHT])
+
+
+@pytest.fixture(scope="module")
+def expected(strip: NDArray[np.uint16]) -> dict[str, NDArray[np.uint16]]:
+    """Labels of onnxruntime in its exact mode, on this machine."""
+    labels = {}
+    for name, path in MODELS.items():
+        lines = LineClassifier(load(path, 1, "ort"), strip.shape[1])
+        labels[name] = np.concatenate([lines.push(strip), lines.finish()])
+    return labels
+
+
+@pytest.fixture(scope="module")
+def counted(arm: Boards, strip: NDArray[np.uint16]) -> dict[str, dict[str, dict[int, float]]]:
+    """Instructions a pixel on each core, of each model, by mark; answers lie in /work."""
+    np.save(arm.work / "strip.npy", strip)
+    for name, path in MODELS.items():
+        (arm.work / f"{name}.onnx").write_bytes(path.read_bytes())
+
+    def job(core: Core) -> dict[str, dict[int, float]]:
+        words = ["strip.npy", f"native-{core.name}.npz", *(f"{name}.onnx" for name in MODELS)]
+        marks = [(mark, count / ROWS / strip.shape[1]) for mark, count in arm.counted(core, "native.py", *words) if mark]
+        return {name: dict(marks[3 * index : 3 * index + 3]) for index, name in enumerate(MODELS)}
+
+    return on_each(job)
+
+
+@pytest.mark.parametrize("core", [A72.name, A76.name])
+def test_labels_are_those_of_this_machine(
+    core: str, arm: Boards, counted: object, expected: dict[str, NDArray[np.uint16]]
+) -> None:
+    with np.load(arm.work / f"native-{core}.npz") as answers:
+        assert answers["kernels"] == SETS[core]
+        for name, labels in expected.items():
+            assert np.unique(labels).size > 5
+            assert np.array_equal(answers[f"{name}.onnx"], labels), name
+
+
+@pytest.mark.parametrize(("name", "core"), MOST)
+def test_instructions_a_pixel(name: str, core: str, counted: dict[str, dict[str, dict[int, float]]]) -> None:
+    """Rows that come one by one cost as much, but for Python's calls, whatever the width."""
+    counts = counted[core][name]
+    assert counts[STREAM] <= MOST[name, core]
+    columns = 145
+    assert (counts[ROW_BY_ROW] - counts[STREAM]) * columns <= CALL
+    assert (counts[LINES] - counts[STREAM]) * columns <= 2 * CALL
