@@ -57,8 +57,10 @@ def test_bench_says_that_the_mode_is_on_and_measures_its_cost(haswell: Callable[
 
 
 def test_fast_int8_is_in_every_result(haswell: Callable[..., Run], tmp_path: Path, indian_pines: Scene) -> None:
-    model = shipped("-int8.onnx")
-    measured = haswell("bench", model, "--fast-int8", "--batch", "4", "--runs", "2", "--seconds", "0.05", "--json", "-")
+    model = shipped("-int8-scene.onnx")
+    measured = haswell(
+        "bench", shipped("-int8.onnx"), "--fast-int8", "--batch", "4", "--runs", "2", "--seconds", "0.05", "--json", "-"
+    )
     assert OVERFLOW in json.loads(measured.out)["results"][0]["warnings"]
     scored = {flag: haswell("eval", model, *flag, "--json", "-") for flag in ((), ("--fast-int8",))}
     assert json.loads(scored["--fast-int8",].out)["warnings"] == [OVERFLOW]

@@ -32,6 +32,7 @@ from hsiedge.scenes.io.cube import (
     widths_like,
 )
 from hsiedge.scenes.io.georeference import from_envi
+from hsiedge.scenes.io.pam import band_tags, tagged_wavelengths
 from hsiedge.scenes.io.reader import LabelRaster, Reader
 
 _LARGEST_HEADER = 16 << 20  # bytes; that of a 400-band scene takes some 20 kB, and class tables may be long
@@ -110,7 +111,7 @@ def _cube(path: Path, where: Path, header: Mapping[str, str], array: NDArray[Any
     bands = array.shape[2]
     scale, offset, quantity = _scaling(where, header, bands)
     unit = named_unit(header.get("data units", ""))
-    stored, length = _wavelengths(header)
+    stored, length = _wavelengths(header, _data_of(path, where), bands)
     wavelengths = nanometres(stored, length)
     return Cube.of_array(
         array,
@@ -260,11 +261,16 @@ def _listed(value: str, *, numbers: bool = False) -> list[str]:
     return parts if any(parts) else []
 
 
-def _wavelengths(header: Mapping[str, str]) -> tuple[list[Any], str]:
-    """Wavelengths as they stand, and their unit, which may stand beside each; without any, those in the names of the bands."""
+def _wavelengths(header: Mapping[str, str], data: Path, bands: int) -> tuple[list[Any], str]:
+    """Wavelengths as they stand, and their unit, which may stand beside each.
+
+    Where the header has none, they are those of GDAL's side-car, which keeps there what another format's tags said, or those in
+    the names of the bands.
+    """
     stored: list[Any] = _listed(header.get("wavelength", ""))
     if not stored:
-        return list(lengths_of_names(_listed(header.get("band names", "")))), "nm"
+        tagged = tagged_wavelengths(band_tags(data, bands))
+        return tagged if tagged[0] else (list(lengths_of_names(_listed(header.get("band names", "")))), "nm")
     lengths = [nm_of_text(part) for part in stored]
     if None not in lengths:
         return lengths, "nm"

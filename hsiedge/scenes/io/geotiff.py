@@ -23,7 +23,6 @@ from hsiedge.scenes.io.cube import (
     lengths_of_names,
     named_unit,
     nanometres,
-    nm_of_text,
     number,
     quantity_of,
     unread,
@@ -31,12 +30,10 @@ from hsiedge.scenes.io.cube import (
 )
 from hsiedge.scenes.io.dlr import described
 from hsiedge.scenes.io.georeference import Georeference
-from hsiedge.scenes.io.pam import category_names
+from hsiedge.scenes.io.pam import WAVELENGTHS, category_names, tagged_wavelengths
 from hsiedge.scenes.io.reader import LabelRaster, Reader, unscaled
 
 SUFFIXES = (".tif", ".tiff")
-_IMAGERY = {"CENTRAL_WAVELENGTH_UM": "um", "CENTRAL_WAVELENGTH_NM": "nm"}
-_WAVELENGTHS = ("wavelength", "wavelengths", "center_wavelength", "central_wavelength")
 _WIDTHS = ("fwhm", "FWHM", "bandwidth")
 
 
@@ -210,17 +207,10 @@ def _file_tags(data: Any) -> dict[str, str]:
 
 def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, str]]) -> tuple[list[Any], str]:
     """Wavelengths as written, and their unit, from the first place that has one for each band; else nothing."""
-    for name, unit in _IMAGERY.items():
-        values = [entry.get(f"imagery:{name.lower()}", entry.get(name.lower())) for entry in tags]
-        if None not in values:
-            return list(values), unit
     file_tags = _file_tags(data)
-    values = [next((entry[name] for name in _WAVELENGTHS if name in entry), None) for entry in tags]
-    if None not in values:
-        units = {entry.get("wavelength_units", entry.get("wavelength_unit", "")) for entry in tags}
-        unit = units.pop() if len(units) == 1 else "several"
-        named = [nm_of_text(str(value)) for value in values]
-        return (list(named), "nm") if None not in named else (list(values), unit or file_tags.get("wavelength units", ""))
+    tagged, unit = tagged_wavelengths(tags, file_tags.get("wavelength units", ""))
+    if tagged:
+        return tagged, unit
     listed = _listed(file_tags.get("wavelength", file_tags.get("wavelengths", "")))
     if len(listed) == data.count:
         return [listed[band - 1] for band in bands], file_tags.get("wavelength units", "")
@@ -236,7 +226,7 @@ def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, st
 
 def _partial(tags: Sequence[Mapping[str, str]], stored: Sequence[Any]) -> tuple[str, ...]:
     """A note where some bands have a wavelength, and others none."""
-    count = sum(any(name in entry for name in _WAVELENGTHS) for entry in tags)
+    count = sum(any(name in entry for name in WAVELENGTHS) for entry in tags)
     return (f"only {count} of its {len(tags)} bands have a wavelength: they are left out",) if count and not stored else ()
 
 

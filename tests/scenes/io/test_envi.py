@@ -61,6 +61,22 @@ def test_wavelengths_in_the_names_of_the_bands(tmp_path: Path, name: str) -> Non
     assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == ()
 
 
+@pytest.mark.parametrize("domain", ["", ' domain="IMAGERY"'])
+def test_wavelengths_in_gdals_side_car(tmp_path: Path, domain: str) -> None:
+    """Where GDAL puts what the tags of a GeoTIFF's bands said."""
+    path = write_envi(tmp_path, CUBE)
+    name = "CENTRAL_WAVELENGTH_UM" if domain else "wavelength"
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><Metadata{domain}><MDI key="{name}">{length}</MDI></Metadata></PAMRasterBand>'
+        for band, length in enumerate((0.7, 0.55, 0.4), 1)
+    )
+    side_car = path.with_suffix(".img.aux.xml")
+    side_car.write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    assert facts(path).wavelengths == pytest.approx((700, 550, 400))
+    side_car.write_text("<PAMDataset>")
+    refused(path, "not the tags of bands that GDAL writes")
+
+
 def test_micrometres_become_nanometres(tmp_path: Path) -> None:
     extra = "wavelength units = Micrometers\nwavelength = {0.4,\n 0.55,\n 0.7}"
     assert facts(write_envi(tmp_path, CUBE, extra=extra)).wavelengths == pytest.approx((400, 550, 700))
