@@ -219,7 +219,7 @@ def _tell(before: Card, card: Card) -> None:
         console.say(
             f"hybrid: {hybrid['dense_macs']:,} MACs a pixel on maps of the whole strip, then from {hybrid['first']} on "
             f"{hybrid['pixel_macs']:,} pixel by pixel, {hybrid['block']} pixels at a time"
-            + (f", which take some {hybrid['block_bytes'] / 1e6:.1f} MB" if "block_bytes" in hybrid else "")
+            + (f", whose values take some {hybrid['block_bytes'] / 1e6:.1f} MB" if "block_bytes" in hybrid else "")
         )
         if not hybrid["dense_macs"]:
             console.say("nothing of it is dense: the file labels whole scenes, and takes the time of patches")

@@ -24,7 +24,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from hsiedge.errors import ModelError
-from hsiedge.graphs.edit import MOVES, array_of
+from hsiedge.graphs.edit import MOVES, RESHAPES, array_of
 from hsiedge.graphs.normalize.compare import session
 from hsiedge.graphs.onnx_io import inputs_of
 from hsiedge.graphs.scene_graph.layout import Builder, Factor, Layout, X, Y
@@ -52,7 +52,7 @@ class HybridFacts:
         cut: values of the patch graph whose windows are gathered for each pixel.
         block: pixels that the second part runs on at a time.
         first: node that the second part begins with.
-        block_bytes: memory that the values of a block take, about.
+        block_bytes: what the values of a block take at most; an engine takes up to half as much again for them.
     """
 
     dense_macs: int
@@ -129,17 +129,29 @@ def rest_of(model: onnx.ModelProto, cut: Sequence[str], start: str) -> Rest:
         model, [*taken, *(value.name or "" for node in nodes for value in (*node.inputs[:2], *node.outputs) if value)]
     )
     axes = {name: _batch_axis(name, start, shapes) for name in (*taken, *sized)}
-    sizes = [prod(shapes[0].get(value.name or "", (0,))) for node in nodes for value in node.outputs]
     macs = sum(_macs(node, shapes[0]) for node in nodes)
-    window = sum(prod(shapes[0][name]) for name in taken)
     return Rest(
         nodes,
         graph.outputs[0],
         {name: axes[name] for name in taken},
         {name: [None if axis == axes[name] else size for axis, size in enumerate(shapes[0][name])] for name in sized},
         macs // _BATCHES[0],
-        4 * (2 * window + 2 * max(sizes, default=0)) // _BATCHES[0],
+        4 * _most_alive(nodes, {name: prod(shapes[0][name]) for name in taken}, shapes[0]) // _BATCHES[0],
     )
+
+
+def _most_alive(nodes: Sequence[ir.Node], windows: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> int:
+    """The most numbers that are alive at a time, from the gathering of the windows to the last node."""
+    alive, most = dict(windows), 2 * sum(windows.values())  # gathered, and in the order of the patch graph
+    last = {value.name: node for node in nodes for value in _all_inputs(node) if value is not None}
+    for node in nodes:
+        source = node.inputs[0].name or "" if node.inputs and node.inputs[0] is not None else ""
+        for value in node.outputs:
+            moved = node.op_type in RESHAPES and last.get(source) is node  # it lies where its input lay
+            alive[value.name or ""] = alive.pop(source, 0) if moved else prod(shapes.get(value.name or "", (0,)))
+        most = max(most, sum(alive.values()))
+        alive = {name: size for name, size in alive.items() if last.get(name) is not node}
+    return most
 
 
 def _batch_axis(name: str, start: str, shapes: Sequence[dict[str, tuple[int, ...]]]) -> int:
