@@ -23,14 +23,13 @@ from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.checks import MOST_BANDS, check_chunks, check_ends, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
-from hsiedge.scenes.io.reader import LabelRaster, Reader, unscaled
+from hsiedge.scenes.io.reader import WAVELENGTHS, LabelRaster, Reader, unscaled
 
 _SPECTRAL = (
     r"(wave_?lengths?|wl|wvl|lambda|(spectral_?)?(bands?|channels?)|spectral|band_?(index|number)|(radiation|sensor_band)_.*)"
 )
 _ROWS = r"(y|rows?|lines?|lat(itude)?|down_?track|along_?track|northing|y_?dim|height|number_of_lines)"
 _COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?track|easting|x_?dim|width)"
-_WAVELENGTHS = ("wavelengths", "wavelength", "wl", "wavelength_centers", "center_wavelengths", "wavelength_center")
 _WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
 _GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
 _PLAIN = {"scale_factor": 1.0, "add_offset": 0.0}
@@ -238,7 +237,7 @@ def _axes(variable: _Variable) -> tuple[int, int, int]:
     named, shape = _named_axes(variable, 3), variable.data.shape
     spectrum = named.get("bands")
     if spectrum is None:
-        listed = variable.near(_WAVELENGTHS)
+        listed = variable.near(WAVELENGTHS)
         fitting = [axis for axis in range(3) if listed is not None and shape[axis] == listed.shape[0]]
         fitting = [axis for axis in fitting if axis not in named.values()]
         if len(fitting) > 1:
@@ -310,7 +309,7 @@ def _dimension(variable: _Variable, axis: int) -> tuple[str, Any]:
 def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[Any], str]:
     """Wavelengths as stored, and their unit: those of the spectral dimension, else the list of that name."""
     name, scale = _dimension(variable, spectrum)
-    listed = variable.near(_WAVELENGTHS, bands)
+    listed = variable.near(WAVELENGTHS, bands)
     if scale is not None and not re.match("wave|wl|wvl|lambda|radiation", name.lower()) and not scale.attrs.get("units"):
         scale = None  # what numbers or names bands, as that of xarray's "band"
     if scale is not None and scale.shape == (bands,) and scale.dtype.kind in "uif":
@@ -319,7 +318,7 @@ def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[A
             return list(scale[()]), unit
     if listed is None:
         for attrs in (variable.data.attrs, variable.data.parent.attrs, variable.data.file.attrs):
-            values = next((list(np.ravel(attrs[name])) for name in _WAVELENGTHS if name in attrs), [])
+            values = next((list(np.ravel(attrs[name])) for name in WAVELENGTHS if name in attrs), [])
             if len(values) == bands:
                 return values, _text(attrs.get("wavelength_units"))
         return [], ""

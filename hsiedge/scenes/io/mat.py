@@ -14,32 +14,43 @@ from hsiedge.errors import needs_extra
 from hsiedge.scenes.io.checks import check_chunks, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits
 from hsiedge.scenes.io.mat5 import check_mat5
-from hsiedge.scenes.io.reader import LabelRaster, Reader, choose
+from hsiedge.scenes.io.reader import LabelRaster, Reader, choose, listed_wavelengths
 
 _NOT_ARRAYS = ("cell", "struct", "object", "char", "function", "opaque", "unknown")
 _BYTES = {"int8": 1, "uint8": 1, "logical": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "single": 4}
 
 
 class Mat(Reader):
-    """Reader of .mat files, which hold values and nothing of what they mean."""
+    """Reader of .mat files, which hold values, and may list wavelengths beside them."""
 
     title, suffixes = "MATLAB", (".mat",)
 
     @contextmanager
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube, the variable `key` or the only one of three dimensions. Raises SceneError, MissingExtraError."""
-        yield Cube.of_array(_read(path, key, 3), path)
+        array = _read(path, key, 3)
+        yield Cube.of_array(array, path, **listed_wavelengths(array, _shapes(path), lambda name: _read(path, name, 1)))
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map, sparse ones too. Raises SceneError, MissingExtraError."""
         return LabelRaster(_read(path, key, 2))
 
 
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a file that was read before, by their names."""
+    if _is_hdf(path):
+        import h5py
+
+        with h5py.File(path, "r") as arrays:
+            return {name: item.shape for name, item in hdf5_arrays(arrays) if "/" not in name}
+    import scipy.io
+
+    return {name: shape for name, shape, kind in scipy.io.whosmat(str(path)) if kind not in _NOT_ARRAYS}
+
+
 def _read(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
-    with path.open("rb") as file:
-        head = file.read(516)
-    if head.startswith(b"MATLAB 7.3") or b"\x89HDF" in (head[:4], head[512:]):
-        return _read_hdf(path, key, ndim, head.startswith(b"MATLAB"))
+    if _is_hdf(path):
+        return _read_hdf(path, key, ndim)
     with needs_extra(f"reading {path.name}", "mat"):
         import scipy.io
     check_mat5(path)
@@ -51,7 +62,13 @@ def _read(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
     return np.asarray(array.toarray()) if kind == "sparse" else array
 
 
-def _read_hdf(path: Path, key: str | None, ndim: int, matlab: bool) -> NDArray[Any]:
+def _is_hdf(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(516)
+    return head.startswith(b"MATLAB 7.3") or b"\x89HDF" in (head[:4], head[512:])
+
+
+def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
     with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
         import h5py
     with h5py.File(path, "r") as file:
@@ -63,7 +80,12 @@ def _read_hdf(path: Path, key: str | None, ndim: int, matlab: bool) -> NDArray[A
         array = np.asarray(arrays[name])
         # MATLAB, and who writes for it, stores column-major, so that HDF5 sees the axes reversed, and says so in the first word
         # of the file or an attribute of the array; what another program put into a .mat has its axes as they stand.
-        return array.T if matlab or "MATLAB_class" in arrays[name].attrs else array
+        return array.T if _by_matlab(path) or "MATLAB_class" in arrays[name].attrs else array
+
+
+def _by_matlab(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == b"MATLAB"
 
 
 READER = Mat()

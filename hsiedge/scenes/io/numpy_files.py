@@ -1,4 +1,4 @@
-"""NumPy files: .npy, memory-mapped, and .npz, read at once. They hold values and nothing of what they mean."""
+"""NumPy files: .npy, memory-mapped, and .npz, read at once. They hold values, and .npz may list wavelengths beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsiedge.archive import open_zip
 from hsiedge.scenes.io.checks import npy_header, read_npy
 from hsiedge.scenes.io.cube import Cube, fits
-from hsiedge.scenes.io.reader import LabelRaster, Reader, choose
+from hsiedge.scenes.io.reader import LabelRaster, Reader, choose, listed_wavelengths
 
 
 class Npy(Reader):
@@ -39,7 +39,8 @@ class Npz(Reader):
     @contextmanager
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube, the array `key` or the only one of three dimensions. Raises SceneError."""
-        yield Cube.of_array(read_npz(path, key, 3), path)
+        array = read_npz(path, key, 3)
+        yield Cube.of_array(array, path, **listed_wavelengths(array, _shapes(path), lambda name: read_npz(path, name, 1)))
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map. Raises SceneError."""
@@ -59,6 +60,17 @@ def read_npz(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
         fits(path, shapes[name], sizes[name])
         with archive.open(members[name]) as member:
             return read_npy(member)
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a .npz, by their names. Raises SceneError."""
+    with open_zip(path) as archive:
+        shapes = {}
+        for info in archive.infolist():
+            if info.filename.endswith(".npy"):
+                with archive.open(info) as member:
+                    shapes[info.filename[:-4]] = npy_header(member)[0]
+        return shapes
 
 
 def _mapped(path: Path) -> NDArray[Any]:

@@ -13,6 +13,7 @@ A reader is one class, which stands in one file with all that is known of its fo
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import MissingExtraError, SceneError
 from hsiedge.registry import Registry, instance_of
-from hsiedge.scenes.io.cube import Cube, SceneWarning, fits
+from hsiedge.scenes.io.cube import Cube, SceneWarning, fits, nanometres, unread
 from hsiedge.scenes.io.georeference import Georeference
 
 T = TypeVar("T")
@@ -209,6 +210,22 @@ def choose(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str | None, n
         option = "cube_key" if ndim == 3 else "labels_key"
         raise SceneError(f"{path}: name the variable; it has {listing}", use={option: "NAME"})
     return fitting[0]
+
+
+WAVELENGTHS = ("wavelengths", "wavelength", "wl", "wavelength_centers", "center_wavelengths", "wavelength_center")
+"""Names of the list, in a file of several arrays, that holds a wavelength a band."""
+
+
+def listed_wavelengths(
+    array: NDArray[Any], shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], NDArray[Any]]
+) -> dict[str, tuple[Any, ...]]:
+    """Facts `wavelengths` and `notes` of a cube from the array beside it that lists them; `read` gives an array by its name."""
+    names = [name for name, shape in shapes.items() if name.lower() in WAVELENGTHS and math.prod(shape) in shape]
+    name = next((name for name in names if math.prod(shapes[name]) == array.shape[-1]), None) if array.ndim else None
+    if name is None:
+        return {}
+    stored = np.ravel(read(name)).tolist()
+    return {"wavelengths": nanometres(stored), "notes": unread(stored, "", nanometres(stored))}
 
 
 def _known(readers: Registry[Reader], path: Path) -> Reader:

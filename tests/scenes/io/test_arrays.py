@@ -269,3 +269,17 @@ class _Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat", "7.3.mat"])
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+def test_wavelengths_beside_the_cube(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    path, arrays = tmp_path / f"a{suffix}", {"cube": CUBE, "Wavelengths": np.array([0.7, 0.55, 0.4]).reshape(shape)}
+    if suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    elif suffix == ".mat":
+        pytest.importorskip("scipy.io", reason="scipy writes .mat v5, and is not installed").savemat(path, arrays)
+    else:
+        write_mat73(pytest.importorskip("h5py", reason="h5py writes .mat v7.3, and is not installed"), path, **arrays)
+    assert facts(path).wavelengths == pytest.approx((700, 550, 400))
+    assert (read(path) == CUBE).all()
