@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=
 LIBRARY := hsiedge/native/libhsiedge.so
 INSTALLED := $(VENV)/installed $(LIBRARY)
 
-.PHONY: check quick demo test test-all lint types contracts fuzz kill study models wheels clean
+.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models wheels clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -33,6 +33,9 @@ quick: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(PYTEST) -m 'not ($(ELSEWHERE))' $(TESTS)
+
+test-targets: $(INSTALLED)
+	HSIEDGE_TARGETS=1 $(PYTEST) tests/graphs/c/test_c_targets.py
 
 test-all: $(INSTALLED)
 	$(PYTEST) $(TESTS)

@@ -22,6 +22,7 @@ from hsiedge.scenes.splits import Split
 
 if TYPE_CHECKING:
     from hsiedge.benchmark.results import Report
+    from hsiedge.card import Card
     from hsiedge.graphs.quantization.recipes import Recipe
 
 
@@ -164,6 +165,34 @@ class Model(runtimes.Model):
         scene = scene_for(self.known, scene, self.own_scene)
         ort_file(self.path, scene, output)
         return self._made(output, scene)
+
+    def to_c(
+        self, path: PathLike | None = None, *, scene: SceneLike | None = None, target: str = "generic", name: str | None = None
+    ) -> Card:
+        """Writes an INT8 scene graph as C99: one file without a dependency, a header, and a test with rows in and labels out.
+
+        It is compiled and run first, on this machine, and where its compiler and emulator are here for its target, too.
+
+        Args:
+            path: .c to write, with NAME.h and NAME_test.c beside it; left out, NAME.c beside this one.
+            scene: any that it takes, on whose rows it is compared; no label is looked at.
+            target: processor whose kernels and layout it has: "generic", "cortex-m4", ... (`hsiedge.graphs.c.targets.TARGETS`).
+            name: that its functions begin with, an identifier; left out, the file's.
+
+        Returns:
+            The Card in the file: its last step says what flash, RAM and stack it takes, and what was run.
+
+        Raises:
+            OptionError: no such target, a name that is none, or no compiler here.
+            ModelError: no INT8 scene graph, a node that the native engine does not compute, or it does not fit the scene.
+            CheckError: a label or an integer of any tensor differs from onnxruntime's. Nothing was written then.
+            OutputError: `path` cannot be written.
+            MissingExtraError: onnx is not installed.
+        """
+        with needs_extra("exporting C", "quantize"):
+            from hsiedge.graphs.c.export import c_files
+        scene = scene_for(self.known, scene, self.own_scene)
+        return c_files(self.path, scene, self._output(path, "", ".c"), target=target, name=name)
 
     def evaluate(
         self,

@@ -82,7 +82,10 @@ def distill_command(
         typer.Argument(help="The teacher's checkpoint; left out, the newest uncompressed one here, else the shipped one."),
     ] = None,
     student: Annotated[
-        str, typer.Option(help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d, hybridsn or mlp; or your own, FILE.py:NAME.")
+        str,
+        typer.Option(
+            help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or your own, FILE.py:NAME."
+        ),
     ] = "dscnn",
     widths: Annotated[
         str | None, typer.Option(help="Widths of the student's layers, as 20,32,32; left out, the net's own.")

@@ -24,7 +24,7 @@ def export_command(
         str | None,
         typer.Argument(
             metavar="[CHECKPOINT|MODEL.onnx|FILE.py:FACTORY]",
-            help="A checkpoint; an ONNX model with --scene-graph or --to ort or tflite; or your own PyTorch net. "
+            help="A checkpoint; an ONNX model with --scene-graph or --to ort, tflite or c; or your own PyTorch net. "
             "Left out, the newest checkpoint here, else the shipped one.",
         ),
     ] = None,
@@ -52,6 +52,7 @@ def export_command(
     ] = None,
     to: options.ToOption = None,
     tile: options.TileOption = None,
+    target: options.TargetOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .ort, .tflite."),
@@ -61,7 +62,7 @@ def export_command(
 
     With --scene-graph, a patch net becomes one graph for whole scenes, which does each convolution once: ours, or any float
     ONNX with a Card (hsiedge card). With --to tflite, checkpoint or float ONNX become a float32 TFLite file for LiteRT; with
-    --to ort, checkpoint or any ONNX become a file in onnxruntime's own format.
+    --to ort, checkpoint or any ONNX become a file in onnxruntime's own format; with --to c, an INT8 scene graph becomes C99.
     """
     from hsiedge import files
     from hsiedge.api.checkpoint import Checkpoint
@@ -83,9 +84,10 @@ def export_command(
     known = require_card(source)
     scene = scene_options.open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    options.check_c(kind, target)
     if size is not None and kind != "tflite":
         raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")
-    path = output or Path(f"{stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
+    path = output or Path(f"{source.stem if kind == 'c' else stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
     with tempfile.TemporaryDirectory() as folder:
         between, patches = Path(folder), scene_graph or kind != "onnx"  # whether more is made of the patch graph
@@ -100,6 +102,9 @@ def export_command(
             _tflite(graph, scene, path, size)
         if kind == "ort":
             _ort(graph, scene, path)
+        if kind == "c":
+            write_c(graph, scene, path, target)
+            return
     console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
 
 
@@ -200,6 +205,22 @@ def _ort(graph: Model, scene: Scene, path: Path) -> None:
     console.say(ort_line(card, scene.name))
     if card.quantization is None:
         console.say("for any processor, so without the layout of float convolutions that onnxruntime has for x86 alone")
+
+
+def write_c(graph: Model, scene: Scene, path: Path, target: str | None) -> None:
+    """Writes an INT8 scene graph as C, and says what it takes."""
+    from hsiedge.report.terminal.model import c_lines
+
+    with console.waiting("compiling and running the C"):
+        card = graph.to_c(path, scene=scene, target=target or "generic")
+    check = card.checks[-1]
+    console.say(
+        f"C against onnxruntime on {check.patches} pixels of {scene.name}: labels equal, and all "
+        f"{check.figures['integers']:,.0f} integers of {check.figures['tensors']:.0f} tensors"
+    )
+    for line in c_lines(card):
+        console.say(line)
+    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB, with its header and a test beside it")
 
 
 def _tell(before: Card, card: Card) -> None:

@@ -50,15 +50,24 @@ ToOption = Annotated[
     str | None,
     typer.Option(
         "--to",
-        metavar="onnx|ort|tflite",
-        help="Format of the file: onnx; ort, onnxruntime's own, which small builds of it read; tflite for LiteRT. Left out, as "
-        "-o ends.",
+        metavar="onnx|ort|tflite|c",
+        help="Format of the file: onnx; ort, onnxruntime's own, which small builds of it read; tflite for LiteRT; c, C99 for "
+        "computers without Python, of an INT8 scene graph. Left out, as -o ends.",
     ),
 ]
 TileOption = Annotated[
     str | None,
     typer.Option(
         "--tile", metavar="ROWSxCOLUMNS", help="Pixels that a TFLite scene graph labels at a time: fixed in the file."
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Processor that C is made for: generic, cortex-m4, cortex-m7, cortex-a9, cortex-a53, cortex-a72, cortex-a76, "
+        "x86-64-v3, riscv64 or powerpc.",
     ),
 ]
 RuntimeOption = Annotated[
@@ -94,7 +103,7 @@ WheelhouseOption = Annotated[
     Path | None,
     typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels to send along to a machine without internet (with --on)."),
 ]
-_KINDS = ("onnx", "ort", "tflite")
+_KINDS = ("onnx", "ort", "tflite", "c")
 
 
 @dataclass(frozen=True)
@@ -388,7 +397,7 @@ def widths_of(text: str | None) -> dict[str, Any]:
 
 
 def file_kind(to: str | None, output: Path | None) -> str:
-    """Kind of file to make: "onnx", "ort" or "tflite", by --to, else by the ending of the output. Raises OptionError."""
+    """Kind of file to make: "onnx", "ort", "tflite" or "c", by --to, else by the ending of the output. Raises OptionError."""
     from hsiedge.errors import OptionError
 
     ending = output.suffix.removeprefix(".") if output is not None else ""
@@ -398,6 +407,14 @@ def file_kind(to: str | None, output: Path | None) -> str:
     if to is not None and output is not None and ending != kind:
         raise OptionError(f"--to {kind} is written to a file that ends in .{kind}, not {output}")
     return kind
+
+
+def check_c(kind: str, target: str | None) -> None:
+    """Raises OptionError where a target is named for another kind of file than C."""
+    from hsiedge.errors import OptionError
+
+    if target is not None and kind != "c":
+        raise OptionError(f"--target {target} is the processor that C is made for; give it with --to c")
 
 
 def parse_tile(text: str | None) -> tuple[int, int] | None:

@@ -43,15 +43,18 @@ def quantize_command(
     seed: options.SeedOption = 0,
     to: options.ToOption = None,
     tile: options.TileOption = None,
+    target: options.TargetOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .ort, .tflite.")
+        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .ort, .tflite, .c.")
     ] = None,
 ) -> None:
     """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough.
 
-    With --to tflite the result is for LiteRT, integers all through; with --to ort it is in onnxruntime's own format.
+    With --to tflite the result is for LiteRT, integers all through; with --to ort it is in onnxruntime's own format;
+    with --to c, of a scene graph, it is a file of C99.
     """
     from hsiedge import files
+    from hsiedge.cli.export import write_c
     from hsiedge.cli.names import quantized_stem
     from hsiedge.errors import MissingExtraError
 
@@ -70,22 +73,28 @@ def quantize_command(
     card = require_card(source)
     split = masks.split_for(card, scene)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
+    options.check_c(kind, target)
     path = output or Path(f"{quantized_stem(source.stem, recipe)}.{kind}")
     files.check_writable(path)
     if path.exists():
         console.say(f"replacing {path}")
     floating = load(source)
     judged: dict[str, Any] = {"patches": calib_patches, "max_drop": max_drop, "seed": seed, "masks": split, "units": units}
-    with console.progress("calibrating") as tick:
-        quantized = floating.quantize(scene, path, recipe=recipe, explain=explain, tile=size, progress=tick, **judged).known
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / f"{path.stem}.onnx" if kind == "c" else path
+        with console.progress("calibrating") as tick:
+            result = floating.quantize(scene, written, recipe=recipe, explain=explain, tile=size, progress=tick, **judged)
+        quantized = result.known
+        if kind == "c":
+            write_c(result, scene, path, target)
     integers = quantized.lineage[-1].options.get("integers")
-    if integers:
+    if integers and kind != "c":
         console.say(f"in float16: a graph of integers does not go, {integers}")
         path = path if output else path.replace(path.with_name(f"{quantized_stem(source.stem, 'float16')}.{kind}"))
     if explain:
         console.stdout().print(layer_table(quantized))
     _tell(quantized, source, path)
-    if recipe == "default" and kind != "tflite":
+    if recipe == "default" and kind not in ("tflite", "c"):
         _propose_seven_bits(quantized, floating, scene, judged)
     if kind == "ort":
         console.say(ort_line(quantized, scene.name))

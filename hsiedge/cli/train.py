@@ -21,7 +21,7 @@ def train_command(
     scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
     scene_options: options.SceneOptions,
     net: Annotated[
-        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn or mlp; or your own, FILE.py:NAME.")
+        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or your own, FILE.py:NAME.")
     ] = "cnn2d",
     patch: Annotated[int | None, typer.Option(help="Side of the patch, odd; left out, the net's own.")] = None,
     widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def _library() -> ctypes.CDLL:
             ctypes.c_int,
             [ctypes.c_int, ctypes.c_int, *[pointer] * 4, ctypes.c_float, pointer, ctypes.c_int, word, word, pointer],
         ),
+        "hs_pack": (pointer, [ctypes.c_char_p, size, pointer, ctypes.c_char_p, size]),
+        "hs_packed_tensor": (None, [pointer, word, pointer]),
+        "hs_packed_array": (pointer, [pointer, word, ctypes.c_int, ctypes.POINTER(size)]),
         "hs_peak_macs": (ctypes.c_double, [ctypes.c_char_p, ctypes.c_long]),
     }
     for name, (result, arguments) in signatures.items():
@@ -118,6 +122,42 @@ class Network:
     def stream_bytes(self, columns: int) -> int:
         """Bytes that a stream of so many columns takes."""
         return int(self._library.hs_stream_bytes(self._handle, columns))
+
+
+def pack(program: Program, layout: Sequence[int]) -> tuple[NDArray[np.int32], list[tuple[bytes, bytes, bytes]]]:
+    """A program as the library packs it for a processor elsewhere, which this one need not be.
+
+    Args:
+        layout: outputs, group, pad, offset, packing of depthwise convolutions, vector; as `hs_set` has them.
+
+    Returns:
+        int32 `(tensors, 5)`: lag, ring, delay, behind and place (`hs_tensor`); of each op, in `Program.order`, the bytes of
+        weights, bias and scale, in this machine's order.
+
+    Raises:
+        LibraryMissingError: see `is_available`.
+        ModelError: the library refuses the program.
+    """
+    library, content, message = _library(), program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
+    handle = library.hs_pack(content, len(content), np.array(layout, np.int32).ctypes.data, message, _MESSAGE)
+    if not handle:
+        raise ModelError(f"the native engine refuses the network: {message.value.decode(errors='replace')}")
+    try:
+        tensors = np.empty((len(program.tensors), 5), np.int32)
+        for index, numbers in enumerate(tensors):
+            library.hs_packed_tensor(handle, index, numbers.ctypes.data)
+        return tensors, [
+            (_packed(library, handle, op, 0), _packed(library, handle, op, 1), _packed(library, handle, op, 2))
+            for op in range(len(program.ops))
+        ]
+    finally:
+        library.hs_free(handle)
+
+
+def _packed(library: ctypes.CDLL, handle: int, op: int, which: int) -> bytes:
+    size = ctypes.c_size_t()
+    array = library.hs_packed_array(handle, op, which, ctypes.byref(size))
+    return ctypes.string_at(array, size.value) if array else b""
 
 
 class Stream:

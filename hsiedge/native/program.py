@@ -141,15 +141,19 @@ class Program:
         """Multiply-accumulates a pixel of the map, the input step and the last sums not counted."""
         return sum(op.filters.weights.size * self.tensors[op.out].positions for op in self.ops if op.filters is not None)
 
-    def to_bytes(self) -> bytes:
-        """The program as `hs_load` reads it: ops that look at one pixel first."""
+    def order(self) -> tuple[list[Op], int]:
+        """Ops as the engine takes them, those that look at one pixel first, and how many these are."""
         around = {op.out for op in self.ops if op.looks_around}
         for op in self.ops:
             if any(index in around for index in (*op.inputs, op.out)):
                 around.add(op.out)
         ops = sorted(self.ops, key=lambda op: op.out in around)
+        return ops, sum(op.out not in around for op in ops)
+
+    def to_bytes(self) -> bytes:
+        """The program as `hs_load` reads it: ops in `order`."""
+        ops, pointwise = self.order()
         data = _Data()
-        pointwise = sum(op.out not in around for op in ops)
         numbers = data.add(self.input.to_bytes()), data.add(np.asarray(self.ids, "<u2").tobytes())
         words = [
             _MAGIC,

@@ -55,6 +55,7 @@ NETS: Registry[NetSpec] = Registry(
         "cnn3d": "hsiedge.nets.cnn3d:CNN3D",
         "hybridsn": "hsiedge.nets.hybridsn:HybridSN",
         "mlp": "hsiedge.nets.mlp:MLP",
+        "liunet": "hsiedge.nets.liunet:LiuNet",
     },
     _spec_of,
 )

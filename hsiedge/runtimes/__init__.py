@@ -21,6 +21,7 @@ from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
 from hsiedge.native.library import is_available
 from hsiedge.registry import Registry, instance_of
 from hsiedge.runtimes import seal
+from hsiedge.runtimes.c_file import read_c_file
 from hsiedge.runtimes.model import Model, Session, TensorSpec, no_card
 from hsiedge.runtimes.onnx_file import read_onnx_file
 from hsiedge.runtimes.tflite_file import read_tflite_file
@@ -276,6 +277,8 @@ def _card_text(path: Path) -> str | None:
     """Text of the Card in a file."""
     if path.suffix == ".safetensors":
         return _safetensors_metadata(path).get(KEY)
+    if path.suffix == ".c":
+        return read_c_file(path)
     _check_suffix(path)
     if path.suffix == ".onnx":
         return read_onnx_file(path).metadata.get(KEY)

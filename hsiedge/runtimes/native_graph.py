@@ -13,7 +13,7 @@ becomes an op when it is quantized. What no op computes is an error that names t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ class Lowered:
 
     Attributes:
         taken, rate: `(classes,)` or one number. divisor: of means; factor: behind them.
+        names: of tensors of the graph that are the program's, by index; with what their axes stand for.
     """
 
     program: Program
@@ -135,6 +136,7 @@ class Lowered:
     rate: NDArray[np.float32]
     divisor: int
     factor: np.float32
+    names: dict[int, tuple[str, Axes]] = field(default_factory=dict)
 
     def logits(self, sums: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 logits of `(..., classes)` sums."""
@@ -652,13 +654,25 @@ class _Walk:
         if stored.row or stored.column or self._tensors[stored.tensor].shrink != stored.shrink:
             raise self._refused("part of the logits")
         rate = np.full(len(self._card.classes), real.scale, np.float32)
-        return Lowered(self._program(stored.tensor, pool, dtype), real.zero * pool * pool, rate, pool * pool, factor)
+        return Lowered(
+            self._program(stored.tensor, pool, dtype), real.zero * pool * pool, rate, pool * pool, factor, self._names()
+        )
+
+    def _names(self) -> dict[int, tuple[str, Axes]]:
+        """Tensors of the graph that are the program's as they stand: neither cut nor viewed otherwise."""
+        whole = {}
+        for name, value in self.values.items():
+            if isinstance(value, _Stored) and value == _Stored(
+                value.tensor, value.axes, value.signed, shrink=self._tensors[value.tensor].shrink
+            ):
+                whole[value.tensor] = name, value.axes
+        return whole
 
     def _float_logits(self, value: _Sums, dtype: np.dtype[Any] | None) -> Lowered:
         if value.op.kind is not Kind.DENSE or value.shape.positions != 1:
             raise self._refused("as the last node")
         stored = self._added(replace(value.op, kind=Kind.DENSE_SUMS), value.shape, value.axes, False)
-        return Lowered(self._program(stored.tensor, 1, dtype), 0, value.scale, 1, np.float32(1))
+        return Lowered(self._program(stored.tensor, 1, dtype), 0, value.scale, 1, np.float32(1), self._names())
 
     def tapped(self, name: str, dtype: np.dtype[Any] | None) -> Lowered:
         """The program whose output is one of the graph's integer tensors."""

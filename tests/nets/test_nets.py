@@ -102,3 +102,13 @@ def test_mlp_looks_at_one_pixel_and_is_small() -> None:
     torch.testing.assert_close(net(patches), net(alone))
     assert nets.spec("mlp").epochs == 600
     assert nets.spec("cnn2d").epochs == 60
+
+
+def test_liunet_has_the_published_number_of_parameters() -> None:
+    """Justo et al. 2023, 1D-Justo-LiuNet on the 112 bands and 3 classes of HYPSO-1."""
+    assert nets.parameter_count(nets.build("liunet", 112, 3, 1)) == 4_563
+    assert nets.build("liunet", 200, 16, 5).widths == (6, 12, 18, 24)
+    assert nets.build("liunet", 90, 3, 1).widths == (6, 12, 18)
+    for bands, widths in ((90, (6, 12, 18, 24)), (6, (6,)), (200, ())):
+        with pytest.raises(OptionError, match="convolutions at most on"):
+            nets.build("liunet", bands, 3, 1, widths=widths)

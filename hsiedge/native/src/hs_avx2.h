@@ -140,6 +140,7 @@ static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32
 }
 #undef HS_LOAD
 
+#ifndef HS_EXPORTED
 /* The peak that dense kernels are measured against: vpmaddwd and vpaddd alone. */
 static double hs_peak(long rounds)
 {
@@ -155,3 +156,4 @@ static double hs_peak(long rounds)
         }
     return 12.0 * 16.0 * (double)rounds;
 }
+#endif

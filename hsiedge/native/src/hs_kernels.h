@@ -17,8 +17,6 @@
 #include <immintrin.h>
 #elif defined(HS_SET_DOT) || defined(HS_SET_NEON)
 #include <arm_neon.h>
-#elif defined(HS_SET_DSP)
-#include <arm_acle.h>
 #endif
 
 #define HS_INLINE static inline __attribute__((always_inline))
@@ -41,6 +39,13 @@ typedef int8_t hs_act;
 enum { HS_OFF = 128, HS_GROUP = 4, HS_OUTPUTS = 1, HS_PAD = 4, HS_PIXELS = 2 };
 #endif
 
+/* Without vectors, memory is what is scarce: rows lie in circles (hs_stream.h). */
+#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2) || defined(HS_SET_DOT) || defined(HS_SET_NEON)
+#define HS_LEAN 0
+#else
+#define HS_LEAN 1
+#endif
+
 #define HS_UP(n, m) (((n) + (m) - 1) / (m) * (m))
 HS_INLINE int32_t hs_stride(int32_t channels) { return channels == 1 ? 1 : HS_UP(channels, HS_PAD); } /* acts of one position */
 
@@ -54,7 +59,7 @@ HS_INLINE hs_act hs_clip(int32_t value)
 HS_INLINE int32_t hs_rint(float v) { int32_t i; float r; __asm__("vcvtr.s32.f32 %0, %1" : "=t"(r) : "t"(v)); memcpy(&i, &r, 4); return i; }
 #elif defined(__ARM_FP) && defined(__ARM_FEATURE_DIRECTED_ROUNDING) && !defined(__aarch64__)
 HS_INLINE int32_t hs_rint(float v) { int32_t i; float r; __asm__("vcvtn.s32.f32 %0, %1" : "=t"(r) : "t"(v)); memcpy(&i, &r, 4); return i; }
-#elif defined(__riscv)
+#elif defined(__riscv_flen)
 HS_INLINE int32_t hs_rint(float v) { int32_t r; __asm__("fcvt.w.s %0, %1, rne" : "=r"(r) : "f"(v)); return r; }
 #else
 HS_INLINE int32_t hs_rint(float v)
@@ -65,6 +70,7 @@ HS_INLINE int32_t hs_rint(float v)
 #endif
 HS_INLINE hs_act hs_requantized(int32_t sum, float scale, int32_t zero) { return hs_clip(hs_rint((float)sum * scale) + zero); }
 
+#if !HS_LEAN
 /* Integer of a count of band b, in 16-bit steps. */
 HS_INLINE hs_act hs_step(const hs_affine *f, uint16_t count, int32_t b)
 {
@@ -72,6 +78,7 @@ HS_INLINE hs_act hs_step(const hs_affine *f, uint16_t count, int32_t b)
     const uint32_t steps = (uint32_t)(uint16_t)(v - f->first[b]) * f->factor[b];
     return (hs_act)((int32_t)((steps >> 8) & 255) - HS_OFF);
 }
+#endif
 
 /* What a dense kernel reads and writes. Output o of pixel x: sum over runs r and i < length of
    run[r][x * step + i] * weights[o][r][i]; `blocks` blocks of HS_OUTPUTS outputs. Pixels are computed HS_PIXELS at a time: there is

@@ -91,14 +91,18 @@ static int within(int32_t value, int32_t least, int32_t most) { return value >= 
 typedef struct {
     hs_net net;
     const hs_set *set;
-    void *owned[HS_MOST_OPS * 4 + 16];
+    hs_set other;  /* of hs_pack: no more than a layout */
+    struct { void *memory; size_t bytes; } owned[HS_MOST_OPS * 4 + 16];
     int n_owned;
 } model;
 
 static void *room_for(model *m, size_t bytes)
 {
     void *memory = bytes > HS_MOST_BYTES ? NULL : calloc(1, bytes + 64);
-    if (memory != NULL) m->owned[m->n_owned++] = memory;
+    if (memory != NULL) {
+        m->owned[m->n_owned].memory = memory;
+        m->owned[m->n_owned++].bytes = bytes;
+    }
     return memory;
 }
 
@@ -257,6 +261,23 @@ static int check_op(const reader *r, hs_net *net, hs_op *op, int32_t index, cons
     return HS_OK;
 }
 
+/* How many columns a tensor comes behind the first op's, and its readers behind it, where rows come a few columns at a time. */
+static int check_delays(const reader *r, hs_net *net)
+{
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t i = net->n_pointwise; i < net->n_ops; i++)
+            for (int k = 0; k < (net->ops[i].kind == HS_ADD ? 2 : 1); k++) {
+                const hs_op *op = &net->ops[i];
+                hs_tensor *out = &net->tensors[op->out], *in = &net->tensors[op->in[k]];
+                if (in->place != HS_ROWS) continue;
+                const int32_t needed = in->delay + op->column[k] + (op->kernel[1] - 1) * op->dilation[1], behind = out->delay - in->delay - op->column[k];
+                if (pass && out->delay < needed) return fail(r, "an op before its input", i);
+                if (out->delay < needed) out->delay = needed;
+                if (pass && behind > in->behind) in->behind = behind;
+            }
+    return HS_OK;
+}
+
 /* Where each tensor lives, and the rows that it keeps. */
 static int check_tensors(const reader *r, hs_net *net)
 {
@@ -282,6 +303,7 @@ static int check_tensors(const reader *r, hs_net *net)
         }
     }
     if (net->pool > last->ring) last->ring = net->pool;
+    if (check_delays(r, net) != HS_OK) return HS_BAD;
     return HS_OK;
 }
 
@@ -409,7 +431,7 @@ HS_API void hs_free(void *net)
 {
     model *m = net;
     if (m == NULL) return;
-    for (int i = 0; i < m->n_owned; i++) free(m->owned[i]);
+    for (int i = 0; i < m->n_owned; i++) free(m->owned[i].memory);
     free(m);
 }
 
@@ -427,6 +449,39 @@ HS_API void *hs_load(const void *program, size_t size, const char *set, char *me
     else if (read_net(&r, m) == HS_OK) return m;
     hs_free(m);
     return NULL;
+}
+
+/* Packs a program for a processor elsewhere, to be read back and not run: `layout` is outputs, group, pad, offset, hs_packing, vector. */
+HS_API void *hs_pack(const void *program, size_t size, const int32_t *layout, char *message, size_t room)
+{
+    const reader r = {program, size, 0, message, room};
+    model *m = calloc(1, sizeof(model));
+    if (m == NULL) {
+        fail(&r, "no memory", (long)sizeof(model));
+        return NULL;
+    }
+    m->other.outputs = layout[0], m->other.group = layout[1], m->other.pad = layout[2];
+    m->other.offset = layout[3], m->other.depthwise = layout[4], m->other.vector = layout[5];
+    m->set = &m->other;
+    if (read_net(&r, m) == HS_OK) return m;
+    hs_free(m);
+    return NULL;
+}
+/* What hs_check worked out of a tensor: lag, ring, delay, behind, place. */
+HS_API void hs_packed_tensor(const void *net, int32_t index, int32_t *numbers)
+{
+    const hs_tensor *t = &((const model *)net)->net.tensors[index];
+    numbers[0] = t->lag, numbers[1] = t->ring, numbers[2] = t->delay, numbers[3] = t->behind, numbers[4] = t->place;
+}
+/* An op's weights (0), bias (1) or scale (2), and their bytes; NULL where it has none. */
+HS_API const void *hs_packed_array(const void *net, int32_t index, int which, size_t *bytes)
+{
+    const model *m = net;
+    const hs_op *op = &m->net.ops[index];
+    const void *const array = which == 0 ? op->weights : which == 1 ? (const void *)op->bias : (const void *)op->scale;
+    for (int i = 0; i < m->n_owned && array != NULL; i++)
+        if (m->owned[i].memory == array) *bytes = m->owned[i].bytes;
+    return array;
 }
 
 typedef struct { model *m; void *state; } stream;

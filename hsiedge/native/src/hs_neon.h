@@ -306,6 +306,7 @@ static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32
         for (int32_t p = 0; p < n; p++) out[(ptrdiff_t)p * step + b] = hs_step(f, x[(ptrdiff_t)p * bands + b], b);
 }
 
+#ifndef HS_EXPORTED
 /* The peak that dense kernels are measured against: their multiply-adds alone. */
 static double hs_peak(long rounds)
 {
@@ -326,3 +327,4 @@ static double hs_peak(long rounds)
         }
     return 12.0 * 16.0 * (double)rounds;
 }
+#endif

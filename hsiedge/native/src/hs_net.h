@@ -13,7 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef HS_EXPORTED /* an exported file has limits of its own */
 enum { HS_MOST_TENSORS = 96, HS_MOST_OPS = 96, HS_MOST_RUNS = 64, HS_MOST_CHANNELS = 4096, HS_MOST_CLASSES = 1024 };
+#define HS_USES(kind) 1   /* whether there are ops, */
+#define HS_READS(kind) 1  /* inputs */
+#define HS_TAKES(dtype) 1 /* and rows of it */
+#endif
 
 enum hs_kind {
     HS_DENSE = 1,     /* convolution, requantized: rint(sum * scale) + zero, cut to 8 bits */
@@ -31,6 +36,8 @@ typedef struct {
     /* worked out by hs_check: */
     int32_t lag;     /* row r is there once row r + lag of the input is */
     int32_t ring;    /* rows that are kept */
+    int32_t delay;   /* HS_LEAN: columns that it comes behind the first op's; */
+    int32_t behind;  /* columns that its readers come behind it */
     int32_t place;   /* HS_CHUNK: lives for some pixels only; HS_HELD: by rows as they come; HS_ROWS: by rows of the halo, too */
 } hs_tensor;
 enum { HS_CHUNK, HS_HELD, HS_ROWS };

@@ -3,12 +3,15 @@
    A row of counts is made integers and taken through the pointwise ops some pixels at a time, so that what lies between them stays in
    the cache. Their last tensor is held by rows of the scene: `radius` + 1 of them at least, since at the scene's edges rows are
    reflected. Of a scene of 5 rows 0 1 2 3 4 and radius 2 the other ops see 2 1 0 1 2 3 4 3 2: "rows of the halo" below. Each gives one
-   row of every tensor whose inputs are there, and at the end a row of labels, `radius` rows after its own came. */
+   row of every tensor whose inputs are there, and at the end a row of labels, `radius` rows after its own came.
+
+   HS_LEAN: all these rows come together, a few columns at a time. A tensor is a circle of pixels, in which the newest take the place
+   of the oldest as soon as its readers have passed those: 3 rows are kept in the room of 2 and some pixels. */
 #ifndef HS_STREAM_H
 #define HS_STREAM_H
 #include "hs_kernels.h"
 
-enum { HS_PIECE = HS_PIXELS * (HS_PIXELS > 8 ? 2 : 4), HS_SPARE = HS_PAD > 4 ? 64 : 4 };
+enum { HS_PIECE = HS_LEAN ? 4 : HS_PIXELS * (HS_PIXELS > 8 ? 2 : 4), HS_SPARE = HS_LEAN ? 4 : 64, HS_ALIGN = HS_LEAN ? 8 : 64 };
 
 typedef struct {
     const hs_net *net;
@@ -21,6 +24,10 @@ typedef struct {
     int32_t pixel[HS_MOST_TENSORS]; /* acts of a pixel, */
     size_t row[HS_MOST_TENSORS];    /* and of a row */
     const hs_act *run[HS_MOST_RUNS + 4];
+#if HS_LEAN
+    int32_t step;                  /* pieces of the rows that are there */
+    int32_t head[HS_MOST_TENSORS]; /* place in the circle, of the next pixel that comes */
+#endif
     uint16_t *sums, *running;    /* of `pool` rows of logits, by column; of `pool` columns of them */
 } hs_state;
 
@@ -45,21 +52,37 @@ HS_INLINE int32_t hs_columns(const hs_net *net, const hs_tensor *t, int32_t colu
 /* Acts of a row: some more than its pixels, since kernels compute HS_PIXELS at a time and load whole vectors. */
 HS_INLINE size_t hs_row_acts(const hs_net *net, int32_t tensor, int32_t columns)
 {
-    return HS_UP((size_t)(hs_columns(net, &net->tensors[tensor], columns) + HS_PIXELS) * (size_t)hs_pixel(net, tensor) + HS_SPARE, 64);
+    return HS_UP((size_t)(hs_columns(net, &net->tensors[tensor], columns) + HS_PIXELS) * (size_t)hs_pixel(net, tensor) + HS_SPARE, HS_ALIGN);
+}
+
+
+/* Pixels of a circle: whole rows but the newest, and as many of that as its readers come behind. */
+HS_INLINE int32_t hs_window(const hs_tensor *t) { return HS_PIECE + HS_PIXELS + t->behind; }
+HS_INLINE int32_t hs_circle(const hs_net *net, const hs_tensor *t, int32_t columns)
+{
+    return (t->ring - 1) * hs_columns(net, t, columns) + hs_window(t);
+}
+HS_INLINE int hs_is_circle(const hs_net *net, int32_t tensor) { return HS_LEAN && net->tensors[tensor].place == HS_ROWS && tensor != net->output; }
+/* Bytes of a tensor; a circle's first pixels lie behind its end, too, so that what a kernel reads is in one piece. */
+HS_INLINE size_t hs_tensor_bytes(const hs_net *net, int32_t tensor, int32_t columns)
+{
+    const hs_tensor *t = &net->tensors[tensor];
+    const size_t circle = HS_UP((size_t)(hs_circle(net, t, columns) + hs_window(t)) * (size_t)hs_pixel(net, tensor) + HS_SPARE, HS_ALIGN);
+    return (hs_is_circle(net, tensor) ? circle : hs_row_acts(net, tensor, columns) * (size_t)t->ring) * sizeof(hs_act);
 }
 
 /* Bytes of the sums of a column of logits, and of the pixel that is summed. */
 HS_INLINE size_t hs_sums_bytes(const hs_net *net, int32_t columns)
 {
     if (net->pool == 1) return 0;
-    return HS_UP((size_t)(hs_columns(net, &net->tensors[net->output], columns) + 1) * (size_t)hs_pixel(net, net->output) * sizeof(uint16_t), 64);
+    return HS_UP((size_t)(HS_LEAN ? 1 : hs_columns(net, &net->tensors[net->output], columns) + 1) * (size_t)hs_pixel(net, net->output) * sizeof(uint16_t), HS_ALIGN);
 }
 
 /* Bytes that a stream of so many columns takes. */
 static size_t hs_bytes(const hs_net *net, int32_t columns)
 {
-    size_t bytes = HS_UP(sizeof(hs_state), 64) + 128;
-    for (int32_t i = 0; i < net->n_tensors; i++) bytes += hs_row_acts(net, i, columns) * (size_t)net->tensors[i].ring * sizeof(hs_act);
+    size_t bytes = HS_UP(sizeof(hs_state), HS_ALIGN) + 2 * HS_ALIGN;
+    for (int32_t i = 0; i < net->n_tensors; i++) bytes += hs_tensor_bytes(net, i, columns);
     return bytes + hs_sums_bytes(net, columns);
 }
 
@@ -68,22 +91,22 @@ static hs_state *hs_start(const hs_net *net, void *memory, size_t bytes, int32_t
 {
     if (columns < 1 || columns > 1 << 20 || left < 0 || right < 0 || above < 0 || left > net->radius || right > net->radius || above > net->radius) return NULL;
     if (columns + left + right <= net->radius || bytes < hs_bytes(net, columns)) return NULL;
-    hs_state *s = (hs_state *)(void *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-    memset(s, 0, hs_bytes(net, columns) - 63);
+    hs_state *s = (hs_state *)(void *)(((uintptr_t)memory + HS_ALIGN - 1) & ~(uintptr_t)(HS_ALIGN - 1));
+    memset(s, 0, hs_bytes(net, columns) - HS_ALIGN);
     s->net = net;
     s->columns = columns;
     s->left = left;
     s->right = right;
     s->above = above;
-    char *at = (char *)s + HS_UP(sizeof(hs_state), 64);
+    char *at = (char *)s + HS_UP(sizeof(hs_state), HS_ALIGN);
     for (int32_t i = 0; i < net->n_tensors; i++) {
         s->base[i] = (hs_act *)(void *)at;
         s->pixel[i] = hs_pixel(net, i);
         s->row[i] = hs_row_acts(net, i, columns);
-        at += s->row[i] * (size_t)net->tensors[i].ring * sizeof(hs_act);
+        at += hs_tensor_bytes(net, i, columns);
     }
     s->sums = (uint16_t *)(void *)at;
-    s->running = s->sums + (size_t)hs_columns(net, &net->tensors[net->output], columns) * (size_t)s->pixel[net->output];
+    s->running = HS_LEAN ? s->sums : s->sums + (size_t)hs_columns(net, &net->tensors[net->output], columns) * (size_t)s->pixel[net->output];
     return s;
 }
 
@@ -93,11 +116,30 @@ HS_INLINE int32_t hs_scene_row(const hs_state *s, int32_t halo)
     const int32_t row = halo < s->above ? s->above - halo : halo - s->above;
     return s->ended && row >= s->received ? 2 * (s->received - 1) - row : row;
 }
+#if HS_LEAN
+/* Columns of a tensor's newest row that are there after so many pieces. */
+HS_INLINE int32_t hs_reached(const hs_state *s, const hs_tensor *t, int32_t step)
+{
+    const int32_t x = step * HS_PIECE - t->delay, all = hs_columns(s->net, t, s->columns);
+    return x < 0 ? 0 : x < all ? x : all;
+}
+HS_INLINE hs_act *hs_at_circle(const hs_state *s, int32_t tensor, int32_t row, int32_t x)
+{
+    const hs_tensor *t = &s->net->tensors[tensor];
+    const int32_t length = hs_circle(s->net, t, s->columns), rows = s->taken - 1 - t->lag - row; /* before the newest */
+    int32_t at = s->head[tensor] + x - hs_reached(s, t, s->step) - rows * hs_columns(s->net, t, s->columns);
+    at += at < 0 ? length : 0;
+    return s->base[tensor] + (ptrdiff_t)(at < length ? at : at - length) * s->pixel[tensor];
+}
+#endif
 /* Pixel `x` of a tensor's row. */
 HS_INLINE hs_act *hs_at(const hs_state *s, int32_t tensor, int32_t row, int32_t x)
 {
     const hs_tensor *t = &s->net->tensors[tensor];
     if (t->place == HS_CHUNK) return s->base[tensor] + (ptrdiff_t)(x - s->piece) * s->pixel[tensor];
+#if HS_LEAN
+    if (hs_is_circle(s->net, tensor)) return hs_at_circle(s, tensor, row, x);
+#endif
     if (t->place == HS_HELD) row = hs_scene_row(s, row);
     return s->base[tensor] + (size_t)(row % t->ring) * s->row[tensor] + (ptrdiff_t)x * s->pixel[tensor];
 }
@@ -141,7 +183,7 @@ HS_INLINE void hs_do_dense(hs_state *s, const hs_op *op, int32_t row, int32_t x,
         return;
     }
     job.step = pixel;
-    if (sums) hs_dense_sums(&job, n);
+    if (HS_USES(HS_DENSE_SUMS) && sums) hs_dense_sums(&job, n);
     else hs_dense(&job, n);
 }
 
@@ -230,12 +272,25 @@ static void hs_do(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t 
     switch (op->kind) {
     case HS_DENSE:
     case HS_DENSE_SUMS: hs_do_dense(s, op, row, x, n, out); break;
-    case HS_DEPTHWISE: hs_do_depthwise(s, op, row, x, n, out); break;
-    case HS_TABLE: hs_do_table(s, op, row, x, n, out); break;
-    case HS_MAX: hs_do_max(s, op, row, x, n, out); break;
-    case HS_EXTEND: hs_do_extend(s, op, row, x, n, out); break;
-    default: hs_do_add(s, op, row, x, n, out); break;
+    case HS_DEPTHWISE:
+        if (HS_USES(HS_DEPTHWISE)) hs_do_depthwise(s, op, row, x, n, out);
+        break;
+    case HS_TABLE:
+        if (HS_USES(HS_TABLE)) hs_do_table(s, op, row, x, n, out);
+        break;
+    case HS_MAX:
+        if (HS_USES(HS_MAX)) hs_do_max(s, op, row, x, n, out);
+        break;
+    case HS_EXTEND:
+        if (HS_USES(HS_EXTEND)) hs_do_extend(s, op, row, x, n, out);
+        break;
+    default:
+        if (HS_USES(HS_ADD)) hs_do_add(s, op, row, x, n, out);
+        break;
     }
+#ifdef HS_TRACE
+    HS_TRACE(s, op, row, x, n, out);
+#endif
 }
 
 /* ---- counts to integers ---- */
@@ -291,32 +346,53 @@ static const int32_t hs_sizes[] = {0, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8}; /* bytes of
 /* Makes `n` pixels of counts integers; HS_BAD where the network does not take the dtype. */
 static int hs_input(const hs_affine *f, const void *x, int dtype, int32_t n, int32_t bands, hs_act *out, int32_t step)
 {
-    if (f->kind == HS_INTEGERS) {
+    if (HS_READS(HS_INTEGERS) && f->kind == HS_INTEGERS) {
         const uint8_t flip = f->is_signed ? 128 : 0, *restrict counts = x;
         if (dtype != (f->is_signed ? HS_I8 : HS_U8)) return HS_BAD;
         for (int32_t p = 0; p < n; p++, counts += bands, out += step)
             for (int32_t b = 0; b < bands; b++) out[b] = hs_stored((uint8_t)(counts[b] ^ flip));
         return HS_OK;
     }
-    if (f->kind == HS_STEPS) {
-        if (dtype == HS_U16 && !f->is_signed) hs_steps_u16(f, x, n, bands, out, step);
-        else if (dtype == HS_I16 && !f->is_signed) hs_steps_i16(f, x, n, bands, out, step);
-        else if (dtype == HS_U16) hs_steps_u16_signed(f, x, n, bands, out, step);
-        else if (dtype == HS_I16) hs_steps_i16_signed(f, x, n, bands, out, step);
+    if (HS_READS(HS_STEPS) && f->kind == HS_STEPS) {
+        if (HS_TAKES(HS_U16) && dtype == HS_U16 && !f->is_signed) hs_steps_u16(f, x, n, bands, out, step);
+        else if (HS_TAKES(HS_I16) && dtype == HS_I16 && !f->is_signed) hs_steps_i16(f, x, n, bands, out, step);
+        else if (HS_TAKES(HS_U16) && dtype == HS_U16) hs_steps_u16_signed(f, x, n, bands, out, step);
+        else if (HS_TAKES(HS_I16) && dtype == HS_I16) hs_steps_i16_signed(f, x, n, bands, out, step);
         else return HS_BAD;
         return HS_OK;
     }
+    if (!HS_READS(HS_FLOATS)) return HS_BAD;
     switch (dtype) {
-    case HS_U8: hs_floats_u8(f, x, n, bands, out, step); break;
-    case HS_I8: hs_floats_i8(f, x, n, bands, out, step); break;
-    case HS_U16: hs_floats_u16(f, x, n, bands, out, step); break;
-    case HS_I16: hs_floats_i16(f, x, n, bands, out, step); break;
-    case HS_U32: hs_floats_u32(f, x, n, bands, out, step); break;
-    case HS_I32: hs_floats_i32(f, x, n, bands, out, step); break;
-    case HS_F32: hs_floats_f32(f, x, n, bands, out, step); break;
-    case HS_F64: hs_floats_f64(f, x, n, bands, out, step); break;
-    case HS_U64: hs_floats_u64(f, x, n, bands, out, step); break;
-    case HS_I64: hs_floats_i64(f, x, n, bands, out, step); break;
+    case HS_U8:
+        if (HS_TAKES(HS_U8)) hs_floats_u8(f, x, n, bands, out, step);
+        break;
+    case HS_I8:
+        if (HS_TAKES(HS_I8)) hs_floats_i8(f, x, n, bands, out, step);
+        break;
+    case HS_U16:
+        if (HS_TAKES(HS_U16)) hs_floats_u16(f, x, n, bands, out, step);
+        break;
+    case HS_I16:
+        if (HS_TAKES(HS_I16)) hs_floats_i16(f, x, n, bands, out, step);
+        break;
+    case HS_U32:
+        if (HS_TAKES(HS_U32)) hs_floats_u32(f, x, n, bands, out, step);
+        break;
+    case HS_I32:
+        if (HS_TAKES(HS_I32)) hs_floats_i32(f, x, n, bands, out, step);
+        break;
+    case HS_F32:
+        if (HS_TAKES(HS_F32)) hs_floats_f32(f, x, n, bands, out, step);
+        break;
+    case HS_F64:
+        if (HS_TAKES(HS_F64)) hs_floats_f64(f, x, n, bands, out, step);
+        break;
+    case HS_U64:
+        if (HS_TAKES(HS_U64)) hs_floats_u64(f, x, n, bands, out, step);
+        break;
+    case HS_I64:
+        if (HS_TAKES(HS_I64)) hs_floats_i64(f, x, n, bands, out, step);
+        break;
     default: return HS_BAD;
     }
     return HS_OK;
@@ -346,10 +422,35 @@ static int hs_pointwise(hs_state *s, const char *counts, int dtype)
 
 /* ---- logits to labels ---- */
 
-/* Sums of `pool` columns of the columns' sums, pixel by pixel, and what they say. */
-static void hs_pooled(hs_state *s, const hs_act *newest, const hs_act *oldest, hs_sink *sink)
+#if HS_LEAN
+/* Adds, or takes away, `pool` pixels of a column: those of the newest row and of the rows before it. */
+HS_INLINE void hs_add_column(const hs_state *s, int32_t row, int32_t x, int32_t sign)
+{
+    for (int32_t r = 0; r < s->net->pool; r++) {
+        const hs_act *in = hs_at(s, s->net->output, row - r, x);
+        for (int32_t c = 0; c < s->net->classes; c++) s->running[c] = (uint16_t)(s->running[c] + sign * (in[c] + HS_OFF));
+    }
+}
+/* Sums of `pool` x `pool` pixels, and what they say. */
+static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
 {
     const hs_net *net = s->net;
+    if (row + 1 < net->pool) return;
+    memset(s->running, 0, (size_t)net->classes * sizeof(uint16_t));
+    for (int32_t x = 0; x < s->columns + net->pool - 1; x++) {
+        hs_add_column(s, row, x, 1);
+        if (x >= net->pool) hs_add_column(s, row, x - net->pool, -1);
+        if (x < net->pool - 1) continue;
+        if (sink->values == NULL) *sink->labels++ = net->ids[hs_largest(s->running, net->classes)];
+        for (int32_t c = 0; sink->values != NULL && c < net->classes; c++) *sink->values++ = s->running[c];
+    }
+}
+#else
+/* Sums of `pool` columns of the columns' sums, pixel by pixel, and what they say. */
+static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
+{
+    const hs_net *net = s->net;
+    const hs_act *newest = hs_at(s, net->output, row, 0), *oldest = row + 1 < net->pool ? NULL : hs_at(s, net->output, row + 1 - net->pool, 0);
     const int32_t pool = net->pool, step = s->pixel[net->output], columns = s->columns + pool - 1;
     uint16_t *restrict sums = s->sums, *restrict running = s->running;
     const ptrdiff_t count = (ptrdiff_t)columns * step;
@@ -370,6 +471,7 @@ static void hs_pooled(hs_state *s, const hs_act *newest, const hs_act *oldest, h
     }
     for (ptrdiff_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] - (uint16_t)(oldest[i] + HS_OFF));
 }
+#endif
 
 /* One row of logits that are not pooled. */
 static void hs_direct(hs_state *s, const hs_act *row, hs_sink *sink)
@@ -397,23 +499,65 @@ static void hs_direct(hs_state *s, const hs_act *row, hs_sink *sink)
 
 /* ---- rows ---- */
 
+#if HS_LEAN
+/* Pixels that were written to the end of a circle, or its beginning, to the other. */
+HS_INLINE void hs_close(const hs_state *s, int32_t tensor, int32_t n)
+{
+    const hs_tensor *t = &s->net->tensors[tensor];
+    const int32_t window = hs_window(t), length = hs_circle(s->net, t, s->columns), first = s->head[tensor], over = first + n - length;
+    const size_t pixel = (size_t)s->pixel[tensor];
+    hs_act *const base = s->base[tensor], *const end = base + (size_t)length * pixel;
+    if (over > 0) memcpy(base, end, (size_t)over * pixel * sizeof(hs_act));
+    if (first < window) memcpy(end + (size_t)first * pixel, base + (size_t)first * pixel, (size_t)(first + n < window ? n : window - first) * pixel * sizeof(hs_act));
+}
+/* One row more of each tensor that has its inputs. */
+HS_INLINE void hs_advance(hs_state *s, int32_t now)
+{
+    const hs_net *net = s->net;
+    int32_t left = 1;
+    for (s->step = 0; left > 0; s->step++) {
+        left = 0;
+        for (int32_t i = net->n_pointwise; i < net->n_ops; i++) {
+            const hs_op *op = &net->ops[i];
+            const hs_tensor *t = &net->tensors[op->out];
+            if (now < t->lag) continue;
+            const int32_t x = hs_reached(s, t, s->step), n = hs_reached(s, t, s->step + 1) - x;
+            left += hs_columns(net, t, s->columns) - x - n;
+            if (n <= 0) continue;
+            hs_do(s, op, now - t->lag, x, n);
+            if (hs_is_circle(net, op->out)) hs_close(s, op->out, n);
+        }
+        for (int32_t i = 0; i < net->n_tensors; i++) {
+            const hs_tensor *t = &net->tensors[i];
+            if (!hs_is_circle(net, i) || now < t->lag) continue;
+            const int32_t length = hs_circle(net, t, s->columns), head = s->head[i] + hs_reached(s, t, s->step + 1) - hs_reached(s, t, s->step);
+            s->head[i] = head < length ? head : head - length;
+        }
+    }
+}
+#else
+HS_INLINE void hs_advance(hs_state *s, int32_t now)
+{
+    for (int32_t i = s->net->n_pointwise; i < s->net->n_ops; i++) {
+        const hs_op *op = &s->net->ops[i];
+        const hs_tensor *t = &s->net->tensors[op->out];
+        if (now >= t->lag) hs_do(s, op, now - t->lag, 0, hs_columns(s->net, t, s->columns));
+    }
+}
+#endif
 /* The next row of the halo: one row more of each tensor that has its inputs; 1 where it ends in a row of labels. */
 static int hs_take(hs_state *s, hs_sink *sink)
 {
     const hs_net *net = s->net;
     const int32_t now = s->taken++;
-    for (int32_t i = net->n_pointwise; i < net->n_ops; i++) {
-        const hs_op *op = &net->ops[i];
-        const hs_tensor *t = &net->tensors[op->out];
-        if (now >= t->lag) hs_do(s, op, now - t->lag, 0, hs_columns(net, t, s->columns));
-    }
+    hs_advance(s, now);
     const int32_t row = now - net->tensors[net->output].lag;
     if (row < 0) return 0;
     if (net->pool == 1) {
         hs_direct(s, hs_at(s, net->output, row, 0), sink);
         return 1;
     }
-    hs_pooled(s, hs_at(s, net->output, row, 0), row + 1 < net->pool ? NULL : hs_at(s, net->output, row + 1 - net->pool, 0), sink);
+    hs_pooled(s, row, sink);
     return row + 1 >= net->pool;
 }
 

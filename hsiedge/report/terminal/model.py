@@ -128,11 +128,32 @@ def card_table(card: Card, file: Path) -> Table:
             f"on {quantization.pixels} pixels {quantization.agreement:.2f} % of labels as in float{oa}",
         )
         table.add_row("float layers", ", ".join(map(shown, quantization.float_layers)) or "none")
+    for line in c_lines(card):
+        table.add_row("C", shown(line, LONGEST_LINE))
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
         versions = ", ".join(f"{shown(name)} {shown(version)}" for name, version in step.versions.items())
         table.add_row("made by", f"{shown(step.step)}{parent} ({versions})")
     return table
+
+
+def c_lines(card: Card) -> list[str]:
+    """Lines on what an exported C file takes, and where its kernels were run; none of another file."""
+    lines = []
+    for step in card.lineage[-1:]:
+        facts = step.options
+        if step.step == "c":
+            stack = (
+                f"{facts['stack_bytes']} bytes"
+                if "stack_bytes" in facts
+                else f"{facts.get('stack_bytes_here')} bytes on the exporter"
+            )
+            lines = [
+                f"for {facts.get('target')}: {facts.get('kernels')}",
+                f"flash {facts.get('flash_bytes')} bytes ({facts.get('compiler')}, -Os), RAM {facts.get('ram_bytes')} bytes at "
+                f"{facts.get('columns')} columns, stack {stack}, {facts.get('macs_per_pixel')} MACs a pixel",
+            ]
+    return lines
 
 
 def layer_table(card: Card) -> Table:

@@ -1,0 +1,73 @@
+"""Exported C on the processors that it is made for, emulated: the shipped net and a student, bit-equal to onnxruntime.
+
+make test-targets       # those that CI leaves out, too
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from hsiedge.errors import CheckError
+from hsiedge.graphs.c import compilers, emit, export
+from hsiedge.graphs.c.targets import TARGETS
+from hsiedge.native.library import is_available
+from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
+
+pytestmark = [pytest.mark.board, pytest.mark.skipif(not is_available(), reason="the native library was not built")]
+IN_CI = ["cortex-m4", "cortex-a9", "cortex-a76", "powerpc"]
+OTHERS = ["cortex-m7", "cortex-a53", "cortex-a72", "riscv64", "x86-64-v3"]
+CHOSEN = IN_CI + OTHERS * bool(os.environ.get("HSIEDGE_TARGETS"))
+
+
+@pytest.fixture(scope="module")
+def strip(indian_pines: Scene) -> Scene:
+    """As little as the net's thirteen rows leave something of."""
+    return dataclasses.replace(indian_pines, name="strip", cube=indian_pines.cube[40:54, 30:44], labels=None)
+
+
+@pytest.mark.parametrize("title", CHOSEN)
+def test_a_target_gives_the_labels_of_onnxruntime(title: str, strip: Scene, tmp_path: Path) -> None:
+    card = export.c_files(shipped("-int8-scene.onnx"), strip, tmp_path / "net.c", target=title)
+    assert f"{title} kernels run in" in str(card.lineage[-1].options["kernels"])
+    assert f"{title} kernels run in" in (tmp_path / "net.h").read_text()
+
+
+@pytest.mark.parametrize("title", ["cortex-m4", "cortex-a9"])
+def test_a_wrong_kernel_of_a_target_is_found(title: str, strip: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain path, which runs here, does not know of it."""
+    source = emit.engine_source
+    wrong = "a0 = hs_smlad(po, uo, hs_smlad(pe, ue, a0));", "a0 = hs_smlad(po, uo, hs_smlad(pe, uo, a0));"
+
+    def broken(macros: dict[str, bool | None]) -> str:
+        text = source(macros)
+        assert wrong[0] in text
+        return text.replace(*wrong)
+
+    monkeypatch.setattr(emit, "engine_source", broken)
+    with pytest.raises(CheckError, match=r"is not the net"):
+        export.c_files(shipped("-int8-scene.onnx"), strip, tmp_path / "net.c", target=title)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_cortex_m_takes_no_more_than_its_bars(strip: Scene, tmp_path: Path) -> None:
+    """The shipped net: RAM at 145 columns, and stack, measured on the emulated board."""
+    facts = export.c_files(shipped("-int8-scene.onnx"), strip, tmp_path / "net.c", target="cortex-m4").lineage[-1].options
+    assert facts["ram_bytes"] <= 150_000
+    assert facts["stack_bytes"] <= 512
+
+
+def test_a_missing_emulator_is_said(strip: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "board_emulator", lambda _: False)
+    monkeypatch.setattr(export, "emulator", lambda _: None)
+    card = export.c_files(shipped("-int8-scene.onnx"), strip, tmp_path / "net.c", target="cortex-m4")
+    assert card.lineage[-1].options["kernels"] == "target kernels not run"
+    assert "target kernels not run" in (tmp_path / "net.h").read_text()
+    assert "stack_bytes" not in card.lineage[-1].options
+    assert compilers.target_compiler(TARGETS["cortex-m4"]) is not None
