@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -36,3 +38,23 @@ def test_sources_are_those_there_are() -> None:
 def test_what_it_points_at_is_there() -> None:
     for name in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (PAGE.parent / name).is_file(), name
+
+
+def test_figures_are_those_measured() -> None:
+    runs = json.loads((ROOT / "benchmarks" / "results" / "live.json").read_text())
+    assert len(runs) == 2
+    for run in runs:
+        assert f"| {row(run)} |" in TEXT
+        assert (run["dropped"], run["lines_in"]) == (0, run["labelled"])
+        assert run["seconds"] >= 600
+        assert run["latency_ms"]["p99"] <= run["latency_bound_ms"]
+        assert run["peak_mib"] < 80
+        assert abs(run["growth_mib"]) <= 2
+        assert run["imported"] == []
+
+
+def row(run: dict[str, Any]) -> str:
+    """A run's cells in the table."""
+    latency = f"{run['latency_ms']['p99']:.1f} ms of {run['latency_bound_ms']:.1f}"
+    memory = f"{run['peak_mib']:.0f} MiB, {run['growth_mib']:+.1f} in ten minutes"
+    return " | ".join([run["net"], f"{run['line_rate']:,.0f}", f"{run['lines_in']:,}", f"{run['dropped']}", latency, memory])
