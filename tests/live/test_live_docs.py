@@ -24,7 +24,7 @@ def test_options_exist() -> None:
     command = get_command(app).commands["run"]  # type: ignore[attr-defined]
     known = {name for parameter in command.params for name in parameter.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TEXT))
-    assert named - {"--bil16", "--rate"} <= known  # those are the recorder's, and the benchmark's
+    assert named - {"--bil16", "--rate", "--seconds"} <= known  # those are the recorder's, and the benchmark's
     assert {"--from", "--dark", "--watch", "--page", "--late"} <= named
 
 
