@@ -21,6 +21,7 @@ ZIG = [sys.executable, "-m", "ziglang", "cc", "-target"]
 HAS_ZIG = subprocess.run([*ZIG[:3], "version"], capture_output=True, check=False).returncode == 0
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-Wno-error")
 MUTATED = 300
+pytestmark = pytest.mark.skipif(not (ROOT / "hatch_build.py").exists(), reason="the library is built in a checkout")
 
 
 @pytest.mark.slow
