@@ -13,7 +13,10 @@ from hsiedge.cli.flags import flag
 
 def doctor_command(
     model: Annotated[
-        Path | None, typer.Argument(help="Model whose operators and types are listed instead: .onnx, .ort or .tflite.")
+        Path | None,
+        typer.Argument(
+            help="Model whose operators and types are listed instead: .onnx, .ort, .tflite; of exported .c, what it takes."
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -47,10 +50,18 @@ def doctor_command(
 
 
 def _operators(model: Path, config: Path | None, json: str | None) -> None:
+    from rich.text import Text
+
     from hsiedge.doctor import operators_of
     from hsiedge.doctor.operators import write_config
     from hsiedge.report.terminal.doctor import operator_tables
+    from hsiedge.report.terminal.model import c_lines
+    from hsiedge.runtimes import require_card
 
+    if model.suffix == ".c":
+        card = require_card(model)
+        console.show([Text(line) for line in c_lines(card)], card.lineage[-1].options if card.lineage else {}, json)
+        return
     operators = operators_of(model)
     if config is not None:
         write_config(operators, config)

@@ -63,7 +63,11 @@ def _library() -> ctypes.CDLL:
         "hs_peak_macs": (ctypes.c_double, [ctypes.c_char_p, ctypes.c_long]),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise LibraryMissingError(
+                "the native engine was built from other sources; python -m hsiedge.native.build builds it anew"
+            )
         function.restype, function.argtypes = result, arguments
     return library
 

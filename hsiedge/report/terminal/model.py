@@ -10,6 +10,7 @@ from pathlib import Path
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from hsiedge.card import Card, SplitFacts
 from hsiedge.evaluation import Evaluation
@@ -129,7 +130,7 @@ def card_table(card: Card, file: Path) -> Table:
         )
         table.add_row("float layers", ", ".join(map(shown, quantization.float_layers)) or "none")
     for line in c_lines(card):
-        table.add_row("C", shown(line, LONGEST_LINE))
+        table.add_row("C", Text(line))
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
         versions = ", ".join(f"{shown(name)} {shown(version)}" for name, version in step.versions.items())
@@ -153,7 +154,7 @@ def c_lines(card: Card) -> list[str]:
                 f"flash {facts.get('flash_bytes')} bytes ({facts.get('compiler')}, -Os), RAM {facts.get('ram_bytes')} bytes at "
                 f"{facts.get('columns')} columns, stack {stack}, {facts.get('macs_per_pixel')} MACs a pixel",
             ]
-    return lines
+    return [shown(line, LONGEST_LINE) for line in lines]
 
 
 def layer_table(card: Card) -> Table:

@@ -18,12 +18,16 @@ from hsiedge.errors import CardError, CheckError, OptionError
 from hsiedge.graphs.c import compilers, emit, export, verify
 from hsiedge.graphs.c.compilers import STRICT, Compiler
 from hsiedge.graphs.c.targets import TARGETS
+from hsiedge.native import library
+from hsiedge.native.library import LibraryMissingError
 from hsiedge.native.program import Filters, Input, InputKind, Kind, Op, Program, Tensor
+from hsiedge.report.terminal.model import c_lines
 from hsiedge.runtimes import read_card
 from hsiedge.runtimes.c_file import read_c_file
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
 
+pytestmark = pytest.mark.skipif(not library.is_available(), reason="the native library was not built: there was no C compiler")
 HOSTILE = [
     '*/ system("touch owned"); /*',
     "??/",
@@ -109,7 +113,6 @@ def random_rows(height: int, width: int, bands: int = 6) -> np.ndarray:
 
 
 def native_labels(program: Program, rows: np.ndarray) -> np.ndarray:
-    library = pytest.importorskip("hsiedge.native.library")
     stream = library.Stream(library.Network(program, "plain"), rows.shape[1])
     return np.concatenate([stream.push(rows), stream.finish()])
 
@@ -320,3 +323,26 @@ def test_flash_is_that_of_the_sections_that_stay(tmp_path: Path) -> None:
     both, one = (compilers.flash_bytes(tmp_path / "a.o", without) for without in ((), ("names",)))
     assert 1000 < one < 1050
     assert both == one + 16
+
+
+def test_a_library_of_other_sources_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was built before there was `hs_pack`."""
+    (tmp_path / "old.c").write_text("int hs_other(void); int hs_other(void) { return 1; }\n")
+    compilers.host_compiler().compile("-shared", "-fPIC", "-o", tmp_path / "old.so", tmp_path / "old.c")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "old.so")
+    library._library.cache_clear()
+    try:
+        with pytest.raises(LibraryMissingError, match="built from other sources"):
+            library.kernel_sets()
+    finally:
+        library._library.cache_clear()
+
+
+def test_what_a_file_says_it_takes_is_text(shipped_c: tuple[Path, Card]) -> None:
+    """Hostile facts of a Card neither colour the terminal nor break its lines."""
+    card = shipped_c[1]
+    assert [line.split()[0] for line in c_lines(card)] == ["for", "flash"]
+    step = dataclasses.replace(card.lineage[-1], options={"target": "\x1b[31m\n[bold]", "kernels": ["x"] * 5000})
+    lines = c_lines(dataclasses.replace(card, lineage=[step]))
+    assert all(line.isprintable() and len(line) <= 1000 for line in lines)
+    assert c_lines(dataclasses.replace(card, lineage=[])) == []
