@@ -33,7 +33,6 @@ _COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?t
 _WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
 _GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
 _PLAIN = {"scale_factor": 1.0, "add_offset": 0.0}
-_NETCDF_FILL = float(np.float32(9.969209968386869e36))  # what netCDF's library fills with where a file names nothing else
 _NEON = re.compile(r"\w+/Reflectance/Reflectance_Data$")
 _PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L(\w+)/Data Fields/(VNIR|SWIR|Vnir|Swir)_Cube$")
 
@@ -343,8 +342,6 @@ def _missing(variable: _Variable) -> list[float]:
     if variable.dtype.kind == "f":
         with np.errstate(over="ignore"):  # as the cube holds them: attributes are often of double precision
             values = [float(variable.dtype.type(value)) for value in values]
-        if not values and variable.path.suffix.lower() in (".nc", ".nc4"):
-            values = [_NETCDF_FILL]
     return [value for place, value in enumerate(values) if str(value) not in map(str, values[:place])]
 
 

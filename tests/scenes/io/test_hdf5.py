@@ -108,12 +108,6 @@ class TestCubes:
         path = write(tmp_path / "cube.nc", values, _FillValue=np.float64(-0.3), missing_value=np.float64(-0.1))
         assert np.argwhere(without_data(path)).tolist() == [[1, 1], [2, 2]]
 
-    def test_what_netcdf_fills_with_where_nothing_is_named(self, tmp_path: Path) -> None:
-        values = CUBE.astype(np.float32)
-        values[1, 1, 0] = 9.969209968386869e36
-        assert np.argwhere(without_data(write(tmp_path / "cube.nc", values))).tolist() == [[1, 1]]
-        assert not without_data(write(tmp_path / "named.nc", values, _FillValue=np.float32(-1))).any()
-
     def test_a_band_a_variable(self, tmp_path: Path) -> None:
         path = tmp_path / "bands.nc"
         for band in range(8):
