@@ -45,3 +45,15 @@ def test_an_int8_model_on_the_pi(pi: Server, arm: Boards, tmp_path: Path) -> Non
     assert (result["path"], result["precision"], result["latency_ms"]["runs"] >= 3) == (str(model), "int8", True)
     assert "Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)" in done.stdout
     assert list((arm.work / "scratch").iterdir()) == []
+
+
+def test_the_native_engine_on_the_pi(pi: Server, tmp_path: Path) -> None:
+    """The board's wheel has a library of its own, with kernels for its core."""
+    model, out = Path(__file__).parents[1] / "native" / "data" / "student-int8-scene.onnx", tmp_path / "native.json"
+    words = ["bench", model, "--runtime", "native", "--on", "board", "--runs", 3, "--seconds", 0.1, "--json", out]
+    variables = {**os.environ, "PATH": pi.path, "PYTHONPATH": str(Path(hsiedge.__file__).parents[1])}
+    command = [sys.executable, "-m", "hsiedge", *map(str, words)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr + pi.log.read_text()
+    (result,) = json.loads(out.read_text())["results"]
+    assert (result["runtime"], result["provider"]) == (f"hsiedge native {hsiedge.__version__}", "dot")

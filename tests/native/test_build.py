@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hsiedge.native import build
+from hsiedge.native import build, library
 from hsiedge.native.build import STRICT, BuildError, compilers, machine_here, wheel_platform
 from tests.native import programs
 
@@ -112,3 +112,19 @@ def run_sanitized(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "tests.native.programs", path, folder, MUTATED]
     variables = {**os.environ, "LD_PRELOAD": asan, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run([*map(str, words)], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_a_library_of_older_sources_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc, which makes such a library, is not installed")
+    source, old = tmp_path / "old.c", tmp_path / "old.so"
+    source.write_text("const char *hs_set_name(int i) { (void)i; return 0; }\n")
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", old], check=True)
+    monkeypatch.setattr(library, "LIBRARY", old)
+    library._library.cache_clear()
+    try:
+        assert not library.is_available()
+        with pytest.raises(library.LibraryMissingError, match="built from other sources"):
+            library.kernel_sets()
+    finally:
+        library._library.cache_clear()
