@@ -19,8 +19,8 @@ from bars.results import Verdict
 GROWN, BEYOND = 1.05, 64
 BANDS, COLUMNS, ROWS, TIMES = 200, 1000, 128, 100
 IMPORTED = (
-    "import numpy, onnxruntime, typer, rich.progress, hsiedge.cli.main, hsiedge.cli.classify, hsiedge.mapping.stream, "
-    "hsiedge.mapping.writers, hsiedge.runtimes.ort, hsiedge.scenes.io.reader; "
+    "import numpy, typer, rich.progress, hsiedge.cli.main, hsiedge.cli.classify, hsiedge.mapping.stream, "
+    "hsiedge.mapping.writers, hsiedge.runtimes.{}, hsiedge.scenes.io.reader; "
     "import sys; print(flush=True); sys.stdin.read()"
 )
 _EVERY = 0.002
@@ -34,13 +34,26 @@ def measured(
     columns: int = COLUMNS,
     bands: int = BANDS,
     memory: str = "32MiB",
+    runtime: str = "ort",
 ) -> dict[str, Any]:
     """Peaks in MiB: of the imported runtime alone, of the short strip and of the long one."""
-    peaks = {"imported": _imported()}
+    peaks = {"imported": _imported(runtime)}
     for name, height in (("short", rows), ("long", rows * times)):
         header = _cube(folder, (height, columns, bands))
         output = folder / f"{name}.npy"
-        command = ["classify", str(model), str(header), "-o", str(output), "--memory", memory, "--threads", "1"]
+        command = [
+            "classify",
+            str(model),
+            str(header),
+            "-o",
+            str(output),
+            "--memory",
+            memory,
+            "--threads",
+            "1",
+            "--runtime",
+            runtime,
+        ]
         peaks[name] = _peak([sys.executable, "-m", "hsiedge", *command])
         output.unlink()
         header.with_suffix(".raw").unlink()
@@ -76,9 +89,9 @@ def _cube(folder: Path, shape: tuple[int, int, int]) -> Path:
     return folder / "strip.hdr"
 
 
-def _imported() -> int:
+def _imported(runtime: str) -> int:
     """Anonymous bytes of a process that has imported what `classify` does, and no more."""
-    process = subprocess.Popen([sys.executable, "-c", IMPORTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", IMPORTED.format(runtime)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()

@@ -5,19 +5,21 @@ A share of the peak is the multiply-accumulates of the net over those of the ker
 
 from __future__ import annotations
 
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from bars import memory
+from bars.limits import instruction_peak
 from bars.models import Workshop, macs, pixel_bytes, scene_shape
 from bars.results import Verdict
 from bars.turns import Contender, Timed, one_core, take, times_faster
-from hsiedge.native.library import kernel_sets, peak_macs
+from hsiedge.native.library import kernel_sets
 from hsiedge.shipped import shipped
 
 ASKED = {("student", "whole"): 3, ("student", "16"): 4, ("student", "1"): 15, ("cnn2d", "whole"): 1, ("cnn2d", "1"): 4}
+MOST_MIB = 8
 SHARES = {"cnn2d": 0.7, "student": 0.4}
-ROUNDS_OF_PEAK = 1 << 20
 Bar = dict[str, Any]
 
 
@@ -25,7 +27,8 @@ def measured(workshop: Workshop, seconds: float) -> Bar:
     """Each net at each push: the native engine, and the better of the others in the same run."""
     height = workshop.scene.shape[0]
     kernels = kernel_sets()[0]
-    peak = instruction_peak(kernels, seconds)
+    with one_core():
+        peak = instruction_peak(seconds)
     nets = {"student": workshop.graphs(workshop.student()), "cnn2d": workshop.graphs(shipped(".onnx"))}
     entry: Bar = {"rows": [], "kernels": kernels, "peak_gmac_s": peak, "pixel_bytes": pixel_bytes(workshop.scene), "failed": {}}
     busy, stolen, asked = 0.0, 0.0, list[Verdict]()
@@ -38,6 +41,10 @@ def measured(workshop: Workshop, seconds: float) -> Bar:
             row = row_of(turns.timed["native"], turns.best(others), macs(graphs["scene int8"]), peak)
             entry["rows"].append({"net": name, "push": push, **row, "others": [turns.timed[key].row() for key in others]})
             asked += verdicts(name, push, row)
+    with tempfile.TemporaryDirectory(dir=workshop.folder) as folder:
+        entry["memory"] = memory.measured(nets["student"]["scene int8"], Path(folder), memory="64MiB", runtime="native")
+    beyond = "MiB of classify beyond the imported engine, student, 200 bands x 1000 columns"
+    asked.append(Verdict(beyond, entry["memory"]["beyond_mib"], "<=", MOST_MIB))
     return {**entry, "other_cores": busy, "stolen_cores": stolen, "verdicts": [verdict.to_json() for verdict in asked]}
 
 
@@ -49,17 +56,6 @@ def contenders(workshop: Workshop, graphs: dict[str, Path], rows: int) -> list[C
     entries = [Contender(name, path, shape=shape, runtime=name) for name in ("native", "ort")]
     lite, _ = workshop.litert(graphs["scene float"], rows, columns)
     return entries if lite is None else [*entries, Contender("litert", lite, shape=scene_shape(lite, rows, columns))]
-
-
-def instruction_peak(kernels: str, seconds: float) -> float:
-    """GMAC/s of a kernel set's own instruction, the best of some loops of it."""
-    best, end = 0.0, time.perf_counter() + seconds
-    with one_core():
-        while time.perf_counter() < end or not best:
-            start = time.perf_counter()
-            done = peak_macs(kernels, ROUNDS_OF_PEAK)
-            best = max(best, done / (time.perf_counter() - start) / 1e9)
-    return best
 
 
 def row_of(native: Timed, best: Timed, each: int, peak: float) -> dict[str, Any]:

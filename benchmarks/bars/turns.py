@@ -109,7 +109,7 @@ def take(contenders: Sequence[Contender], seconds: float, rounds: int = ROUNDS) 
                 continue
             workers.append(worker)
             opened.append((contender, reply))
-        times_of, _, load = take_turns(workers, Plan(rounds, seconds, 1, (), 0, rounds), silent)
+        times_of, _, _, load = take_turns(workers, Plan(rounds, seconds, 1, (), 0, rounds), silent)
     for (contender, reply), times in zip(opened, times_of):
         timed[contender.name] = Timed(contender, reply, times)
     return Turns(timed, failed, load)

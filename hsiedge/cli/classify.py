@@ -84,7 +84,7 @@ def classify_command(
     from hsiedge.cli import names
     from hsiedge.mapping.stream import ClassifyOptions
     from hsiedge.mapping.writers import WRITERS, MapFacts, check_places, check_suffix, maps, not_kept
-    from hsiedge.runtimes import check_engine, load
+    from hsiedge.runtimes import check_engine, engine_for_rows, load
     from hsiedge.scenes.io.reader import CUBE_READERS, check_file, open_cube
 
     if cube_reader is not None:
@@ -104,7 +104,8 @@ def classify_command(
     check_places([*chain(*places), *chain(*likely)], [model, *cubes, *filter(None, (references.dark, references.white))])
     for cube in cubes:
         check_file(cube)
-    loaded = load(model, threads, runtime, provider, fast_int8=fast_int8, net=net)
+    engine = engine_for_rows(model, runtime, provider, fast_int8=fast_int8)
+    loaded = load(model, threads, engine, provider, fast_int8=fast_int8, net=net)
     classes = {entry.id: entry.name for entry in loaded.known.classes}
     entries: list[dict[str, Any]] = []
     started = time.perf_counter()

@@ -89,7 +89,7 @@ def run_command(
     from hsiedge.live.runner import run
     from hsiedge.live.summary import RunSummary
     from hsiedge.live.watch import event_line
-    from hsiedge.runtimes import check_engine, load
+    from hsiedge.runtimes import check_engine, engine_for_rows, load
     from hsiedge.scenes.io.reader import CUBE_READERS
 
     if cube_reader is not None:
@@ -113,9 +113,10 @@ def run_command(
             console.write_json(summary.to_json(), json)
         console.warn(summary.warnings)
 
+    engine = engine_for_rows(model, runtime, provider, fast_int8=fast_int8)
     try:
         summary = run(
-            load(model, threads, runtime, provider, fast_int8=fast_int8, net=net),
+            load(model, threads, engine, provider, fast_int8=fast_int8, net=net),
             source,
             output or (),
             columns=columns,

@@ -52,8 +52,17 @@ def overflows(machine: str, sets: Sequence[str] | None) -> bool:
 @lru_cache(maxsize=1)
 def overflows_here() -> bool:
     """Whether 8-bit sums overflow on this machine, read once."""
+    return overflows(platform.machine(), _sets_here())
+
+
+@lru_cache(maxsize=1)
+def has_amx_here() -> bool:
+    """Whether this machine multiplies matrices of bytes in AMX, read once."""
+    return "amx_int8" in (_sets_here() or ())
+
+
+def _sets_here() -> list[str] | None:
     try:
-        cpuinfo = Path("/proc/cpuinfo").read_text(errors="replace")
+        return instruction_sets(Path("/proc/cpuinfo").read_text(errors="replace"))
     except OSError:
-        cpuinfo = ""
-    return overflows(platform.machine(), instruction_sets(cpuinfo))
+        return None

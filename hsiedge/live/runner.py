@@ -30,7 +30,7 @@ from hsiedge.live.summary import RunSummary
 from hsiedge.live.watch import DRIFT, ClassCounts, Condition, Drift, Tiles, Watch
 from hsiedge.mapping.line_classifier import LineClassifier
 from hsiedge.mapping.writers import MapFacts, check_places
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import Model, load_for_rows
 from hsiedge.scenes.references import BESIDE, References, ReferencesLike, calibration_for
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(
         SceneError: references or a cube that cannot be read, or do not fit.
         MissingExtraError: the page's package, or that of a map's format, is not installed.
     """
-    opened = model if isinstance(model, Model) else load(path_of(model, "model"))
+    opened = model if isinstance(model, Model) else load_for_rows(path_of(model, "model"))
     classes = {entry.id: entry.name for entry in opened.known.classes}
     conditions = tuple(Condition.parse(text, classes) for text in ([watch] if isinstance(watch, str) else watch))
     settings = _Settings(units, late, _rows(opened, rows), _bytes(buffer), drift, references, conditions, tile)

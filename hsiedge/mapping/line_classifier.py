@@ -13,7 +13,7 @@ from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
 from hsiedge.mapping.adapt import adapt
 from hsiedge.mapping.stream import class_probabilities
-from hsiedge.runtimes import Model, load
+from hsiedge.runtimes import Model, load_for_rows
 from hsiedge.runtimes.row_buffer import RowBuffer
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.patches import check_patch
@@ -51,7 +51,7 @@ class LineClassifier:
         units: str | None = None,
         confident: bool = False,
     ) -> None:
-        model = model if isinstance(model, Model) else load(path_of(model, "model"))
+        model = model if isinstance(model, Model) else load_for_rows(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width

@@ -22,6 +22,7 @@ from hsiedge.scenes.io.cube import Cube
 
 MEMORY = 64 << 20
 """Bytes that strips may take, where nobody says otherwise."""
+_STREAMED = 12 << 20  # of that, for an engine that takes rows one by one
 _TRIAL_ROWS, _MOST_ROWS = 4, 256
 _UNKNOWN = 0
 
@@ -267,8 +268,9 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
         needed = int(each * (card.radius * 2 + least) / 4) >> 20
         raise OptionError(f"rows of {width} pixels take some {needed + 1} MiB at least", option="memory")
     read = int(np.clip(memory / (12 * stored), 1, _MOST_ROWS))
-    if model.streams:
-        return StripSize(read, width, read)
+    if model.streams:  # few rows at a time cost it nothing
+        few = int(np.clip(min(memory, _STREAMED) / (12 * stored), 1, _MOST_ROWS))
+        return StripSize(few, width, few)
     if card.kind == "scene" and tile is None:
         prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
         return StripSize(*_least_work(card.patch - 1, width, prepared, 2 * grown / width, 0.75 * memory), read)

@@ -18,7 +18,7 @@ from hsiedge.card import KEY, MAX_CHARS, Card
 from hsiedge.card_packing import PREFIX
 from hsiedge.device import int8
 from hsiedge.errors import CardError, MissingExtraError, ModelError, OptionError
-from hsiedge.native.library import is_available
+from hsiedge.native.library import is_available, kernel_sets
 from hsiedge.registry import Registry, instance_of
 from hsiedge.runtimes import seal
 from hsiedge.runtimes.c_file import read_c_file
@@ -110,9 +110,11 @@ __all__ = [
     "TensorSpec",
     "check_engine",
     "check_intact",
+    "engine_for_rows",
     "engine_of",
     "import_engine",
     "load",
+    "load_for_rows",
     "read_card",
     "require_card",
 ]
@@ -227,6 +229,32 @@ def engine_of(path: Path, runtime: str | None = None, provider: str | None = Non
         return ENGINES.name_of(runtime)
     _check_suffix(path)
     return next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
+
+
+NATIVE_FIRST = {"avx512vnni": ("cnn1d", "cnn2d", "cnn3d", "dscnn", "hybridsn", "mlp")}
+"""Nets whose rows the native engine labels in less time than any other, by its kernel set: those measured so by
+`python benchmarks/peers.py --bars 7`."""
+
+
+def engine_for_rows(path: Path, runtime: str | None, provider: str | None, *, fast_int8: bool = False) -> str | None:
+    """Name of the engine for rows as they come: the one asked for; else "native", for nets that it is measured to label faster.
+
+    Returns:
+        None where the file is run by the first engine that takes it, as `load` does. A processor with AMX, on which
+        onnxruntime has kernels that the native engine has not, is one.
+    """
+    if runtime is not None or provider is not None or fast_int8 or path.suffix != ".onnx" or not is_available():
+        return runtime
+    card = read_card(path) if path.is_file() else None
+    if card is None or card.net is None or card.net.origin is not None or card.kind != "scene" or card.input_affine is None:
+        return None
+    fast = card.net.name in NATIVE_FIRST.get(kernel_sets()[0], ()) and not int8.has_amx_here()
+    return "native" if fast and ENGINES["native"].takes(path) else None
+
+
+def load_for_rows(path: str | Path) -> Model:
+    """Opens a model file in the engine that labels rows as they come in the least time: see `engine_for_rows`, `load`."""
+    return load(path, runtime=engine_for_rows(Path(path), None, None))
 
 
 def check_engine(runtime: str | None, path: Path | None = None, provider: str | None = None) -> None:

@@ -27,6 +27,7 @@ from hsiedge.runtimes.input_affine import InputAffine
 from hsiedge.runtimes.onnx_graph import Graph, Node, read_graph
 
 _FAR = 1 << 31
+_MOST_WEIGHTS = 1 << 26  # of a convolution in groups, with the zeros between them
 _SCALES = 1e-4  # that the bias's scale may be off the product of the others, relatively
 Axes = tuple[str, ...]
 _Sizes = tuple[int, int, int]
@@ -180,7 +181,6 @@ class _Walk:
     def __init__(self, graph: Graph, card: Card, path: Path) -> None:
         self._graph, self._card, self._path = graph, card, path
         self._tensors = [Tensor(1, card.scene.bands)]
-        self._is_viewed = False
         self._ops: list[Op] = []
         self._node = Node("", "", [], [], {})
         self.values: dict[str, Any] = {}
@@ -204,7 +204,11 @@ class _Walk:
         handler = getattr(self, f"_{node.op.lower()}", None)
         if len(node.outputs) != 1 or (handler is None and node.op not in _FUNCTIONS):
             raise self._refused("no kernel for it")
-        self.values[node.outputs[0]] = handler(node) if handler is not None else self._function(node, _FUNCTIONS[node.op](node))
+        try:
+            value = handler(node) if handler is not None else self._function(node, _FUNCTIONS[node.op](node))
+        except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # of a graph that is not well formed
+            raise self._refused(f"not well formed: {error}") from error
+        self.values[node.outputs[0]] = value
 
     def _refused(self, reason: str) -> UnsupportedNodeError:
         return _unsupported(self._path, self._node, reason)
@@ -426,17 +430,16 @@ class _Walk:
             return ordered.reshape(*ordered.shape[:3], window, channels), False
         if group == 1:
             return ordered, False
-        if group == channels == outputs and ordered.shape[3] == 1 and channels > 1 and self._is_flat(spatial):
+        if group == channels == outputs and ordered.shape[3] == 1 and channels > 1 and "p" not in spatial:
             return ordered, True
+        if ordered.size * group > _MOST_WEIGHTS:
+            raise self._refused("too many groups")
         full = np.zeros((*ordered.shape[:4], channels), np.int8)
         each, own = channels // group, outputs // group
         for index in range(outputs):
             first = index // own * each
             full[index, ..., first : first + each] = ordered[index]
         return full, False
-
-    def _is_flat(self, spatial: Axes) -> bool:
-        return "p" not in spatial
 
     def _maxpool(self, node: Node) -> _Largest:
         source: _Real = self._value(node.inputs[0], _Real)
@@ -510,29 +513,26 @@ class _Walk:
     # ---- moves ----
 
     def _transpose(self, node: Node) -> Any:
-        value = self._value(node.inputs[0], _Stored, _Real, _Sums, _Pooled)
-        order = node.integers("perm", [])
-        if isinstance(value, _Pooled):
-            raise self._refused("behind the pool")
-        if isinstance(value, _Real):
-            return replace(value, stored=replace(value.stored, axes=tuple(value.stored.axes[i] for i in order)))
-        return replace(value, axes=tuple(value.axes[i] for i in order))
+        value = self._value(node.inputs[0], _Stored, _Real, _Sums)
+        axes = value.stored.axes if isinstance(value, _Real) else value.axes
+        order = node.integers("perm", list(range(len(axes)))[::-1])
+        if sorted(order) != list(range(len(axes))):
+            raise self._refused("an order of other axes")
+        moved = tuple(axes[i] for i in order)
+        return (
+            replace(value, stored=replace(value.stored, axes=moved)) if isinstance(value, _Real) else replace(value, axes=moved)
+        )
 
     def _reshape(self, node: Node) -> _Stored:
         stored: _Stored = self._value(node.inputs[0], _Stored)
         target, axes = self._constant(node.inputs[1]).astype(int).tolist(), stored.axes
         tensor = self._tensors[stored.tensor]
-        if (
-            len(target) == 4
-            and stored.tensor == 0
-            and axes == ("1", "c", "r", "x")
-            and target[:2] == [tensor.channels, 1]
-            and not any(target[2:])
-        ):
-            if self._ops:
-                raise self._refused("a spectrum that is channels and positions at once")
-            self._tensors[0] = Tensor(tensor.channels, 1)
-            return replace(stored, axes=("p", "c", "r", "x"))
+        if len(target) == 4 and not any(target[2:]) and axes[2:] == ("r", "x"):
+            if axes[:2] == ("1", "c") and target[:2] == [tensor.channels, 1]:
+                return self._as_positions(stored)
+            if axes[:2] == ("p", "c") and target[:2] == [1, tensor.positions * tensor.channels]:
+                plain = self._plain(stored)
+                return replace(plain, axes=("1", "c", "r", "x"), window=tensor.positions)
         if (
             axes[2:] == ("p", "c")
             and len(target) == 4
@@ -542,6 +542,17 @@ class _Walk:
         ):
             return self._unrolled(stored, target[3])
         raise self._refused(f"from axes {axes} to {target}")
+
+    def _as_positions(self, stored: _Stored) -> _Stored:
+        """Channels that become positions, as where a net of the spectrum begins, or goes on after principal axes."""
+        source = self._plain(stored)
+        channels = self._tensors[source.tensor].channels
+        if source.tensor == 0 and not self._ops:
+            self._tensors[0] = Tensor(channels, 1)
+            return replace(source, axes=("p", "c", "r", "x"))
+        shape = Tensor(channels, 1, source.shrink)
+        op = Op(Kind.EXTEND, -1, (source.tensor,), rows=(source.row,), columns=(source.column,), channels=1)
+        return self._added(op, shape, ("p", "c", "r", "x"), source.signed)
 
     def _unrolled(self, stored: _Stored, channels: int) -> _Stored:
         """Undoes steps along the spectrum that one convolution takes at once: their parts of its channels are positions.

@@ -180,8 +180,22 @@ def spectral(path: Path) -> Path:
     return net.saved(net.node("Transpose", [value], perm=[3, 1, 0, 2]), path)
 
 
+def cubic(path: Path) -> Path:
+    """A net of cubes of the scene: kernels over rows, columns and bands, made 2-D by windows of bands as channels."""
+    net = NetBuilder(10).conv(12, zero=125)
+    net.x, net.channels = net.node("Reshape", [net.x, net.constant(np.array([12, 1, 0, 0], np.int64))]), 1
+    for window, outputs, positions in ((5, 4, 12), (3, 9, 8)):
+        ends = positions - window + 1
+        bounds = [[net.constant(np.array([v], np.int64)) for v in (k, k + ends, 0, 1)] for k in range(window)]
+        parts = [net.node("Slice", [net.x, *bound]) for bound in bounds]
+        net.x, net.channels = net.node("Concat", parts, axis=1), net.channels * window
+        net.conv(outputs, 3)
+    net.x, net.channels = net.node("Reshape", [net.x, net.constant(np.array([1, 54, 0, 0], np.int64))]), 54
+    return net.conv(20, 3).finished(path)
+
+
 NETS: dict[str, Callable[[Path], Path]] = {
-    entry.__name__: entry for entry in (chain, wide_first, separable, grouped, residual, joined, signed, spectral)
+    entry.__name__: entry for entry in (chain, wide_first, separable, grouped, residual, joined, signed, spectral, cubic)
 }
 
 

@@ -222,6 +222,12 @@ static int pack_depthwise(const reader *r, model *m, hs_op *op, const filters *f
     return HS_OK;
 }
 
+/* Whether an op makes channels positions. */
+static int is_view(const hs_net *net, const hs_op *op)
+{
+    return op->kind == HS_EXTEND && net->tensors[op->in[0]].positions == 1 && net->tensors[op->out].channels == 1;
+}
+
 /* Checks that an op's shapes fit, and works out when its output is there, and how far back it looks. */
 static int check_op(const reader *r, hs_net *net, hs_op *op, int32_t index, const char *made, char *read)
 {
@@ -241,8 +247,9 @@ static int check_op(const reader *r, hs_net *net, hs_op *op, int32_t index, cons
         if (out->shrink < in->shrink + columns) return fail(r, "an op that reads beyond its input", index);
         if (in->lag + rows > lag) lag = in->lag + rows;
         const int32_t places = (op->kernel[2] - 1) * op->dilation[2] + 1;
-        if (op->kind == HS_EXTEND ? !within(op->position, 0, out->positions - in->positions) : in->positions < (out->positions - 1) * op->stride + places) return fail(r, "an op that reads beyond its positions", index);
-        if (op->kind >= HS_TABLE && in->channels != op->channels) return fail(r, "channels that differ", index);
+        const int32_t filled = is_view(net, op) ? in->channels : in->positions;
+        if (op->kind == HS_EXTEND ? !within(op->position, 0, out->positions - filled) : in->positions < (out->positions - 1) * op->stride + places) return fail(r, "an op that reads beyond its positions", index);
+        if (op->kind >= HS_TABLE && in->channels != op->channels && !is_view(net, op)) return fail(r, "channels that differ", index);
     }
     const hs_tensor *in = &net->tensors[op->in[0]];
     const int plain = op->kernel[0] * op->kernel[1] * op->kernel[2] == 1;

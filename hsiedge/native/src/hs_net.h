@@ -26,7 +26,7 @@ enum hs_kind {
     HS_DEPTHWISE,     /* convolution of each channel by itself, requantized */
     HS_TABLE,         /* any function of one value: a table of 256 */
     HS_MAX,           /* largest of the kernel's values */
-    HS_EXTEND,        /* more positions: those of the input, and zero points before and behind them */
+    HS_EXTEND,        /* more positions: those of the input, or its channels, and zero points before and behind them */
     HS_ADD            /* sum of two tensors: rint(a * scale[0] + (scale[2] + b * scale[1])), cut to 8 bits */
 };
 

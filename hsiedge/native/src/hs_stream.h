@@ -241,7 +241,9 @@ HS_INLINE void hs_do_max(hs_state *s, const hs_op *op, int32_t row, int32_t x, i
 HS_INLINE void hs_do_extend(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
 {
     const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
-    const ptrdiff_t stride = hs_stride(to->channels), begin = op->position * stride, end = begin + in->positions * stride, all = to->positions * stride;
+    const ptrdiff_t stride = hs_stride(to->channels), begin = op->position * stride, all = to->positions * stride;
+    const int is_view = in->positions == 1 && to->channels == 1; /* channels lie as positions do */
+    const ptrdiff_t end = begin + (is_view ? in->channels : in->positions * stride);
     hs_runs(s, op, 0, row, x, 0);
     const hs_act *a = s->run[0], zero = hs_clip(op->zero);
     for (int32_t i = 0; i < n; i++, a += s->pixel[op->in[0]], out += s->pixel[op->out]) {
