@@ -22,7 +22,7 @@ from hsiedge.scenes.io.cube import Cube
 
 MEMORY = 64 << 20
 """Bytes that strips may take, where nobody says otherwise."""
-_STREAMED = 12 << 20  # of that, for an engine that takes rows one by one
+_STREAMED = 8 << 20  # of that, for an engine that takes rows one by one
 _TRIAL_ROWS, _MOST_ROWS = 4, 256
 _UNKNOWN = 0
 

@@ -164,6 +164,18 @@ def _packed(library: ctypes.CDLL, handle: int, op: int, which: int) -> bytes:
     return ctypes.string_at(array, size.value) if array else b""
 
 
+@lru_cache(maxsize=64)
+def _code_of(dtype: np.dtype[Any]) -> int:
+    """Number of a dtype in C; 0 of one that no network takes."""
+    return _DTYPES.get(dtype.str[1:], 0) if dtype.isnative else 0
+
+
+def _address(array: NDArray[Any]) -> int:
+    """Address of an array's first element; `array.ctypes.data` takes three times as long, which a row is too short for."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 class Stream:
     """Rows through a network, one after the other; memory is that of a few rows, however many come.
 
@@ -179,6 +191,7 @@ class Stream:
     def __init__(self, network: Network, columns: int, *, left: int = 0, right: int = 0, above: int | None = None) -> None:
         program = network.program
         self._network, self._columns, self._width = network, columns, columns + left + right
+        self._shape = [self._width, program.bands]
         self._bands, self._radius, self._values = program.bands, program.radius, len(program.ids)
         above = program.radius if above is None else above
         self._library = network._library
@@ -201,36 +214,32 @@ class Stream:
         Raises:
             ModelError: rows of another size, or of a dtype that the network does not take.
         """
-        if rows.ndim != 3 or rows.shape[1:] != (self._width, self._bands):
+        count, *pixel = rows.shape
+        if pixel != self._shape:
             raise ModelError(f"rows are {rows.shape}, the network takes (n, {self._width}, {self._bands})")
-        code = _DTYPES.get(rows.dtype.newbyteorder("=").str[1:], 0)
-        if not code or not rows.dtype.isnative:
+        code = _code_of(rows.dtype)
+        if not code:
             raise ModelError(f"the native engine takes no rows of {rows.dtype}")
-        inner = rows.dtype.itemsize
-        if rows.strides[1:] != (self._bands * inner, inner):
+        step, *inner = rows.strides
+        if inner != [self._bands * rows.itemsize, rows.itemsize]:
             rows = np.ascontiguousarray(rows)
-        out, labels, numbers = self._room(len(rows), values)
-        done = self._library.hs_stream_push(
-            self._handle,
-            rows.ctypes.data,
-            code,
-            len(rows),
-            rows.strides[0] if len(rows) > 1 else 0,
-            labels,
-            numbers,
-            out[0].size if len(out) else 0,
-        )
-        return out[: self._checked(done)]
+            step = rows.strides[0]
+        out = self._room(count, values)
+        labels, numbers = (None, _address(out)) if values else (_address(out), None)
+        done = self._library.hs_stream_push(self._handle, _address(rows), code, count, step, labels, numbers, self._row_size(values))
+        return out if done == count else out[: self._checked(done)]
 
     def finish(self, *, values: bool = False) -> NDArray[Any]:
         """The rows that are held back, reflected at the scene's end."""
-        out, labels, numbers = self._room(self._radius, values)
-        done = self._library.hs_stream_finish(self._handle, labels, numbers, out[0].size if len(out) else 0)
-        return out[: self._checked(done)]
+        out = self._room(self._radius, values)
+        labels, numbers = (None, _address(out)) if values else (_address(out), None)
+        return out[: self._checked(self._library.hs_stream_finish(self._handle, labels, numbers, self._row_size(values)))]
 
-    def _room(self, rows: int, values: bool) -> tuple[NDArray[Any], int | None, int | None]:
-        out = np.empty((rows, self._columns, self._values), np.int32) if values else np.empty((rows, self._columns), np.uint16)
-        return out, None if values else out.ctypes.data, out.ctypes.data if values else None
+    def _room(self, rows: int, values: bool) -> NDArray[Any]:
+        return np.empty((rows, self._columns, self._values), np.int32) if values else np.empty((rows, self._columns), np.uint16)
+
+    def _row_size(self, values: bool) -> int:
+        return self._columns * self._values if values else self._columns
 
     def _checked(self, done: int) -> int:
         if done < 0:

@@ -90,6 +90,8 @@ class _Columns:
 
     def push(self, rows: NDArray[Any]) -> NDArray[Any]:
         """See `RowStream`."""
+        if self._pool is None and not self._values:
+            return self._streams[0].push(rows)
         pieces = [rows[:, inner] for inner in self._inner] if self._pool is not None else [rows]
         return self._joined(len(rows), [partial(s.push, p, values=self._values) for s, p in zip(self._streams, pieces)])
 
