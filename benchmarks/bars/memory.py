@@ -19,8 +19,9 @@ from bars.results import Verdict
 GROWN, BEYOND = 1.05, 64
 BANDS, COLUMNS, ROWS, TIMES = 200, 1000, 128, 100
 IMPORTED = (
-    "import numpy, typer, rich.progress, hsiedge.cli.main, hsiedge.cli.classify, hsiedge.mapping.stream, "
-    "hsiedge.mapping.writers, hsiedge.runtimes.{}, hsiedge.scenes.io.reader; "
+    "import numpy, rich.progress, typer.main, hsiedge.cli.app, hsiedge.cli.classify, hsiedge.mapping.stream, "
+    "hsiedge.mapping.writers, hsiedge.runtimes.{}, hsiedge.scenes.io.reader, hsiedge.scenes.open, hsiedge.scenes.pack, "
+    "hsiedge.scenes.references; typer.main.get_command(hsiedge.cli.app.app); "
     "import sys; print(flush=True); sys.stdin.read()"
 )
 _EVERY = 0.002

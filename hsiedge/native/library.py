@@ -226,7 +226,9 @@ class Stream:
             step = rows.strides[0]
         out = self._room(count, values)
         labels, numbers = (None, _address(out)) if values else (_address(out), None)
-        done = self._library.hs_stream_push(self._handle, _address(rows), code, count, step, labels, numbers, self._row_size(values))
+        done = self._library.hs_stream_push(
+            self._handle, _address(rows), code, count, step, labels, numbers, self._row_size(values)
+        )
         return out if done == count else out[: self._checked(done)]
 
     def finish(self, *, values: bool = False) -> NDArray[Any]:

@@ -312,14 +312,14 @@ int {n}_init({n}_state **state, void *memory, size_t bytes, int32_t width)
 
 int {n}_push_row({n}_state *state, const {upper}_COUNT *counts, uint16_t *labels)
 {{
-    hs_sink sink = {{labels, NULL}};
+    hs_sink sink = {{labels, NULL, NULL}};
     if (state == NULL || counts == NULL || labels == NULL) return {upper}_BAD;
     return hs_push_row((hs_state *)(void *)state, counts, {_DTYPES[self.dtype]}, &sink);
 }}
 
 int {n}_finish_row({n}_state *state, uint16_t *labels)
 {{
-    hs_sink sink = {{labels, NULL}};
+    hs_sink sink = {{labels, NULL, NULL}};
     if (state == NULL || labels == NULL) return {upper}_BAD;
     return hs_finish_row((hs_state *)(void *)state, &sink);
 }}

@@ -122,6 +122,8 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
     }
 }
 
+#define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
+
 /* Counts of 16 bits to integers, 16 bands at a time: their numbers stay in registers for all pixels. */
 #define HS_OWN_STEPS
 static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32_t bands, hs_act *out, int32_t step)

@@ -181,6 +181,8 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
     }
 }
 
+#define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
+
 /* Counts of 16 bits to integers, 32 bands of four pixels at a time. The next four are fetched meanwhile: rows come from memory, and the
    processor does not foresee four streams of it. */
 #define HS_OWN_STEPS

@@ -521,7 +521,8 @@ HS_API int hs_stream_push(void *state, const void *counts, int dtype, int32_t n,
     stream *s = state;
     int rows = 0;
     for (int32_t i = 0; i < n; i++) {
-        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step};
+        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step,
+                        i + 1 < n ? (const char *)counts + (i + 1) * step : NULL};
         const int done = s->m->set->push_row(s->state, (const char *)counts + i * step, dtype, &sink);
         if (done < 0) return done;
         rows += done;
@@ -533,7 +534,7 @@ HS_API int hs_stream_finish(void *state, uint16_t *labels, int32_t *values, ptrd
 {
     stream *s = state;
     for (int rows = 0;;) {
-        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step};
+        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step, NULL};
         const int done = s->m->set->finish_row(s->state, &sink);
         if (done < 0) return done;
         if (done == 0) return rows;

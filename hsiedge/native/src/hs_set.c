@@ -8,7 +8,7 @@ static void *start(const hs_net *net, void *memory, size_t bytes, int32_t column
 }
 static int push_row(void *state, const void *counts, int dtype, hs_rows *rows)
 {
-    hs_sink sink = {rows->labels, rows->values};
+    hs_sink sink = {rows->labels, rows->values, rows->next};
     const int done = hs_push_row(state, counts, dtype, &sink);
     rows->labels = sink.labels;
     rows->values = sink.values;
@@ -16,7 +16,7 @@ static int push_row(void *state, const void *counts, int dtype, hs_rows *rows)
 }
 static int finish_row(void *state, hs_rows *rows)
 {
-    hs_sink sink = {rows->labels, rows->values};
+    hs_sink sink = {rows->labels, rows->values, rows->next};
     const int done = hs_finish_row(state, &sink);
     rows->labels = sink.labels;
     rows->values = sink.values;

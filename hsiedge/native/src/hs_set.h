@@ -3,7 +3,7 @@
 #define HS_SET_H
 #include "hs_net.h"
 
-typedef struct { uint16_t *labels; int32_t *values; } hs_rows;
+typedef struct { uint16_t *labels; int32_t *values; const char *next; } hs_rows;
 
 typedef struct {
     const char *name;

@@ -29,10 +29,11 @@ typedef struct {
     int32_t head[HS_MOST_TENSORS]; /* place in the circle, of the next pixel that comes */
 #endif
     uint16_t *sums, *running;    /* of `pool` rows of logits, by column; of `pool` columns of them */
+    const char *next;            /* the row that comes next, of which a part is fetched at each op; NULL where none is there */
 } hs_state;
 
 /* Where rows of the map go: labels, or for each pixel the sums that its logits are made of. */
-typedef struct { uint16_t *labels; int32_t *values; } hs_sink;
+typedef struct { uint16_t *labels; int32_t *values; const char *next; } hs_sink; /* and the row that comes next, or NULL */
 
 HS_INLINE int32_t hs_is_sums(const hs_net *net, int32_t tensor)
 {
@@ -540,9 +541,16 @@ HS_INLINE void hs_advance(hs_state *s, int32_t now)
 #else
 HS_INLINE void hs_advance(hs_state *s, int32_t now)
 {
+    const size_t share = (size_t)(s->columns + s->left + s->right) * (size_t)s->net->bands * 2 / (size_t)(s->net->n_ops - s->net->n_pointwise + 1);
     for (int32_t i = s->net->n_pointwise; i < s->net->n_ops; i++) {
         const hs_op *op = &s->net->ops[i];
         const hs_tensor *t = &s->net->tensors[op->out];
+#ifdef HS_FETCH
+        for (size_t k = 0; s->next != NULL && k < share; k += 64) HS_FETCH(s->next + k);
+        if (s->next != NULL) s->next += share;
+#else
+        (void)share;
+#endif
         if (now >= t->lag) hs_do(s, op, now - t->lag, 0, hs_columns(s->net, t, s->columns));
     }
 }
@@ -570,6 +578,7 @@ static int hs_push_row(hs_state *s, const void *counts, int dtype, hs_sink *sink
     if (s->received >= INT32_MAX / 2 || dtype < HS_U8 || dtype > HS_I64) return HS_BAD;
     if (hs_pointwise(s, counts, dtype) != HS_OK) return HS_BAD;
     s->received++;
+    s->next = sink->next;
     if (s->received <= s->above) return 0;
     int rows = 0;
     while (s->taken < s->received + s->above) rows += hs_take(s, sink); /* the first time those above, too */
