@@ -1,18 +1,16 @@
 """An INT8 graph, made a program of the native engine: DequantizeLinear -> Conv -> QuantizeLinear is one op.
 
-Values are followed by what their axes stand for, not by where they stand, so a transpose costs nothing. Axes are "1" (of size
-1), rows "r", columns "x", positions along the spectrum "p" and channels "c":
+Values are followed by what their axes stand for, not by where they stand, so a transpose costs nothing:
 
     counts (1, r, x, c) -> Transpose -> (1, c, r, x) -> DequantizeLinear -> Conv 3 x 3 -> QuantizeLinear
     is one Op(DENSE, kernel (3, 3, 1))
 
-A float value between DequantizeLinear and QuantizeLinear is kept as what it is made of (`_Real` and those after it), and
+A float value between DequantizeLinear and QuantizeLinear is kept as what it is made of (`Real` and those after it), and
 becomes an op when it is quantized. What no op computes is an error that names the node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,103 +22,29 @@ from hsiedge.card import Card
 from hsiedge.errors import ModelError
 from hsiedge.native.program import Filters, Input, InputKind, Kind, Op, Program, Tensor
 from hsiedge.runtimes.input_affine import InputAffine
+from hsiedge.runtimes.native_values import (
+    FUNCTIONS,
+    Axes,
+    Function,
+    Joined,
+    Largest,
+    Pooled,
+    Real,
+    Sizes,
+    Stored,
+    Sums,
+    relu,
+    table_of,
+)
 from hsiedge.runtimes.onnx_graph import Graph, Node, read_graph
 
 _FAR = 1 << 31
 _MOST_WEIGHTS = 1 << 26  # of a convolution in groups, with the zeros between them
 _SCALES = 1e-4  # that the bias's scale may be off the product of the others, relatively
-Axes = tuple[str, ...]
-_Sizes = tuple[int, int, int]
-_Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-_FUNCTIONS: dict[str, Callable[[Node], _Function]] = {
-    "Sigmoid": lambda node: lambda x: 1 / (1 + np.exp(-x)),
-    "Tanh": lambda node: np.tanh,
-    "Relu": lambda node: lambda x: np.maximum(x, 0),
-    "LeakyRelu": lambda node: lambda x: np.where(x < 0, x * np.float32(node.number("alpha", 0.01)), x),
-    "Elu": lambda node: lambda x: np.where(x < 0, np.float32(node.number("alpha", 1)) * np.expm1(np.minimum(x, 0)), x),
-    "Softplus": lambda node: lambda x: np.logaddexp(x, 0),
-    "HardSigmoid": lambda node: (
-        lambda x: np.clip(x * np.float32(node.number("alpha", 0.2)) + np.float32(node.number("beta", 0.5)), 0, 1)
-    ),
-    "HardSwish": lambda node: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
-}
-"""Functions of one value, by operator: a table of 256 each."""
 
 
 class UnsupportedNodeError(ModelError):
     """The native engine computes no such node; other runtimes do."""
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Integers: a tensor, or a part of it.
-
-    Attributes:
-        signed: whether the graph has them signed; the tensor's are 128 more.
-        row, column, shrink: where it begins in the tensor, and how much narrower than the input it is.
-        first, last: of the tensor's positions. window: neighbouring positions that are its channels; 1 of the tensor's own.
-        split: parts of the tensor's channels that are positions.
-    """
-
-    tensor: int
-    axes: Axes
-    signed: bool
-    row: int = 0
-    column: int = 0
-    shrink: int = 0
-    first: int = 0
-    last: int | None = None
-    window: int = 1
-
-
-@dataclass(frozen=True)
-class _Real:
-    """Float values that integers stand for: (integer - zero) * scale, and functions of it."""
-
-    stored: _Stored
-    scale: np.float32
-    zero: int
-    functions: tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...] = ()
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Result of a convolution, before it is quantized."""
-
-    source: _Real
-    op: Op
-    shape: Tensor
-    axes: Axes
-    scale: NDArray[np.float32]  # of the sums: the input's times the weights'
-
-
-@dataclass(frozen=True)
-class _Largest:
-    """Result of a maximum pool."""
-
-    source: _Real
-    op: Op
-    shape: Tensor
-    axes: Axes
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """Sum of two, or some side by side."""
-
-    parts: tuple[_Real, ...]
-    axes: Axes
-    adds: bool
-    is_positive: bool = False  # whether a Relu follows
-
-
-@dataclass(frozen=True)
-class _Pooled:
-    """Mean over pixels around, the logits but for a factor."""
-
-    source: _Real
-    pool: int
-    factor: np.float32
 
 
 @dataclass(frozen=True)
@@ -196,16 +120,16 @@ class _Walk:
                 use={"runtime": "ort"},
             )
         self._signed = signed
-        self.values[graph.inputs[0]] = _Stored(0, ("1", "r", "x", "c"), signed)
+        self.values[graph.inputs[0]] = Stored(0, ("1", "r", "x", "c"), signed)
 
     def take(self, node: Node) -> None:
         """Takes the next node."""
         self._node = node
         handler = getattr(self, f"_{node.op.lower()}", None)
-        if len(node.outputs) != 1 or (handler is None and node.op not in _FUNCTIONS):
+        if len(node.outputs) != 1 or (handler is None and node.op not in FUNCTIONS):
             raise self._refused("no kernel for it")
         try:
-            value = handler(node) if handler is not None else self._function(node, _FUNCTIONS[node.op](node))
+            value = handler(node) if handler is not None else self._function(node, FUNCTIONS[node.op](node))
         except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # of a graph that is not well formed
             raise self._refused(f"not well formed: {error}") from error
         self.values[node.outputs[0]] = value
@@ -234,50 +158,48 @@ class _Walk:
             if zero.any():
                 raise self._refused("weights with a zero point")
             return self._graph.initializers[node.inputs[0]], scale.astype(np.float32)
-        stored: _Stored = self._value(node.inputs[0], _Stored)
+        stored: Stored = self._value(node.inputs[0], Stored)
         zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.uint8)
         if scale.size != 1 or zero.size != 1:
             raise self._refused("a scale for each channel")
-        return _Real(stored, np.float32(scale.ravel()[0]), int(zero.ravel()[0]) + 128 * stored.signed)
+        return Real(stored, np.float32(scale.ravel()[0]), int(zero.ravel()[0]) + 128 * stored.signed)
 
-    def _quantizelinear(self, node: Node) -> _Stored:
+    def _quantizelinear(self, node: Node) -> Stored:
         scale = np.float32(self._constant(node.inputs[1]).ravel()[0])
         zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
         if zero.size != 1 or zero.dtype not in (np.uint8, np.int8):
             raise self._refused("other than 8-bit integers")
         signed = zero.dtype == np.int8
         offset = int(zero.ravel()[0]) + 128 * signed
-        value = self._value(node.inputs[0], _Real, _Sums, _Largest, _Joined)
-        if isinstance(value, _Sums):
+        value = self._value(node.inputs[0], Real, Sums, Largest, Joined)
+        if isinstance(value, Sums):
             filters = value.op.filters
             assert filters is not None
             scales = (value.scale / scale).astype(np.float32)
             op = replace(value.op, zero=offset, filters=replace(filters, scale=scales))
             return self._added(op, value.shape, value.axes, signed)
-        if isinstance(value, _Largest):
+        if isinstance(value, Largest):
             stored = self._added(value.op, value.shape, value.axes, value.source.stored.signed)
             return self._looked_up(replace(value.source, stored=stored), scale, offset, signed)
-        if isinstance(value, _Joined):
+        if isinstance(value, Joined):
             stored = self._join(value, scale, offset, signed)
-            return (
-                self._looked_up(_Real(stored, scale, offset, (_relu,)), scale, offset, signed) if value.is_positive else stored
-            )
+            return self._looked_up(Real(stored, scale, offset, (relu,)), scale, offset, signed) if value.is_positive else stored
         return self._looked_up(value, scale, offset, signed)
 
-    def _looked_up(self, value: _Real, scale: np.float32, zero: int, signed: bool) -> _Stored:
+    def _looked_up(self, value: Real, scale: np.float32, zero: int, signed: bool) -> Stored:
         """A function of each integer: a table, or nothing where it changes none."""
-        table = _table(value, scale, zero)
+        table = table_of(value, scale, zero)
         if (table == np.arange(256)).all():
             return replace(value.stored, signed=signed)
         source = self._plain(value.stored)
         shape = self._shape(source)
         return self._added(self._table_op(source, shape, table), shape, source.axes, signed)
 
-    def _table_op(self, source: _Stored, shape: Tensor, table: NDArray[np.uint8]) -> Op:
+    def _table_op(self, source: Stored, shape: Tensor, table: NDArray[np.uint8]) -> Op:
         place = (source.row,), (source.column,)
         return Op(Kind.TABLE, -1, (source.tensor,), rows=place[0], columns=place[1], channels=shape.channels, table=table)
 
-    def _join(self, value: _Joined, scale: np.float32, zero: int, signed: bool) -> _Stored:
+    def _join(self, value: Joined, scale: np.float32, zero: int, signed: bool) -> Stored:
         sources = [self._plain(part.stored) for part in value.parts]
         shapes = [self._shape(source) for source in sources]
         if len({(shape.positions, shape.shrink) for shape in shapes}) > 1:
@@ -294,33 +216,33 @@ class _Walk:
         shape = replace(shapes[0], channels=sum(entry.channels for entry in shapes))
         out, begin = self._new(shape), 0
         for part, source, entry in zip(value.parts, sources, shapes):
-            op = self._table_op(source, entry, _table(part, scale, zero))
+            op = self._table_op(source, entry, table_of(part, scale, zero))
             self._ops.append(replace(op, out=out, channel=begin))
             begin += entry.channels
-        return _Stored(out, value.axes, signed, shrink=shape.shrink)
+        return Stored(out, value.axes, signed, shrink=shape.shrink)
 
     def _new(self, shape: Tensor) -> int:
         self._tensors.append(replace(shape))
         return len(self._tensors) - 1
 
-    def _added(self, op: Op, shape: Tensor, axes: Axes, signed: bool) -> _Stored:
+    def _added(self, op: Op, shape: Tensor, axes: Axes, signed: bool) -> Stored:
         out = self._new(shape)
         self._ops.append(replace(op, out=out))
-        return _Stored(out, axes, signed, shrink=shape.shrink)
+        return Stored(out, axes, signed, shrink=shape.shrink)
 
-    def _plain(self, stored: _Stored) -> _Stored:
+    def _plain(self, stored: Stored) -> Stored:
         """Integers that are all of a tensor's positions and channels."""
         if stored.window > 1 or stored.first or stored.last is not None:
             raise self._refused("part of the positions")
         return stored
 
-    def _shape(self, stored: _Stored) -> Tensor:
+    def _shape(self, stored: Stored) -> Tensor:
         return replace(self._tensors[stored.tensor], shrink=stored.shrink)
 
     # ---- floats ----
 
-    def _conv(self, node: Node) -> _Sums:
-        source: _Real = self._value(node.inputs[0], _Real)
+    def _conv(self, node: Node) -> Sums:
+        source: Real = self._value(node.inputs[0], Real)
         weights, weight_scale = self._pair(node.inputs[1])
         outputs = len(weights)
         bias = self._bias(node, source, weight_scale, outputs)
@@ -361,7 +283,7 @@ class _Walk:
             channels=outputs,
             filters=Filters(filters, bias, scale, source.zero),
         )
-        return _Sums(source, op, Tensor(positions, outputs, shrink), axes, scale)
+        return Sums(source, op, Tensor(positions, outputs, shrink), axes, scale)
 
     def _pair(self, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         value = self.values.get(name)
@@ -369,7 +291,7 @@ class _Walk:
             raise self._refused("weights that are left in float")
         return value
 
-    def _bias(self, node: Node, source: _Real, weight_scale: NDArray[np.float32], outputs: int) -> NDArray[np.int32]:
+    def _bias(self, node: Node, source: Real, weight_scale: NDArray[np.float32], outputs: int) -> NDArray[np.int32]:
         if len(node.inputs) < 3 or not node.inputs[2]:
             return np.zeros(outputs, np.int32)
         bias, scale = self._pair(node.inputs[2])
@@ -377,7 +299,7 @@ class _Walk:
             raise self._refused("a bias in steps of its own")
         return bias.astype(np.int32)
 
-    def _kernel(self, spatial: Axes, sizes: tuple[int, ...], geometry: dict[str, list[int]]) -> tuple[_Sizes, _Sizes, int]:
+    def _kernel(self, spatial: Axes, sizes: tuple[int, ...], geometry: dict[str, list[int]]) -> tuple[Sizes, Sizes, int]:
         """Kernel and dilation in rows, columns and positions, and the stride in positions."""
         kernel, dilation, stride = {}, {}, {}
         for axis, size, *numbers in zip(spatial, sizes, geometry["dilations"], geometry["strides"]):
@@ -387,7 +309,7 @@ class _Walk:
         sizes_of, steps = ([entry.get(axis, 1) for axis in "rxp"] for entry in (kernel, dilation))
         return (sizes_of[0], sizes_of[1], sizes_of[2]), (steps[0], steps[1], steps[2]), stride.get("p", 1)
 
-    def _padded(self, source: _Real, spatial: Axes, pads: list[int]) -> _Real:
+    def _padded(self, source: Real, spatial: Axes, pads: list[int]) -> Real:
         before, behind = pads[: len(spatial)], pads[len(spatial) :]
         for axis, first, last in zip(spatial, before, behind):
             if (first or last) and axis != "p":
@@ -396,7 +318,7 @@ class _Walk:
                 source = replace(source, stored=self._extended(source.stored, first, last, source.zero))
         return source
 
-    def _extended(self, stored: _Stored, before: int, behind: int, zero: int) -> _Stored:
+    def _extended(self, stored: Stored, before: int, behind: int, zero: int) -> Stored:
         source = self._plain(stored)
         shape = self._shape(source)
         wider = replace(shape, positions=shape.positions + before + behind)
@@ -441,8 +363,8 @@ class _Walk:
             full[index, ..., first : first + each] = ordered[index]
         return full, False
 
-    def _maxpool(self, node: Node) -> _Largest:
-        source: _Real = self._value(node.inputs[0], _Real)
+    def _maxpool(self, node: Node) -> Largest:
+        source: Real = self._value(node.inputs[0], Real)
         stored = self._plain(source.stored)
         spatial = stored.axes[2:]
         if source.functions or stored.axes[1] != "c" or "c" in spatial or node.integer("ceil_mode", 0):
@@ -460,10 +382,10 @@ class _Walk:
         op = Op(
             Kind.MAX, -1, (stored.tensor,), kernel, dilation, stride, (stored.row,), (stored.column,), channels=shape.channels
         )
-        return _Largest(source, op, Tensor(positions, shape.channels, stored.shrink + wide), stored.axes)
+        return Largest(source, op, Tensor(positions, shape.channels, stored.shrink + wide), stored.axes)
 
-    def _averagepool(self, node: Node) -> _Pooled:
-        source: _Real = self._value(node.inputs[0], _Real)
+    def _averagepool(self, node: Node) -> Pooled:
+        source: Real = self._value(node.inputs[0], Real)
         sizes = node.integers("kernel_shape", [])
         geometry = _geometry(node, 2)
         if source.functions or source.stored.axes != ("1", "c", "r", "x") or sizes[0] != sizes[-1] or len(sizes) != 2:
@@ -475,32 +397,32 @@ class _Walk:
             or node.integer("ceil_mode", 0)
         ):
             raise self._refused("a pad or a stride")
-        return _Pooled(source, sizes[0], np.float32(1))
+        return Pooled(source, sizes[0], np.float32(1))
 
-    def _mul(self, node: Node) -> _Pooled:
-        value, factor = self._value(node.inputs[0], _Pooled), self._constant(node.inputs[1])
+    def _mul(self, node: Node) -> Pooled:
+        value, factor = self._value(node.inputs[0], Pooled), self._constant(node.inputs[1])
         if factor.size != 1:
             raise self._refused("a factor for each channel")
-        pooled: _Pooled = replace(value, factor=np.float32(factor.ravel()[0]))
+        pooled: Pooled = replace(value, factor=np.float32(factor.ravel()[0]))
         return pooled
 
-    def _add(self, node: Node) -> _Joined:
-        parts = tuple(self._value(name, _Real) for name in node.inputs)
+    def _add(self, node: Node) -> Joined:
+        parts = tuple(self._value(name, Real) for name in node.inputs)
         if any(part.functions for part in parts) or parts[0].stored.axes != parts[1].stored.axes:
             raise self._refused("a sum of other than integers")
-        return _Joined(parts, parts[0].stored.axes, True)
+        return Joined(parts, parts[0].stored.axes, True)
 
-    def _function(self, node: Node, function: _Function) -> Any:
-        value = self._value(node.inputs[0], _Real, _Largest, _Joined)
-        if isinstance(value, _Joined):
+    def _function(self, node: Node, function: Function) -> Any:
+        value = self._value(node.inputs[0], Real, Largest, Joined)
+        if isinstance(value, Joined):
             if node.op != "Relu":
                 raise self._refused("behind a sum")
             return replace(value, is_positive=True)
-        if isinstance(value, _Largest):
+        if isinstance(value, Largest):
             return replace(value, source=self._with(value.source, function))
         return self._with(value, function)
 
-    def _with(self, value: _Real, function: _Function) -> _Real:
+    def _with(self, value: Real, function: Function) -> Real:
         def rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
             with np.errstate(over="ignore"):
                 return function(values.astype(np.float64)).astype(np.float32)
@@ -513,18 +435,18 @@ class _Walk:
     # ---- moves ----
 
     def _transpose(self, node: Node) -> Any:
-        value = self._value(node.inputs[0], _Stored, _Real, _Sums)
-        axes = value.stored.axes if isinstance(value, _Real) else value.axes
+        value = self._value(node.inputs[0], Stored, Real, Sums)
+        axes = value.stored.axes if isinstance(value, Real) else value.axes
         order = node.integers("perm", list(range(len(axes)))[::-1])
         if sorted(order) != list(range(len(axes))):
             raise self._refused("an order of other axes")
         moved = tuple(axes[i] for i in order)
         return (
-            replace(value, stored=replace(value.stored, axes=moved)) if isinstance(value, _Real) else replace(value, axes=moved)
+            replace(value, stored=replace(value.stored, axes=moved)) if isinstance(value, Real) else replace(value, axes=moved)
         )
 
-    def _reshape(self, node: Node) -> _Stored:
-        stored: _Stored = self._value(node.inputs[0], _Stored)
+    def _reshape(self, node: Node) -> Stored:
+        stored: Stored = self._value(node.inputs[0], Stored)
         target, axes = self._constant(node.inputs[1]).astype(int).tolist(), stored.axes
         tensor = self._tensors[stored.tensor]
         if len(target) == 4 and not any(target[2:]) and axes[2:] == ("r", "x"):
@@ -543,7 +465,7 @@ class _Walk:
             return self._unrolled(stored, target[3])
         raise self._refused(f"from axes {axes} to {target}")
 
-    def _as_positions(self, stored: _Stored) -> _Stored:
+    def _as_positions(self, stored: Stored) -> Stored:
         """Channels that become positions, as where a net of the spectrum begins, or goes on after principal axes."""
         source = self._plain(stored)
         channels = self._tensors[source.tensor].channels
@@ -554,7 +476,7 @@ class _Walk:
         op = Op(Kind.EXTEND, -1, (source.tensor,), rows=(source.row,), columns=(source.column,), channels=1)
         return self._added(op, shape, ("p", "c", "r", "x"), source.signed)
 
-    def _unrolled(self, stored: _Stored, channels: int) -> _Stored:
+    def _unrolled(self, stored: Stored, channels: int) -> Stored:
         """Undoes steps along the spectrum that one convolution takes at once: their parts of its channels are positions.
 
         A pool of 5 behind a convolution is computed so: its 5 steps are 5 times the channels, with weights that are shifted.
@@ -582,12 +504,12 @@ class _Walk:
         return stored
 
     def _slice(self, node: Node) -> Any:
-        value = self._value(node.inputs[0], _Stored, _Real)
-        if isinstance(value, _Real):
+        value = self._value(node.inputs[0], Stored, Real)
+        if isinstance(value, Real):
             return replace(value, stored=self._sliced(node, value.stored))
         return self._sliced(node, value)
 
-    def _sliced(self, node: Node, stored: _Stored) -> _Stored:
+    def _sliced(self, node: Node, stored: Stored) -> Stored:
         """Part of the rows, columns or positions."""
         starts, ends, axes = (self._constant(name).ravel().astype(int).tolist() for name in node.inputs[1:4])
         steps = self._constant(node.inputs[4]).ravel().tolist() if len(node.inputs) > 4 else [1] * len(starts)
@@ -609,35 +531,35 @@ class _Walk:
             raise self._refused("other rows than columns")
         return replace(stored, row=stored.row + top, column=stored.column + left, shrink=stored.shrink + left + right)
 
-    def _some_positions(self, stored: _Stored, start: int, end: int) -> _Stored:
+    def _some_positions(self, stored: Stored, start: int, end: int) -> Stored:
         all_of_them = self._tensors[stored.tensor].positions
         if start < 0 or end < 0 or stored.first or stored.last is not None:
             raise self._refused("positions from behind")
         return replace(stored, first=start, last=min(end, all_of_them))
 
     def _concat(self, node: Node) -> Any:
-        values = [self._value(name, _Stored, _Real) for name in node.inputs]
-        axes = values[0].axes if isinstance(values[0], _Stored) else values[0].stored.axes
+        values = [self._value(name, Stored, Real) for name in node.inputs]
+        axes = values[0].axes if isinstance(values[0], Stored) else values[0].stored.axes
         if axes[node.integer("axis", 0)] != "c" or any(type(value) is not type(values[0]) for value in values):
             raise self._refused("along other than channels")
-        if isinstance(values[0], _Real):
-            return _Joined(tuple(values), axes, False)
+        if isinstance(values[0], Real):
+            return Joined(tuple(values), axes, False)
         if all(value.tensor == values[0].tensor and value.last is not None for value in values):
             return self._window(values)
-        parts = tuple(_Real(value, np.float32(1), 0) for value in values)
+        parts = tuple(Real(value, np.float32(1), 0) for value in values)
         if len({value.signed for value in values}) > 1:
             raise self._refused("signed and unsigned integers")
-        return self._join(_Joined(parts, axes, False), np.float32(1), 0, values[0].signed)
+        return self._join(Joined(parts, axes, False), np.float32(1), 0, values[0].signed)
 
-    def _window(self, values: list[_Stored]) -> _Stored:
+    def _window(self, values: list[Stored]) -> Stored:
         """Neighbouring positions as channels: what a kernel over positions sees."""
         count, positions = len(values), self._tensors[values[0].tensor].positions
         if any((value.first, value.last) != (k, positions - count + 1 + k) for k, value in enumerate(values)):
             raise self._refused("positions that are no window")
         return replace(values[0], first=0, last=None, window=count)
 
-    def _pad(self, node: Node) -> _Stored:
-        stored: _Stored = self._value(node.inputs[0], _Stored)
+    def _pad(self, node: Node) -> Stored:
+        stored: Stored = self._value(node.inputs[0], Stored)
         pads = self._constant(node.inputs[1]).ravel().astype(int).tolist()
         fill = int(self._constant(node.inputs[2]).ravel()[0]) if len(node.inputs) > 2 and node.inputs[2] else 0
         count = len(stored.axes)
@@ -653,11 +575,11 @@ class _Walk:
         if len(self._graph.outputs) != 1:
             raise UnsupportedNodeError(f"{self._path}: the native engine takes graphs of one output")
         value = self.values.get(self._graph.outputs[0])
-        if isinstance(value, _Pooled):
+        if isinstance(value, Pooled):
             pool, real, factor = value.pool, value.source, value.factor
-        elif isinstance(value, _Real) and not value.functions:
+        elif isinstance(value, Real) and not value.functions:
             pool, real, factor = 1, value, np.float32(1)
-        elif isinstance(value, _Sums):
+        elif isinstance(value, Sums):
             return self._float_logits(value, dtype)
         else:
             raise self._refused("as the last node")
@@ -673,13 +595,13 @@ class _Walk:
         """Tensors of the graph that are the program's as they stand: neither cut nor viewed otherwise."""
         whole = {}
         for name, value in self.values.items():
-            if isinstance(value, _Stored) and value == _Stored(
+            if isinstance(value, Stored) and value == Stored(
                 value.tensor, value.axes, value.signed, shrink=self._tensors[value.tensor].shrink
             ):
                 whole[value.tensor] = name, value.axes
         return whole
 
-    def _float_logits(self, value: _Sums, dtype: np.dtype[Any] | None) -> Lowered:
+    def _float_logits(self, value: Sums, dtype: np.dtype[Any] | None) -> Lowered:
         if value.op.kind is not Kind.DENSE or value.shape.positions != 1:
             raise self._refused("as the last node")
         stored = self._added(replace(value.op, kind=Kind.DENSE_SUMS), value.shape, value.axes, False)
@@ -687,7 +609,7 @@ class _Walk:
 
     def tapped(self, name: str, dtype: np.dtype[Any] | None) -> Lowered:
         """The program whose output is one of the graph's integer tensors."""
-        stored = self._plain(self._value(name, _Stored))
+        stored = self._plain(self._value(name, Stored))
         shape = self._tensors[stored.tensor]
         program = self._program(
             stored.tensor, 1, dtype, radius=shape.shrink // 2, ids=np.zeros(shape.positions * shape.channels, np.uint16)
@@ -709,22 +631,9 @@ class _Walk:
         return Program(self._tensors, self._ops, card.scene.bands, radius, output, pool, ids, _input(card, self._signed, dtype))
 
 
-def _relu(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.maximum(values, np.float32(0))
-
-
 def _geometry(node: Node, axes: int) -> dict[str, list[int]]:
     defaults = {"strides": [1] * axes, "dilations": [1] * axes, "pads": [0] * (2 * axes)}
     return {name: node.integers(name, default) for name, default in defaults.items()}
-
-
-def _table(value: _Real, scale: np.float32, zero: int) -> NDArray[np.uint8]:
-    """Integer of the output for each of the input."""
-    numbers = (np.arange(256) - value.zero).astype(np.float32) * value.scale
-    for function in value.functions:
-        numbers = function(numbers)
-    table: NDArray[np.uint8] = np.clip(np.rint(numbers / scale) + zero, 0, 255).astype(np.uint8)
-    return table
 
 
 def _input(card: Card, signed: bool, dtype: np.dtype[Any] | None) -> Input:
