@@ -104,7 +104,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Hsiedge, arguments: list[str
 def test_parse_duration() -> None:
     assert [parse_duration(text) for text in ("90", "90s", "10m", "1.5h")] == [90, 90, 600, 5400]
     for text in ("", "m", "0s", "-1s", "1d"):
-        with pytest.raises(OptionError, match="--duration"):
+        with pytest.raises(OptionError, match=r"duration.*: not a time"):
             parse_duration(text)
 
 
@@ -186,7 +186,8 @@ def test_the_choice_of_a_runtime_is_one_line(width: int) -> None:
 
 def test_warnings_that_all_share_are_said_once() -> None:
     lines = shown(example(("a.onnx", "b.onnx")), 120)
-    assert [line.strip() for line in lines[-2:]] == ["all: shared", "b.onnx, batch 256: own"]
+    assert [line.strip() for line in lines[-3:-1]] == ["all: shared", "b.onnx, batch 256: own"]
+    assert "ratios" in lines[-1]  # what still holds
 
 
 @pytest.mark.parametrize("width", [80, 120])

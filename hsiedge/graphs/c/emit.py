@@ -412,13 +412,13 @@ def _braced(numbers: Iterable[int]) -> str:
     return "{" + ", ".join(map(str, numbers)) + "}"
 
 
-def _float(value: Any) -> str:
+def _float(value: float | np.float32) -> str:
     """A float32 as C reads it back, to the bit."""
     text = f"{float(np.float32(value)):.9g}"
     return (text if any(mark in text for mark in ".en") else text + ".0") + "f"
 
 
-def _array(kind: str, name: str, values: Any, *, static: bool = True) -> str:
+def _array(kind: str, name: str, values: object, *, static: bool = True) -> str:
     numbers = np.asarray(values).ravel()
     if numbers.dtype.kind == "f":
         words = (

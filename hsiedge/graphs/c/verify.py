@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def built(net: PackedNet, compiler: Compiler, folder: Path, *words: str, trace: 
     return program
 
 
-def labels_of(command: list[Any], expected: Reference, *, big_endian: bool = False) -> tuple[NDArray[np.uint16], int]:
+def labels_of(command: Sequence[object], expected: Reference, *, big_endian: bool = False) -> tuple[NDArray[np.uint16], int]:
     """Labels that a harness gives, and the bytes of stack that it took."""
     height, width = expected.labels.shape
     rows = expected.rows.byteswap() if big_endian else expected.rows
