@@ -101,7 +101,7 @@ def prune_structured(
     card = checkpoint.card
     assert card.net is not None
     dataset = training_set_for(checkpoint, scene, split)
-    if not 1 <= rounds <= settings.epochs:
+    if not 1 <= rounds <= max(1, settings.epochs):
         raise OptionError(f"from 1 to as many as there are epochs, {settings.epochs}", option="rounds", value=rounds)
     patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels))
     targets = torch.from_numpy(dataset.targets)
