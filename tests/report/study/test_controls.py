@@ -7,6 +7,10 @@ import io
 from dataclasses import replace
 
 import pytest
+
+pytest.importorskip("jinja2", reason="the page needs jinja2")
+pytest.importorskip("matplotlib", reason="the page needs matplotlib")
+
 from rich.console import Console
 
 from hsiedge.errors import StudyError
