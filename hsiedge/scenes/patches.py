@@ -1,4 +1,4 @@
-"""Patches: the neighbourhoods of pixels, reflected at the scene's true edges."""
+"""Patches: the neighbourhoods of pixels, reflected at the true edges of the scene, or of the flight."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
+from hsiedge.scenes.cubes import CubeLike, spans_of
 from hsiedge.scenes.scene import Scene
 
 
@@ -20,19 +21,21 @@ def check_patch(patch: int, shape: tuple[int, int]) -> None:
         raise SceneError(f"patch {patch} is wider than the scene ({shape[0]} x {shape[1]} pixels)")
 
 
-def reflected(indices: NDArray[np.integer], size: int) -> NDArray[np.intp]:
+def reflected(indices: NDArray[np.integer], size: int | NDArray[np.integer]) -> NDArray[np.intp]:
     """Indices beyond 0..size-1 mirrored back at the edge pixels, to and fro (numpy's "reflect")."""
-    period = max(1, 2 * (size - 1))
+    period = np.maximum(1, 2 * (np.asarray(size, np.intp) - 1))
     inside = np.asarray(indices, np.intp) % period
     return np.where(inside >= size, period - inside, inside)
 
 
-def extract(cube: NDArray[Any], pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:
+def extract(cube: CubeLike, pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:
     """Patches `(n, bands, patch, patch)` in the stored dtype, centred on flat pixel indices `(n,)` (row * width + column)."""
-    height, width, _ = cube.shape
+    spans = np.array(spans_of(cube), np.intp)
     radius = np.arange(patch) - patch // 2
-    rows = reflected(pixels[:, None] // width + radius, height)
-    columns = reflected(pixels[:, None] % width + radius, width)
+    row, column = np.divmod(pixels, cube.shape[1])
+    top, height, width = spans[np.searchsorted(spans[:, 0], row, "right") - 1].T[:, :, None]
+    rows = top + reflected(row[:, None] - top + radius, height)
+    columns = reflected(column[:, None] + radius, width)
     return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
 
 
@@ -41,11 +44,14 @@ def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
     return np.asarray(scene.cube[pixels // scene.shape[1], pixels % scene.shape[1]])
 
 
-def surrounded(cube: NDArray[Any], first: int, last: int, radius: int) -> NDArray[Any]:
-    """Rows from `first` to before `last` of a cube, with `radius` around, `(n + 2 radius, width + 2 radius, bands)`."""
-    height, width, _ = cube.shape
-    rows = reflected(np.arange(first - radius, min(last, height) + radius), height)
-    columns = reflected(np.arange(-radius, width + radius), width)
+def surrounded(cube: CubeLike, first: int, last: int, radius: int) -> NDArray[Any]:
+    """Rows from `first` to before `last` of a cube, with `radius` around, `(n + 2 radius, width + 2 radius, bands)`.
+
+    Where the cube is a stack, they end with the flight that they begin in.
+    """
+    top, height, width = next(span for span in reversed(spans_of(cube)) if span.top <= first)
+    rows = top + reflected(np.arange(first - radius, min(last, top + height) + radius) - top, height)
+    columns = reflected(np.arange(-radius, cube.shape[1] + radius), width)
     return np.asarray(cube[rows[:, None], columns])
 
 
@@ -77,7 +83,7 @@ def cut_rows(rows: NDArray[Any], patch: int) -> NDArray[Any]:
 
 
 def batches(
-    cube: NDArray[Any], pixels: NDArray[np.integer], patch: int, batch: int = 256
+    cube: CubeLike, pixels: NDArray[np.integer], patch: int, batch: int = 256
 ) -> Iterator[tuple[NDArray[np.integer], NDArray[Any]]]:
     """`pixels` in pieces of `batch`, each with its patches; memory is that of one piece."""
     for start in range(0, len(pixels), batch):

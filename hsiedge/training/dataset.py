@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from hsiedge.scenes.preprocess import BandAffine, fit_affine
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TRAIN, VALIDATION, Split
 from hsiedge.training.conditioning import principal
-from hsiedge.training.fit import PatchImage
+from hsiedge.training.patch_image import PatchImage
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ class TrainingSet:
 
     def image(self, patch: int, projected: bool = False) -> PatchImage:
         """The standardized scene as an image to cut patches from; `projected` on the principal axes."""
-        standardized = self.affine(np.asarray(self.scene.cube))
-        return PatchImage(standardized @ self.axes.numpy().T if projected else standardized, patch)
+        axes = self.axes.numpy().T
+
+        def spectra(stored: NDArray[Any]) -> NDArray[np.float32]:
+            standardized = self.affine(stored)
+            return standardized @ axes if projected else standardized
+
+        return PatchImage(self.scene.cube, patch, spectra, axes.shape[1] if projected else None)
 
 
 def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = None, *, refit: bool = False) -> TrainingSet:

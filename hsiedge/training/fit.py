@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hsiedge.progress import Progress, silent
+from hsiedge.training.patch_image import PatchImage
 
 
 @dataclass(frozen=True)
@@ -63,34 +63,6 @@ class FitSettings:
     decay: float = 0.01
     smoothing: float = 0.1
     balance: float = 0.5
-
-
-class PatchImage:
-    """A whole scene in training: standardized (and projected) spectra, from which patches are cut on the fly.
-
-    Args:
-        image: float32 `(height, width, channels)`.
-        patch: p, odd.
-    """
-
-    def __init__(self, image: NDArray[np.float32], patch: int) -> None:
-        radius = patch // 2
-        padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-        self._channels_first = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
-        self._width, self._patch = image.shape[1], patch
-        self._windows = self._channels_first.unfold(1, patch, 1).unfold(2, patch, 1)
-
-    def to(self, device: torch.device) -> PatchImage:
-        """A copy of the image in the memory of a device; itself where it is there."""
-        if self._windows.device == device:
-            return self
-        moved = copy.copy(self)
-        moved._windows = self._channels_first.to(device).unfold(1, self._patch, 1).unfold(2, self._patch, 1)
-        return moved
-
-    def patches(self, pixels: Tensor) -> Tensor:
-        """Patches, float32 `(n, channels, p, p)`, around flat pixel indices `(n,)`."""
-        return self._windows[:, pixels // self._width, pixels % self._width].transpose(0, 1)
 
 
 def fit(

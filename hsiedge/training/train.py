@@ -23,7 +23,8 @@ from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
 from hsiedge.training.dataset import TrainingSet, prepare
-from hsiedge.training.fit import AfterStep, FitSettings, Loss, PatchImage, fit
+from hsiedge.training.fit import AfterStep, FitSettings, Loss, fit
+from hsiedge.training.patch_image import PatchImage
 
 BEFORE_REFIT = "before the refit"
 

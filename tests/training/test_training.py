@@ -14,7 +14,8 @@ from hsiedge import nets  # noqa: E402
 from hsiedge.errors import OptionError, SceneError, SplitError  # noqa: E402
 from hsiedge.scenes.splits import TRAIN, draw  # noqa: E402
 from hsiedge.training import conditioning  # noqa: E402
-from hsiedge.training.fit import FitSettings, PatchImage, turn  # noqa: E402
+from hsiedge.training.fit import FitSettings, turn  # noqa: E402
+from hsiedge.training.patch_image import PatchImage  # noqa: E402
 from hsiedge.training.train import train  # noqa: E402
 from tests import workstation  # noqa: E402
 
