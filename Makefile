@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=
 LIBRARY := hsiedge/native/libhsiedge.so
 INSTALLED := $(VENV)/installed $(LIBRARY)
 
-.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models wheels clean
+.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models docs wheels clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -73,10 +73,14 @@ study: $(INSTALLED)
 models: $(INSTALLED)
 	$(BIN)/python models/make.py
 
+# The site, offline, from docs/ into site/; a warning is an error. To read it, search included: python -m http.server -d site
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet, warnings are not counted
+
 # A wheel for each processor that has kernels of its own, and one without the native engine's library; pip chooses.
 wheels: $(VENV)/installed
 	for native in x86_64 aarch64 none; do HSIEDGE_NATIVE=$$native $(BIN)/pip wheel --quiet --disable-pip-version-check \
 		--no-build-isolation --no-deps --wheel-dir $(or $(DIST),dist) . || exit; done
 
 clean:
-	rm -rf $(VENV) demo build dist $(LIBRARY)
+	rm -rf $(VENV) demo site build dist $(LIBRARY)

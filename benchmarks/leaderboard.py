@@ -34,7 +34,7 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, Split, draw, folds_split, leaked
 
 STORE = Path(__file__).parent / "results" / "leaderboard.json"
-DOCUMENTS = tuple(Path(__file__).parents[1] / name for name in ("README.md", "docs/leaderboard.md"))
+DOCUMENTS = tuple(Path(__file__).parents[1] / name for name in ("README.md", "docs/benchmarks/leaderboard.md"))
 SPLITS = ("hong", "paoletti", "blocks")
 METHODS = ("svm", "forest", "lda", "mlp:1", "cnn1d:1", "cnn2d:7", "cnn2d:13", "dscnn:13")
 FOLDS = 5

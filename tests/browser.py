@@ -60,7 +60,7 @@ class Page:
 
     def visit(self, url: str, width: int, height: int = 900, dark: bool = False, home: str | None = None) -> None:
         """Loads a page from an address; what it asks of any other than `home` is an error."""
-        self._home = ("file:", "data:", "about:") if home is None else (home,)
+        self._home = ("file:", "data:", "about:") if home is None else (home, "data:")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=features)

@@ -19,6 +19,7 @@ import pytest
 from hsiedge.card import KEY, Card, ClassFacts, SceneFacts
 from hsiedge.scenes.open import open_scene
 from hsiedge.scenes.scene import Scene
+from tests import browser
 from tests.once import session_folder
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background; tests press Ctrl-C
@@ -125,6 +126,15 @@ def indian_pines() -> Scene:
     """The real one, whole."""
     pytest.importorskip("tensorly", reason="tensorly carries Indian Pines, and is not installed")
     return open_scene("indian_pines")
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[browser.Page]:
+    """An open page of a real browser."""
+    if browser.CHROMIUM is None:
+        pytest.skip("a page is tested in Chromium; on Debian: apt-get install chromium fonts-dejavu-core")
+    with browser.browser() as page:
+        yield page
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""docs/raspberry-pi.md, docs/jetson.md and docker/README.md: their figures are the stored ones, their files are there."""
+"""Pages of boards and docker/README.md: their figures are the stored ones, their files are there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("docs/raspberry-pi.md", "docs/jetson.md", "docker/README.md")]
+PAGES = [ROOT / name for name in ("docs/tutorials/raspberry-pi.md", "docs/tutorials/jetson.md", "docker/README.md")]
 if not PAGES[0].is_file():
     pytest.skip("the pages lie in a checkout, not beside an installed wheel", allow_module_level=True)
 

@@ -1,4 +1,4 @@
-"""The study's figures in README.md and docs/study.md are those of the stored results, every one of them."""
+"""The study's figures in README.md and docs/benchmarks/study.md are those of the stored results, every one of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_data_are_those_of_the_store() -> None:
 
 
 def test_no_measured_figure_stands_outside_of_markers() -> None:
-    path = ROOT / "docs" / "study.md"
+    path = ROOT / "docs" / "benchmarks" / "study.md"
     text = path.read_text() if path.is_file() else ""
     prose = re.sub(
         r"<!-- study: .*?<!-- end -->|```.*?```|`[^`]*`|^    .*$|\(http[^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE
@@ -208,7 +208,7 @@ def nets3d() -> list[Row]:
 
 
 def test_the_section_of_the_3d_nets_is_there_once_their_results_are() -> None:
-    (asked,) = re.findall(r"<!-- study: (section nets3d .*?) -->", (ROOT / "docs" / "study.md").read_text())
+    (asked,) = re.findall(r"<!-- study: (section nets3d .*?) -->", (ROOT / "docs" / "benchmarks" / "study.md").read_text())
     before = f"<!-- study: {asked} -->old<!-- end --> b"
     assert DOCS.fill(before, study_rows.study(), strict=True) == f"<!-- study: {asked} --><!-- end --> b"
     text = DOCS.fill(before, nets3d(), strict=True)

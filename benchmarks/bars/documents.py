@@ -15,7 +15,7 @@ from bars import results, tables
 from hsiedge import files
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks" / "speed.md")
 NOT_YET = "Not measured yet."
 _MARKER = re.compile(r"<!-- bars: (?P<asked>[a-z0-9 ]+) -->.*?<!-- end -->", re.DOTALL)
 

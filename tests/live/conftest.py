@@ -1,13 +1,10 @@
-"""The browser in which the live page is opened; and a registry of sources without those of other tests."""
+"""Registry of sources without those of other tests."""
 
 from __future__ import annotations
 
 import pytest
 
 from hsiedge.live.source import SOURCES
-from tests.report.conftest import tab
-
-__all__ = ["tab"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""docs/live.md: its options and files exist, and each source and sink that it names is one."""
+"""docs/reference/live.md: its options and files exist, and each source and sink that it names is one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hsiedge.cli.app import app
 from hsiedge.live.source import SOURCES
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "live.md"
+PAGE = ROOT / "docs" / "reference" / "live.md"
 if not PAGE.is_file():
     pytest.skip("the pages lie in a checkout, not beside an installed wheel", allow_module_level=True)
 TEXT = PAGE.read_text()
