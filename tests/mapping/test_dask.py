@@ -124,6 +124,32 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
     ).any()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("low")
+def test_a_hybrid_graph_on_a_cluster(address: str, flight: Path, indian_pines: Scene, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="the net is PyTorch's")
+    pytest.importorskip("onnx_ir", reason="scene graphs are made with onnx-ir")
+    from hsiedge.graphs.export.attach_card import attach_card
+    from hsiedge.graphs.scene_graph.build import scene_graph
+    from tests.graphs.strangers import Padded, seeded
+    from tests.workstation import exported
+
+    net = seeded(Padded)
+    net.convs[0], net.head = torch.nn.Conv2d(200, 8, 3, padding=1), torch.nn.Linear(8, len(indian_pines.classes))
+    torch.nn.init.normal_(net.head.weight, std=0.003)  # of counts in thousands: probabilities between 0 and 1
+    patches, named, whole = (tmp_path / name for name in ("net.onnx", "patches.onnx", "scene.onnx"))
+    patches.write_bytes(exported(net, 200, 7).SerializeToString())
+    attach_card(patches, indian_pines, 7, None, named)
+    assert scene_graph(named, indian_pines, whole).hybrid is not None
+    asked = ClassifyOptions(probabilities=True)
+    expected, _ = in_one_piece(load(named, 1), flight, asked)
+    mapped, _ = on_cluster(address, load(whole, 1), flight, asked)
+    (labels, probabilities), (truth, chances) = joined(mapped), joined(expected)
+    np.testing.assert_array_equal(labels, truth)
+    np.testing.assert_allclose(probabilities, chances, atol=1e-4)
+    assert np.ptp(probabilities[:, labels > 0], axis=1).max() > 0.01  # from pixel to pixel: no constant was compared
+
+
 def test_blocks_are_whole_strips_and_as_many_as_threads(flight: Path) -> None:
     for height, rows, threads in itertools.product((13, 218, 5000), (1, 7, 256), (1, 3, 64)):
         plan = dask.Plan(flight, None, (height, 1000), 200, "uint16", StripSize(rows, 1000, 8), ClassifyOptions(), 1)
