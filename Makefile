@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Slow tests take over a second; those of the other lanes need an emulator, buildah, an SSH server or Chromium.
-ELSEWHERE := board or container or sshd or browser
+# Slow tests take over a second; those of the other lanes need an emulator, buildah, an SSH server, Chromium,
+# or minutes, before a release.
+ELSEWHERE := board or container or sshd or browser or release
 # As many tests at a time as there are cores; each worker takes whole files of tests, whose models are then made once.
 PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
@@ -38,7 +39,7 @@ test-targets: $(INSTALLED)
 	HSIEDGE_TARGETS=1 $(PYTEST) tests/graphs/c/test_c_targets.py
 
 test-all: $(INSTALLED)
-	$(PYTEST) $(TESTS)
+	$(PYTEST) -m 'not release' $(TESTS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     tests: dict[tuple[str, str], set[str]] = defaultdict(set)
     for report in itertools.chain(*terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport) and not report.skipped:
-            lane = next((name for name in ("board", *_LANES.values()) if name in report.keywords), "quick")
+            lane = next((name for name in ("board", "release", *_LANES.values()) if name in report.keywords), "quick")
             folder = "/".join(Path(report.nodeid.split("::")[0]).parts[:2])
             seconds[lane][folder] += report.duration
             tests[lane, folder].add(report.nodeid)
