@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +24,7 @@ from hsiedge.scenes.splits import TEST, Split, dilate
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.finetune import on_both_weights, training_set_for
 from hsiedge.training.fit import Batch, FitSettings, Loss, turn
+from hsiedge.training.run import current
 from hsiedge.training.train import train_on, versions
 
 METHODS = ("logits", "features", "attention")
@@ -77,7 +80,9 @@ def distill(
         ours = _empty_map(nets.build(student, scene.bands, len(teacher.card.classes), reach, **options), scene.bands, reach)
         theirs = _empty_map(guide.net, scene.bands, guide.patch)
         loss = _between_maps(method, guide, weight, settings.smoothing, ours, theirs)
-    trained = train_on(scene, split, student, patch, settings, progress, loss, validation=teacher.card.refitted, **options)
+    trained = train_on(
+        scene, split, student, patch, settings, progress, loss, validation=teacher.card.refitted, title="distill", **options
+    )
     facts: dict[str, Any] = {
         "teacher": teacher.card.net.name if teacher.card.net else "net",
         "student": student,
@@ -88,7 +93,7 @@ def distill(
         facts["temperature"] = temperature
     if extra is not None:
         facts |= {"transductive": True, "unlabelled": len(extra)}
-    step = Step("distill", now(), {**facts, **vars(settings)}, parent, versions())
+    step = Step("distill", now(), {**facts, **vars(settings), **current().facts}, parent, versions())
     return Checkpoint(trained.classifier, replace(trained.card, lineage=[*teacher.card.lineage, step]))
 
 
@@ -117,9 +122,16 @@ class _Guide:
     """The teacher, and the scene standardized as the teacher expects it."""
 
     def __init__(self, teacher: Checkpoint, scene: Scene, split: Split) -> None:
-        self.net = teacher.classifier.net.eval()
+        device, net = current().device, teacher.classifier.net.eval()
+        self.net = net if device.type == "cpu" else copy.deepcopy(net).to(device)
         self.patch = teacher.card.patch
-        self._image = training_set_for(teacher, scene, split).image(self.patch)
+        self._image = training_set_for(teacher, scene, split).image(self.patch).to(device)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its weights."""
+        values = (tensor.cpu().numpy().tobytes() for tensor in self.net.state_dict().values())
+        return hashlib.sha256(b"".join(values)).hexdigest()
 
     def features(self, pixels: Tensor, symmetry: int) -> Tensor:
         """The teacher's feature map `(n, channels, h, w)` around flat `pixels`."""
@@ -159,6 +171,11 @@ class _Distillation(nn.Module):
         super().__init__()
         self._guide, self._weight, self._smoothing = guide, weight, smoothing
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from another loss, beside its parameters."""
+        return {"kind": type(self).__name__, "teacher": self._guide.sha256, "weight": self._weight}
+
     def forward(self, net: Net, batch: Batch) -> Tensor:
         features = net.features(batch.patches)
         logits = net.head(features)
@@ -180,10 +197,24 @@ class _Softened(_Distillation):
         self._extra = None if extra is None else torch.from_numpy(extra)
         self._generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        extra = None if self._extra is None else hashlib.sha256(self._extra.numpy().tobytes()).hexdigest()
+        return {**super().facts, "temperature": self._temperature, "unlabelled": extra}
+
+    def get_extra_state(self) -> Tensor:
+        """State of what draws the unlabelled pixels."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Takes it up again."""
+        self._generator.set_state(state)
+
     def distance(self, net: Net, batch: Batch, features: Tensor, logits: Tensor) -> Tensor:
         pixels = batch.pixels
         if self._extra is not None:
-            free = self._extra[torch.randint(len(self._extra), (len(pixels),), generator=self._generator)]
+            drawn = torch.randint(len(self._extra), (len(pixels),), generator=self._generator)
+            free = self._extra[drawn].to(pixels.device)
             logits = torch.cat([logits, net(turn(batch.image.patches(free), batch.symmetry))])
             pixels = torch.cat([pixels, free])
         ours = functional.log_softmax(logits / self._temperature, 1)

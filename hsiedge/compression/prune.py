@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -57,7 +57,7 @@ def prune_magnitude(
     dataset = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
     with conditioned(net, dataset.axes), _Masks(net, ratio, scope) as masks:
-        finetune(net, dataset, checkpoint.card.patch, settings, progress, masks.after_step)
+        finetune(net, dataset, checkpoint.card.patch, settings, progress, masks, title="prune")
         masks.cut(ratio)
     zeros, total = count_zeros(net)
     options = {"method": "magnitude", "ratio": ratio, "scope": scope, "zeros": zeros, "weights": total, **vars(settings)}
@@ -117,7 +117,7 @@ def prune_structured(
         net.load_state_dict(cut.net.state_dict())
         with conditioned(net, dataset.axes):
             tick = _part(progress, place, rounds)
-            finetune(net, dataset, card.patch, replace(settings, epochs=epochs), tick, loss=loss)
+            finetune(net, dataset, card.patch, replace(settings, epochs=epochs), tick, loss=loss, title="prune")
     options = {
         "method": "structured",
         "ratio": ratio,
@@ -186,12 +186,20 @@ class _Masks:
         for layer in self._layers:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
-    def after_step(self, share: float) -> None:
-        """Cuts as deep as the schedule is by now."""
+    def __call__(self, share: float) -> None:
+        """Cuts as deep as the schedule is by now: what is called after each step."""
         due = min(_CUTS, int(_CUTS * share / _PRUNING))
         if due > self._done:
             self._done = due
             self.cut(self._ratio * (1 - (1 - due / _CUTS) ** 3))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Cuts that are done; the masks themselves are the net's."""
+        return {"done": torch.tensor(self._done)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on after so many."""
+        self._done = int(state["done"])
 
     def cut(self, ratio: float) -> None:
         """Masks the smallest weights, exactly `ratio` of them."""

@@ -45,6 +45,7 @@ from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet
 from hsiedge.training.finetune import derived, finetune, finetuned, training_set_for
 from hsiedge.training.fit import FitSettings
+from hsiedge.training.run import current
 from hsiedge.training.train import both_weights, versions
 
 BITS = (8, 6, 4, 3, 2)
@@ -130,14 +131,14 @@ def _trained(
         qdq = _float_logits(quantize_layers(start))
         net = QdqNet(qdq.graph, start.graph, bits)
         with conditioned(net, training_set.axes):
-            finetune(net, training_set, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share))
+            finetune(net, training_set, checkpoint.card.patch, settings, lambda share: progress(_TRAINING * share), title="qat")
         artifact, check = _verified(net, qdq, training_set)
         floats = control or finetuned(checkpoint, scene, split, settings, lambda share: progress(_TRAINING * (1 + share)))
         after = _calibrated(floats, scene, split, folder)
         untrained = deploy(_untrained(after, bits))
         judged, beside = judgements or (judge(start.source, artifact), judge(after.source, untrained))
         beside = replace(beside, oa_float=judged.oa_float)
-        options = {"bits": bits, "control_oa": beside.oa, **vars(settings)}
+        options = {"bits": bits, "control_oa": beside.oa, **vars(settings), **current().facts}
         step = Step("qat", now(), options, parent, versions())
         card = _card(start.source, judged, artifact, [*checkpoint.card.lineage, step], bits, [check])
         beside_card = _card(after.source, beside, untrained, floats.card.lineage, bits, [])

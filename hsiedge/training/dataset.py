@@ -46,6 +46,11 @@ class TrainingSet:
         labels = self.split.labels_on(self.scene).ravel()
         return np.array([index[int(label)] for label in labels[pixels]], np.int64)
 
+    def labelled(self, part: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Flat pixel indices of a part of the split, and the class index of each."""
+        pixels = self.split.pixels(part)
+        return pixels, self.targets_at(pixels)
+
     def image(self, patch: int, projected: bool = False) -> PatchImage:
         """The standardized scene as an image to cut patches from; `projected` on the principal axes."""
         axes = self.axes.numpy().T

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,12 +19,13 @@ from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.preprocess import BandAffine
 from hsiedge.scenes.scene import Scene
-from hsiedge.scenes.splits import Split
+from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel
 from hsiedge.training.conditioning import conditioned
 from hsiedge.training.dataset import TrainingSet, check_cube, prepare
 from hsiedge.training.fit import AfterStep, FitSettings, Loss, fit
+from hsiedge.training.run import current
 from hsiedge.training.train import both_weights, checked, validated, versions
 
 P = ParamSpec("P")
@@ -81,12 +83,24 @@ def finetune(
     progress: Progress = silent,
     after_step: AfterStep | None = None,
     loss: Loss | None = None,
+    *,
+    title: str,
 ) -> None:
-    """Fits a trained net further, in place, with its active parametrizations, such as those of `conditioned`."""
+    """Fits a trained net further, in place, with its active parametrizations, such as those of `conditioned`.
+
+    It is fitted on the device of the run (`run.running`), and on the CPU afterwards. `title`: of the fit, in the log.
+    """
     checked(settings)
     torch.manual_seed(dataset.split.seed)  # of dropout
-    image, seed = dataset.image(patch), dataset.split.seed
-    fit(net, image, dataset.pixels, dataset.targets, settings, seed, progress, loss, after_step)
+    pixels, classes, seed = dataset.pixels, dataset.targets, dataset.split.seed
+    judging = dataset.labelled(VALIDATION)
+    validation = None if np.isin(judging[0], pixels).any() else judging
+    net.to(current().device)
+    fit(
+        net, dataset.image(patch), pixels, classes, settings, seed, progress, loss, after_step,
+        validation=validation, title=title,
+    )  # fmt: skip
+    net.cpu()
 
 
 @on_both_weights
@@ -97,7 +111,7 @@ def finetuned(
     dataset = training_set_for(checkpoint, scene, split)
     net = copy.deepcopy(checkpoint.classifier.net)
     with conditioned(net, dataset.axes):
-        finetune(net, dataset, checkpoint.card.patch, settings, progress)
+        finetune(net, dataset, checkpoint.card.patch, settings, progress, title="control")
     return derived(checkpoint, net, scene, split, "tune", vars(settings), None)
 
 
@@ -126,7 +140,7 @@ def derived(
         parameters=nets.parameter_count(net),
         macs_per_pixel=macs_per_pixel(net, bands, patch),
     )
-    lineage = [*card.lineage, Step(step, now(), dict(options), parent, versions())]
+    lineage = [*card.lineage, Step(step, now(), {**options, **current().facts}, parent, versions())]
     classifier = Classifier(net, affine_of(checkpoint.classifier)).eval()
     new_card = replace(card, created=now(), net=facts, lineage=lineage, checks=[], accuracy=[])
     return validated(Checkpoint(classifier, new_card), scene, split)

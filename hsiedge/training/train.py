@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,16 +22,15 @@ from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint
 from hsiedge.training.classifier import Classifier, macs_per_pixel, predict_logits
 from hsiedge.training.conditioning import condition, release
-from hsiedge.training.dataset import TrainingSet, prepare
-from hsiedge.training.fit import AfterStep, FitSettings, Loss, fit
+from hsiedge.training.dataset import prepare
+from hsiedge.training.fit import FitSettings, Labelled, Loss, fit, hits
 from hsiedge.training.patch_image import PatchImage
+from hsiedge.training.run import current, torch_device
 
 BEFORE_REFIT = "before the refit"
 
 
 _STAGES = 10  # of a fit whose epochs validation pixels choose: the last six of its tenths are judged
-_JUDGED = 256  # patches at a time
-_CPU = torch.device("cpu")
 
 
 def train(
@@ -44,7 +43,7 @@ def train(
     loss: Loss | None = None,
     *,
     refit: bool | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     **options: Any,
 ) -> Checkpoint:
     """Trains a net of the registry on the training pixels of a split.
@@ -62,7 +61,8 @@ def train(
         settings: left out, the defaults, with as many epochs as the net takes.
         loss: left out, the cross entropy of the labels.
         refit: left out, true for published splits, whose training pixels papers train on, all of them.
-        device: "cpu", "cuda", or "auto": the GPU where there is one. Weights that a GPU fitted are other ones than a CPU's.
+        device: "cpu", "cuda", or "auto": the GPU where there is one; left out, that of the run (`run.running`), or the CPU.
+            Weights that a GPU fitted are other ones than a CPU's.
         options: the architecture's (widths).
 
     Raises:
@@ -73,7 +73,7 @@ def train(
     refit = split.published is not None if refit is None else refit
     best = _Epochs() if refit else None
     share = 0.5 if refit else 1.0
-    chosen = {"loss": loss, "device": torch_device(device), **options}
+    chosen = {"loss": loss, "device": None if device is None else torch_device(device), **options}
     before = train_on(scene, split, net, patch, settings, lambda done: progress(share * done), best=best, **chosen)
     if best is None:
         return before
@@ -98,7 +98,8 @@ def train_on(
     validation: bool = False,
     stop: float = 1.0,
     best: _Epochs | None = None,
-    device: torch.device = _CPU,
+    device: torch.device | None = None,
+    title: str = "train",
     **options: Any,
 ) -> Checkpoint:
     """Fits a net once: to training pixels, whose validation pixels give the Card its figures, or to those of both parts.
@@ -107,6 +108,8 @@ def train_on(
         validation: fit it to validation pixels, too; the Card's lineage then ends in a step "refit", and it has no figures.
         stop: share of the schedule after which the fit ends.
         best: takes the weights, and the share, that validation pixels choose.
+        device: left out, that of the run.
+        title: of the fit, in the log.
     """
     net = nets.NETS.name_of(net)
     settings = checked(settings or FitSettings(epochs=nets.spec(net).epochs))
@@ -115,17 +118,23 @@ def train_on(
     torch.manual_seed(split.seed)
     module = nets.build(net, scene.bands, len(dataset.titles), patch, **options)
     projected = condition(module, dataset.axes)
-    module.to(device)
-    image = dataset.image(patch, projected=projected).to(device)
-    hook = best.hook(module, image, dataset) if best is not None else None
-    fit(module, image, dataset.pixels, dataset.targets, settings, split.seed, progress, loss, hook, stop)
+    run = current()
+    run = run if device is None else replace(run, device=device)
+    module.to(run.device)
+    image = dataset.image(patch, projected=projected).to(run.device)
+    judging = None if validation else dataset.labelled(VALIDATION)
+    if best is not None and judging is not None:
+        best.watch(module, image, judging)
+    fit(
+        module, image, dataset.pixels, dataset.targets, settings, split.seed, progress, loss, best, stop,
+        validation=judging, title="refit" if validation else title,
+    )  # fmt: skip
     if best is not None:
         module.load_state_dict(best.state)
     module.cpu()
     if projected:
         release(module, dataset.axes)
-    where = {} if device.type == "cpu" else {"device": torch.cuda.get_device_name(device)}
-    steps = [Step("train", now(), {**vars(settings), "net": net, **where}, None, versions())]
+    steps = [Step("train", now(), {**vars(settings), "net": net, **run.facts}, None, versions())]
     if validation:
         facts = {"epochs": round(stop * settings.epochs, 1), "pixels": len(dataset.pixels)}
         steps.append(Step("refit", now(), facts, None, versions()))
@@ -151,20 +160,10 @@ def both_weights(before: Checkpoint, after: Checkpoint) -> Checkpoint:
     return Checkpoint(after.classifier, replace(after.card, accuracy=figures), before.classifier)
 
 
-def torch_device(name: str) -> torch.device:
-    """The device that is called "cpu", "cuda" or "auto". Raises OptionError where it is not there."""
-    if name not in ("cpu", "cuda", "auto"):
-        raise OptionError("choose cpu, cuda or auto", option="device", value=name)
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise OptionError("PyTorch sees no GPU here", option="device", value=name, use={"device": "cpu"})
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # products that repeat to the bit, as `deterministic` asks
-    return torch.device("cuda", torch.cuda.current_device())
-
-
 class _Epochs:
     """The choice of epochs: weights at the last tenths of a fit, judged on validation pixels.
+
+    It is called after each step, once it watches a net.
 
     Attributes:
         share: of the schedule, after which most validation pixels were labelled right; the latest of several.
@@ -174,28 +173,30 @@ class _Epochs:
     def __init__(self) -> None:
         self.share, self.state, self._hits, self._judged = 1.0, dict[str, Tensor](), -1, 0
 
-    def hook(self, net: nn.Module, image: PatchImage, dataset: TrainingSet) -> AfterStep:
-        """The function that `fit` calls after each step."""
-        flat, device = dataset.split.pixels(VALIDATION), next(net.parameters()).device
-        pixels, targets = (torch.from_numpy(values).to(device) for values in (flat, dataset.targets_at(flat)))
+    def watch(self, net: nn.Module, image: PatchImage, validation: Labelled) -> None:
+        """Judges this net from now on."""
+        self._net, self._image, self._validation = net, image, validation
 
-        def judge(share: float) -> None:
-            stage = int(share * _STAGES + 1e-9)
-            if stage <= max(self._judged, _STAGES // 2 - 1):
-                return
-            self._judged = stage
-            net.eval()
-            with torch.no_grad():
-                hits = sum(
-                    int((net(image.patches(places)).argmax(1) == truth).sum())
-                    for places, truth in zip(pixels.split(_JUDGED), targets.split(_JUDGED))
-                )
-            net.train()
-            if hits >= self._hits:
-                self.share, self._hits = share, hits
-                self.state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    def __call__(self, share: float) -> None:
+        stage = int(share * _STAGES + 1e-9)
+        if stage <= max(self._judged, _STAGES // 2 - 1):
+            return
+        self._judged = stage
+        right = hits(self._net, self._image, *self._validation)
+        if right >= self._hits:
+            self.share, self._hits = share, right
+            self.state = {name: tensor.clone() for name, tensor in self._net.state_dict().items()}
 
-        return judge
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was judged so far."""
+        judged = torch.tensor([self.share, self._hits, self._judged], dtype=torch.float64)
+        return {"judged": judged, **{f"best.{name}": tensor for name, tensor in self.state.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes it up again."""
+        share, right, judged = state["judged"].tolist()
+        self.share, self._hits, self._judged = share, int(right), int(judged)
+        self.state = {name.removeprefix("best."): tensor for name, tensor in state.items() if name != "judged"}
 
 
 def versions() -> dict[str, str]:
