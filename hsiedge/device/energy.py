@@ -2,8 +2,8 @@
 
 A meter counts all that it feeds, idle power and other programs included: the CPU packages (RAPL), the whole
 module (Jetson), the rails behind the power chip (Pi). Counters and the INA3221 are read before and after an interval,
-never within it. What takes a tool to read is read once a second, while the work goes on, and of long intervals only: so it
-costs rounds of half a second nothing, and sustained runs have it (`--duration`).
+never within it, unless that is a live run's. What takes a tool to read is read once a second, while the work goes on, and
+of long intervals only: so it costs rounds of half a second nothing, and sustained runs have it (`--duration`).
 
 Every function takes the `root` below which /sys lies, so that another machine's text can be read as well.
 """
@@ -137,8 +137,13 @@ class Sampled:
                 watts.append(reading)
 
 
-def find_meter(root: Path = ROOT) -> Meter | None:
-    """The machine's meter; None where there is none that this user may read: RAPL is root's alone since Linux 5.10."""
+def find_meter(root: Path = ROOT, *, throughout: bool = False) -> Meter | None:
+    """The machine's meter; None where there is none that this user may read: RAPL is root's alone since Linux 5.10.
+
+    Args:
+        throughout: for one interval of many seconds, at whose end the power is another; what does not count is then read once
+            a second.
+    """
     zones = [
         _Zone(folder / "energy_uj", span)
         for folder in procfs.paths(root / "sys/class/powercap", "intel-rapl:*")
@@ -146,7 +151,7 @@ def find_meter(root: Path = ROOT) -> Meter | None:
         and procfs.number(folder / "energy_uj") is not None
         and (span := procfs.number(folder / "max_energy_range_uj"))
     ]
-    return Rapl(zones) if zones else _find_jetson(root) or _find_pi(root)
+    return Rapl(zones) if zones else _find_jetson(root, throughout) or _find_pi(root)
 
 
 def mean_mj(joules: Sequence[float | None], pixels: int) -> float | None:
@@ -155,11 +160,16 @@ def mean_mj(joules: Sequence[float | None], pixels: int) -> float | None:
     return 1e3 * sum(known) / pixels if known and len(known) == len(joules) and pixels > 0 else None
 
 
-def _find_jetson(root: Path) -> Meter | None:
+def _find_jetson(root: Path, throughout: bool) -> Meter | None:
     """The rail that feeds the whole module, by the kernel's files; by tegrastats where these cannot be read."""
     rails = jetson.rails(root)
     if rails:
-        return next((Ina3221(rail) for rail in rails if rail.name in jetson.WHOLE_MODULE), None)
+        whole = next((rail for rail in rails if rail.name in jetson.WHOLE_MODULE), None)
+        if whole is None:
+            return None
+        if not throughout:
+            return Ina3221(whole)
+        return Sampled(f"INA3221, {whole.name}, read once a second", lambda: whole.watts)
     watts = jetson.rail_watts(root) or {}
     name = next((name for name in watts if name in jetson.WHOLE_MODULE), None)
     if name is None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError, OutputError, needs_extra
 from hsiedge.live.raw import host_and_port
-from hsiedge.live.sinks import Event, Sink, Strip
+from hsiedge.live.sinks import Drifts, Event, Sink, Strip
 from hsiedge.live.watch import ClassCounts, event_line
 from hsiedge.mapping.palette import UNLABELLED, colours, rgb
 from hsiedge.mapping.writers import MapFacts
@@ -185,7 +185,7 @@ class Page(Sink):
         self._status = json.dumps(message)
         self._send(self._status)
 
-    def end(self) -> list[Path]:
+    def end(self, drift: Drifts = ()) -> list[Path]:
         """Draws what is left."""
         self._draw()
         return []

@@ -24,7 +24,7 @@ from hsiedge.device import energy, facts
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, SourceError, needs_extra
 from hsiedge.live.buffer import Batch, LineBuffer
 from hsiedge.live.latency import Latencies
-from hsiedge.live.sinks import Event, Sinks, Strip, open_sink
+from hsiedge.live.sinks import Event, Sinks, Strip, drift_place, open_sink
 from hsiedge.live.source import Capture, Source, SourceOptions, open_source
 from hsiedge.live.summary import RunSummary
 from hsiedge.live.watch import DRIFT, ClassCounts, Condition, Drift, Tiles, Watch
@@ -169,7 +169,8 @@ def _open_sinks(sinks: Sinks, outputs: list[str], model: Model, source: Source, 
         raise OptionError("maps would lie among the captures, and be taken for some: name another folder", option="output")
     if Path(source.address).is_file():
         read.append(Path(source.address))
-    check_places([place for place in places if place.suffix], read)
+    maps = [place for place in places if place.suffix]
+    check_places([*maps, *(drift_place(place) for place in maps if place.suffix.lower() != ".jsonl")], read)
     for text in outputs:
         sinks.add(open_sink(text, source.several))
 
@@ -223,7 +224,7 @@ class _Run:
 
     def go(self) -> RunSummary:
         """Runs it; the summary. Raises what ended it, where that is an error."""
-        meter, cpu, spent = energy.find_meter(), facts.cpu_seconds(), time.process_time()
+        meter, cpu, spent = energy.find_meter(throughout=True), facts.cpu_seconds(), time.process_time()
         throttled, began = facts.throttle_state(), time.perf_counter()
         if meter is not None:
             meter.begin()
@@ -317,15 +318,16 @@ class _CaptureRun:
         self._run, self._summary, settings = run, run.summary, run.settings
         model, self._capture = run.model, capture
         quantity = model.known.scene.quantity or "counts"
-        self._calibration, cube = calibration_for(capture.cube, settings.references, quantity, capture.path)
-        self._summary.warnings += [f"{cube.path.name}: {note}" for note in cube.notes]
-        if self._calibration is not None:
-            self._summary.dead_elements += self._calibration.dead_elements
         self._present: NDArray[np.bool_] | None = None  # which pixels of the lines that are pushed hold data; None for all
-        nodata = cube.nodata if self._calibration is None else ()
-        self._cube = replace(cube, valid=self._valid, nodata=nodata, shape=(max(cube.shape), cube.shape[1]))
+        size = capture.cube.shape
+        stored = replace(capture.cube, valid=self._valid, shape=(max(size), size[1]))
+        calibration, cube = calibration_for(stored, settings.references, quantity, capture.path)
+        self._cube = cube
+        self._summary.warnings += [f"{cube.path.name}: {note}" for note in cube.notes]
+        if calibration is not None:
+            self._summary.dead_elements += calibration.dead_elements
         self._classifier = LineClassifier(
-            model, cube.shape[1], like=self._cube, units=settings.units, confident=bool(settings.conditions)
+            model, size[1], like=cube, units=settings.units, raw=True, confident=bool(settings.conditions)
         )
         self._drift = Drift(model, cube, settings.units, settings.drift)
         counts = ClassCounts(run.classes)
@@ -361,7 +363,8 @@ class _CaptureRun:
             run.source.stopped.set() if not run.source.several or run.stop.is_set() else None
             buffer.close()
             feeder.join(2)
-            run.sinks.end()
+            self._drift.end(self._labelled)
+            run.sinks.end(tuple((first, last) for first, last in self._drift.marked))
             summary = self._summary
             summary.lines_in += buffer.lines_in
             summary.dropped += buffer.dropped
@@ -410,34 +413,27 @@ class _CaptureRun:
     def _take(self, batch: Batch) -> None:
         if batch.dropped:
             width, bands = self._cube.shape[1], self._cube.bands
-            nothing = np.zeros((min(batch.dropped, _GAP_ROWS), width, bands), self._cube.dtype)
+            nothing = np.zeros((min(batch.dropped, _GAP_ROWS), width, bands), self._capture.cube.dtype)
             for first in range(0, batch.dropped, _GAP_ROWS):
                 count = min(_GAP_ROWS, batch.dropped - first)
                 self._present = np.zeros((count, width), bool)
                 self._push(nothing[:count], [np.nan] * count)
         elif len(batch.lines):
             self._began = self._began or float(batch.arrived[0])
-            lines, self._present = self._read(batch.lines)
-            for event in self._drift.take(lines, self._pushed):
+            valid = self._capture.cube.valid
+            self._present = None if valid is None else valid(self._pushed, len(batch.lines))
+            for event in self._drift.take(batch.lines, self._pushed):
                 self._run.event(event)
-            self._push(lines, batch.arrived.tolist())
-
-    def _read(self, lines: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Lines as `classify` would read them, and which of their pixels hold data, as far as the values do not tell."""
-        cube, first = self._capture.cube, self._pushed
-        if self._calibration is not None:
-            empty = cube.without_data(lines, first)
-            empty[:, self._calibration.lost] = True
-            return self._calibration.apply(lines, empty), ~empty
-        return lines, None if cube.valid is None else cube.valid(first, len(lines))
+            self._push(batch.lines, batch.arrived.tolist())
 
     def _valid(self, first: int, count: int) -> NDArray[np.bool_]:
         """Mask of the lines that are being pushed, as of a cube."""
-        return np.ones((count, self._cube.shape[1]), bool) if self._present is None else self._present
+        return np.ones((count, self._capture.cube.shape[1]), bool) if self._present is None else self._present
 
     def _push(self, lines: NDArray[Any], arrived: list[float]) -> None:
         if self._run.page is not None:
-            self._run.page.see(lines)
+            raw = self._cube.raw
+            self._run.page.see(lines if raw is None else raw.reflectance(lines, self._pushed))
         self._pushed += len(lines)
         self._arrived.extend(arrived)
         self._give(self._classifier.push(lines))

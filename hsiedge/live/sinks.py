@@ -19,11 +19,14 @@ from hsiedge import files
 from hsiedge.errors import HsiedgeError, OptionError, OutputError
 from hsiedge.live.raw import host_and_port
 from hsiedge.mapping.growing import GrowingMap
-from hsiedge.mapping.writers import MapFacts, check_suffix, writer
+from hsiedge.mapping.writers import MapFacts, check_suffix, envi_files, files_of, writer
 
 _SEND_SECONDS = 10.0  # that a host may take to accept labels
 _COPIED_ROWS = 256
 Event = Mapping[str, Any]
+Drifts = tuple[tuple[int, int], ...]
+"""First and last line of each stretch whose values lie beyond the calibrated range."""
+_DRIFT_CLASS = {1: "beyond the calibrated range"}
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,24 @@ class Sink:
     def event(self, event: Event) -> None:
         """Takes an event, as plain data."""
 
-    def end(self) -> list[Path]:
-        """Ends the map; the files that it left."""
+    def end(self, drift: Drifts = ()) -> list[Path]:
+        """Ends the map, whose lines in `drift` are not to be trusted; the files that it left."""
         return []
 
     def close(self) -> None:
         """Lets go of what is held; called once."""
 
 
+def drift_place(path: Path) -> Path:
+    """Place of the map that marks a map's lines whose values lie beyond the calibrated range: NAME-drift beside NAME."""
+    return path.with_name(f"{path.stem}-drift{path.suffix}")
+
+
 class MapSink(Sink):
     """A map file: one that grows (.hdr, .img), or one that is written when all lines are known.
+
+    Lines that are not to be trusted keep their labels. A second map in the same place and format marks them with 1, so that it
+    can be laid over the first; ENVI headers and GeoTIFFs also name them, as "drift lines".
 
     Args:
         path: the file; or a folder of maps, NAME-map.FORMAT, for a source of several captures.
@@ -96,6 +107,8 @@ class MapSink(Sink):
 
     def take(self, strip: Strip) -> None:
         """Appends lines. Raises OutputError where the disk is full."""
+        if self._growing is not None and not self._lines:
+            self._forget_drift()
         self._lines += len(strip.labels)
         if self._growing is not None:
             self._growing.take(strip.labels)
@@ -105,23 +118,44 @@ class MapSink(Sink):
             except OSError as error:
                 raise OutputError(f"cannot write {self._place}: {error.strerror}") from error
 
-    def end(self) -> list[Path]:
+    def end(self, drift: Drifts = ()) -> list[Path]:
         """Closes a growing map, or writes the other; the files that there are. Raises OutputError."""
         growing, spool = self._growing, self._spool
         self._growing = self._spool = None
+        drift = tuple((first, min(last, self._lines - 1)) for first, last in drift if first < self._lines)
         if growing is not None:
-            growing.close()
-            return [growing.header, growing.data] if growing.lines else []
-        if spool is None or not self._lines:
+            growing.close(drift)
+            written = [growing.header, growing.data] if growing.lines else []
+        elif spool is None or not self._lines:
             return []
-        with spool:
-            self._copy(spool)
-        return [self._place]
+        else:
+            with spool:
+                self._copy(spool, drift)
+            written = [self._place]
+        return written + (self._mark(drift) if written else [])
 
-    def _copy(self, spool: BinaryIO) -> None:
+    def _mark(self, drift: Drifts) -> list[Path]:
+        """Writes the map of marked lines; takes away that of an older map where there are none."""
+        if not drift:
+            self._forget_drift()
+            return []
+        place, width = drift_place(self._place), self._facts.shape[1]
+        facts = MapFacts((self._lines, width), _DRIFT_CLASS, self._facts.georeference)
+        with writer(place, facts) as take:
+            for first in range(0, self._lines, _COPIED_ROWS):
+                lines = np.arange(first, min(first + _COPIED_ROWS, self._lines))
+                marked = np.any([(lines >= begin) & (lines <= last) for begin, last in drift], axis=0)
+                take(np.broadcast_to(marked[:, None], (len(lines), width)).astype(facts.dtype))
+        return list(envi_files(place)) if self._place.suffix.lower() in (".hdr", ".img") else [place]
+
+    def _forget_drift(self) -> None:
+        for path in files_of(drift_place(self._place)):
+            path.unlink(missing_ok=True)
+
+    def _copy(self, spool: BinaryIO, drift: Drifts) -> None:
         width, dtype = self._facts.shape[1], self._facts.dtype
         spool.seek(0)
-        with writer(self._place, replace(self._facts, shape=(self._lines, width))) as take:
+        with writer(self._place, replace(self._facts, shape=(self._lines, width), drift=drift)) as take:
             for first in range(0, self._lines, _COPIED_ROWS):
                 count = min(_COPIED_ROWS, self._lines - first) * width
                 take(np.frombuffer(spool.read(count * dtype.itemsize), dtype, count).reshape(-1, width))
@@ -284,11 +318,11 @@ class Sinks:
             except HsiedgeError as error:
                 self._leave_out(sink, error)
 
-    def end(self) -> None:
+    def end(self, drift: Drifts = ()) -> None:
         """Ends the map of each."""
         for sink in list(self._sinks):
             try:
-                self.written += sink.end()
+                self.written += sink.end(drift)
             except HsiedgeError as error:
                 self._leave_out(sink, error)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError
 from hsiedge.live.sinks import Event, Strip
-from hsiedge.mapping.adapt import adapt
+from hsiedge.mapping.adapt import ModelRows, adapt
 from hsiedge.runtimes import Model
 from hsiedge.scenes.io.cube import Cube
 
@@ -198,7 +198,7 @@ class Drift:
         self._model, self._limit = model, limit
         self._watched = model.known.input_affine is not None
         self._step = max(1, like.shape[1] // _DRIFT_PIXELS)
-        self._fit = adapt(model.known, _without_mask(like), units) if self._watched else None
+        self._rows = ModelRows(model, adapt(model.known, _without_mask(like), units)) if self._watched else None
         self._recent: deque[tuple[int, int]] = deque(maxlen=max(1, _DRIFT_LINES // _DRIFT_EVERY))
         self._at_ends = self._values = 0
         self.marked: list[list[int]] = []
@@ -211,16 +211,22 @@ class Drift:
 
     def take(self, lines: NDArray[Any], first: int) -> Iterator[Event]:
         """Events of stored lines `(n, width, bands)`, the first of which has the number `first`."""
-        if self._fit is None:
+        if self._rows is None:
             return
         for line in range(-first % _DRIFT_EVERY, len(lines), _DRIFT_EVERY):
-            stored, empty = self._fit.take(lines[line : line + 1, :: self._step])
-            values = self._model.prepare(np.ascontiguousarray(stored))[~empty]
+            stored, empty = self._rows.take(lines[line : line + 1])
+            prepared = self._model.prepare(stored, None, self._rows.references, empty)
+            values = prepared[:, :: self._step][~empty[:, :: self._step]]
             limits = np.iinfo(values.dtype)
             at_ends = int(((values == limits.min) | (values == limits.max)).sum())
             self._recent.append((at_ends, values.size))
             self._at_ends, self._values = self._at_ends + at_ends, self._values + values.size
             yield from self._judge(first + line)
+
+    def end(self, lines: int) -> None:
+        """Says how many lines there were: a drift that is going on lasts to the end."""
+        if self.drifts:
+            self.marked[-1][1] = max(self.marked[-1][1], lines - 1)
 
     def _judge(self, line: int) -> Iterator[Event]:
         at_ends, values = (sum(entry[place] for entry in self._recent) for place in (0, 1))
@@ -250,4 +256,5 @@ def event_line(event: Event) -> str:
 
 
 def _without_mask(cube: Cube) -> Cube:
-    return replace(cube, valid=None, shape=(max(cube.shape), cube.shape[1]))
+    raw = cube.raw and replace(cube.raw, cube=replace(cube.raw.cube, valid=None))
+    return replace(cube, valid=None, shape=(max(cube.shape), cube.shape[1]), raw=raw)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
+from hsiedge.native.input_step import ReferenceTables
+from hsiedge.runtimes import Model
 from hsiedge.scenes.io.cube import Cube, number, quantity_of
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
@@ -66,6 +68,16 @@ class AdaptedCube:
         taken = stored if self.bands is None else stored[:, :, self.bands]
         return _filled(self._converted(taken, empty), empty, self.card), empty
 
+    @property
+    def references(self) -> ReferenceTables | None:
+        """Tables by which raw counts become what the model takes; None where that takes another step, or no library."""
+        raw = self.cube.raw
+        if raw is None or self.factor is not None or np.dtype(self.card.scene.dtype) != self.cube.dtype:
+            return None
+        if not ReferenceTables.take(raw.cube.dtype, max(raw.cube.bands, self.card.scene.bands)):
+            return None
+        return raw.calibration.tables(self.bands, _median(self.card).astype(np.uint16))
+
     def _converted(self, rows: NDArray[Any], empty: NDArray[np.bool_]) -> NDArray[Any]:
         wanted = np.dtype(self.card.scene.dtype)
         if self.factor is not None and self.addend is not None:
@@ -79,6 +91,36 @@ class AdaptedCube:
             if rows.min() < limits.min or rows.max() > limits.max:
                 raise ModelError(f"{self.cube.path} holds values that {wanted}, which the model takes, cannot hold")
         return rows.astype(wanted)
+
+
+class ModelRows:
+    """Rows of a cube on their way to a model: raw counts with their references, where it takes such; else in its units.
+
+    Attributes:
+        stored: the cube as its file has it, counts where `fit.cube` is reflectance that is made of them.
+        references: that the model is to be given with the rows; None where they are what it takes.
+    """
+
+    def __init__(self, model: Model, fit: AdaptedCube) -> None:
+        self._fit, self._raw = fit, fit.cube.raw
+        self.stored = fit.cube if self._raw is None else self._raw.cube
+        self.references = fit.references if model.takes_raw_rows else None
+
+    def read(self, first: int, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Rows, and which of their pixels `(n, width)` hold no data; as `AdaptedCube.read`, but for raw ones."""
+        return self.take(self.stored.read(first, count), first)
+
+    def take(self, stored: NDArray[Any], first: int = 0) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Rows as the file stores them, from row `first` on, made what `read` gives."""
+        if self._raw is None:
+            return self._fit.take(stored, first)
+        if self.references is None:
+            return self._fit.take(self._raw.reflectance(stored, first), first)
+        return stored, self._raw.missing(stored, first)
+
+    def pushed(self, rows: NDArray[Any], empty: NDArray[np.bool_]) -> tuple[NDArray[Any], ...]:
+        """Arguments of a push: the rows, and of raw ones those pixels that hold no data, where there are some."""
+        return (rows,) if self.references is None or not empty.any() else (rows, empty)
 
 
 def adapt(card: Card, cube: Cube, units: str | None = None) -> AdaptedCube:
@@ -128,10 +170,14 @@ def adapted_scene(card: Card, scene: Scene, units: str | None = None) -> Scene:
 def _filled(rows: NDArray[Any], empty: NDArray[np.bool_], card: Card) -> NDArray[Any]:
     if not empty.any():
         return rows
-    median = card.scene.percentiles.get("50", [0.0] * card.scene.bands)
     mended = rows.copy()
-    mended[empty] = np.asarray(median).astype(rows.dtype)
+    mended[empty] = _median(card).astype(rows.dtype)
     return mended
+
+
+def _median(card: Card) -> NDArray[np.float64]:
+    """Median spectrum of the training pixels."""
+    return np.asarray(card.scene.percentiles.get("50", [0.0] * card.scene.bands), np.float64)
 
 
 Meaning = tuple[NDArray[np.float64], NDArray[np.float64]]

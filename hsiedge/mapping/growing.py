@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import OutputError
-from hsiedge.mapping.writers import MapFacts, envi_files, envi_header
+from hsiedge.mapping.writers import MapFacts, drift_lines, envi_files, envi_header
 
 _DIGITS = 12
 
@@ -51,10 +51,13 @@ class GrowingMap:
         except OSError as error:
             raise OutputError(f"cannot write {self.data}: {error.strerror}") from error
 
-    def close(self) -> None:
-        """Brings the map to the disk. Raises OutputError where the disk is full."""
+    def close(self, drift: tuple[tuple[int, int], ...] = ()) -> None:
+        """Brings the map to the disk; with `drift`, its header names these lines. Raises OutputError where the disk is full."""
         files, self._files = self._files, []
         try:
+            if files and drift:
+                os.lseek(files[1], 0, os.SEEK_END)
+                _write_all(files[1], f"drift lines = {{{drift_lines(drift)}}}\n".encode())
             for file in files:
                 os.fsync(file)
         except OSError as error:

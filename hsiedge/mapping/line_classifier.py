@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
-from hsiedge.mapping.adapt import adapt
+from hsiedge.mapping.adapt import ModelRows, adapt
 from hsiedge.mapping.stream import class_probabilities
 from hsiedge.runtimes import Model, load_for_rows
 from hsiedge.runtimes.row_buffer import RowBuffer
@@ -31,6 +31,7 @@ class LineClassifier:
         like: a cube as the rows that come are stored (`open_cube`, `Scene.as_cube`): bands and units are made the model's, and
             pixels without data get 0, as in `classify`. Left out, rows are those that the model takes.
         units: of its values, as for `classify`.
+        raw: rows are the counts that `like`'s references make reflectance.
         confident: keep the probability of each label (`confidence`).
 
     Attributes:
@@ -49,15 +50,21 @@ class LineClassifier:
         *,
         like: Cube | None = None,
         units: str | None = None,
+        raw: bool = False,
         confident: bool = False,
     ) -> None:
         model = model if isinstance(model, Model) else load_for_rows(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
         self._model, self._card, self._width = model, card, width
-        self._stream = model.stream(width, logits=confident)
-        self._rows = RowBuffer(model, width) if self._stream is None else None
-        self._fit = None if like is None else adapt(card, replace(like, shape=(max(like.shape[0], width), width)), units)
+        self._source: ModelRows | None = None
+        if like is not None:
+            shape = max(like.shape[0], width), width
+            cube = replace(like, shape=shape, raw=like.raw if raw else None)
+            self._source = ModelRows(model, adapt(card, cube, units))
+        references = None if self._source is None else self._source.references
+        self._stream = model.stream(width, logits=confident, references=references)
+        self._rows = RowBuffer(model, width, references=references) if self._stream is None else None
         self._empty = np.zeros((0, width), bool)
         self._received = 0
         self._ended = False
@@ -75,20 +82,22 @@ class LineClassifier:
         """
         if self._ended:
             raise ModelError("the scene has ended; another one takes another LineClassifier")
-        facts = self._card.scene if self._fit is None else self._fit.cube
+        facts = self._card.scene if self._source is None else self._source.stored
         if rows.ndim != 3 or rows.shape[1:] != (self._width, facts.bands) or rows.dtype != np.dtype(facts.dtype):
             takes = f"{facts.dtype} (n, {self._width}, {facts.bands})"
-            whose = "the model takes" if self._fit is None else "the cube stores"
+            whose = "the model takes" if self._source is None else "the cube stores"
             raise ModelError(f"rows are {rows.dtype} {rows.shape}, {whose} {takes}")
         empty = np.zeros(rows.shape[:2], bool)
-        if self._fit is not None:
-            rows, empty = self._fit.take(rows, self._received)
+        pushed: tuple[NDArray[Any], ...] = (rows,)
+        if self._source is not None:
+            rows, empty = self._source.take(rows, self._received)
+            pushed = self._source.pushed(rows, empty)
         self._empty = np.concatenate([self._empty, empty])
         self._received += len(rows)
         if self._stream is not None:
-            return self._streamed(self._stream.push(rows))
+            return self._streamed(self._stream.push(*pushed))
         assert self._rows is not None
-        self._rows.push(rows)
+        self._rows.push(*pushed)
         return self._due(self._rows)
 
     def finish(self) -> NDArray[np.uint16]:

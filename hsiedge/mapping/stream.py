@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import OptionError
-from hsiedge.mapping.adapt import AdaptedCube, adapt
+from hsiedge.mapping.adapt import ModelRows, adapt
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
 from hsiedge.runtimes.row_buffer import RowBuffer
@@ -162,7 +162,8 @@ def strips(model: Model, source: Cube, part: range, size: StripSize, asked: Clas
     card = model.known
     wants_logits = asked.probabilities or asked.reject > 0
     outputs = _streamed if model.streams else _strip_by_strip
-    for output, empty in outputs(model, adapt(card, source, asked.units), part, size, counts, wants_logits):
+    rows = ModelRows(model, adapt(card, source, asked.units))
+    for output, empty in outputs(model, rows, part, size, counts, wants_logits):
         likely, labels = None, output
         if wants_logits:
             likely, labels = class_probabilities(output, card), model.label_ids(output, axis=0)
@@ -178,25 +179,26 @@ def strips(model: Model, source: Cube, part: range, size: StripSize, asked: Clas
 _Outputs = Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
-def _strip_by_strip(model: Model, fit: AdaptedCube, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
+def _strip_by_strip(model: Model, source: ModelRows, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
     """Label ids `(n, width)` or logits `(classes, n, width)` of strips, and their pixels without data."""
-    for prepared, empty in _prepared(model, fit, part, size):
+    for prepared, empty in _prepared(model, source, part, size):
         counts.saturation(prepared[model.known.radius], model.known)
         yield (model.strip if logits else model.strip_labels)(prepared, size.columns), empty
 
 
-def _streamed(model: Model, fit: AdaptedCube, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
+def _streamed(model: Model, source: ModelRows, part: range, size: StripSize, counts: Counts, logits: bool) -> _Outputs:
     """Outputs of an engine that takes rows one by one, so that no halo is computed twice; see `_strip_by_strip`."""
-    radius, (height, width) = model.known.radius, fit.cube.shape
-    stream = model.stream(width, above=max(0, radius - part.start), logits=logits)
+    radius, (height, width) = model.known.radius, source.stored.shape
+    stream = model.stream(width, above=max(0, radius - part.start), logits=logits, references=source.references)
     assert stream is not None
     end, stop = max(0, part.start - radius), min(part.stop + radius, height)
     done, empty = part.start, np.zeros((0, width), bool)
     held = end  # the first row of `empty`
     while end < stop:
-        stored, without_data = fit.read(end, min(size.read, stop - end))
-        counts.saturation(model.prepare(stored[:1])[0], model.known)
-        output, empty, end = stream.push(stored), np.concatenate([empty, without_data]), end + len(stored)
+        stored, without_data = source.read(end, min(size.read, stop - end))
+        counts.saturation(model.prepare(stored[:1], None, source.references, without_data[:1])[0], model.known)
+        output = stream.push(*source.pushed(stored, without_data))
+        empty, end = np.concatenate([empty, without_data]), end + len(stored)
         if end == height:
             output = np.concatenate([output, stream.finish()], axis=-2)
         count = min(output.shape[-2], part.stop - done)
@@ -206,20 +208,23 @@ def _streamed(model: Model, fit: AdaptedCube, part: range, size: StripSize, coun
             empty, held = empty[done - held :], done
 
 
-def _prepared(model: Model, fit: AdaptedCube, part: range, size: StripSize) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+def _prepared(
+    model: Model, source: ModelRows, part: range, size: StripSize
+) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
     """Prepared strips with their halo, and which of their pixels `(n, width)` hold no data.
 
     The halo is reflected at the scene's true edges only. Each row is read and prepared once: what the next strip needs is kept.
     """
-    radius, (height, width) = model.known.radius, fit.cube.shape
+    radius, (height, width) = model.known.radius, source.stored.shape
     start = end = max(0, part.start - radius)  # of the rows whose `empty` is held
-    held, empty = RowBuffer(model, width, max(0, radius - part.start)), np.zeros((0, width), bool)
+    held = RowBuffer(model, width, max(0, radius - part.start), source.references)
+    empty = np.zeros((0, width), bool)
     for first in range(part.start, part.stop, size.rows):
         last = min(first + size.rows, part.stop)
         due = min(last + radius, height)
         while end < due:
-            stored, without_data = fit.read(end, min(size.read, due - end))
-            held.push(stored)
+            stored, without_data = source.read(end, min(size.read, due - end))
+            held.push(*source.pushed(stored, without_data))
             empty, end = np.concatenate([empty, without_data]), end + len(stored)
             if end == height:
                 held.end()

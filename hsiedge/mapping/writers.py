@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,12 +39,14 @@ class MapFacts:
         classes: label id -> name.
         georeference: the cube's; None where its file says nothing.
         bands: names of the bands, where these are probabilities; a label map has none.
+        drift: first and last line of each stretch of a live run whose values lay beyond the calibrated range.
     """
 
     shape: tuple[int, int]
     classes: dict[int, str]
     georeference: Georeference | None
     bands: tuple[str, ...] = ()
+    drift: tuple[tuple[int, int], ...] = ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -212,6 +214,8 @@ def _geotiff(path: Path, facts: MapFacts) -> Iterator[Take]:
                 data.write_colormap(1, _palette(facts.classes, 256))
             for band, name in enumerate(facts.bands, 1):
                 data.set_band_description(band, printable(name))
+            if facts.drift:
+                data.update_tags(drift_lines=drift_lines(facts.drift))
             if place.pixel_is_point:
                 data.update_tags(AREA_OR_POINT="Point")
             done, sums = 0, np.zeros((height, -(-width // _TILE)), np.uint64)
@@ -299,6 +303,11 @@ def _whole(path: Path, size: int) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write {path}: it has {path.stat().st_size} bytes, {size} were written; is the disk full?")
 
 
+def drift_lines(drift: Sequence[tuple[int, int]]) -> str:
+    """Text of stretches of lines, as an ENVI header and a GeoTIFF's tag have it: "200-303, 510-640"."""
+    return ", ".join(f"{first}-{last}" for first, last in drift)
+
+
 def envi_header(facts: MapFacts) -> str:
     """Text of an ENVI classification's header."""
     height, width = facts.shape
@@ -320,6 +329,7 @@ def envi_header(facts: MapFacts) -> str:
         "class lookup": "{" + ", ".join(lookup) + "}",
         "class names": "{" + ", ".join(printable(name).translate(_NOT_IN_ENVI) for name in names) + "}",
         **{name: "{" + printable(value).translate(_NO_BRACES) + "}" for name, value in kept.items()},
+        **({"drift lines": "{" + drift_lines(facts.drift) + "}"} if facts.drift else {}),
     }
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
 

@@ -7,13 +7,16 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError, OptionError
-from hsiedge.native.program import InputKind, Program
+from hsiedge.native.program import Program
+
+if TYPE_CHECKING:
+    from hsiedge.native.input_step import ReferenceTables
 
 LIBRARY = Path(__file__).with_name("libhsiedge.so")
 """The library, where it was built."""
@@ -30,7 +33,7 @@ class LibraryMissingError(OptionError):
 
 
 @lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
+def load_library() -> ctypes.CDLL:
     """The library, its functions typed. Raises LibraryMissingError."""
     if not LIBRARY.is_file():
         raise LibraryMissingError(
@@ -41,6 +44,7 @@ def _library() -> ctypes.CDLL:
     except OSError as error:
         raise LibraryMissingError(f"the native engine cannot be loaded: {error}") from error
     pointer, size, word = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int32
+    pushed = [pointer, pointer, ctypes.c_int, word, ctypes.c_ssize_t, pointer, pointer, ctypes.c_ssize_t]
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "hs_set_name": (ctypes.c_char_p, [ctypes.c_int]),
         "hs_load": (pointer, [ctypes.c_char_p, size, ctypes.c_char_p, ctypes.c_char_p, size]),
@@ -48,15 +52,14 @@ def _library() -> ctypes.CDLL:
         "hs_stream_bytes": (size, [pointer, word]),
         "hs_stream_new": (pointer, [pointer, word, word, word, word]),
         "hs_stream_free": (None, [pointer]),
-        "hs_stream_push": (
-            ctypes.c_int,
-            [pointer, pointer, ctypes.c_int, word, ctypes.c_ssize_t, pointer, pointer, ctypes.c_ssize_t],
-        ),
+        "hs_stream_push": (ctypes.c_int, pushed),
+        "hs_stream_push_raw": (ctypes.c_int, [*pushed, pointer, pointer, ctypes.c_ssize_t]),
         "hs_stream_finish": (ctypes.c_int, [pointer, pointer, pointer, ctypes.c_ssize_t]),
         "hs_integers": (
             ctypes.c_int,
-            [ctypes.c_int, ctypes.c_int, *[pointer] * 4, ctypes.c_float, pointer, ctypes.c_int, word, word, pointer],
+            [ctypes.c_char_p, pointer, pointer, pointer, word, pointer, ctypes.c_ssize_t],
         ),
+        "hs_reflectance": (ctypes.c_int, [ctypes.c_char_p, pointer, pointer, pointer, ctypes.c_ssize_t]),
         "hs_pack": (pointer, [ctypes.c_char_p, size, pointer, ctypes.c_char_p, size]),
         "hs_packed_tensor": (None, [pointer, word, pointer]),
         "hs_packed_array": (pointer, [pointer, word, ctypes.c_int, ctypes.POINTER(size)]),
@@ -75,7 +78,7 @@ def _library() -> ctypes.CDLL:
 def is_available() -> bool:
     """Whether the library is here and loads."""
     try:
-        _library()
+        load_library()
     except LibraryMissingError:
         return False
     return True
@@ -84,14 +87,14 @@ def is_available() -> bool:
 def kernel_sets() -> list[str]:
     """Kernel sets that this processor runs, the best first. Raises LibraryMissingError."""
     names: list[str] = []
-    while (name := _library().hs_set_name(len(names))) is not None:
+    while (name := load_library().hs_set_name(len(names))) is not None:
         names.append(name.decode())
     return names
 
 
 def peak_macs(kernels: str, rounds: int) -> float:
     """Multiply-accumulates that `rounds` rounds of a kernel set's own instruction do: timed, the processor's peak."""
-    return float(_library().hs_peak_macs(kernels.encode(), rounds))
+    return float(load_library().hs_peak_macs(kernels.encode(), rounds))
 
 
 class Network:
@@ -113,7 +116,7 @@ class Network:
             raise OptionError(f"this processor runs {', '.join(sets)}", option=KERNELS, value=wanted)
         self.kernels = wanted
         self.program = program
-        self._library = _library()
+        self._library = load_library()
         content, message = program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
         self._handle = self._library.hs_load(content, len(content), wanted.encode(), message, _MESSAGE)
         if not self._handle:
@@ -142,7 +145,7 @@ def pack(program: Program, layout: Sequence[int]) -> tuple[NDArray[np.int32], li
         LibraryMissingError: see `is_available`.
         ModelError: the library refuses the program.
     """
-    library, content, message = _library(), program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
+    library, content, message = load_library(), program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
     handle = library.hs_pack(content, len(content), np.array(layout, np.int32).ctypes.data, message, _MESSAGE)
     if not handle:
         raise ModelError(f"the native engine refuses the network: {message.value.decode(errors='replace')}")
@@ -165,15 +168,15 @@ def _packed(library: ctypes.CDLL, handle: int, op: int, which: int) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _code_of(dtype: np.dtype[Any]) -> int:
+def code_of(dtype: np.dtype[Any]) -> int:
     """Number of a dtype in C; 0 of one that no network takes."""
     return _DTYPES.get(dtype.str[1:], 0) if dtype.isnative else 0
 
 
-def _address(array: NDArray[Any]) -> int:
+def address(array: NDArray[Any]) -> int:
     """Address of an array's first element; `array.ctypes.data` takes three times as long, which a row is too short for."""
-    address: int = array.__array_interface__["data"][0]
-    return address
+    place: int = array.__array_interface__["data"][0]
+    return place
 
 
 class Stream:
@@ -183,16 +186,27 @@ class Stream:
         columns: pixels a row that are labelled.
         left, right: columns beside them that come, too, at most the radius; those that are missing are reflected.
         above: rows above the first that are reflected; 0 where the first rows that come are halo.
+        references: of raw rows, which become reflectance on their way; as wide as what comes.
 
     Raises:
         ModelError: rows that are too narrow, or too little memory.
     """
 
-    def __init__(self, network: Network, columns: int, *, left: int = 0, right: int = 0, above: int | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        columns: int,
+        *,
+        left: int = 0,
+        right: int = 0,
+        above: int | None = None,
+        references: ReferenceTables | None = None,
+    ) -> None:
         program = network.program
         self._network, self._columns, self._width = network, columns, columns + left + right
-        self._shape = [self._width, program.bands]
-        self._bands, self._radius, self._values = program.bands, program.radius, len(program.ids)
+        self._references, self._bands = references, program.bands if references is None else references.bands
+        self._shape = [self._width, self._bands]
+        self._radius, self._values = program.radius, len(program.ids)
         above = program.radius if above is None else above
         self._library = network._library
         self._handle = self._library.hs_stream_new(network._handle, columns, left, right, above)
@@ -205,8 +219,11 @@ class Stream:
         if getattr(self, "_handle", None):
             self._library.hs_stream_free(self._handle)
 
-    def push(self, rows: NDArray[Any], *, values: bool = False) -> NDArray[Any]:
+    def push(self, rows: NDArray[Any], empty: NDArray[np.bool_] | None = None, *, values: bool = False) -> NDArray[Any]:
         """Takes rows `(n, columns + left + right, bands)`; gives those that are due.
+
+        Args:
+            empty: pixels of raw rows that hold no data, `(n, columns + left + right)`; None where all do.
 
         Returns:
             uint16 labels `(m, columns)`; with `values` int32 sums `(m, columns, classes)`.
@@ -217,7 +234,7 @@ class Stream:
         count, *pixel = rows.shape
         if pixel != self._shape:
             raise ModelError(f"rows are {rows.shape}, the network takes (n, {self._width}, {self._bands})")
-        code = _code_of(rows.dtype)
+        code = code_of(rows.dtype)
         if not code:
             raise ModelError(f"the native engine takes no rows of {rows.dtype}")
         step, *inner = rows.strides
@@ -225,16 +242,19 @@ class Stream:
             rows = np.ascontiguousarray(rows)
             step = rows.strides[0]
         out = self._room(count, values)
-        labels, numbers = (None, _address(out)) if values else (_address(out), None)
-        done = self._library.hs_stream_push(
-            self._handle, _address(rows), code, count, step, labels, numbers, self._row_size(values)
-        )
+        labels, numbers = (None, address(out)) if values else (address(out), None)
+        arguments = (self._handle, address(rows), code, count, step, labels, numbers, self._row_size(values))
+        if self._references is None:
+            done = self._library.hs_stream_push(*arguments)
+        else:
+            mask = (None, 0) if empty is None else (address(empty), empty.strides[0])
+            done = self._library.hs_stream_push_raw(*arguments, self._references.address, *mask)
         return out if done == count else out[: self._checked(done)]
 
     def finish(self, *, values: bool = False) -> NDArray[Any]:
         """The rows that are held back, reflected at the scene's end."""
         out = self._room(self._radius, values)
-        labels, numbers = (None, _address(out)) if values else (_address(out), None)
+        labels, numbers = (None, address(out)) if values else (address(out), None)
         return out[: self._checked(self._library.hs_stream_finish(self._handle, labels, numbers, self._row_size(values)))]
 
     def _room(self, rows: int, values: bool) -> NDArray[Any]:
@@ -248,22 +268,3 @@ class Stream:
             reason = "rows after the end" if done == _ENDED else "rows that the network does not take"
             raise ModelError(f"the native engine: {reason}")
         return done
-
-
-def integers(
-    kind: InputKind, numbers: tuple[NDArray[Any], ...], middle: float, *, signed: bool, rows: NDArray[Any], out: NDArray[Any]
-) -> bool:
-    """Writes the integers of rows `(..., bands)` into `out`, bytes of the same shape; False where the library cannot.
-
-    Args:
-        kind, numbers, middle, signed: as of `program.Input`.
-    """
-    code = _DTYPES.get(rows.dtype.str[1:], 0)
-    if not code or not rows.dtype.isnative or not rows.flags.c_contiguous or not out.flags.c_contiguous or not is_available():
-        return False
-    pointers = [entry.ctypes.data for entry in numbers] + [None] * (4 - len(numbers))
-    bands = rows.shape[-1]
-    done = _library().hs_integers(
-        int(kind), int(signed), *pointers, middle, rows.ctypes.data, code, rows.size // bands, bands, out.ctypes.data
-    )
-    return bool(done == 0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Affine
-from hsiedge.native.library import integers
+from hsiedge.native.input_step import InputStep, ReferenceTables
 from hsiedge.native.program import Input, InputKind
 
 _CACHED = 1 << 16  # values that are scaled at a time
@@ -33,6 +33,7 @@ class InputAffine:
         self._floats = _FloatSteps(affine)
         candidates = {dtype: WholeSteps.of(affine, dtype) for dtype in map(np.dtype, (np.uint16, np.int16))}
         self.in_whole_steps = {dtype: steps for dtype, steps in candidates.items() if steps is not None}
+        self._compiled: dict[np.dtype[Any], InputStep] = {}
 
     def __call__(self, planes: NDArray[Any]) -> NDArray[Any]:
         """Integers of `planes` `(..., bands, height, width)` in stored units."""
@@ -42,19 +43,29 @@ class InputAffine:
         steps.apply(planes, [entry[:, None, None] for entry in steps.of_bands], values, integers)
         return integers
 
-    def of_rows(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def of_rows(
+        self,
+        rows: NDArray[Any],
+        out: NDArray[Any] | None = None,
+        references: ReferenceTables | None = None,
+        empty: NDArray[np.bool_] | None = None,
+    ) -> NDArray[Any]:
         """Integers of rows `(..., bands)`, made some pixels at a time: what is worked on stays in the processor's cache.
 
         Args:
             out: where they are written, if not into an array of their own: `(n, width, bands)`, as `rows`.
+            references: that make raw rows `(n, width, bands of the cube)` reflectance on the way; empty: their pixels
+                `(n, width)` without data.
         """
-        if out is not None:
-            self._write(np.ascontiguousarray(rows), out)
-            return out
-        integers = np.empty(rows.shape, self._dtype)
-        pixels = (1, -1, rows.shape[-1])
-        self._write(np.ascontiguousarray(rows).reshape(pixels), integers.reshape(pixels))
-        return integers
+        if out is None and references is None:
+            integers, pixels = np.empty(rows.shape, self._dtype), (1, -1, rows.shape[-1])
+            self._write(np.ascontiguousarray(rows).reshape(pixels), integers.reshape(pixels), None, None)
+            return integers
+        if out is None:
+            assert references is not None
+            out = np.empty((*rows.shape[:2], references.taken), self._dtype)
+        self._write(rows, out, references, empty)
+        return out
 
     def native(self, dtype: np.dtype[Any]) -> Input:
         """The affine as the native engine takes it, for counts of a dtype."""
@@ -63,14 +74,19 @@ class InputAffine:
             return Input(InputKind.FLOATS, signed, tuple(steps.of_bands), float(steps.middle))
         return Input(InputKind.STEPS, signed, tuple(entry.view(np.uint16) for entry in steps.of_bands))
 
-    def _write(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
+    def _write(
+        self, rows: NDArray[Any], out: NDArray[Any], references: ReferenceTables | None, empty: NDArray[np.bool_] | None
+    ) -> None:
         """Writes the integers of `(n, width, bands)`, in one compiled pass where the native library is here."""
-        native = self.native(rows.dtype)
-        if self._dtype.itemsize == 1 and integers(
-            native.kind, native.numbers, native.middle, signed=native.signed, rows=rows, out=out
-        ):
-            return
-        self.write_blocks(rows, out)
+        dtype = rows.dtype if references is None else np.dtype(np.uint16)
+        if self._dtype.itemsize == 1:
+            if dtype not in self._compiled:
+                self._compiled[dtype] = InputStep(self.native(dtype))
+            if self._compiled[dtype].write(rows, out, references, empty):
+                return
+        if references is not None:
+            rows = references.reflectance(rows, empty)
+        self.write_blocks(np.ascontiguousarray(rows), out)
 
     def write_blocks(self, rows: NDArray[Any], out: NDArray[Any]) -> None:
         """Writes the integers of `(n, width, bands)` with numpy, block by block: some whole rows, or a part of one."""

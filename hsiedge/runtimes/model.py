@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import CardError, ModelError
+from hsiedge.native.input_step import ReferenceTables
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes.input_affine import InputAffine
 from hsiedge.scenes.patches import batches, check_patch, cut, cut_rows, surrounded
@@ -41,7 +42,8 @@ class Session(Protocol):
     inputs: Sequence[TensorSpec]
     exact_mode: bool = False  # whether it takes more time than it would, lest 8-bit sums overflow on this processor
     overflows: bool = False  # whether 8-bit sums may overflow in it, so that labels differ from those of other processors
-    streams: bool = False  # whether `stream` gives one
+    streams: bool = False  # whether `stream` gives one,
+    takes_raw_rows: bool = False  # and takes dark and white references with it
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """The graph's first output, as it is."""
@@ -50,13 +52,16 @@ class Session(Protocol):
         """Values that an output stands for: float32 in the same order where it is integers that have a scale; else itself."""
         return output
 
-    def stream(self, width: int, above: int, *, logits: bool = False) -> RowStream | None:
+    def stream(
+        self, width: int, above: int, *, logits: bool = False, references: ReferenceTables | None = None
+    ) -> RowStream | None:
         """A stream of rows, in an engine that takes them one by one; None in one that takes strips.
 
         Args:
             width: pixels a row.
             above: rows that are reflected above the first, its radius at a scene's edge; 0 where the first are halo.
             logits: give logits in place of label ids.
+            references: of raw rows, for a session that takes such; it is not named to others.
         """
         return None
 
@@ -64,8 +69,12 @@ class Session(Protocol):
 class RowStream(Protocol):
     """Rows through an engine as the sensor stores them, labelled as soon as all around them is known."""
 
-    def push(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Takes rows `(n, width, bands)`; gives those that are due: label ids `(m, width)`, or logits `(classes, m, width)`."""
+    def push(self, rows: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+        """Takes rows `(n, width, bands)`; gives those that are due: label ids `(m, width)`, or logits `(classes, m, width)`.
+
+        Args:
+            empty: pixels `(n, width)` of raw rows that hold no data; it is not named where rows are not raw.
+        """
 
     def finish(self) -> NDArray[Any]:
         """The rows that are held back, reflected at the scene's end."""
@@ -137,11 +146,20 @@ class Model:
         """Whether the engine takes rows one by one, as a scene graph's come."""
         return getattr(self.session, "streams", False) and self.known.kind == "scene"
 
-    def stream(self, width: int, *, above: int | None = None, logits: bool = False) -> RowStream | None:
+    @property
+    def takes_raw_rows(self) -> bool:
+        """Whether raw rows can be given to it with their references: integers, or counts of 16 bits, are made of them here."""
+        session = self.session
+        return np.dtype(self.known.scene.dtype) == np.uint16 and (not self.streams or getattr(session, "takes_raw_rows", False))
+
+    def stream(
+        self, width: int, *, above: int | None = None, logits: bool = False, references: ReferenceTables | None = None
+    ) -> RowStream | None:
         """A stream of rows in the scene's stored dtype; None where the engine takes strips. Arguments: see `Session.stream`."""
         if not self.streams:
             return None
-        return self.session.stream(width, self.known.radius if above is None else above, logits=logits)
+        raw = {} if references is None else {"references": references}
+        return self.session.stream(width, self.known.radius if above is None else above, logits=logits, **raw)
 
     @property
     def prepared_dtype(self) -> np.dtype[Any]:
@@ -149,16 +167,25 @@ class Model:
         affine = self.known.input_affine
         return np.dtype(self.known.scene.dtype if affine is None else affine.dtype)
 
-    def prepare(self, rows: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def prepare(
+        self,
+        rows: NDArray[Any],
+        out: NDArray[Any] | None = None,
+        references: ReferenceTables | None = None,
+        empty: NDArray[np.bool_] | None = None,
+    ) -> NDArray[Any]:
         """Prepares rows `(..., bands)` in the scene's stored dtype for the graph: as they are, or as the Card's integers.
 
         It works pixel by pixel, so it costs least before patches are cut.
 
         Args:
             out: where it is to be written, `(n, width, bands)` as `rows`.
+            references: of raw rows `(n, width, bands of the cube)`; empty: their pixels `(n, width)` without data.
         """
         if self._affine is not None:
-            return self._affine.of_rows(rows, out)
+            return self._affine.of_rows(rows, out, references, empty)
+        if references is not None:
+            rows = references.reflectance(rows, empty)
         if out is None:
             return rows
         out[...] = rows

@@ -18,6 +18,7 @@ import psutil
 from numpy.typing import NDArray
 
 from hsiedge.errors import ModelError
+from hsiedge.native.input_step import ReferenceTables
 from hsiedge.native.library import Network, Stream
 from hsiedge.runtimes.model import RowStream, Session, TensorSpec
 from hsiedge.runtimes.native_graph import Lowered, lower
@@ -39,7 +40,7 @@ class NativeSession(Session):
         CardError: the file has no Card.
     """
 
-    streams = True
+    streams = takes_raw_rows = True
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         from hsiedge import __version__
@@ -66,34 +67,50 @@ class NativeSession(Session):
         stream = Stream(self._network, rows.shape[1] - 2 * radius, left=radius, right=radius, above=0)
         return self._lowered.logits(stream.push(rows, values=True)).transpose(2, 0, 1)[None]
 
-    def stream(self, width: int, above: int, *, logits: bool = False) -> RowStream:
-        """A stream of rows as the sensor stores them."""
+    def stream(self, width: int, above: int, *, logits: bool = False, references: ReferenceTables | None = None) -> RowStream:
+        """A stream of rows as the sensor stores them; raw ones where there are references."""
         lowered, network = self._of_dtype(self._dtype)
-        return _Columns(lowered, network, width, above, self._threads, logits)
+        return _Columns(lowered, network, width, above, self._threads, logits, references)
 
 
 class _Columns:
     """A scene's columns, split between threads, each with its halo."""
 
-    def __init__(self, lowered: Lowered, network: Network, width: int, above: int, threads: int, logits: bool) -> None:
+    def __init__(
+        self,
+        lowered: Lowered,
+        network: Network,
+        width: int,
+        above: int,
+        threads: int,
+        logits: bool,
+        references: ReferenceTables | None,
+    ) -> None:
         radius = lowered.program.radius
         parts = max(1, min(threads, width // max(_NARROWEST, 4 * radius)))
         edges = [width * i // parts for i in range(parts + 1)]
         self._inner = [slice(max(0, a - radius), min(width, b + radius)) for a, b in pairwise(edges)]
         self._streams = [
-            Stream(network, b - a, left=a - inner.start, right=inner.stop - b, above=above)
+            Stream(
+                network,
+                b - a,
+                left=a - inner.start,
+                right=inner.stop - b,
+                above=above,
+                references=None if references is None else references.part(inner),
+            )
             for a, b, inner in zip(edges[:-1], edges[1:], self._inner)
         ]
         self._lowered, self._work = lowered, width * lowered.program.macs
         self._values = logits
         self._pool = ThreadPoolExecutor(parts - 1, "hsiedge-native") if parts > 1 else None
 
-    def push(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def push(self, rows: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """See `RowStream`."""
         if self._pool is None and not self._values:
-            return self._streams[0].push(rows)
-        pieces = [rows[:, inner] for inner in self._inner] if self._pool is not None else [rows]
-        return self._joined(len(rows), [partial(s.push, p, values=self._values) for s, p in zip(self._streams, pieces)])
+            return self._streams[0].push(rows, empty)
+        pieces = [(rows[:, inner], None if empty is None else empty[:, inner]) for inner in self._inner]
+        return self._joined(len(rows), [partial(s.push, *p, values=self._values) for s, p in zip(self._streams, pieces)])
 
     def finish(self) -> NDArray[Any]:
         """See `RowStream`."""

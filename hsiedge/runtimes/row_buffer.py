@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.native.input_step import ReferenceTables
 from hsiedge.runtimes.model import Model
 from hsiedge.scenes.patches import reflected
 
@@ -22,10 +23,12 @@ class RowBuffer:
         model: with a Card.
         width: pixels a row.
         above: rows to be reflected above the first that comes, its radius at most; None for its radius, as at a scene's edge.
+        references: of raw rows.
     """
 
-    def __init__(self, model: Model, width: int, above: int | None = None) -> None:
+    def __init__(self, model: Model, width: int, above: int | None = None, references: ReferenceTables | None = None) -> None:
         card = model.known
+        self._references = references
         self._model, self._width, self._radius = model, width, card.radius
         beside = np.arange(card.radius)
         self._left, self._right = (card.radius + reflected(places, width) for places in (beside - card.radius, width + beside))
@@ -37,11 +40,11 @@ class RowBuffer:
         """Rows that are surrounded: a strip may have so many."""
         return 0 if self._awaited else max(0, self._end - self._first - 2 * self._radius)
 
-    def push(self, rows: NDArray[Any]) -> None:
-        """Takes the next rows, `(n, width, bands)` in the stored dtype."""
+    def push(self, rows: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> None:
+        """Takes the next rows, `(n, width, bands)` in the stored dtype; of raw ones, which pixels `(n, width)` hold no data."""
         radius, width = self._radius, self._width
         added = self._room(len(rows))
-        self._model.prepare(rows, added[:, radius : radius + width])
+        self._model.prepare(rows, added[:, radius : radius + width], self._references, empty)
         added[:, :radius] = added[:, self._left]
         added[:, radius + width :] = added[:, self._right]
         above = self._awaited

@@ -2,8 +2,11 @@
 
     reflectance = panel * (raw - dark) / (white - dark) * exposure of white / exposure of raw
 
-Calibrated cubes store it as most products do: uint16, in steps of 0.0001. These integers are what every command works on, from
-training to a live run, and the same on every processor: each operation is one of float32, rounded once.
+Calibrated cubes store it as most products do: uint16, in steps of 0.0001. These integers are what a net is trained, calibrated
+and judged on, so deployment computes them too, and not the reflectance between them: each operation is one of float32, rounded
+once, and the same on every processor. `classify` and `run` never store them: the library makes a few pixels of counts
+reflectance, and that the network's integers, in one pass over the row (native/src/hs_reflect.h). What numpy computes here is
+the same to the bit, for machines without the library.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError, SceneError
+from hsiedge.native.input_step import ReferenceTables
 from hsiedge.scenes.io.cube import Cube, quantity_of
 from hsiedge.scenes.io.reader import open_cube
 
@@ -29,6 +34,7 @@ _MOST_LINES = 512  # that are averaged: more are taken evenly spaced
 _MEMORY = 8 << 20
 _CACHED = 1 << 16  # values that are worked on at a time
 _MOST_DEAD = 0.5
+_LEAST_LIGHT = 1e-30  # above dark: less has no gain in float32
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,11 @@ def calibration_for(
     if _meaning(cube):
         raise SceneError(f"{cube.path}: holds {_meaning(cube)}; references are for raw counts")
     calibration = Calibration.of(cube, references)
-
-    def read(first: int, count: int) -> NDArray[Any]:
-        stored = cube.read(first, count)
-        return calibration.apply(stored, cube.without_data(stored, first))
-
+    raw = RawCounts(cube, calibration)
     return calibration, replace(
         cube,
         dtype=np.dtype(np.uint16),
-        read=read,
+        read=lambda first, count: raw.reflectance(cube.read(first, count), first),
         scale=(STEP,) * cube.bands,
         offset=None,
         nodata=(float(NODATA),) * cube.bands,
@@ -125,6 +127,7 @@ def calibration_for(
         quantity="reflectance",
         array=None,
         notes=(*cube.notes, *calibration.notes),
+        raw=raw,
     )
 
 
@@ -164,7 +167,7 @@ class Calibration:
         """Calibration of a cube's lines. Raises SceneError, as `calibrated`."""
         (dark, dark_time), (white, white_time) = (_mean_line(path, cube) for path in (references.dark, references.white))
         light = white - dark
-        alive = light > 0
+        alive = light > _LEAST_LIGHT
         good = cube.good_bands
         share = 1 - float(alive[:, good].mean())
         if share > _MOST_DEAD:
@@ -194,6 +197,14 @@ class Calibration:
         Args:
             empty: pixels `(n, width)` that hold no data.
         """
+        tables = self._stored if ReferenceTables.take(stored.dtype, stored.shape[2]) else None
+        if tables is None:
+            return self.apply_numpy(stored, empty)
+        missing = self.missing(stored.shape[:2], empty)
+        return tables.reflectance(stored, missing if missing.any() else None)
+
+    def apply_numpy(self, stored: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> NDArray[np.uint16]:
+        """What `apply` gives, without the library."""
         out = np.empty(stored.shape, np.uint16)
         room = np.empty(max(_CACHED, stored.shape[2]), np.float32)  # of this call: threads may share a calibration
         for place, columns in _blocks(stored.shape):
@@ -211,11 +222,38 @@ class Calibration:
             (columns, bands), (low, high) = self.dead, self.between
             mean = out[:, columns, low] * self.weights[0] + out[:, columns, high] * self.weights[1]
             out[:, columns, bands] = np.floor(mean + np.float32(0.5)).astype(np.uint16)
-        if len(self.lost):
-            out[:, self.lost] = NODATA
-        if empty is not None and empty.any():
-            out[empty] = NODATA
+        out[self.missing(stored.shape[:2], empty)] = NODATA
         return out
+
+    def missing(self, shape: tuple[int, int], empty: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Pixels `(n, width)` without data: those that are `empty`, and all of lost columns."""
+        pixels = np.zeros(shape, bool) if empty is None else empty.copy()
+        pixels[:, self.lost] = True
+        return pixels
+
+    @cached_property
+    def _stored(self) -> ReferenceTables:
+        return self.tables(None, np.full(self.dark.shape[1], NODATA, np.uint16))
+
+    def tables(self, bands: NDArray[np.intp] | None, fill: NDArray[np.uint16]) -> ReferenceTables:
+        """Tables of it for the library, which share its memory; bands and fill as `ReferenceTables` takes them."""
+        return ReferenceTables(self.dark, self.gain, self.dead, self.between, self.weights, bands=bands, fill=fill)
+
+
+@dataclass(frozen=True)
+class RawCounts:
+    """Raw counts of a cube, and the calibration that makes them reflectance."""
+
+    cube: Cube
+    calibration: Calibration
+
+    def missing(self, stored: NDArray[Any], first: int) -> NDArray[np.bool_]:
+        """Pixels `(n, width)` of stored counts, from row `first` on, that hold no data."""
+        return self.calibration.missing(stored.shape[:2], self.cube.without_data(stored, first))
+
+    def reflectance(self, stored: NDArray[Any], first: int) -> NDArray[np.uint16]:
+        """Reflectance of stored counts, from row `first` on; see `Calibration.apply`."""
+        return self.calibration.apply(stored, self.cube.without_data(stored, first))
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, slice], slice]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hsiedge.benchmark.runner import bench
+from hsiedge.device import energy
 from hsiedge.device.energy import find_meter, mean_mj
 
 DATA = Path(__file__).parents[1] / "benchmark" / "data"
@@ -94,6 +96,23 @@ def test_a_jetson(tmp_path: Path) -> None:
     assert meter.end(0.5) == pytest.approx(5 * 2.4 * 0.5)
     (tmp_path / "sys/class/hwmon/hwmon1/in1_input").unlink()
     assert meter.end(0.5) is None
+
+
+def test_a_jetson_throughout_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "SAMPLE_SECONDS", 0.05)
+    meter = find_meter(write(tmp_path, ORIN_NANO), throughout=True)
+    assert meter is not None
+    assert meter.source == "INA3221, VDD_IN, read once a second"
+    meter.begin()
+    time.sleep(0.5)
+    write(tmp_path, {"sys/class/hwmon/hwmon1/curr1_input": "2400"})  # as the last line has gone
+    joules = meter.end(600.0)
+    assert joules == pytest.approx(5 * 1.2 * 600, rel=0.15)
+    meter.begin()
+    time.sleep(0.2)
+    (tmp_path / "sys/class/hwmon/hwmon1/in1_input").unlink()
+    time.sleep(0.15)
+    assert meter.end(1.0) is None
 
 
 @pytest.mark.parametrize(

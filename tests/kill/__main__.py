@@ -1,11 +1,12 @@
 """Kills at random moments: `make kill N=200`, or
 
-    python -m tests.kill 200 --seed 0           # over train, export, quantize, classify, pack and study
+    python -m tests.kill 200 --seed 0           # over train, export, quantize, classify, pack, run and study
     python -m tests.kill 20 --only classify pack
 
 Each case starts a command that would replace a sound output, and sends it SIGKILL, SIGTERM or SIGINT at a moment of its run.
-After that the output must be whole, the old one or the new one; after SIGTERM and SIGINT nothing temporary may be left and no
-traceback said, and after SIGKILL the next run must remove what was left. In the end each command must come through.
+After that the output must be whole, the old one or the new one, or of a live run's growing map the rows that there are; after
+SIGTERM and SIGINT nothing temporary may be left and no traceback said, and after SIGKILL the next run must remove what was
+left. In the end each command must come through.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +70,33 @@ def _map(folder: Path) -> bool:
     return labels.shape == (200, 300) and labels.min() > 0 and size == labels.size and header.endswith("}\n")
 
 
+def _live(folder: Path) -> bool:
+    """A live run's growing map opens up to its last whole row, the others are whole, and so is each event."""
+    expected = np.load(folder / "expected.npy")
+    for line in (folder / "live.jsonl").read_text().splitlines():
+        json.loads(line)
+    maps, header = [np.load(folder / "live.npy")], folder / "live.hdr"
+    if header.exists() and header.read_bytes():  # or it was killed before the first row was there
+        lines = re.search(r"\nlines = (\d+)\n", header.read_text())
+        assert lines is not None
+        maps.append(_opened(folder / "live.img", int(lines[1])))
+        assert len(maps[1]) == int(lines[1]) > 0
+    # The last row of a run that was stopped is reflected, as a scene's is.
+    return all(np.array_equal(part[:-1], expected[: len(part) - 1]) and part.min() > 0 for part in maps)
+
+
+def _opened(path: Path, lines: int) -> np.ndarray:
+    """The map as GDAL opens it; as its bytes, where there is no GDAL."""
+    try:
+        import rasterio
+    except ImportError:
+        return np.fromfile(path, np.uint8, lines * 300).reshape(lines, 300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it lies nowhere
+        with rasterio.open(path) as data:
+            return np.asarray(data.read(1))
+
+
 def _study(folder: Path) -> bool:
     from hsiedge.study.store import NAME, Store
 
@@ -78,6 +109,23 @@ def _study(folder: Path) -> bool:
 COMMANDS = {
     "classify": Command(("classify", str(MODEL), "cube.npy", "-o", "map.npy", "-o", "map.hdr", "--memory", "2MiB"), _map),
     "pack": Command(("scenes", "pack", *_CUBE, "-o", "pack.npz"), lambda folder: open_scene(folder / "pack.npz").bands == 5),
+    "run": Command(
+        (
+            "run",
+            str(MODEL),
+            "--from",
+            "replay:cube.npy@200",
+            "--tile",
+            "50",
+            "-o",
+            "live.hdr",
+            "-o",
+            "live.npy",
+            "-o",
+            "live.jsonl",
+        ),
+        _live,
+    ),
     "train": Command(
         ("train", *_CUBE, "--net", "cnn2d", "--patch", "3", "--widths", "8,8", "--epochs", "2", "-o", "m.safetensors"),
         _sealed("m.safetensors"),
@@ -89,7 +137,7 @@ COMMANDS = {
     ),
     "study": Command(("study", "study.toml", "-o", "study", "--workers", "1", "--measure", "no"), _study),
 }
-DEVICE = ("classify", "pack")
+DEVICE = ("classify", "pack", "run")
 """Commands of the device wing."""
 
 
@@ -100,6 +148,7 @@ def prepare(folder: Path, names: Sequence[str]) -> dict[str, float]:
     np.save(folder / "labels.npy", np.resize(np.repeat(np.array([1, 10, 11, 14], np.uint8), 75), (200, 300)))
     (folder / "tmp").mkdir()
     finish(folder, ("scenes", "pack", *_CUBE, "-o", "scene.npz"))
+    finish(folder, ("classify", str(MODEL), "cube.npy", "-o", "expected.npy"))
     (folder / "study.toml").write_text(_STUDY)
     if not {*names} <= {*DEVICE}:
         finish(folder, (*COMMANDS["train"].words[:-1], "start.safetensors"))

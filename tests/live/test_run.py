@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,9 @@ import numpy as np
 import pytest
 
 import hsiedge
+from hsiedge.device import energy, facts
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, OutputError, SourceError
+from hsiedge.live import runner
 from hsiedge.live.buffer import LineBuffer
 from hsiedge.live.latency import Latencies
 from hsiedge.live.raw import TcpListen
@@ -30,6 +33,7 @@ from hsiedge.live.runner import run
 from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
 from hsiedge.mapping import classify
 from hsiedge.runtimes import ENGINES, Model, load
+from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import read_labels
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
@@ -520,3 +524,30 @@ def test_more_than_fits_into_memory_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 20))
     with pytest.raises(OptionError, match="16 lines take 15 MiB, 1 MiB are free"):
         LineBuffer(line_cube("x", 1000, 500, "uint16"), 16 << 20)
+
+
+def test_what_the_board_tells(model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Energy of a Jetson's files, and the temperature of its CPU zone; the summary has both, as text and JSON."""
+    files = {
+        "hwmon/hwmon1/name": "ina3221",
+        "hwmon/hwmon1/in1_label": "VDD_IN",
+        "hwmon/hwmon1/in1_input": "5000",
+        "hwmon/hwmon1/curr1_input": "1200",
+        "thermal/thermal_zone0/type": "cpu-thermal",
+        "thermal/thermal_zone0/temp": "61250",
+    }
+    for name, text in files.items():
+        place = tmp_path / "sys/class" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{text}\n")
+    monkeypatch.setattr(energy, "SAMPLE_SECONDS", 0.05)
+    monkeypatch.setattr(runner.energy, "find_meter", partial(energy.find_meter, tmp_path))
+    monkeypatch.setattr(runner.facts, "temperature_c", partial(facts.temperature_c, tmp_path))
+    summary = run(model, Player(Cube.of_array(tiny_scene.cube), 100.0), tmp_path / "map.hdr")
+    assert summary.energy is not None
+    assert summary.energy["source"] == "INA3221, VDD_IN, read once a second"
+    assert summary.energy["joules"] == pytest.approx(6 * summary.seconds, rel=0.3)
+    assert summary.energy["mj_per_line"] == pytest.approx(1e3 * summary.energy["joules"] / 40)
+    assert summary.to_json()["temperature_c"] == 61.25
+    assert any("INA3221" in line for line in summary.text())
+    assert any("61" in line for line in summary.text())

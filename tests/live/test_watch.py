@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hsiedge.errors import OptionError
 from hsiedge.live.runner import run
 from hsiedge.live.sinks import Strip
 from hsiedge.live.watch import ClassCounts, Condition, Drift, Tiles, Watch, event_line
@@ -110,6 +112,52 @@ def test_drift_is_marked_where_it_is() -> None:
     assert 592 <= end <= 712
     assert drift.outside == pytest.approx(1 / 6, abs=0.01)
     assert list(Drift(load(STORED / "float.onnx", 1), source.cube, "stored", 0.05).take(lines, 0)) == []
+
+
+@pytest.mark.parametrize("name", ["map.hdr", "map.img", "map.npy", "map.tif", "map.png"])
+def test_maps_mark_lines_of_drift(name: str, tiny_scene: Scene, tmp_path: Path) -> None:
+    """Labels stay as they are; a second map marks the lines, and is gone where the next run has no drift."""
+    if name == "map.tif":
+        pytest.importorskip("rasterio", reason="GeoTIFFs are written with rasterio")
+    if name == "map.png":
+        pytest.importorskip("matplotlib", reason="pictures are drawn with matplotlib")
+    model = load(STORED / "int8.onnx", 1)
+    cube = np.concatenate([tiny_scene.cube] * 5 + [np.full_like(tiny_scene.cube, 65535)] * 2 + [tiny_scene.cube] * 5)
+    summary = run(model, Blocks(cube), tmp_path / name)
+    place = tmp_path / f"map-drift{Path(name).suffix}"
+    ((first, last),) = summary.drift
+    assert first <= 200 < 279 <= last < len(cube)
+    assert {tmp_path / name, place} <= {path.with_suffix(Path(name).suffix) for path in summary.written}
+    if name != "map.png":
+        marks = read_labels(place).array
+        np.testing.assert_array_equal(np.flatnonzero(marks.all(1)), np.arange(first, last + 1))
+        assert marks.sum() == (last - first + 1) * 30
+        np.testing.assert_array_equal(read_labels(tmp_path / name).array, classify(model, cube))
+    if name in ("map.hdr", "map.img"):
+        assert (tmp_path / "map.hdr").read_text().endswith(f"drift lines = {{{first}-{last}}}\n")
+    if name == "map.tif":
+        import rasterio
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it lies nowhere
+            data = rasterio.open(tmp_path / name)
+        with data:
+            assert data.tags()["drift_lines"] == f"{first}-{last}"
+    run(model, Blocks(tiny_scene.cube), tmp_path / name)
+    assert not list(tmp_path.glob("map-drift*"))
+
+
+def test_drift_that_lasts_to_the_end_is_marked_to_the_end(tiny_scene: Scene, tmp_path: Path) -> None:
+    cube = np.concatenate([tiny_scene.cube] * 3 + [np.full_like(tiny_scene.cube, 65535)] * 3)[:235]
+    summary = run(load(STORED / "int8.onnx", 1), Blocks(cube), tmp_path / "map.npy")
+    assert summary.drift[0][1] == 234
+    assert np.load(tmp_path / "map-drift.npy")[-1].all()
+
+
+def test_the_map_of_drift_needs_its_place(tiny_scene: Scene, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="two maps would be written there"):
+        run(load(STORED / "int8.onnx", 1), Blocks(tiny_scene.cube), [tmp_path / "map.hdr", tmp_path / "map-drift.img"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_events_of_a_run(tiny_scene: Scene, tmp_path: Path) -> None:

@@ -121,10 +121,10 @@ def test_a_library_of_older_sources_is_told(tmp_path: Path, monkeypatch: pytest.
     source.write_text("const char *hs_set_name(int i) { (void)i; return 0; }\n")
     subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", old], check=True)
     monkeypatch.setattr(library, "LIBRARY", old)
-    library._library.cache_clear()
+    library.load_library.cache_clear()
     try:
         assert not library.is_available()
         with pytest.raises(library.LibraryMissingError, match="built from other sources"):
             library.kernel_sets()
     finally:
-        library._library.cache_clear()
+        library.load_library.cache_clear()

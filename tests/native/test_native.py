@@ -197,14 +197,14 @@ def test_an_unknown_kernel_set(nets: dict[str, Path], monkeypatch: pytest.Monkey
 
 def test_without_the_library(nets: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
-    library._library.cache_clear()
+    library.load_library.cache_clear()
     try:
         with pytest.raises(LibraryMissingError, match="was not built here"):
             load(nets["chain"], 1, "native")
         rows = rows_for(require_card(nets["chain"]), 3, 5)
         assert load(nets["chain"], 1).prepare(rows).shape == rows.shape  # numpy's pass
     finally:
-        library._library.cache_clear()
+        library.load_library.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,23 @@ import hsiedge
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
 from hsiedge.live.runner import run
+from hsiedge.mapping.adapt import ModelRows, adapt, adapted_scene
+from hsiedge.mapping.stream import classify_rows
+from hsiedge.native.library import KERNELS, is_available, kernel_sets
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import open_cube, read_labels
 from hsiedge.scenes.open import open_scene
-from hsiedge.scenes.references import NODATA, Calibration, References, references_beside, with_references
+from hsiedge.scenes.patches import touches_nodata
+from hsiedge.scenes.references import (
+    BESIDE,
+    NODATA,
+    Calibration,
+    References,
+    calibration_for,
+    references_beside,
+    with_references,
+)
 from tests.live import cameras
 from tests.live.cameras import Blocks
 from tests.mapping.cubes import STORED
@@ -282,3 +294,82 @@ def test_train_quantize_eval_classify_and_run_from_the_command_line(
     for words in (["--dark", "dark.hdr"], ["--panel", "0.9"], [*panel, "--raw"]):
         done = CliRunner().invoke(app, ["classify", "b.onnx", "flight.hdr", *words])
         assert isinstance(done.exception, HsiedgeError), words
+
+
+STUDENT = Path(__file__).parents[1] / "native" / "data" / "student-int8-scene.onnx"
+WAYS = [(kernels, threads) for kernels in (kernel_sets() if is_available() else []) for threads in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def flight(tmp_path_factory: pytest.TempPathFactory, indian_pines: hsiedge.Scene) -> Path:
+    """Raw counts of 203 bands, three of them bad, whose reflectance is Indian Pines; dead elements, a dark column, no data."""
+    folder, rng = tmp_path_factory.mktemp("flight"), np.random.default_rng(1)
+    scene = np.insert(indian_pines.cube[:40, :130], [3, 90, 200], 5, axis=2)
+    dark = rng.uniform(90, 110, scene.shape[1:])
+    white = rng.uniform(9000, 12000, scene.shape[1:])
+    raw = np.rint(dark + scene / 10000 * (white - dark)).astype(np.uint16)
+    places = ([3, 3, 60, 61, 90, 129], [0, 1, 100, 202, 3, 77])
+    dark[places] = white[places] = 77
+    dark[44] = white[44] = 77
+    raw[9, 20], raw[30, 100:110] = 65535, 65535
+    good = np.ones(203, int)
+    good[[3, 91, 202]] = 0
+    bad_bands = "{" + ", ".join(map(str, good)) + "}"
+    for name, lines in (("DARKREF_flight", [np.rint(dark)] * 3), ("WHITEREF_flight", [np.rint(white)] * 3)):
+        envi(folder / f"{name}.hdr", np.array(lines).astype(np.uint16), bbl=bad_bands)
+    return envi(folder / "flight.hdr", raw, bbl=bad_bands, data_ignore_value=65535)
+
+
+def of_reflectance(model: Model) -> Model:
+    card: Card = model.known
+    facts = replace(card.scene, scales=[1e-4] * 200, offsets=[0.0] * 200, quantity="reflectance", units="", wavelengths=[])
+    return replace(model, card=replace(card, scene=facts))
+
+
+@pytest.fixture(scope="module")
+def two_steps(flight: Path) -> np.ndarray:
+    """Labels of reflectance that numpy has computed, as a file would hold it."""
+    with open_cube(flight) as cube:
+        calibration, calibrated = calibration_for(cube, BESIDE, "reflectance", flight)
+        assert calibration is not None
+        assert calibration.dead_elements == 6
+        stored = cube.read(0, 40)
+        values = calibration.apply_numpy(stored, cube.without_data(stored, 0))
+    file = replace(
+        Cube.of_array(values), scale=calibrated.scale, nodata=calibrated.nodata, quantity="reflectance", good=cube.good
+    )
+    strips: list[np.ndarray] = []
+    classify_rows(of_reflectance(load(STUDENT, 1)), file, lambda strip: strips.append(strip.labels))
+    labels = np.concatenate(strips)
+    assert (labels == 0).sum() == 40 + 11
+    assert len(np.unique(labels)) > 5
+    return labels
+
+
+@pytest.mark.filterwarnings("ignore::hsiedge.scenes.io.cube.SceneWarning")
+@pytest.mark.parametrize(("kernels", "threads"), [*WAYS, ("onnxruntime", 1), ("no library", 1)])
+def test_one_pass_gives_the_labels_of_two(
+    kernels: str, threads: int, flight: Path, two_steps: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of run, classify and eval, in each engine and kernel set: with bad bands, dead elements and pixels without data."""
+    engine = None if kernels in ("onnxruntime", "no library") else "native"
+    if engine is not None:
+        monkeypatch.setenv(KERNELS, kernels)
+        monkeypatch.setattr("hsiedge.runtimes.native._SMALLEST", 0)
+    if kernels == "no library":
+        monkeypatch.setattr("hsiedge.native.input_step.is_available", lambda: False)
+    model = of_reflectance(load(STUDENT, threads, engine))
+    with open_cube(flight) as cube:
+        rows = ModelRows(model, adapt(model.known, with_references(cube)))
+        assert (rows.references is None) == (kernels == "no library")
+    whole = hsiedge.Model.of(model)
+    np.testing.assert_array_equal(whole.classify(flight).labels, two_steps)
+    np.testing.assert_array_equal(whole.classify(flight, reject=1e-9).labels, two_steps)
+    scene = adapted_scene(model.known, open_scene(flight))
+    tested = np.arange(40 * 130)
+    tested = tested[~touches_nodata(scene, tested, model.known.patch)]  # as those of every split
+    assert len(tested) > 2000
+    np.testing.assert_array_equal(model.predict(scene, tested), two_steps.ravel()[tested])
+    for number, options in enumerate(({}, {"rows": 3}, {"watch": "1 > 50 % of 5 lines"})):
+        run(model, f"replay:{flight}@9000", tmp_path / f"{number}.hdr", **options)
+        np.testing.assert_array_equal(read_labels(tmp_path / f"{number}.hdr").array, two_steps)

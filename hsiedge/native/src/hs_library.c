@@ -515,26 +515,38 @@ HS_API void *hs_stream_new(void *net, int32_t columns, int32_t left, int32_t rig
 }
 HS_API void hs_stream_free(void *state) { free(state); }
 
-/* Takes `n` rows that lie `step` bytes apart, and writes those that are due, `out_step` elements apart; how many, or an hs_code. */
-HS_API int hs_stream_push(void *state, const void *counts, int dtype, int32_t n, ptrdiff_t step, uint16_t *labels, int32_t *values, ptrdiff_t out_step)
+/* Takes `n` rows that lie `step` bytes apart, raw where there are references; hs_stream_push. */
+static int push_rows(stream *s, const hs_rows *what, ptrdiff_t empty_step, const char *counts, int dtype, int32_t n, ptrdiff_t step, ptrdiff_t out_step)
 {
-    stream *s = state;
     int rows = 0;
     for (int32_t i = 0; i < n; i++) {
-        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step,
-                        i + 1 < n ? (const char *)counts + (i + 1) * step : NULL};
-        const int done = s->m->set->push_row(s->state, (const char *)counts + i * step, dtype, &sink);
+        hs_rows sink = {what->labels == NULL ? NULL : what->labels + rows * out_step, what->values == NULL ? NULL : what->values + rows * out_step,
+                        i + 1 < n ? counts + (i + 1) * step : NULL, what->reference, what->empty == NULL ? NULL : what->empty + i * empty_step};
+        const int done = s->m->set->push_row(s->state, counts + i * step, dtype, &sink);
         if (done < 0) return done;
         rows += done;
     }
     return rows;
+}
+/* Takes `n` rows that lie `step` bytes apart, and writes those that are due, `out_step` elements apart; how many, or an hs_code. */
+HS_API int hs_stream_push(void *state, const void *counts, int dtype, int32_t n, ptrdiff_t step, uint16_t *labels, int32_t *values, ptrdiff_t out_step)
+{
+    const hs_rows what = {labels, values, NULL, NULL, NULL};
+    return push_rows(state, &what, 0, counts, dtype, n, step, out_step);
+}
+/* Takes rows of raw counts; `empty` tells which pixels hold no data, or is NULL. */
+HS_API int hs_stream_push_raw(void *state, const void *counts, int dtype, int32_t n, ptrdiff_t step, uint16_t *labels, int32_t *values, ptrdiff_t out_step,
+                              const hs_reference *reference, const uint8_t *empty, ptrdiff_t empty_step)
+{
+    const hs_rows what = {labels, values, NULL, reference, empty};
+    return push_rows(state, &what, empty_step, counts, dtype, n, step, out_step);
 }
 /* The rows that are held back, reflected at the scene's end; how many, or an hs_code. */
 HS_API int hs_stream_finish(void *state, uint16_t *labels, int32_t *values, ptrdiff_t out_step)
 {
     stream *s = state;
     for (int rows = 0;;) {
-        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step, NULL};
+        hs_rows sink = {labels == NULL ? NULL : labels + rows * out_step, values == NULL ? NULL : values + rows * out_step, NULL, NULL, NULL};
         const int done = s->m->set->finish_row(s->state, &sink);
         if (done < 0) return done;
         if (done == 0) return rows;
@@ -542,12 +554,26 @@ HS_API int hs_stream_finish(void *state, uint16_t *labels, int32_t *values, ptrd
     }
 }
 
-/* Integers of `pixels` of counts, as bytes: the input step of other engines. */
-HS_API int hs_integers(int kind, int is_signed, const void *first, const void *second, const void *third, const void *fourth, float middle,
-                       const void *counts, int dtype, int32_t pixels, int32_t bands, uint8_t *out)
+/* Rows of pixels that lie `step` bytes apart, and their pixels without data (or NULL); `dtype` is that of the counts. */
+typedef struct { const char *counts; ptrdiff_t step; const uint8_t *empty; ptrdiff_t empty_step; int32_t dtype, rows, pixels; } hs_raw;
+
+/* Integers of rows of counts as bytes, `out_step` apart: the input step of other engines. Raw ones where there are references. */
+HS_API int hs_integers(const char *set, const hs_affine *a, const hs_reference *reference, const hs_raw *raw, int32_t bands, uint8_t *out, ptrdiff_t out_step)
 {
-    hs_affine a = {kind, is_signed, first, second, third, fourth, first, second, middle};
-    return within(kind, HS_STEPS, HS_FLOATS) ? sets_here()[0]->input(&a, counts, dtype, pixels, bands, out) : HS_BAD;
+    const hs_set *found = find_set(set);
+    if (found == NULL || !within(a->kind, HS_STEPS, HS_FLOATS)) return HS_BAD;
+    for (int32_t i = 0; i < raw->rows; i++)
+        if (found->input(a, reference, raw->counts + i * raw->step, raw->dtype, raw->pixels, bands, raw->empty == NULL ? NULL : raw->empty + i * raw->empty_step, out + i * out_step) != HS_OK) return HS_BAD;
+    return HS_OK;
+}
+/* Reflectance of rows of raw counts, as it is stored; `out_step` elements apart. */
+HS_API int hs_reflectance(const char *set, const hs_reference *reference, const hs_raw *raw, uint16_t *out, ptrdiff_t out_step)
+{
+    const hs_set *found = find_set(set);
+    if (found == NULL) return HS_BAD;
+    for (int32_t i = 0; i < raw->rows; i++)
+        if (found->reflect(reference, raw->counts + i * raw->step, raw->dtype, raw->pixels, raw->empty == NULL ? NULL : raw->empty + i * raw->empty_step, out + i * out_step) != HS_OK) return HS_BAD;
+    return HS_OK;
 }
 
 /* Multiply-adds of bytes that `rounds` rounds of a set's own instruction do, nothing else: time it, and it is the processor's peak. */

@@ -75,6 +75,21 @@ typedef struct {
     hs_affine affine;
 } hs_net;
 
+#ifndef HS_EXPORTED
+/* Dark and white references of a row of raw counts; hs_reflect.h. */
+typedef struct {
+    int32_t begin;          /* first column of the row, among those of the references */
+    int32_t bands, taken;   /* of a raw pixel; of those, the network's */
+    int32_t runs, is_whole; /* of bands that are taken; whether that is all of them */
+    const int32_t *run;     /* first and count of each */
+    const float *dark, *gain; /* (x - dark) * gain, by column and band */
+    const int32_t *dead;    /* of each column, the first dead element of the detector, and their number behind the last */
+    const int32_t *element; /* of each: its column and band, and the live bands on both sides */
+    const float *weight;    /* of these two */
+    const uint16_t *fill;   /* a pixel without data */
+} hs_reference;
+#endif
+
 /* dtypes of rows */
 enum hs_dtype { HS_U8 = 1, HS_I8, HS_U16, HS_I16, HS_U32, HS_I32, HS_F32, HS_F64, HS_U64, HS_I64 };
 

@@ -3,7 +3,8 @@
 #define HS_SET_H
 #include "hs_net.h"
 
-typedef struct { uint16_t *labels; int32_t *values; const char *next; } hs_rows;
+/* Where rows go, and what they are; hs_sink. */
+typedef struct { uint16_t *labels; int32_t *values; const char *next; const hs_reference *reference; const uint8_t *empty; } hs_rows;
 
 typedef struct {
     const char *name;
@@ -14,7 +15,8 @@ typedef struct {
     void *(*start)(const hs_net *net, void *memory, size_t bytes, int32_t columns, int32_t left, int32_t right, int32_t above);
     int (*push_row)(void *state, const void *counts, int dtype, hs_rows *rows);
     int (*finish_row)(void *state, hs_rows *rows);
-    int (*input)(const hs_affine *affine, const void *counts, int dtype, int32_t pixels, int32_t bands, uint8_t *out);
+    int (*input)(const hs_affine *affine, const hs_reference *reference, const void *counts, int dtype, int32_t pixels, int32_t bands, const uint8_t *empty, uint8_t *out);
+    int (*reflect)(const hs_reference *reference, const void *counts, int dtype, int32_t pixels, const uint8_t *empty, uint16_t *out);
     double (*peak)(long rounds);         /* multiply-adds of bytes done, by the instruction that dense kernels are made of */
 } hs_set;
 enum hs_packing {

@@ -33,7 +33,15 @@ typedef struct {
 } hs_state;
 
 /* Where rows of the map go: labels, or for each pixel the sums that its logits are made of. */
-typedef struct { uint16_t *labels; int32_t *values; const char *next; } hs_sink; /* and the row that comes next, or NULL */
+typedef struct {
+    uint16_t *labels;
+    int32_t *values;
+    const char *next; /* the row that comes next, or NULL */
+#ifndef HS_EXPORTED
+    const hs_reference *reference; /* NULL where rows are what the network takes */
+    const uint8_t *empty;          /* pixels without data, or NULL */
+#endif
+} hs_sink;
 
 HS_INLINE int32_t hs_is_sums(const hs_net *net, int32_t tensor)
 {
@@ -401,16 +409,33 @@ static int hs_input(const hs_affine *f, const void *x, int dtype, int32_t n, int
     return HS_OK;
 }
 
+#ifndef HS_EXPORTED
+#include "hs_reflect.h"
+#endif
+/* Integers of `n` pixels of a row of counts, from column x on. */
+HS_INLINE int hs_columns_in(hs_state *s, const char *counts, int dtype, const hs_sink *sink, int32_t x, int32_t n)
+{
+    const hs_net *net = s->net;
+    const int32_t step = s->pixel[0];
+    hs_act *out = hs_at(s, 0, s->received + s->above, s->piece);
+    const size_t size = (size_t)x * (size_t)hs_sizes[dtype];
+#ifndef HS_EXPORTED
+    const hs_reference *r = sink->reference;
+    if (r != NULL) return hs_input_reflected(&net->affine, r, counts + size * (size_t)r->bands, dtype, x, n, sink->empty == NULL ? NULL : sink->empty + x, out, step);
+#endif
+    (void)sink;
+    return hs_input(&net->affine, counts + size * (size_t)net->bands, dtype, n, net->bands, out, step);
+}
+
 /* The pointwise ops over one row of counts, and the columns that are reflected beside it. */
-static int hs_pointwise(hs_state *s, const char *counts, int dtype)
+static int hs_pointwise(hs_state *s, const char *counts, int dtype, const hs_sink *sink)
 {
     const hs_net *net = s->net;
     const int32_t width = s->columns + s->left + s->right, begin = net->radius - s->left, row = s->received + s->above;
-    const size_t pixel = (size_t)net->bands * (size_t)hs_sizes[dtype];
     for (int32_t x = 0; x < width; x += HS_PIECE) {
         const int32_t n = x + HS_PIECE < width ? HS_PIECE : width - x;
         s->piece = begin + x;
-        if (hs_input(&net->affine, counts + (size_t)x * pixel, dtype, n, net->bands, hs_at(s, 0, row, begin + x), s->pixel[0]) != HS_OK) return HS_BAD;
+        if (hs_columns_in(s, counts, dtype, sink, x, n) != HS_OK) return HS_BAD;
         for (int32_t i = 0; i < net->n_pointwise; i++) hs_do(s, &net->ops[i], row, begin + x, n);
     }
     for (int32_t i = 0; i < net->n_tensors; i++) {
@@ -576,7 +601,7 @@ static int hs_push_row(hs_state *s, const void *counts, int dtype, hs_sink *sink
 {
     if (s->ended) return HS_ENDED;
     if (s->received >= INT32_MAX / 2 || dtype < HS_U8 || dtype > HS_I64) return HS_BAD;
-    if (hs_pointwise(s, counts, dtype) != HS_OK) return HS_BAD;
+    if (hs_pointwise(s, counts, dtype, sink) != HS_OK) return HS_BAD;
     s->received++;
     s->next = sink->next;
     if (s->received <= s->above) return 0;

@@ -16,13 +16,16 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
 from hsiedge.scenes.io.georeference import Georeference
+
+if TYPE_CHECKING:
+    from hsiedge.scenes.references import RawCounts
 
 _NO_UNIT = ("", "1", "none", "unitless", "dimensionless", "unknown", "n/a", "na", "-")
 _TO_NM = {
@@ -62,6 +65,7 @@ class Cube:
         georeference: where the pixels lie; None where the file does not say.
         exposure: time that the sensor was exposed for a line, in the file's unit, ms as a rule; None where it does not say.
         array: the whole of it, mapped or in memory, where there is one; `(height, width, bands)`.
+        raw: counts that `read` makes reflectance, where it does.
         notes: what the file says that cannot be honoured, a line each; for the user to read.
     """
 
@@ -82,6 +86,7 @@ class Cube:
     georeference: Georeference | None = None
     exposure: float | None = None
     array: NDArray[Any] | None = field(default=None, repr=False)
+    raw: RawCounts | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
     @staticmethod

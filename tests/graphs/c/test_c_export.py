@@ -330,12 +330,12 @@ def test_a_library_of_other_sources_is_an_error(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "old.c").write_text("int hs_other(void); int hs_other(void) { return 1; }\n")
     compilers.host_compiler().compile("-shared", "-fPIC", "-o", tmp_path / "old.so", tmp_path / "old.c")
     monkeypatch.setattr(library, "LIBRARY", tmp_path / "old.so")
-    library._library.cache_clear()
+    library.load_library.cache_clear()
     try:
         with pytest.raises(LibraryMissingError, match="built from other sources"):
             library.kernel_sets()
     finally:
-        library._library.cache_clear()
+        library.load_library.cache_clear()
 
 
 def test_what_a_file_says_it_takes_is_text(shipped_c: tuple[Path, Card]) -> None:
