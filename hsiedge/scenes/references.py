@@ -204,7 +204,7 @@ class Calibration:
         return tables.reflectance(stored, missing if missing.any() else None)
 
     def apply_numpy(self, stored: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> NDArray[np.uint16]:
-        """What `apply` gives, without the library."""
+        """Reflectance as `apply` gives it, computed without the library."""
         out = np.empty(stored.shape, np.uint16)
         room = np.empty(max(_CACHED, stored.shape[2]), np.float32)  # of this call: threads may share a calibration
         for place, columns in _blocks(stored.shape):
