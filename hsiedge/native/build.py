@@ -34,9 +34,11 @@ GLIBC = (2, 17)
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 _VNNI = (*_AVX512, "-mfma", "-mbmi2", "-mprefer-vector-width=512")
 _SETS: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86_64": {"avx512vnni": _VNNI, "avx2": ("-mavx2",)},
+    "x86_64": {"avx512vnni": _VNNI, "avxvnni": ("-mavx2", "-mavxvnni"), "avx2": ("-mavx2",)},
     "aarch64": {"dot": ("-march=armv8.2-a+dotprod",), "neon": ()},
 }
+_NEW = {"avxvnni": "-mavxvnni"}
+"""Kernel sets that a library goes without where the compiler is older than the flag (gcc 10, clang 11)."""
 _ZIG = {"-march=armv8.2-a+dotprod": "-mcpu=generic+dotprod"}  # its own spelling
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 
@@ -109,10 +111,11 @@ def wheel_platform(library: Path, target: str) -> str:
 def compiled(command: list[str], target: str, folder: Path, flags: Sequence[str]) -> Path:
     """Compiles the library into `folder`, and gives its path there. Raises BuildError, with the compiler's first error."""
     spelling = _ZIG if "ziglang" in command else {}
-    objects: dict[str, tuple[str, ...]] = {"library": ("hs_library.c",)}
-    for name, own in {**_SETS.get(target, {}), "plain": ()}.items():
-        sets = (spelling.get(flag, flag) for flag in own)
-        objects[name] = ("hs_set.c", f"-DHS_SET_{name.upper()}", f"-DHS_NAME={name}", *sets)
+    sets = {name: own for name, own in _SETS.get(target, {}).items() if _knows(command, _NEW.get(name))}
+    objects = {"library": ("hs_library.c", *(f"-DHS_WITH_{name.upper()}" for name in sets))}
+    for name, own in {**sets, "plain": ()}.items():
+        words = (spelling.get(flag, flag) for flag in own)
+        objects[name] = ("hs_set.c", f"-DHS_SET_{name.upper()}", f"-DHS_NAME={name}", *words)
 
     def compile_object(name: str) -> Path:
         source, *own = objects[name]
@@ -134,6 +137,12 @@ def check(library: Path, target: str) -> None:
         raise BuildError(f"it compiles for another processor than {target}")
     if target == machine_here():
         _do(sys.executable, "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1]).hs_set_name", library)
+
+
+def _knows(command: list[str], flag: str | None) -> bool:
+    """Whether a compiler takes a flag; whether it is there at all is seen where it compiles."""
+    words = [*command, flag or "", "-fsyntax-only", "-x", "c", os.devnull]
+    return flag is None or subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def _do(*words: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hsiedge.card import Card  # noqa: E402
 from hsiedge.device import int8  # noqa: E402
 from hsiedge.errors import ModelError, OptionError  # noqa: E402
 from hsiedge.mapping.line_classifier import LineClassifier  # noqa: E402
-from hsiedge.native import library  # noqa: E402
+from hsiedge.native import build, library  # noqa: E402
 from hsiedge.native.library import KERNELS, LibraryMissingError, Network, Stream, is_available, kernel_sets  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
 from hsiedge.runtimes.input_affine import InputAffine  # noqa: E402
@@ -77,6 +79,30 @@ def test_each_integer_is_that_of_onnxruntime(nets: dict[str, Path], tmp_path: Pa
     ours = lowered.logits(stream.push(rows, values=True)).transpose(2, 0, 1)
     assert np.allclose(ours, logits[0], rtol=1e-5, atol=1e-5 * np.abs(logits).max())
     assert np.array_equal(ours.argmax(0), logits[0].argmax(0))
+
+
+@pytest.fixture(scope="module")
+def avxvnni(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The kernels of AVX-VNNI where the processor has AVX-512 VNNI: in its encoding of the same instructions."""
+    if "avx512vnni" not in SETS or shutil.which("gcc") is None:
+        pytest.skip("this processor has no AVX-512 VNNI, or gcc is not installed")
+    folder = tmp_path_factory.mktemp("library")
+    flags = (*build.FLAGS, *build.STRICT, "-DHS_VNNI_BY_AVX512")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(build._SETS["x86_64"], "avxvnni", ("-mavx2", "-mavx512vl", "-mavx512vnni"))
+        patch.setattr(library, "LIBRARY", build.compiled(["gcc"], build.machine_here(), folder, flags))
+        library._library.cache_clear()
+        yield "avxvnni"
+    library._library.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_256_bits_of_vnni(
+    nets: dict[str, Path], tmp_path: Path, name: str, avxvnni: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_each_integer_is_that_of_onnxruntime(nets, tmp_path, name, avxvnni)
+    test_any_cut_of_a_stream_gives_the_same_labels(nets, name, avxvnni, 2, monkeypatch)
 
 
 @pytest.mark.parametrize("kernels", SETS)

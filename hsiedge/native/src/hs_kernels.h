@@ -22,9 +22,12 @@
 #define HS_INLINE static inline __attribute__((always_inline))
 
 /* HS_OUTPUTS x HS_GROUP: outputs and inputs that lie together in packed weights. HS_PIXELS: most pixels of a dense kernel's block. */
-#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI)
+#if defined(HS_SET_AVX512VNNI)
 typedef uint8_t hs_act;
 enum { HS_OFF = 0, HS_GROUP = 4, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 12 };
+#elif defined(HS_SET_AVXVNNI)
+typedef uint8_t hs_act;
+enum { HS_OFF = 0, HS_GROUP = 4, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 6 };
 #elif defined(HS_SET_AVX2)
 typedef int16_t hs_act;
 enum { HS_OFF = 0, HS_GROUP = 2, HS_OUTPUTS = 16, HS_PAD = 16, HS_PIXELS = 6 };

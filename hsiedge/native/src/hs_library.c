@@ -18,6 +18,20 @@ enum { HS_MOST_BYTES = 1 << 28 };
 extern const hs_set hs_set_plain;
 #if defined(__x86_64__)
 extern const hs_set hs_set_avx2, hs_set_avx512vnni;
+#if defined(HS_WITH_AVXVNNI)
+extern const hs_set hs_set_avxvnni;
+#include <cpuid.h>
+/* Asked of the processor itself: compilers learned the name of this set later than the set. */
+static int has_avxvnni(void)
+{
+#if defined(HS_VNNI_BY_AVX512)
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl");
+#else
+    unsigned a, b, c, d;
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+#endif
+}
+#endif
 #elif defined(__aarch64__)
 extern const hs_set hs_set_neon, hs_set_dot;
 #include <sys/auxv.h>
@@ -28,11 +42,14 @@ extern const hs_set hs_set_neon, hs_set_dot;
 /* Kernel sets that this processor runs, the best first; NULL behind the last. */
 static const hs_set *const *sets_here(void)
 {
-    static const hs_set *sets[4];
+    static const hs_set *sets[5];
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) sets[n++] = &hs_set_avx512vnni;
+#if defined(HS_WITH_AVXVNNI)
+    if (has_avxvnni()) sets[n++] = &hs_set_avxvnni;
+#endif
     if (__builtin_cpu_supports("avx2")) sets[n++] = &hs_set_avx2;
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & (1 << 20)) sets[n++] = &hs_set_dot; /* HWCAP_ASIMDDP */
