@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hsiedge.api.label_map import LabelMap
     from hsiedge.api.model import Model, load
     from hsiedge.api.scene import open_scene
+    from hsiedge.api.training_run import training_run
     from hsiedge.benchmark.results import Report
     from hsiedge.benchmark.runner import bench
     from hsiedge.card import Card
@@ -56,6 +57,7 @@ _HOMES = {
     "quantize": "hsiedge.api.functions",
     "run": "hsiedge.live.runner",
     "train": "hsiedge.api.checkpoint",
+    "training_run": "hsiedge.api.training_run",
 }
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "quantize",
     "run",
     "train",
+    "training_run",
 ]
 
 

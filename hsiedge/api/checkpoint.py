@@ -16,6 +16,7 @@ from hsiedge.errors import ModelError, OptionError, needs_extra
 from hsiedge.progress import Progress, silent
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
+from hsiedge.training import sleeping_threads
 
 if TYPE_CHECKING:
     from hsiedge.training.checkpoint import Checkpoint as Trained
@@ -259,6 +260,7 @@ class Checkpoint:
         """The weights. Raises MissingExtraError where torch is not installed."""
         if self._trained is None:
             assert self.path is not None
+            sleeping_threads()
             with needs_extra("reading weights", "train"):
                 from hsiedge.training.checkpoint import load_checkpoint
             self._trained = load_checkpoint(self.path)
@@ -310,7 +312,7 @@ def train(
     epochs: int | None = None,
     settings: FitSettings | None = None,
     refit: bool | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> Checkpoint:
@@ -325,7 +327,7 @@ def train(
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
         refit: fit the net again on training and validation pixels together, for the epochs that validation pixels chose; left
             out, true for published splits.
-        device: "cpu", "cuda", or "auto": the GPU where there is one.
+        device: "cpu", "cuda", or "auto": the GPU where there is one; left out, that of `training_run`, or the CPU.
         progress: called with the share done, 0 to 1.
         options: the net's own, as `widths=(64, 64, 64)`.
 
@@ -339,6 +341,7 @@ def train(
     opened = scene_of(scene)
     drawn = opened.split(split) if isinstance(split, str) else split
     check_split(drawn)
+    sleeping_threads()
     with needs_extra("training", "train"):
         from hsiedge.nets import spec
         from hsiedge.training import train as training

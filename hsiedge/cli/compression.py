@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ EpochsOption = Annotated[int, typer.Option(help="Passes over the training pixels
 
 
 @dataclass(frozen=True)
-class TrainedOptions(options.SceneOptions, options.ModelSplitOptions):
+class TrainedOptions(options.RunOptions, options.SceneOptions, options.ModelSplitOptions):
     """Options of a checkpoint that is trained on: its net, its scene, its split, and where the result goes."""
 
     net: options.NetFileOption = None
@@ -44,6 +45,12 @@ class TrainedOptions(options.SceneOptions, options.ModelSplitOptions):
             split = self.split_for(source.card, scene)
         check_place(self.output or Path("checkpoint.safetensors"))
         return source, {"scene": scene, "split": split}
+
+    def training(self, source: Checkpoint, step: str) -> AbstractContextManager[None]:
+        """The block in which a step is trained and saved; its output's name is known only afterwards, where none is given."""
+        from hsiedge.cli.names import stem
+
+        return self.running(self.output or Path(f"{stem(source.card)}-{step}"))
 
 
 @options.expanded
@@ -66,9 +73,17 @@ def prune_command(
 ) -> None:
     """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
     source, own = trained.opened(checkpoint or choose.checkpoint())
-    with console.progress(f"pruning {ratio:g}, {method}") as tick:
-        pruned = source.prune(method=method, ratio=ratio, criterion=criterion, scope=scope, epochs=epochs, **own, progress=tick)
-    path = _save(pruned, trained.output)
+    with trained.training(source, "prune"):
+        with console.progress(f"pruning {ratio:g}, {method}") as tick:
+            chosen: dict[str, Any] = {
+                "method": method,
+                "ratio": ratio,
+                "criterion": criterion,
+                "scope": scope,
+                "epochs": epochs,
+            }
+            pruned = source.prune(**chosen, **own, progress=tick)
+        path = _save(pruned, trained.output)
     _tell_pruned(source, pruned)
     _tell_validation(source.card, pruned.card)
     console.say(f"{path}; next: hsiedge export {path}")
@@ -102,20 +117,21 @@ def distill_command(
 ) -> None:
     """Trains a small net on the labels and on what a trained one makes of the same patches."""
     source, own = trained.opened(teacher or choose.teacher())
-    with console.progress(f"distilling into {student}") as tick:
-        taught = source.distill(
-            student,
-            method=method,
-            patch=patch,
-            temperature=temperature,
-            weight=weight,
-            unlabelled=unlabelled,
-            epochs=epochs,
-            **own,
-            progress=tick,
-            **options.widths_of(widths),
-        )
-    path = _save(taught, trained.output)
+    with trained.training(source, "distill"):
+        with console.progress(f"distilling into {student}") as tick:
+            taught = source.distill(
+                student,
+                method=method,
+                patch=patch,
+                temperature=temperature,
+                weight=weight,
+                unlabelled=unlabelled,
+                epochs=epochs,
+                **own,
+                progress=tick,
+                **options.widths_of(widths),
+            )
+        path = _save(taught, trained.output)
     before, after = source.card.net, taught.card.net
     assert before is not None
     assert after is not None
@@ -139,7 +155,7 @@ def qat_command(
     names = qat_stems(source.card, bits)
     path = trained.output or Path(f"{names[0]}.safetensors")
     model = path.with_suffix(".onnx") if trained.output else Path(f"{names[1]}.onnx")
-    with console.progress(f"training in {bits} bits, and its control in float") as tick:
+    with trained.running(path), console.progress(f"training in {bits} bits, and its control in float") as tick:
         card = source.qat(model, bits=bits, epochs=epochs, checkpoint=path, **own, progress=tick).known
     check, judged, control = card.checks[-1], card.quantization, card.lineage[-1].options["control_oa"]
     assert judged is not None
@@ -219,6 +235,7 @@ def compress_command(
     scene_options: options.SceneOptions,
     split_options: options.SplitOptions,
     seed: options.SeedOption = 0,
+    run: options.RunOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
     ] = None,
@@ -227,7 +244,9 @@ def compress_command(
     from hsiedge import files
     from hsiedge.cli.names import stem
     from hsiedge.errors import CheckError, needs_extra
+    from hsiedge.training import sleeping_threads
 
+    sleeping_threads()
     with needs_extra("compressing", "train"):
         from hsiedge.compression.budget import Budget, compress
         from hsiedge.training.checkpoint import load_checkpoint
@@ -236,8 +255,13 @@ def compress_command(
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw_one(opened, seed)
-    source = _teacher(teacher, opened, split)
-    search = compress(load_checkpoint(source, net=net), opened, split, budget, console.progress, files.digest(source))
+    source = _teacher(teacher, opened, split, run)
+    start = load_checkpoint(source, net=net)
+    with run.running(output or Path(f"{stem(start.card)}-compress")):
+        search = compress(start, opened, split, budget, console.progress, files.digest(source))
+        path = output or Path(f"{stem(search.nearest.card)}.onnx")
+        if search.met:
+            files.write_bytes(path, search.nearest.model)
     console.stdout().print(_table(search))
     nearest = search.nearest
     words = f"{' -> '.join(nearest.path)}: {nearest.size:,} bytes, OA {nearest.oa:.2f} % of validation pixels"
@@ -246,13 +270,11 @@ def compress_command(
             f"no file of at most {budget.size:,} bytes with OA {budget.floor(search.teacher):.2f} % or more was found; "
             f"nearest: {words}; nothing was written"
         )
-    path = output or Path(f"{stem(nearest.card)}.onnx")
-    files.write_bytes(path, nearest.model)
     console.say(words)
     console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
 
 
-def _teacher(path: Path | None, scene: Scene, split: Split) -> Path:
+def _teacher(path: Path | None, scene: Scene, split: Split, run: options.RunOptions) -> Path:
     """The teacher's file; it is trained and kept where there is none, so that a second run starts from it."""
     from hsiedge.api.checkpoint import train
     from hsiedge.cli.names import file_stem
@@ -260,7 +282,7 @@ def _teacher(path: Path | None, scene: Scene, split: Split) -> Path:
     place = path or Path(f"{file_stem(scene.name, 'cnn2d', split)}.safetensors")
     trained = path is None and not place.exists()
     if trained:
-        with console.progress("training the teacher, cnn2d") as tick:
+        with replace(run, log=None).running(place), console.progress("training the teacher, cnn2d") as tick:
             train(scene, split, net="cnn2d", progress=tick).save(place)
     console.say(f"teacher: {'trained, ' if trained else ''}{place}")
     return place

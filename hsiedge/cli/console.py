@@ -154,18 +154,28 @@ def _progress_lines() -> Progress:
 def _log_lines(title: str) -> Iterator[Progress]:
     """Lines for a log, of work that takes over ten seconds: how far it is, now and then, and how long it took."""
     began = time.monotonic()
-    due = began + _LONG_SECONDS
+    due, first = began + _LONG_SECONDS, (began, 0.0)
 
     def update(share: float) -> None:
-        nonlocal due
+        nonlocal due, first
         now = time.monotonic()
+        if first[1] == 0.0 and share < 1:
+            first = now, share  # work that goes on where it was stopped begins at a share, whose time is not this run's
         if now >= due and share < 1:
             due = now + _PAUSE_SECONDS
-            say(f"{title}: {share:.0%} after {now - began:.0f} s")
+            pace = (now - first[0]) / (share - first[1]) if share > first[1] else 0.0
+            say(f"{title}: {share:.0%} after {now - began:.0f} s{f', about {_rounded(pace * (1 - share))} left' * (pace > 0)}")
 
     yield update
     if time.monotonic() - began >= _LONG_SECONDS:
         say(f"{title}: done in {time.monotonic() - began:.0f} s")
+
+
+def _rounded(seconds: float) -> str:
+    """A time as it can be guessed: in seconds, minutes, or hours with a half."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{round(seconds / 1800) / 2:g} h"
 
 
 @contextmanager

@@ -6,12 +6,15 @@ import functools
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from hsiedge.cli import console
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,6 +45,9 @@ UnitsOption = Annotated[
 ]
 JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Device to train on; auto: the GPU where there is one.")
+]
 NetFileOption = Annotated[
     str | None,
     typer.Option("--net", metavar="FILE.py:NAME", help="Net of the checkpoint, where it is your own; the file is run."),
@@ -317,6 +323,33 @@ class SplitOptions(MaskOptions):
         if self.folds is not None and self.fold is None:
             raise OptionError("one split is searched on, and folds are several", use={"fold": "I"})
         return self.draw(scene, seed)[0]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a run of training."""
+
+    device: DeviceOption = "cpu"
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE.csv", help="Log of loss and validation accuracy an epoch; at the end a picture, FILE.png."
+        ),
+    ] = None
+
+    @contextmanager
+    def running(self, output: Path) -> Iterator[None]:
+        """Trains what the block trains; killed, the same command goes on from the state that it keeps beside `output`."""
+        from hsiedge.api.training_run import training_run
+
+        state = output.with_name(f"{output.name}.resume")
+        try:
+            with training_run(device=self.device, state=state, log=self.log, say=console.say):
+                yield
+        except BaseException:
+            if state.with_name(f"{state.name}-1").exists():
+                console.say(f"what was trained so far is kept in {state}-*; the same command goes on from there")
+            raise
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

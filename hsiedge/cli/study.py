@@ -36,6 +36,7 @@ def study_command(
             help="Latencies after all cells are made: yes; no, for later; again, all of them; only, without making cells."
         ),
     ] = "yes",
+    device: options.DeviceOption = "cpu",
     data_dir: options.DataDirOption = None,
 ) -> None:
     """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
@@ -56,7 +57,7 @@ def study_command(
             places = [scene_place(name, study.base) for name in study.scenes]
             check(study, [options.open_named(place, None, None, None, data_dir) for place in places])
     note = console.say if not sys.stderr.isatty() else lambda text: None
-    run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure))
+    run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure, device))
     state = "what was made is measured" if measure == "only" else "the study is whole"
     console.say(f"{folder}: {state}; next: hsiedge report {folder}")
 

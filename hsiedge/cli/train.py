@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def train_command(
             "published splits.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Device to train on; auto: the GPU if any.")] = "cpu",
+    run: options.RunOptions,
     seed: options.SeedOption = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")
@@ -46,7 +47,9 @@ def train_command(
     """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
     from hsiedge import nets
     from hsiedge.api import checkpoint
+    from hsiedge.training import sleeping_threads
 
+    sleeping_threads()
     name = nets.NETS.name_of(net)
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
@@ -55,10 +58,11 @@ def train_command(
     shape = options.widths_of(widths)
     for split, path in zip(drawn, paths):
         _say_split(opened, split)
-        with console.progress(f"training {name}") as tick:
-            chosen: dict[str, Any] = {"net": name, "patch": patch, "epochs": epochs, "refit": refit, "device": device}
-            trained = checkpoint.train(opened, split, **chosen, progress=tick, **shape)
-        _say_trained(trained.save(path).card)
+        logged = replace(run, log=run.log and _with_fold(run.log, split, several=len(drawn) > 1))
+        with logged.running(path), console.progress(f"training {name}") as tick:
+            chosen: dict[str, Any] = {"net": name, "patch": patch, "epochs": epochs, "refit": refit}
+            trained = checkpoint.train(opened, split, **chosen, progress=tick, **shape).save(path)
+        _say_trained(trained.card)
         console.say(f"{path}; next: hsiedge export")
 
 
@@ -68,7 +72,11 @@ def _place(output: Path | None, scene: str, net: str, split: Split, *, several: 
 
     if output is None:
         return Path(f"{file_stem(scene, net, split)}.safetensors")
-    return output.with_name(f"{output.stem}-f{split.fold}of{split.folds}{output.suffix}") if several else output
+    return _with_fold(output, split, several=several)
+
+
+def _with_fold(path: Path, split: Split, *, several: bool) -> Path:
+    return path.with_name(f"{path.stem}-f{split.fold}of{split.folds}{path.suffix}") if several else path
 
 
 def _say_split(scene: Scene, split: Split) -> None:

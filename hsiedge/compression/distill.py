@@ -173,7 +173,7 @@ class _Distillation(nn.Module):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What tells it from another loss, beside its parameters."""
+        """Facts that tell it from another loss, beside its parameters."""
         return {"kind": type(self).__name__, "teacher": self._guide.sha256, "weight": self._weight}
 
     def forward(self, net: Net, batch: Batch) -> Tensor:

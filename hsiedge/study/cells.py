@@ -41,6 +41,7 @@ from hsiedge.study.paths import scene_place
 from hsiedge.study.rows import Cell, Form, Row
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from hsiedge.training.fit import FitSettings
+from hsiedge.training.run import current, running
 from hsiedge.training.train import train, versions
 
 PROBE_STEPS, PROBE_SECONDS = 10, 15.0
@@ -57,11 +58,13 @@ class Places:
         base: folder from which the config's paths lead.
         data_dir: folder where catalog scenes may lie.
         nets: FILE.py:NAME of each net that the user named.
+        device: that workers train on.
     """
 
     base: str
     data_dir: str | None
     nets: tuple[str, ...] = ()
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,19 @@ class _Result:
 
 def make_parent(cell: Cell, places: Places) -> Parent | Failed:
     """Trains the net that a cell starts from."""
-    return _guarded(lambda: _trained(cell, places))
+    return _guarded(lambda: _trained(cell, places), places.device)
 
 
 def run_cell(cell: Cell, parent: Parent | Failed, places: Places) -> Made | Failed:
     """Compresses the parent as the cell asks, deploys the result, and evaluates it on the test pixels."""
     if isinstance(parent, Failed):
         return Failed(f"its trained net could not be made: {parent.reason}", parent.trace)
-    return _guarded(lambda: _made(cell, parent, places))
+    return _guarded(lambda: _made(cell, parent, places), places.device)
 
 
 def probe(cell: Cell, places: Places) -> Probe | Failed:
     """Times some real training steps of a cell's net on its scene."""
-    return _guarded(lambda: _probed(cell, places))
+    return _guarded(lambda: _probed(cell, places), places.device)
 
 
 def keep(parent: Parent) -> Parent:
@@ -148,11 +151,12 @@ def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:
     return _open(cell.scene, places), drawn
 
 
-def _guarded(work: Callable[[], T]) -> T | Failed:
-    """Does the work alone in this process, on one thread; what it raises comes back as `Failed`."""
+def _guarded(work: Callable[[], T], device: str) -> T | Failed:
+    """Does the work alone in this process, on one thread and on a device; what it raises comes back as `Failed`."""
     with _ONE_AT_A_TIME, _one_thread(), quiet(prints=False):
         try:
-            return work()
+            with running(device):
+                return work()
         except HsiedgeError as error:
             return Failed(" ".join(str(error).split()), traceback.format_exc())
         except Exception as error:
@@ -232,7 +236,7 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
         control=(control.oa, control.aa, control.kappa) if control is not None else None,
         told="; ".join(result.remarks),
         seconds=round(seconds, 2),
-        versions={**versions(), "onnxruntime": onnxruntime.__version__},
+        versions={**versions(), "onnxruntime": onnxruntime.__version__, **current().facts},
         shape=shape_of(card.net.name, card.patch, result.checkpoint.classifier.net.widths),
     )
     return Made(row, models, split.parts)

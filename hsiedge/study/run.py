@@ -25,6 +25,7 @@ from hsiedge.study.estimate import Estimate, hours
 from hsiedge.study.paths import model_path, parent_path
 from hsiedge.study.rows import Cell, Row
 from hsiedge.study.store import NAME, ParentFacts, Store, locked
+from hsiedge.training.run import torch_device
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
@@ -45,6 +46,7 @@ class Plan:
         note: prints a finished cell.
         measuring: "yes", "no" for later, or "again" for what has been measured, too: beside other work, say. "only": no cell is
             made, and each is measured until its own warnings are silent, a few times at most.
+        device: that cells are trained on: "cpu", "cuda", or "auto", by which each worker takes its GPU where it has one.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Plan:
     say: Say
     note: Say
     measuring: str = "yes"
+    device: str = "cpu"
 
 
 def run_study(study: Study, plan: Plan) -> None:
@@ -70,6 +73,8 @@ def run_study(study: Study, plan: Plan) -> None:
         raise OptionError("must be 1 or more", option="workers", value=plan.workers)
     if plan.measuring not in MEASURING:
         raise OptionError(f"choose {', '.join(MEASURING)}", option="measure", value=plan.measuring)
+    if plan.scheduler is None:
+        torch_device(plan.device)
     with locked(plan.folder), Store(plan.folder / NAME) as store:
         run = _Run(study, plan, store)
         try:
@@ -111,7 +116,7 @@ class _Run:
     def __init__(self, study: Study, plan: Plan, store: Store) -> None:
         self._study, self._plan, self._store = study, plan, store
         own = tuple(source for source in map(nets.NETS.source, nets.NETS) if source is not None)
-        self._places = Places(str(study.base), str(plan.data_dir.absolute()) if plan.data_dir else None, own)
+        self._places = Places(str(study.base), str(plan.data_dir.absolute()) if plan.data_dir else None, own, plan.device)
         self._estimate = Estimate(store)
         self._wanted = {cell.key: cell for cell in study.cells}
         self.failed = 0

@@ -57,7 +57,7 @@ _JUDGED = 256  # patches at a time
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What is kept, with a net that is fitted, in the state of a run: a Module, or something like one."""
+    """Part of a fit that is kept in the state of a run: a Module, or something like one."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that change from step to step, by name."""

@@ -9,6 +9,7 @@ for it.
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import logging
@@ -16,7 +17,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,31 +56,41 @@ class Epoch:
 
 @dataclass
 class Run:
-    """What the fits of a run share (`running`).
+    """A run: facts that its fits share (`running`).
 
     Attributes:
         device: that they are fitted on.
         log: the .csv of epochs; None for none.
         epochs: of all fits, in order.
+        fits: how many were begun.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     log: Path | None = None
     epochs: list[Epoch] = field(default_factory=list)
+    fits: int = 0
     _state: Path | None = None
     _say: Callable[[str], None] = _LOG.info
-    _fits: int = 0
     _logged: float = 0.0
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the Card says of the device: nothing of a CPU, the name of a GPU."""
+        """Facts for the Card: nothing of a CPU, the name of a GPU."""
         return {} if self.device.type == "cpu" else {"device": torch.cuda.get_device_name(self.device)}
 
     def begin(self, title: str) -> Fit:
         """The next fit."""
-        self._fits += 1
-        return Fit(self, title, None if self._state is None else self._state / f"{self._fits}.safetensors", self._say)
+        self.fits += 1
+        place = None if self._state is None else _place(self._state, self.fits)
+        return Fit(self, title, place, self._say)
+
+    def forget(self, first: int = 1) -> None:
+        """Removes the states of fits from one on."""
+        if self._state is not None:
+            for path in self._state.parent.glob(f"{glob.escape(self._state.name)}-*"):
+                number = path.name.rpartition("-")[2]
+                if number.isdecimal() and int(number) >= first:
+                    path.unlink(missing_ok=True)
 
     def add(self, epochs: list[Epoch]) -> None:
         """Adds to the log, and writes it, if that was not done a moment ago."""
@@ -105,7 +116,7 @@ class Fit:
     """One fit of a run: its epochs so far, and the file of its state."""
 
     def __init__(self, run: Run, title: str, path: Path | None, say: Callable[[str], None]) -> None:
-        self._run, self._title, self._path, self._say = run, title, path, say
+        self._run, self._title, self._path, self._say, self._number = run, title, path, say, run.fits
         self._epochs: list[Epoch] = []
         self._digest, self._written, self._cost = "", 0.0, 0.0
 
@@ -133,11 +144,11 @@ class Fit:
             step, epochs, tensors = _read(self._path, digest, largest)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(f"{self._path} is not the state of this training ({error}), which begins anew", stacklevel=2)
-            _remove(self._path.parent, int(self._path.stem))
+            self._run.forget(self._number)
             return None
         self._epochs = [Epoch(self._title, *entry) for entry in epochs]
         self._run.add(self._epochs)
-        self._say(f"{self._title}: {len(epochs)} epochs are taken from {self._path.parent}")
+        self._say(f"{self._title}: {len(epochs)} epochs are taken from {self._path}")
         return step, tensors
 
     def end_epoch(self, number: int, loss: float, validation_oa: float | None) -> None:
@@ -173,13 +184,8 @@ def _read(path: Path, digest: str, largest: int) -> tuple[int, list[tuple[int, f
     return int(facts["step"]), [(int(number), float(loss), oa) for number, loss, oa in facts["epochs"]], tensors
 
 
-def _remove(folder: Path, first: int = 1) -> None:
-    """Removes the states of a folder from a fit on, and the folder once it is empty; nothing else that lies there."""
-    for path in folder.glob("*.safetensors"):
-        if path.stem.isdecimal() and int(path.stem) >= first:
-            path.unlink(missing_ok=True)
-    with suppress(OSError):
-        folder.rmdir()
+def _place(state: Path, number: int) -> Path:
+    return state.with_name(f"{state.name}-{number}")
 
 
 _RUN: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -198,7 +204,8 @@ def running(
 
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
-        state: folder for the state; it is gone once the block ends well, and else what the same block goes on from.
+        state: file for the state, whose name gets the number of each fit ("m.resume-1"); gone once the block ends well, and
+            else what the same block goes on from.
         log: .csv of loss and validation accuracy an epoch.
         say: takes a line where a fit goes on from its state.
 
@@ -208,15 +215,14 @@ def running(
     """
     if log is not None and log.suffix != ".csv":
         raise OptionError("a log is written as .csv", option="log", value=log)
-    for path in (log, state and state / "1.safetensors"):
+    for path in (log, state and _place(state, 1)):
         if path is not None:
             files.check_writable(path)
     run = Run(torch_device(device), log, _state=state, _say=say)
     token = _RUN.set(run)
     try:
         yield run
-        if state is not None and state.is_dir():
-            _remove(state)
+        run.forget()
     finally:
         _RUN.reset(token)
         run.write_log()

@@ -188,7 +188,7 @@ class _Epochs:
             self.state = {name: tensor.clone() for name, tensor in self._net.state_dict().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was judged so far."""
+        """The best so far, and how far it was judged."""
         judged = torch.tensor([self.share, self._hits, self._judged], dtype=torch.float64)
         return {"judged": judged, **{f"best.{name}": tensor for name, tensor in self.state.items()}}
 

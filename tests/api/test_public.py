@@ -51,7 +51,8 @@ SIGNATURES = {
     "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "
     "watch=(), tile=None, page=None, page_token=None, on_event=None, on_page=None)",
     "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
-    "device='cpu', progress=silent, **options)",
+    "device=None, progress=silent, **options)",
+    "training_run": "(*, device='cpu', state=None, log=None, say=None)",
 }
 NAMES = [
     *(
@@ -66,7 +67,20 @@ NAMES = [
         "Report",
         "RunSummary",
     ),
-    *("Scene", "Split", "bench", "classify", "errors", "evaluate", "load", "open_scene", "quantize", "run", "train"),
+    *(
+        "Scene",
+        "Split",
+        "bench",
+        "classify",
+        "errors",
+        "evaluate",
+        "load",
+        "open_scene",
+        "quantize",
+        "run",
+        "train",
+        "training_run",
+    ),
 ]
 HEAVY = {"torch", "onnx", "tensorflow", "onnxscript", "matplotlib", "pandas", "tensorly"}
 

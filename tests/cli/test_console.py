@@ -28,7 +28,21 @@ def test_a_log_says_how_far_long_work_is(monkeypatch: pytest.MonkeyPatch, capsys
         update(1.0)
         clock.now = 161.0
     assert capsys.readouterr().err.splitlines() == [
-        *("training cnn2d: 17% after 10 s", "training cnn2d: 67% after 40 s", "training cnn2d: done in 61 s"),
+        "training cnn2d: 17% after 10 s, about 50 s left",
+        *("training cnn2d: 67% after 40 s, about 20 s left", "training cnn2d: done in 61 s"),
+    ]
+
+
+def test_work_that_goes_on_is_timed_from_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock(monkeypatch)
+    with console.progress("training cnn2d") as update:
+        for second, share in ((0, 0.5), (100, 0.51), (131, 0.75), (10000, 0.76)):
+            clock.now = 100.0 + second
+            update(share)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "training cnn2d: 51% after 100 s, about 82 min left",
+        "training cnn2d: 75% after 131 s, about 2 min left",
     ]
 
 

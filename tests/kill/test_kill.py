@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.kill.__main__ import COMMANDS, Command, kill, prepare
+from tests.kill.__main__ import COMMANDS, Command, finish, kill, prepare, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,3 +36,25 @@ def test_kills_break_nothing() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 kills, 0 faults" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    train = COMMANDS["train"]
+    prepare(tmp_path, ["train"])
+    state = tmp_path / "m.safetensors.resume-1"
+    for _ in range(2):
+        (tmp_path / "m.safetensors").unlink(missing_ok=True)
+        process = start(tmp_path, train.words)
+        before, ends = state.stat().st_mtime_ns if state.exists() else 0, time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < ends and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL  # in the midst of it
+        assert state.exists()
+        assert not (tmp_path / "m.safetensors").exists()
+    finish(tmp_path, train.words)
+    assert "epochs are taken from m.safetensors.resume-1" in (tmp_path / "stderr").read_text()
+    assert train.whole(tmp_path)
+    assert not state.exists()

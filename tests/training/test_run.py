@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -94,12 +96,12 @@ def test_it_goes_on_to_the_same_bits(method: str, tmp_path: Path) -> None:
     whole = training(lambda share: None)
     for share in (0.4, 0.7):
         stopped(training, state, share, log)
-    assert list(state.glob("*.safetensors"))
+    assert list(tmp_path.glob("state-*"))
     with running(state=state, log=log, say=lines.append):
         assert_same(training(lambda share: None), whole)
     assert lines
     assert all(f"are taken from {state}" in line for line in lines)
-    assert not state.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     rows = list(csv.DictReader(log.read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows if row["fit"] == rows[-1]["fit"]][-1] in (2, 4)
     assert all(float(row["loss"]) > 0 for row in rows)
@@ -107,12 +109,11 @@ def test_it_goes_on_to_the_same_bits(method: str, tmp_path: Path) -> None:
 
 def test_another_training_begins_anew(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    (tmp_path / "state").mkdir()
-    (state / "notes.txt").touch()
+    (tmp_path / "state-notes").touch()
     stopped(METHODS["train"], state, 0.6)
-    with running(state=state), pytest.warns(UserWarning, match=r"1\.safetensors is not the state of this training .other data"):
+    with running(state=state), pytest.warns(UserWarning, match=r"state-1 is not the state of this training .other data"):
         assert_same(parent(seed=1), parent(seed=1))
-    assert [path.name for path in state.iterdir()] == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state-notes"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_another_training_begins_anew(tmp_path: Path) -> None:
 def test_a_damaged_state_is_not_taken(harm: str, reason: str, tmp_path: Path) -> None:
     state = tmp_path / "state"
     stopped(METHODS["train"], state, 0.6)
-    file = state / "1.safetensors"
+    file = tmp_path / "state-1"
     data = file.read_bytes()
     flipped = data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]
     file.write_bytes({"cut": data[:-200], "flip": flipped, "grow": data + bytes(3 << 20), "text": b"state"}[harm])
@@ -159,6 +160,18 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(OptionError, match="device=cuda: PyTorch sees no GPU here; use device=cpu"), running("cuda"):
             pass
+
+
+def test_cards_say_on_which_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    rich = pytest.importorskip("rich.console")
+    from hsiedge.report.terminal.model import card_table
+
+    card = parent().card
+    step = dataclasses.replace(card.lineage[0], options={**card.lineage[0].options, "device": "NVIDIA H100"})
+    for lineage, words in ((card.lineage, "train on a CPU ("), ([step], "train on NVIDIA H100 (")):
+        console = rich.Console(width=200, record=True, file=io.StringIO())
+        console.print(card_table(dataclasses.replace(card, lineage=lineage), Path(__file__)))
+        assert words in console.export_text()
 
 
 def test_memory_is_not_filled_in_training() -> None:

@@ -18,6 +18,7 @@ from hsiedge.report.terminal.tables import add_numbers, name_table, plain_table,
 from hsiedge.words import LONGEST_LINE, shown
 
 _BESIDE_MODEL = 50  # columns that precision and figures take beside a model's name
+_TRAINED = ("train", "prune", "distill", "qat", "tune")  # steps whose Card names the GPU, where it was one
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def card_table(card: Card, file: Path) -> Table:
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
         versions = ", ".join(f"{shown(name)} {shown(version)}" for name, version in step.versions.items())
-        table.add_row("made by", f"{shown(step.step)}{parent} ({versions})")
+        device = f" on {shown(step.options['device'])}" if "device" in step.options else " on a CPU" * (step.step in _TRAINED)
+        table.add_row("made by", f"{shown(step.step)}{device}{parent} ({versions})")
     return table
 
 
