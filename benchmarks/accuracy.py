@@ -1,4 +1,4 @@
-"""Accuracy over seeds, float and INT8: what the README's table of shipped models says.
+"""Accuracy over seeds, float and INT8: what docs/benchmarks/accuracy.md says.
 
     python benchmarks/accuracy.py                             # the default net, 5 seeds, random 10 %
     python benchmarks/accuracy.py --split blocks

@@ -3,7 +3,7 @@
     python benchmarks/peers.py                  # all bars; models and the peers' environments are made where they are missing
     python benchmarks/peers.py --quick          # bars 1 and 3, under 50 s; nothing is stored
     python benchmarks/peers.py --bars 1 4       # some of them
-    python benchmarks/peers.py --documents      # no measuring: fills README.md and docs/ from the stored results
+    python benchmarks/peers.py --documents      # no measuring: fills docs/ from the stored results
 
 1  the shipped net (cnn2d, patch 13, five layers of 64): INT8 scene graphs against float patches on onnxruntime, at the best
    of batch 1, 64 and 256; test accuracy of each
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--store", type=Path, default=results.STORE, help="the results (default: benchmarks/results/peers.json)"
     )
-    parser.add_argument("--documents", action="store_true", help="only fill README.md and docs/ from the results")
+    parser.add_argument("--documents", action="store_true", help="only fill docs/ from the results")
     arguments = parser.parse_args()
     if arguments.documents:
         documents.write(results.stored(arguments.store))

@@ -1,4 +1,4 @@
-"""Writes the study's figures into README.md and docs/benchmarks/study.md, from the stored results, between markers.
+"""Writes the study's figures into docs/benchmarks/study.md, from the stored results, between markers.
 
     python benchmarks/study_docs.py
 
@@ -62,7 +62,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SECTIONS = Path(__file__).parent / "study"
 DATA = RESULTS / "study.csv"
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks" / "study.md")
+DOCUMENTS = (ROOT / "docs" / "benchmarks" / "study.md",)
 
 _MARKER = re.compile(
     r"<!-- study: (?P<asked>.*?) -->(?P<answer>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL

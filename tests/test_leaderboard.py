@@ -31,7 +31,7 @@ def oas(leaderboard: ModuleType, split: str, method: str, precision: str = "floa
     return [row["oa"] for row in leaderboard.stored() if (row["split"], row["method"], row["precision"]) == wanted]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks/leaderboard.md"])
+@pytest.mark.parametrize("name", ["docs/benchmarks/leaderboard.md"])
 def test_the_documents_say_what_is_stored(leaderboard: ModuleType, name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     assert leaderboard.fill(text, leaderboard.stored()) == text, "run: python benchmarks/leaderboard.py --documents"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,22 @@ if not README.is_file():
 TEXT = README.read_text()
 
 
-def test_the_table_is_the_stored_results() -> None:
-    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "benchmarks" / "readme_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.table() in TEXT
-    assert module.shipped_table() in TEXT
-    assert module.compress_table() in TEXT
+def test_written_pages_say_what_the_results_say() -> None:
+    pytest.importorskip("jinja2", reason="the pages' templates are jinja2's")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import pages
+
+    written = dict(pages.pages())
+    assert {README, ROOT / "docs" / "benchmarks" / "accuracy.md"} <= set(written)
+    assert pages.claims() in TEXT
+    for table in (pages.nets(), pages.shipped_models(), pages.budget(), pages.hybrids()):
+        assert table in (ROOT / "docs" / "benchmarks" / "accuracy.md").read_text()
+    for path, text in written.items():
+        assert path.read_text() == text, "run: python benchmarks/pages.py"
+
+
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 150
 
 
 def test_the_bars_hold_in_the_stored_results() -> None:
@@ -58,7 +65,7 @@ def test_every_command_it_names_exists() -> None:
     from hsiedge.cli.app import app
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"(?<!import )hsiedge ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|^    .+$", TEXT, re.M))))
+    named = set(re.findall(r"(?<!import )hsiedge ([a-z]+)\b", " ".join(re.findall(r"`[^`]+`|^\$ .+$", TEXT, re.M))))
     assert {"train", "export", "quantize", "eval", "bench"} <= named
     assert named <= known
 

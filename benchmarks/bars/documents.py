@@ -1,4 +1,4 @@
-"""README.md and docs/: tables of the stored results between markers, `<!-- bars: NAME -->` and `<!-- end -->`.
+"""docs/: tables of the stored results between markers, `<!-- bars: NAME -->` and `<!-- end -->`.
 
 NAME is a bar's number for its table, `verdicts N` for what was asked of it, `verdicts` for those of all bars, `breakdown` for
 where the student's time goes, `device N` for the machine and its limits, `processors` for speeds on other ones too.
@@ -15,7 +15,7 @@ from bars import results, tables
 from hsiedge import files
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks" / "speed.md")
+DOCUMENTS = (ROOT / "docs" / "benchmarks" / "speed.md",)
 NOT_YET = "Not measured yet."
 _MARKER = re.compile(r"<!-- bars: (?P<asked>[a-z0-9 ]+) -->.*?<!-- end -->", re.DOTALL)
 

@@ -80,7 +80,7 @@ class DeviceComparison:
     lines: list[Line]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, documented in the README."""
+        """Plain data, as hsiedge/schemas/compare.json says."""
         return {
             "schema": SCHEMA,
             "runs": [{"run": run.name, "file": run.file, "device": run.report.to_dict()["device"]} for run in self.runs],

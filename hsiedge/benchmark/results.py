@@ -1,4 +1,4 @@
-"""Results of one measurement, and their JSON: schema 1, documented in the README."""
+"""Results of one measurement, and their JSON: schema 1 (hsiedge/schemas/bench.json)."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import CheckError, HsiedgeError
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, files_of, open_cube, read_labels, reader_of
@@ -18,7 +19,7 @@ from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS, files_of, open
 
 def check_reader(
     reader: str,
-    path: Path,
+    path: PathLike,
     expected: NDArray[Any],
     key: str | None = None,
     *,
@@ -40,7 +41,7 @@ def check_reader(
         OptionError: no such reader.
     """
     registry = CUBE_READERS if expected.ndim == 3 else LABEL_READERS
-    name = registry.name_of(reader)
+    name, path = registry.name_of(reader), path_of(path, "path")
     if reader_of(registry, path) is not registry[name]:
         raise CheckError(
             f"reader {name}: another reader takes {path.name}; its suffixes are {', '.join(registry[name].suffixes)}"

@@ -127,7 +127,7 @@ class TestReaders:
     @pytest.mark.parametrize("array", [CUBE, LABELS], ids=["cube", "labels"])
     def test_the_examples_passes(self, array: np.ndarray, tmp_path: Path) -> None:
         run_file(EXAMPLE / "raw.py")[0].write(tmp_path / "a.raw", array)
-        check_reader(f"{EXAMPLE}/raw.py:READER", tmp_path / "a.raw", array)
+        check_reader(f"{EXAMPLE}/raw.py:READER", str(tmp_path / "a.raw"), array)
 
     @pytest.mark.parametrize(
         ("old", "new", "reason"),

@@ -1,0 +1,190 @@
+"""Writes pages of docs/benchmarks from templates/ and the stored results, and the README's table of what was measured.
+
+    python benchmarks/pages.py
+
+A test fails where a page says anything else than the results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from hsiedge import files
+from hsiedge.runtimes import require_card
+from hsiedge.shipped import shipped
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import study_docs
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+TEMPLATES = Path(__file__).parent / "templates"
+CLAIMS = re.compile(r"(?<=<!-- claims -->\n).*?(?=<!-- end -->)", re.DOTALL)
+NETS = (("cnn2d", "random"), ("cnn2d", "blocks"), ("cnn1d", "random"), ("cnn3d", "random"), ("hybridsn", "random"))
+STUDENT = "claim own scene=indian_pines split=hong net=cnn2d method=distill level=cnn2d:16,16,16,16,16 precision=int8"
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each written page, with what it must say."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown
+    )
+    names = {"nets": nets, "shipped_models": shipped_models, "budget": budget, "hybrids": hybrids}
+    for path in sorted(TEMPLATES.glob("*.md.j2")):
+        yield ROOT / "docs" / "benchmarks" / path.stem, environment.get_template(path.name).render(**names)
+    readme = (ROOT / "README.md").read_text()
+    yield ROOT / "README.md", CLAIMS.sub(lambda _: claims() + "\n", readme)
+
+
+def stored(name: str) -> Any:
+    """The content of a file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(head: str, rows: Sequence[Sequence[object]]) -> str:
+    """A table; columns of its head have bars between them."""
+    columns = head.split("|")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell).strip() for cell in line) + " |" for line in lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several, standard deviation."""
+    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def nets() -> str:
+    """Accuracy of nets, float and INT8."""
+    lines = []
+    for net, split in NETS:
+        rows = stored(f"indian_pines-{net}-{split}")["seeds"]
+        figures = (("float", "oa"), ("int8", "oa"), ("int8", "aa"))
+        lost = max(row["float"]["oa"] - row["int8"]["oa"] for row in rows)
+        sizes = [f"{rows[0][precision]['bytes'] / 1000:.0f} kB" for precision in ("float", "int8")]
+        means = [spread([row[precision][figure] for row in rows]) for precision, figure in figures]
+        lines.append([net, split, len(rows), *means, f"{lost:.2f}", *sizes])
+    return markdown("net|split|seeds|OA %, float|OA %, INT8|AA %, INT8|most OA lost to INT8|float file|INT8 file", lines)
+
+
+def shipped_models() -> str:
+    """The shipped models, by what their own Cards say."""
+    lines = []
+    for suffix in (".onnx", "-int8.onnx", "-int8-scene.onnx", "-int8.tflite", "-int8-scene.tflite"):
+        path = shipped(suffix)
+        card = require_card(path)
+        own, *others = card.accuracy
+        assert card.split is not None
+        assert card.split.fraction is not None
+        split = f"{card.split.kind}, {100 * card.split.fraction:g} %, seed {card.split.seed}"
+        over_seeds = "".join(f"{over.oa:.2f} ± {over.oa_std:.2f} ({len(over.seeds)} seeds)" for over in others)
+        lines.append([path.name, f"{path.stat().st_size / 1000:.0f} kB", split, f"{own.oa:.2f}", over_seeds])
+    return markdown("file in models/|size|split|test OA %, this file|test OA %, mean ± std over seeds", lines)
+
+
+def budget() -> str:
+    """The search for 16 KiB, a line a seed, then the means."""
+    rows = stored("compress-indian_pines-random")["seeds"]
+    lines = [
+        [
+            row["seed"],
+            ", then ".join(row["path"]),
+            f"{row['bytes']:,}",
+            *(f"{row['test'][net]:.2f}" for net in ("student", "teacher")),
+        ]
+        for row in rows
+    ]
+    means = [spread([row["test"][net] for row in rows]) for net in ("student", "teacher")]
+    lines.append([f"all {len(rows)}", "", f"at most {max(row['bytes'] for row in rows):,}", *means])
+    return markdown("seed|the path it took|bytes, Card included|test OA %, INT8 student|test OA %, float teacher", lines)
+
+
+def hybrids() -> str:
+    """Hybrid scene graphs against patch by patch."""
+    lines = [
+        [
+            f"{row['net']}, patch {row['patch']}, {row['bands']} bands",
+            f"{row['macs_patch'] / 1e6:.1f}",
+            f"{row['macs_dense'] / 1e6:.2f} + {row['macs_pixel'] / 1e6:.2f}",
+            f"{row['times_fewer_macs']:.1f}",
+            f"{row['times_faster']:.1f}",
+            f"{row['labels_differ']} of {row['pixels']:,}",
+        ]
+        for row in stored("hybrid")["results"]
+    ]
+    return markdown("net|million MACs a patch|on maps + a pixel|times fewer|times as fast|labels that differ", lines)
+
+
+def claims() -> str:
+    """The README's table: what hsiedge does, what was measured, and where more of it stands."""
+    cores, (float_patch, *_, int8_scene) = stored("instructions")["cores"], stored("peers")["bars"]["1"]["rows"][:4]
+    native = {verdict["what"]: verdict["value"] for verdict in stored("peers")["bars"]["7"]["verdicts"]}
+    whole, rows_alone = (
+        native[f"cnn2d, {push}: native against the better of the others, times"] for push in ("a whole scene", "1 rows a push")
+    )
+    hybrid = stored("hybrid")["results"][0]
+    small = stored("compress-indian_pines-random")["seeds"]
+    live = stored("live")[0]
+    student = study_docs.fill(f"<!-- study: {STUDENT} --><!-- end -->", study_docs.stored_rows(), strict=True)
+    rows = [
+        (
+            "One graph for whole strips from any patch net, exact",
+            f"{cores['cortex-a76']['times fewer']:.0f} times fewer instructions a pixel than float patches (INT8, Cortex-A76);"
+            f" OA {float_patch['oa']:.2f} → {int8_scene['oa']:.2f} %",
+            "[speed](docs/benchmarks/speed.md)",
+        ),
+        (
+            "Published nets as they are: a hybrid where a layer has no equivalent on maps",
+            f"{hybrid['net']}: {hybrid['times_fewer_macs']:.0f} times fewer MACs, {hybrid['labels_differ']} of"
+            f" {hybrid['pixels']:,} labels differ",
+            "[accuracy](docs/benchmarks/accuracy.md)",
+        ),
+        (
+            "An engine of its own for integer scene graphs",
+            f"{whole:.2f} times as fast as the better of onnxruntime and LiteRT on a whole strip, {rows_alone:.1f} times row by"
+            " row (default net, one x86 core)",
+            "[speed](docs/benchmarks/speed.md)",
+        ),
+        (
+            "A net for a budget of bytes",
+            f"at most {max(row['bytes'] for row in small):,} bytes: OA {spread([row['test']['student'] for row in small])} %,"
+            f" its teacher {spread([row['test']['teacher'] for row in small])} %, {len(small)} seeds",
+            "[accuracy](docs/benchmarks/accuracy.md)",
+        ),
+        (
+            "Each compression method beside its control",
+            f"a distilled student: {re.sub('<!--.*?-->', '', student)}",
+            "[study](docs/benchmarks/study.md)",
+        ),
+        (
+            "A camera's lines to labels as they come",
+            f"{live['lines_in']:,} lines at {live['line_rate']:.0f} a second on one x86 core, {live['dropped']} dropped,"
+            f" {live['peak_mib']:.0f} MiB",
+            "[live](docs/reference/live.md)",
+        ),
+    ]
+    return markdown("what|measured|more", rows)
+
+
+def main() -> None:
+    """Writes the pages, and names those that changed."""
+    for path, text in pages():
+        changed = not path.is_file() or path.read_text() != text
+        if changed:
+            files.write_bytes(path, text.encode())
+        print(f"{path.relative_to(ROOT)}: {'written' if changed else 'is as the results have it'}")
+
+
+if __name__ == "__main__":
+    main()
