@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=
 LIBRARY := hsiedge/native/libhsiedge.so
 INSTALLED := $(VENV)/installed $(LIBRARY)
 
-.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models docs wheels clean
+.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models docs wheels release-check clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -82,6 +82,11 @@ docs: $(VENV)/installed
 wheels: $(VENV)/installed
 	for native in x86_64 aarch64 none; do HSIEDGE_NATIVE=$$native $(BIN)/pip wheel --quiet --disable-pip-version-check \
 		--no-build-isolation --no-deps --wheel-dir $(or $(DIST),dist) . || exit; done
+
+# Before a release: sdist and wheels, each installed in a fresh environment and used, and pages that train for minutes.
+release-check: $(INSTALLED)
+	$(BIN)/python -m tests.arm.board
+	$(BIN)/python -m pytest -m release -v -s $(TESTS)
 
 clean:
 	rm -rf $(VENV) demo site build dist $(LIBRARY)

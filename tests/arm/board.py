@@ -120,8 +120,11 @@ def environment(core: Core) -> dict[str, str]:
     }
 
 
-def boards(work: Path) -> Boards:
-    """Boards that have this checkout's hsiedge, installed from its wheel, and whose /work is the folder `work`.
+def boards(work: Path, wheel: Path | None = None) -> Boards:
+    """Boards that have hsiedge from a wheel, and whose /work is the folder `work`.
+
+    Args:
+        wheel: for aarch64; left out, one is built of this checkout.
 
     Raises:
         UnavailableError: not root, tools that are missing, or no network to build with.
@@ -134,7 +137,7 @@ def boards(work: Path) -> Boards:
     let_arm_programs_run()
     shutil.copytree(HERE / "guest", work, dirs_exist_ok=True)
     do("gcc", "-O2", "-Wall", "-shared", "-fPIC", HERE / "instructions.c", "-o", work / "instructions.so")
-    return Boards(debian(), _packages(work), work)
+    return Boards(debian(), _packages(work, wheel or _wheel(work)), work)
 
 
 def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
@@ -183,9 +186,8 @@ def debian() -> Path:
     return root
 
 
-def _packages(work: Path) -> Path:
-    """The folder of what hsiedge needs on the boards, built once; its own wheel, of this checkout, goes into /work/packages."""
-    wheels = work.parent / f"{work.name}-wheels"
+def _packages(work: Path, wheel: Path) -> Path:
+    """The folder of what hsiedge needs on the boards, built once; its own wheel goes into /work/packages."""
     needed, pinned = requirements(), ["--constraint", str(ROOT / "constraints.txt")]
     key = hashlib.sha256(json.dumps(needed).encode() + (ROOT / "constraints.txt").read_bytes()).hexdigest()[:12]
     kept = CACHE / f"packages-{key}"
@@ -195,17 +197,16 @@ def _packages(work: Path) -> Path:
             packages = Path(folder) / "packages"
             _install(packages, *needed, *pinned)
             packages.rename(kept)
-    _pip(
-        "wheel",
-        "--wheel-dir",
-        wheels,
-        "--no-build-isolation",
-        "--no-deps",
-        ROOT,
-        env={**os.environ, "HSIEDGE_NATIVE": "aarch64"},
-    )
-    _install(work / "packages", "--no-deps", next(wheels.glob("hsiedge-*.whl")))
+    _install(work / "packages", "--no-deps", wheel)
     return kept
+
+
+def _wheel(work: Path) -> Path:
+    """This checkout's wheel for aarch64."""
+    wheels = work.parent / f"{work.name}-wheels"
+    variables = {**os.environ, "HSIEDGE_NATIVE": "aarch64"}
+    _pip("wheel", "--wheel-dir", wheels, "--no-build-isolation", "--no-deps", ROOT, env=variables)
+    return next(wheels.glob("hsiedge-*.whl"))
 
 
 def requirements() -> list[str]:

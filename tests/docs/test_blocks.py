@@ -15,7 +15,7 @@ if not (ROOT / "docs").is_dir():
 if sys.version_info < (3, 11):
     pytest.skip("the pages are written for a workstation, with Python 3.11 or later", allow_module_level=True)
 
-LATER = ("raspberry-pi.md", "jetson.md", "microcontroller.md", "formats.md")
+LATER = ("raspberry-pi.md", "jetson.md", "microcontroller.md")
 WRITTEN = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PAGES = [path for path in WRITTEN if path.name not in LATER]
 LANE = re.compile(r"<!-- page: release -->")
