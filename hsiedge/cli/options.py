@@ -443,11 +443,14 @@ def file_kind(to: str | None, output: Path | None) -> str:
 
 
 def check_c(kind: str, target: str | None) -> None:
-    """Raises OptionError where a target is named for another kind of file than C."""
+    """Raises OptionError where a target is named for another kind of file than C, or is none that there is."""
     from hsiedge.errors import OptionError
+    from hsiedge.graphs.c.targets import find_target
 
     if target is not None and kind != "c":
         raise OptionError(f"--target {target} is the processor that C is made for; give it with --to c")
+    if target is not None:
+        find_target(target)
 
 
 def parse_tile(text: str | None) -> tuple[int, int] | None:

@@ -56,7 +56,7 @@ def quantize_command(
     from hsiedge import files
     from hsiedge.cli.export import write_c
     from hsiedge.cli.names import quantized_stem
-    from hsiedge.errors import MissingExtraError
+    from hsiedge.errors import MissingExtraError, ModelError
 
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("quantizing", "quantize")
@@ -74,6 +74,8 @@ def quantize_command(
     split = masks.split_for(card, scene)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
     options.check_c(kind, target)
+    if kind == "c" and card.kind != "scene":
+        raise ModelError(f"{source}: C is made of a scene graph; hsiedge export --scene-graph makes one of this patch graph")
     path = output or Path(f"{quantized_stem(source.stem, recipe)}.{kind}")
     files.check_writable(path)
     if path.exists():
@@ -93,7 +95,9 @@ def quantize_command(
         path = path if output else path.replace(path.with_name(f"{quantized_stem(source.stem, 'float16')}.{kind}"))
     if explain:
         console.stdout().print(layer_table(quantized))
-    _tell(quantized, source, path)
+    _tell_accuracy(quantized)
+    if kind != "c":
+        _tell_size(quantized, source, path)
     if recipe == "default" and kind not in ("tflite", "c"):
         _propose_seven_bits(quantized, floating, scene, judged)
     if kind == "ort":
@@ -151,7 +155,7 @@ def _float_model_for(scene: Scene) -> Path:
     raise ModelError(f"{takes}; make one: hsiedge train {name} && hsiedge export")
 
 
-def _tell(card: Card, source: Path, path: Path) -> None:
+def _tell_accuracy(card: Card) -> None:
     quantization = card.quantization
     assert quantization is not None
     if quantization.calibration["patches"]:
@@ -169,10 +173,14 @@ def _tell(card: Card, source: Path, path: Path) -> None:
             console.say(f"{check.patches} labelled pixels, some of which may have trained the net: {oas}")
     if quantization.float_layers:
         console.say(f"left in float, for the drop would have been too large: {', '.join(quantization.float_layers)}")
+
+
+def _tell_size(card: Card, source: Path, path: Path) -> None:
+    assert card.quantization is not None
     before, after = source.stat().st_size, path.stat().st_size
     note = (
         "; float16 saves the file, not the time: weights are cast to float32 at load"
-        if quantization.recipe == "float16"
+        if card.quantization.recipe == "float16"
         else ""
     )
     console.say(f"{path}  {after / 1000:.0f} kB, {after / before:.2f} of the float file{note}; next: hsiedge bench")
