@@ -69,7 +69,7 @@ study: $(INSTALLED)
 	  nice $(BIN)/hsiedge study benchmarks/study/$$part.toml -o $(STUDY) --workers 1 --measure no $(if $(DATA),--data-dir $(DATA)) || exit 2; \
 	done
 	cp $(STUDY)/study.sqlite benchmarks/results/study.sqlite
-	$(BIN)/python benchmarks/study_docs.py
+	$(BIN)/python benchmarks/pages.py
 
 models: $(INSTALLED)
 	$(BIN)/python models/make.py

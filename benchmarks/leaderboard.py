@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import tempfile
 import time
@@ -34,7 +33,6 @@ from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, Split, draw, folds_split, leaked
 
 STORE = Path(__file__).parent / "results" / "leaderboard.json"
-DOCUMENTS = (Path(__file__).parents[1] / "docs" / "benchmarks" / "leaderboard.md",)
 SPLITS = ("hong", "paoletti", "blocks")
 METHODS = ("svm", "forest", "lda", "mlp:1", "cnn1d:1", "cnn2d:7", "cnn2d:13", "dscnn:13")
 FOLDS = 5
@@ -201,15 +199,6 @@ def table(kind: str, rows: list[dict[str, Any]]) -> str:
     return "\n".join([HEAD, *(text for _, text in sorted(lines, reverse=True))])
 
 
-def fill(text: str, rows: list[dict[str, Any]]) -> str:
-    """A document with each of its tables, between `leaderboard: SPLIT` and `end`, as the rows have it."""
-
-    def anew(match: re.Match[str]) -> str:
-        return f"<!-- leaderboard: {match[1]} -->\n{table(match[1], rows)}\n<!-- end -->"
-
-    return re.sub(r"<!-- leaderboard: (\w+) -->\n.*?<!-- end -->", anew, text, flags=re.DOTALL)
-
-
 def spread(values: list[float]) -> str:
     """Mean, and the standard deviation where there are several."""
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
@@ -223,11 +212,14 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"), help="where nets are trained")
     parser.add_argument("--threads", type=int, help="of PyTorch; a fit repeats to the bit with the same number")
-    parser.add_argument("--documents", action="store_true", help="write what is stored into the documents")
+    parser.add_argument(
+        "--documents", action="store_true", help="write what is stored into the pages, as benchmarks/pages.py does"
+    )
     arguments = parser.parse_args()
     if arguments.documents:
-        for path in DOCUMENTS:
-            path.write_text(fill(path.read_text("utf-8"), stored()), "utf-8")
+        import pages
+
+        pages.main()
         return
     if arguments.threads:
         import torch

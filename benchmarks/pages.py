@@ -11,46 +11,111 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from hsiedge import files
+from hsiedge.report.study.tables import csv_text
 from hsiedge.runtimes import require_card
 from hsiedge.shipped import shipped
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import study_docs
+import leaderboard
+import study_figures
+from bars import results, tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 TEMPLATES = Path(__file__).parent / "templates"
+PARTS = ("nets3d.md",)  # of other pages
 CLAIMS = re.compile(r"(?<=<!-- claims -->\n).*?(?=<!-- end -->)", re.DOTALL)
 NETS = (("cnn2d", "random"), ("cnn2d", "blocks"), ("cnn1d", "random"), ("cnn3d", "random"), ("hybridsn", "random"))
-STUDENT = "claim own scene=indian_pines split=hong net=cnn2d method=distill level=cnn2d:16,16,16,16,16 precision=int8"
+STUDENT = {"method": "distill", "level": "cnn2d:16,16,16,16,16", "precision": "int8"}
+NOT_YET = "Not measured yet."
+DATA = RESULTS / "study.csv"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each written page, with what it must say."""
+    """Each written page, with what it must say. Raises FigureError for a figure that a page may not show."""
+    rows = study_figures.stored_rows()
+    for path in sorted(TEMPLATES.glob("*.md.j2")):
+        if path.stem not in PARTS:
+            yield ROOT / "docs" / "benchmarks" / path.stem, rendered(path.name, study_figures.StudyFigures(rows))
+    readme = (ROOT / "README.md").read_text()
+    yield ROOT / "README.md", CLAIMS.sub(lambda _: claims(study_figures.StudyFigures(rows)) + "\n", readme)
+    yield DATA, csv_text(rows)
+
+
+def rendered(template: str, study: study_figures.StudyFigures) -> str:
+    """A template's page, its figures of the study from `study`, all others as they are stored."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
         autoescape=False,  # noqa: S701 - Markdown
     )
-    names = {"nets": nets, "shipped_models": shipped_models, "budget": budget, "hybrids": hybrids}
-    for path in sorted(TEMPLATES.glob("*.md.j2")):
-        yield ROOT / "docs" / "benchmarks" / path.stem, environment.get_template(path.name).render(**names)
-    readme = (ROOT / "README.md").read_text()
-    yield ROOT / "README.md", CLAIMS.sub(lambda _: claims() + "\n", readme)
+    names = {
+        "bars": bars,
+        "budget": budget,
+        "hybrids": hybrids,
+        "leaderboard": lambda split: leaderboard.table(split, leaderboard.stored()),
+        "machine": machine,
+        "nets": nets,
+        "shipped_models": shipped_models,
+        "study": study,
+    }
+    return environment.get_template(template).render(**names)
+
+
+def bars(*asked: str | int, store: dict[str, Any] | None = None) -> str:
+    """A table of the bars of whole scenes.
+
+    Args:
+        asked: a bar's number; "verdicts" and a number, or alone for all bars; "device" and a number for the machine and its
+            limits; "measured" and a number for
+            date, machine and command; "breakdown" for where the student's time goes; "processors" for speeds on other ones too.
+        store: in the place of the stored results.
+
+    Raises:
+        KeyError: there is no such table.
+    """
+    content = results.stored() if store is None else store
+    if asked == ("verdicts",):
+        return tables.all_verdicts(content)
+    if asked == ("processors",):
+        return tables.processors([content, *results.elsewhere()])
+    bar = 2 if asked == ("breakdown",) else int(asked[-1])
+    entry = content["bars"].get(str(bar))
+    if entry is None:
+        return NOT_YET
+    if asked == (bar,):
+        return tables.page_table(bar, entry)
+    figures: dict[str | int, Callable[[dict[str, Any]], str]] = {
+        "breakdown": tables.breakdown,
+        "verdicts": tables.verdicts,
+        "device": lambda entry: tables.device_line(entry["device"], entry["limits"]),
+        "measured": lambda entry: (
+            f"{entry['measured'][:10]}, {entry['device']['cpu']}: `python benchmarks/peers.py --bars {bar}`"
+        ),
+    }
+    return figures[asked[0]](entry)
 
 
 def stored(name: str) -> Any:
     """The content of a file of results."""
     return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def machine(name: str) -> str:
+    """The processor that a file of results was made on, and the versions that it tells."""
+    content = stored(name)
+    versions = [f"{package} {version}" for package, version in content.get("versions", {}).items()]
+    return ", ".join([content.get("device") or content["cpu"], *versions])
 
 
 def markdown(head: str, rows: Sequence[Sequence[object]]) -> str:
@@ -126,7 +191,7 @@ def hybrids() -> str:
     return markdown("net|million MACs a patch|on maps + a pixel|times fewer|times as fast|labels that differ", lines)
 
 
-def claims() -> str:
+def claims(study: study_figures.StudyFigures) -> str:
     """The README's table: what hsiedge does, what was measured, and where more of it stands."""
     cores, (float_patch, *_, int8_scene) = stored("instructions")["cores"], stored("peers")["bars"]["1"]["rows"][:4]
     native = {verdict["what"]: verdict["value"] for verdict in stored("peers")["bars"]["7"]["verdicts"]}
@@ -136,7 +201,7 @@ def claims() -> str:
     hybrid = stored("hybrid")["results"][0]
     small = stored("compress-indian_pines-random")["seeds"]
     live = stored("live")[0]
-    student = study_docs.fill(f"<!-- study: {STUDENT} --><!-- end -->", study_docs.stored_rows(), strict=True)
+    student = study("claim", "own", scene="indian_pines", split="hong", net="cnn2d", **STUDENT)
     rows = [
         (
             "One graph for whole strips from any patch net, exact",
@@ -164,7 +229,7 @@ def claims() -> str:
         ),
         (
             "Each compression method beside its control",
-            f"a distilled student: {re.sub('<!--.*?-->', '', student)}",
+            f"a distilled student: {student}",
             "[study](docs/benchmarks/study.md)",
         ),
         (

@@ -32,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import cameras, documents, limits, memory, native, results, speed, tables, versus
+from bars import cameras, limits, memory, native, results, speed, tables, versus
 from bars.models import Workshop
 from bars.turns import ROUNDS
 
@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("--documents", action="store_true", help="only fill docs/ from the results")
     arguments = parser.parse_args()
     if arguments.documents:
-        documents.write(results.stored(arguments.store))
+        import pages
+
+        pages.main()
         return
     started = time.perf_counter()
     arguments.cache.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,11 @@ if not (ROOT / "benchmarks" / "peers.py").is_file():
 if sys.version_info < (3, 11):
     pytest.skip("the benchmarks are run on a workstation, with Python 3.11 or later", allow_module_level=True)
 pytest.importorskip("onnx", reason="onnx makes the models of the bars, and is not installed")
+pytest.importorskip("jinja2", reason="jinja2 writes the pages, and is not installed")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from bars import cameras, documents, environments, limits, memory, results, speed, tables, turns  # noqa: E402
+import pages  # noqa: E402
+from bars import cameras, environments, limits, memory, results, speed, tables, turns  # noqa: E402
 
 STORED = Path(__file__).parent / "benchmark" / "data"
 FLOAT, INT8 = STORED / "float.onnx", STORED / "int8.onnx"
@@ -88,20 +90,32 @@ def test_every_peer_has_figures_or_a_reason() -> None:
         assert row.get("failure") or {"pixels_per_s", "times", "low", "high", "oa", "agreement", "runtime"} <= set(row)
 
 
-@pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: path.name)
-def test_the_documents_say_what_the_results_say(path: Path) -> None:
-    text = path.read_text()
-    assert "<!-- bars: " in text
-    assert documents.fill(text, results.stored()) == text, "run: python benchmarks/peers.py --documents"
+def test_the_page_says_what_the_results_say() -> None:
+    written = dict(pages.pages())[ROOT / "docs" / "benchmarks" / "speed.md"]
+    assert "{{ bars(" in (pages.TEMPLATES / "speed.md.j2").read_text()
+    assert (ROOT / "docs" / "benchmarks" / "speed.md").read_text() == written, "run: python benchmarks/pages.py"
 
 
-def test_a_table_that_is_not_as_the_results_are_is_seen() -> None:
+def test_a_table_is_as_the_results_are() -> None:
     stored = {"bars": {"5": {"verdicts": [results.Verdict("grown", 1.2, "<=", 1.05).to_json()]}}}
-    filled = documents.fill("a <!-- bars: verdicts 5 -->old<!-- end --> b <!-- bars: 4 --><!-- end -->", stored)
-    assert "| grown | 1.2 | <= 1.05 | **no** |  |" in filled
-    assert documents.NOT_YET in filled
-    assert documents.fill(filled, stored) == filled
-    assert documents.fill(filled.replace("1.2", "1.0"), stored) == filled
+    assert "| grown | 1.2 | <= 1.05 | **no** |  |" in pages.bars("verdicts", 5, store=stored)
+    assert pages.bars(4, store=stored) == pages.NOT_YET
+    for name in ("verdicts", "device", "breakdown", "measured"):
+        assert f'bars("{name}"' in (pages.TEMPLATES / "speed.md.j2").read_text()
+
+
+def test_a_page_shows_no_time_that_its_warning_withdraws() -> None:
+    entry = results.stored()["bars"]["1"]
+    quiet, busy = ({**entry, "other_cores": cores} for cores in (0.0, 0.5))
+    assert tables.page_table(1, quiet) == tables.table(1, quiet)
+    shown = tables.page_table(1, busy)
+    assert "| graph | runtime | batch | times | test OA % | MACs a pixel | peak MiB |" in shown.splitlines()[0]
+    assert "other programs kept 0.5 cores busy" in shown.lower()
+    assert f"{entry['rows'][0]['pixels_per_s']:,.0f}" in tables.page_table(1, quiet)
+    assert f"{entry['rows'][0]['pixels_per_s']:,.0f}" not in shown
+    heads = [line for bar in "1234567" for line in tables.page_table(int(bar), results.stored()["bars"][bar]).splitlines()[:1]]
+    assert not [head for head in heads if any(f"| {name}" in head for name in tables.WITHDRAWN)]
+    assert " ms |" not in pages.bars("breakdown", store={"bars": {"2": {**results.stored()["bars"]["2"], "other_cores": 0.5}}})
 
 
 def test_processors_stand_side_by_side() -> None:

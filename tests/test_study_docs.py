@@ -1,12 +1,10 @@
-"""The study's figures in README.md and docs/benchmarks/study.md are those of the stored results, every one of them."""
+"""The study's page says what the stored results say, and no figure can be asked for that no page may show."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,61 +13,59 @@ from hsiedge.study.rows import Row
 from tests import study_rows
 
 ROOT = Path(__file__).parents[1]
-if not (ROOT / "benchmarks" / "study_docs.py").is_file():
-    pytest.skip("the documents lie in a checkout, not beside an installed wheel", allow_module_level=True)
+if not (ROOT / "benchmarks" / "study_figures.py").is_file():
+    pytest.skip("the pages lie in a checkout, not beside an installed wheel", allow_module_level=True)
+pytest.importorskip("jinja2", reason="jinja2 writes the pages, and is not installed")
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import pages  # noqa: E402
+from study_figures import FigureError, StudyFigures, stored_rows  # noqa: E402
+
+PAGE = ROOT / "docs" / "benchmarks" / "study.md"
+TEMPLATE = pages.TEMPLATES / "study.md.j2"
 
 
-def _module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study_docs", ROOT / "benchmarks" / "study_docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["study_docs"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-DOCS = _module()
-
-
-@pytest.mark.parametrize("path", DOCS.DOCUMENTS, ids=lambda path: path.name)
-def test_the_documents_say_what_the_results_say(path: Path) -> None:
-    text = path.read_text() if path.is_file() else ""
-    assert DOCS.fill(text, DOCS.stored_rows(), strict=True) == text, "run: python benchmarks/study_docs.py"
+def test_the_page_says_what_the_results_say() -> None:
+    written = pages.rendered(TEMPLATE.name, StudyFigures(stored_rows()))
+    assert PAGE.read_text() == written, "run: python benchmarks/pages.py"
+    assert "{{" not in written
+    assert "<!-- study" not in written
 
 
 def test_the_data_are_those_of_the_store() -> None:
-    assert DOCS.DATA.read_text() == csv_text(DOCS.stored_rows()), "run: python benchmarks/study_docs.py"
+    assert pages.DATA.read_text() == csv_text(stored_rows()), "run: python benchmarks/pages.py"
 
 
-def test_no_measured_figure_stands_outside_of_markers() -> None:
-    path = ROOT / "docs" / "benchmarks" / "study.md"
-    text = path.read_text() if path.is_file() else ""
-    prose = re.sub(
-        r"<!-- study: .*?<!-- end -->|```.*?```|`[^`]*`|^    .*$|\(http[^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE
-    )
+@pytest.mark.parametrize("name", ["study.md.j2", "nets3d.md.j2"])
+def test_no_measured_figure_stands_outside_of_calls(name: str) -> None:
+    text = (pages.TEMPLATES / name).read_text()
+    assert "{{ study(" in text
+    prose = re.sub(r"{{.*?}}|{%.*?%}|```.*?```|`[^`]*`|^    .*$|\(http[^)]*\)", "", text, flags=re.DOTALL | re.MULTILINE)
     assert not re.findall(r"\d+[.,]\d+|\d+ ?(?:%|k?B\b|KiB|MiB|ms\b|points?\b|times\b)", prose)
 
 
-@pytest.mark.parametrize("path", DOCS.DOCUMENTS, ids=lambda path: path.name)
-def test_no_line_of_prose_begins_with_a_marker(path: Path) -> None:
-    """CommonMark takes such a line for a block of HTML, and the paragraph ends there."""
-    begun = re.findall(r"^\s*<!-- study: (\w+)", path.read_text() if path.is_file() else "", re.MULTILINE)
-    assert set(begun) <= {"table", "section"}
-
-
-def answer_of(asked: str, common: str = "") -> str:
-    """What a marker is filled with, from two seeds of the small study and its blocks split."""
-    rows = study_rows.study() + study_rows.study(split="blocks", guard=6)
-    before = f"<!-- study-for: {common} -->" if common else ""
-    text = f"{before}a <!-- study: {asked} -->old<!-- end --> b"
-    filled = DOCS.fill(text, rows)
-    assert DOCS.fill(filled, rows) == filled
-    block = re.fullmatch(r"(?:<!-- study-for: .*? -->)?a <!-- study: (.*?) -->(.*)<!-- end --> b", filled, re.DOTALL)
-    assert block is not None
-    assert block[1] == asked
-    answer: str = block[2]
+def ask(figures: StudyFigures, asked: str) -> str:
+    """The answer to a question in one line, such as "best method of=smaller drop<=0.5"; bars stand between several values."""
+    words, traits, limits = [], {}, {}
+    for word in asked.split():
+        name, is_trait, value = word.partition("=")
+        if "<" in name or ">" in name:
+            limits["where"] = word
+        elif not is_trait:
+            words.append(word)
+        elif name == "of":
+            limits["of"] = value
+        else:
+            traits[name] = value.split("|") if "|" in value else value
+    answer: str = figures(*words, **limits, **traits)
     return answer
+
+
+def answer_of(asked: str, **common: str) -> str:
+    """The figure of two seeds of the small study and its blocks split."""
+    figures = StudyFigures(study_rows.study() + study_rows.study(split="blocks", guard=6), strict=False)
+    figures.choose(**common)
+    return ask(figures, asked)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +99,11 @@ def answer_of(asked: str, common: str = "") -> str:
     ],
 )
 def test_figures_in_prose(asked: str, answer: str) -> None:
-    assert answer_of(asked, "scene=salinas_a split=random net=cnn2d") == answer
+    assert answer_of(asked, scene="salinas_a", split="random", net="cnn2d") == answer
 
 
-def test_what_a_marker_says_goes_before_what_is_common() -> None:
-    assert answer_of("cells split=blocks|random", "split=random") == "28"
+def test_what_a_call_says_goes_before_what_is_common() -> None:
+    assert answer_of("cells split=blocks|random", split="random") == "28"
 
 
 @pytest.mark.parametrize(
@@ -122,50 +118,49 @@ def test_what_a_marker_says_goes_before_what_is_common() -> None:
         ("table split=masks", "nothing is chosen"),
     ],
 )
-def test_a_marker_that_asks_for_what_is_not_there_is_named(asked: str, why: str) -> None:
-    with pytest.raises(DOCS.MarkerError, match=re.escape(f"<!-- study: {asked} -->: ")) as error:
+def test_a_call_that_asks_for_what_is_not_there_is_named(asked: str, why: str) -> None:
+    with pytest.raises(FigureError, match=re.escape(f"{asked}: ")) as error:
         answer_of(asked)
     assert why in str(error.value)
 
 
 def strictly(asked: str, rows: list[Row]) -> str:
-    """What a document gets for a marker."""
-    text: str = DOCS.fill(f"a <!-- study: {asked} -->old<!-- end --> b", rows, strict=True)
-    return text
+    """What a page gets for a question."""
+    return ask(StudyFigures(rows), asked)
 
 
 def test_a_claim_has_its_control() -> None:
     rows = study_rows.controlled()
     text = strictly("claim method=distill precision=int8", rows)
-    assert "-->no difference to the same net trained from nothing was seen (" in text
+    assert "no difference to the same net trained from nothing was seen (" in text
     assert "for as many steps in all" in strictly("claim all method=distill precision=int8", rows)
     assert "1.00 points below the same net in float" in strictly("claim method=none precision=int8", rows)
     alone = [row for row in rows if row.cell.method not in ("scratch", "finetune")]
     for method in ("distill", "structured", "magnitude"):
-        with pytest.raises(DOCS.MarkerError, match="has no control"):
+        with pytest.raises(FigureError, match="has no control"):
             strictly(f"claim method={method} precision=int8", alone)
-        with pytest.raises(DOCS.MarkerError, match="has no control"):
+        with pytest.raises(FigureError, match="has no control"):
             strictly(f"claim parent method={method} precision=int8", alone)
         assert "points below the uncompressed net in float (" in strictly(f"claim parent method={method} precision=int8", rows)
-    with pytest.raises(DOCS.MarkerError, match="one seed allows no claim"):
+    with pytest.raises(FigureError, match="one seed allows no claim"):
         strictly("claim method=distill precision=int8", study_rows.controlled((0,)))
-    with pytest.raises(DOCS.MarkerError, match="has no control"):
+    with pytest.raises(FigureError, match="has no control"):
         strictly("claim method=none precision=float32", rows)
 
 
 def test_no_document_says_an_accuracy_of_a_method_without_its_control() -> None:
     rows = study_rows.controlled()
     for asked in ("oa", "drop", "aa+-", "max oa", "best kappa of=oa"):
-        with pytest.raises(DOCS.MarkerError, match="without its control; ask for claim"):
+        with pytest.raises(FigureError, match="without its control; ask for claim"):
             strictly(f"{asked} method=structured precision=int8", rows)
-    with pytest.raises(DOCS.MarkerError, match="without its control; ask for claim"):
+    with pytest.raises(FigureError, match="without its control; ask for claim"):
         strictly("drop method=none precision=int8", rows)
-    assert "-->95.00<" in strictly("oa method=none precision=float32", rows)
-    with pytest.raises(DOCS.MarkerError, match="ask for own and all, too"):
+    assert strictly("oa method=none precision=float32", rows) == "95.00"
+    with pytest.raises(FigureError, match="ask for own and all, too"):
         strictly("table oa kb method=none|structured", rows)
     assert strictly("table oa own all kb method=none|structured", rows).count("\n| structured pruning") == 2
     alone = [row for row in rows if row.cell.method != "scratch"]
-    with pytest.raises(DOCS.MarkerError, match=r"without their controls: cnn2d, structured pruning 0\.5"):
+    with pytest.raises(FigureError, match=r"without their controls: cnn2d, structured pruning 0\.5"):
         strictly("table oa own all kb method=none|structured", alone)
     assert strictly("table kb macs_m method=none|structured", alone)
 
@@ -174,7 +169,7 @@ def test_no_document_has_a_latency_that_its_warnings_withdraw() -> None:
     rows = study_rows.study()
     assert strictly("ms1 method=none precision=int8", rows)
     for asked in ("ms1 method=structured level=0.5 precision=int8", "table ms1 method=none|structured"):
-        with pytest.raises(DOCS.MarkerError, match=r"withdraw: cnn2d, structured pruning 0\.5, int8"):
+        with pytest.raises(FigureError, match=r"withdraw: cnn2d, structured pruning 0\.5, int8"):
             strictly(asked, rows)
 
 
@@ -208,12 +203,11 @@ def nets3d() -> list[Row]:
 
 
 def test_the_section_of_the_3d_nets_is_there_once_their_results_are() -> None:
-    (asked,) = re.findall(r"<!-- study: (section nets3d .*?) -->", (ROOT / "docs" / "benchmarks" / "study.md").read_text())
-    before = f"<!-- study: {asked} -->old<!-- end --> b"
-    assert DOCS.fill(before, study_rows.study(), strict=True) == f"<!-- study: {asked} --><!-- end --> b"
-    text = DOCS.fill(before, nets3d(), strict=True)
-    assert DOCS.fill(text, nets3d(), strict=True) == text
-    inside = text.removeprefix(f"<!-- study: {asked} -->").removesuffix("<!-- end --> b")
+    assert '{% include "nets3d.md.j2" %}' in TEMPLATE.read_text()
+    traits = {"scene": "indian_pines", "split": "random", "net": ["cnn3d", "hybridsn"]}
+    assert not StudyFigures(study_rows.study()).any(**traits)
+    assert StudyFigures(nets3d()).any(**traits)
+    inside = pages.rendered("nets3d.md.j2", StudyFigures(nets3d()))
     assert "<!--" not in inside
     assert "## Nets with 3-D convolutions" in inside
     assert "**`hybridsn`** has an overall accuracy of 95.00 ± 0.00 % in float. Its INT8\n  file: 1.00 points below" in inside
@@ -221,13 +215,8 @@ def test_the_section_of_the_3d_nets_is_there_once_their_results_are() -> None:
     assert "Seeds 0, 1: mean" in inside  # of these nets, though another has three
     assert inside.count("| hybridsn | magnitude pruning 0.9 | ") == 2
     lacking = [row for row in nets3d() if row.cell.net != "hybridsn"]
-    with pytest.raises(DOCS.MarkerError, match="0 entries are chosen"):
-        DOCS.fill(before, lacking)
+    with pytest.raises(FigureError, match="0 entries are chosen"):
+        pages.rendered("nets3d.md.j2", StudyFigures(lacking, strict=False))
     alone = [row for row in nets3d() if row.cell.method != "finetune"]
-    with pytest.raises(DOCS.MarkerError, match=r"without their controls: cnn3d, magnitude pruning 0\.9"):
-        DOCS.fill(before, alone, strict=True)
-
-
-def test_a_section_that_is_not_there() -> None:
-    with pytest.raises(DOCS.MarkerError, match="no file"):
-        answer_of("section nowhere")
+    with pytest.raises(FigureError, match=r"without their controls: cnn3d, magnitude pruning 0\.9"):
+        pages.rendered("nets3d.md.j2", StudyFigures(alone))

@@ -7,6 +7,11 @@ from typing import Any
 
 Entry = dict[str, Any]
 BUSY = 0.1  # cores: more than that, and times are not to be trusted
+WITHDRAWN = (
+    "pixels a second", "ours, pixels", "GMAC/s", "of the peak", "share of the peak", "GB/s", "of memory", "float ms", "INT8 ms",
+    "INT8 of the peak", "us a pixel", "times real time",
+)  # fmt: skip
+"""Columns of times, by their beginnings."""
 TITLES = {
     1: "Whole scenes against patches",
     2: "The student of 16 KiB",
@@ -76,6 +81,20 @@ def table(bar: int, entry: Entry) -> str:
     return f"{figures}\n\nDo not trust these figures: other programs kept {busy:.1f} cores busy meanwhile."
 
 
+def page_table(bar: int, entry: Entry) -> str:
+    """The figures of one bar for a page: without the columns of times where others kept the cores busy."""
+    text, busy = _TABLES[bar](entry), entry.get("other_cores") or 0
+    if busy <= BUSY:
+        return text
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    kept = [place for place, name in enumerate(lines[0]) if not name.startswith(WITHDRAWN)]
+    rows = [[line[place] for place in kept] for line in lines[2:]]
+    why = (
+        f"Other programs kept {busy:.1f} cores busy meanwhile: ratios hold, for both took turns; times and rates are left out."
+    )
+    return f"{markdown([lines[0][place] for place in kept], rows)}\n\n{why}"
+
+
 def verdicts(entry: Entry) -> str:
     """What was asked, and whether it holds."""
     rows = []
@@ -134,12 +153,24 @@ def _speed(verdicts: Sequence[Entry], words: str) -> str:
 def breakdown(entry: Entry) -> str:
     """Where the student's time goes, and what would be allowed."""
     breakdown = entry["breakdown"]
+    if (entry.get("other_cores") or 0) > BUSY:
+        return _shares(breakdown)
     rows = [[node["node"], node["operator"], f"{node['ms']:.2f}"] for node in breakdown["nodes"] if node["ms"] >= 0.01]
     rows.append(["(input step, argmax, label ids)", "numpy", f"{breakdown['outside_ms']:.2f}"])
     arithmetic = f"{breakdown['arithmetic_ms']:.2f} ms at the core's INT8 peak"
     rest = f"reading the rows {breakdown['reading_ms']:.2f} ms at the speed of memory"
     allowed = f"1,000 times allow {breakdown['allowed_ms']:.2f} ms for the scene; its arithmetic takes {arithmetic}, {rest}."
     return f"{markdown(['node', 'operator', 'ms a scene'], rows)}\n\n{allowed}"
+
+
+def _shares(breakdown: Entry) -> str:
+    """Where the time goes, in parts of all of it."""
+    nodes = [(node["node"], node["operator"], node["ms"]) for node in breakdown["nodes"] if node["ms"] >= 0.01]
+    nodes.append(("(input step, argmax, label ids)", "numpy", breakdown["outside_ms"]))
+    whole = sum(ms for *_, ms in nodes)
+    return markdown(
+        ["node", "operator", "share"], [[name, operator, f"{100 * ms / whole:.0f} %"] for name, operator, ms in nodes]
+    )
 
 
 def _graphs(entry: Entry) -> str:

@@ -1,16 +1,10 @@
-"""Writes the study's figures into docs/benchmarks/study.md, from the stored results, between markers.
+"""Figures of the study's stored results, as templates of pages ask for them.
 
-    python benchmarks/study_docs.py
+    {% set _ = study.choose(scene="indian_pines", split="random", net="cnn2d") %}
+    loses {{ study("drop", method="none", precision="int8") }} points
 
-A test fails when the documents say otherwise. A marker asks for a figure, and what it came to stands behind it:
-
-    loses <!-- study: drop scene=indian_pines split=random net=cnn2d method=none precision=int8 -->0.07<!-- end --> points
-
-What markers have in common is said once, and holds from there on, until the next one of its kind:
-
-    <!-- study-for: scene=indian_pines split=random net=cnn2d -->
-
-The first words name the figure, then KEY=VALUE choose among the study's entries (hsiedge.report.study.figures):
+The first words name the figure, then traits choose among the study's entries (hsiedge.report.study.figures); `study.choose`
+sets traits that hold from there on. Figures:
 
     oa aa kappa drop              percent, points below the float net, mean over seeds; "oa+-" with ± standard deviation
     bytes gzip kb gzip_kb         the file; parameters nonzeros macs (thousands: parameters_k, macs_k, or macs_m)
@@ -18,63 +12,53 @@ The first words name the figure, then KEY=VALUE choose among the study's entries
     smaller faster1 faster256     how many times, against the float net
     fewer scene_fewer             how many times fewer instructions a pixel, against the float net's patch graph
     gain                          of QAT: points of OA above its control
-    claim [KIND]                  the difference to a control with its 95 % interval, in words: the only way in which a document
-                                  may speak of the accuracy of a method. KIND is of figures.CONTROLS; left out, the main one
+    claim [KIND]                  the difference to a control with its 95 % interval, in words: the only way in which a page may
+                                  speak of the accuracy of a method. KIND is of figures.CONTROLS; left out, the main one
     n level net precision         of the entry itself
     cells hours scenes nets seeds test train validation device
                                   of all that was chosen
 
     max, min FIGURE               of all that was chosen, rather than of the one entry
     count                         how many entries were chosen
-    best, worst FIGURE of=FIGURE  the figure of the entry that is highest, lowest in another
+    best, worst FIGURE            the figure of the entry that is highest, lowest in another (of="smaller")
     doubts                        one sentence of the latencies that are not to be trusted
     epochs tuning                 of the net itself, and of each method after it
     steps                         that the net itself took, of 64 patches each
     table [FIGURES...]            a Markdown table of what was chosen for each scene and split, with its notes
-    section NAME                  benchmarks/study/NAME.md, its own markers filled and left out; nothing where nothing is
-                                  chosen: what is said of results that are not stored yet
 
-A document is refused (`fill` with `strict`) where an accuracy of a method stands without its control, in prose or in a table
-without the columns "own" and "all", and where a latency stands in it that its own warnings withdraw.
+Traits are scene, split, net, method, level, precision ("int4" finds "int4 (simulated)"), variant, control="yes",
+simulated="no"; a list stands for any of its values. where="drop<=0.5" holds a figure against a limit.
 
-Keys are scene, split, net, method, level, precision (int4 finds "int4 (simulated)"), variant (blanks as _), control=yes,
-simulated=no, and drop<=0.5, oa>=98 and the like for any figure. Several values have bars between them: method=none|distill.
+A page is refused where an accuracy of a method stands without its control, in prose or in a table without the columns "own"
+and "all", and where a latency stands in it that its own warnings withdraw.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hsiedge import files
 from hsiedge.errors import StudyError
 from hsiedge.report.study.figures import MAIN_CONTROLS, Entry, Group, control_of, groups
-from hsiedge.report.study.tables import UNITS, csv_text, markdown_notes, markdown_table, sheet, spread_words
+from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
 from hsiedge.report.study.warnings import warning_words
 from hsiedge.study.rows import Row
 from hsiedge.study.store import Store
 
-ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-SECTIONS = Path(__file__).parent / "study"
-DATA = RESULTS / "study.csv"
-DOCUMENTS = (ROOT / "docs" / "benchmarks" / "study.md",)
 
-_MARKER = re.compile(
-    r"<!-- study: (?P<asked>.*?) -->(?P<answer>.*?)<!-- end -->|<!-- study-for: (?P<common>.*?) -->", re.DOTALL
-)
-_CONDITION = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=|=)(?P<value>\S*)$")
+_LIMIT = re.compile(r"(?P<name>[a-z_0-9]+)(?P<sign><=|>=)(?P<value>[\d.]+)")
 _ACCURACY = ("oa", "aa", "kappa", "drop", "gain")
 _BATCH = 64  # patches a step: the default of hsiedge.training.fit
 _DIGITS = {"oa": 2, "aa": 2, "kappa": 2, "drop": 2, "gain": 2, "memory": 1, "smaller": 1, "fewer": 1, "scene_fewer": 0}
+Trait = str | list[str]
 
 
-class MarkerError(Exception):
-    """A marker that asks for what does not exist, or for more than one figure."""
+class FigureError(Exception):
+    """A figure that does not exist, of which there are several, or that no page may show."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +69,51 @@ class Choice:
 
     @property
     def one(self) -> tuple[Group, Entry]:
-        """The only one. Raises MarkerError."""
+        """The only one. Raises FigureError."""
         if len(self.entries) != 1:
             examples = "; ".join(f"{group.title}: {entry.title}" for group, entry in self.entries[:6])
-            raise MarkerError(f"{len(self.entries)} entries are chosen where one is needed: {examples or 'none'}")
+            raise FigureError(f"{len(self.entries)} entries are chosen where one is needed: {examples or 'none'}")
         return self.entries[0]
 
     @property
     def rows(self) -> list[Row]:
         return list({row.cell.key: row for _, entry in self.entries for row in entry.rows}.values())
+
+
+class StudyFigures:
+    """Figures of rows of the study, called from a template.
+
+    Args:
+        strict: refuse what no page may show.
+    """
+
+    def __init__(self, rows: Sequence[Row], strict: bool = True) -> None:
+        self._entries = [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries]
+        self._common: dict[str, Trait] = {}
+        self._strict = strict
+
+    def choose(self, **traits: Trait) -> None:
+        """Sets the traits that hold for all calls from here on, until the next one of this."""
+        self._common = traits
+
+    def any(self, **traits: Trait) -> bool:
+        """True where there is an entry of these traits alone."""
+        return bool(_chosen(traits, "", self._entries).entries)
+
+    def __call__(self, *asked: str, where: str = "", of: str = "", **traits: Trait) -> str:
+        """The figure in words.
+
+        Raises:
+            FigureError: it is not there, or no page may show it; the message has the question.
+        """
+        try:
+            choice = _chosen({**self._common, **traits}, where, self._entries)
+            if self._strict:
+                _check(choice, asked)
+            return _answer(choice, asked, of)
+        except (FigureError, KeyError, StudyError) as error:
+            words = [f"{name}={value if isinstance(value, str) else '|'.join(value)}" for name, value in traits.items()]
+            raise FigureError(f"{' '.join([*asked, *words, *[where] * bool(where)])}: {error.args[0]}") from error
 
 
 def stored_rows(folder: Path = RESULTS) -> list[Row]:
@@ -105,45 +125,9 @@ def stored_rows(folder: Path = RESULTS) -> list[Row]:
     return rows
 
 
-def fill(text: str, rows: Sequence[Row], strict: bool = False) -> str:
-    """The text with every figure as the rows have it.
-
-    Raises:
-        MarkerError: a marker asks for what is not there, or, where `strict`, for what no document may say; the message has the
-            marker.
-    """
-    return _filled(text, [(group, entry) for group in (groups(rows) if rows else []) for entry in group.entries], strict=strict)
-
-
-def _filled(text: str, entries: list[tuple[Group, Entry]], markers: bool = True, strict: bool = False) -> str:
-    """The text filled; with its markers, or without."""
-    common: list[str] = []
-
-    def answer(passage: re.Match[str]) -> str:
-        if passage["common"] is not None:
-            common[:] = passage["common"].split()
-            return passage[0] if markers else ""
-        try:
-            answer_text = _answer(passage["asked"].split(), common, entries, strict)
-        except (MarkerError, KeyError, StudyError) as error:
-            raise MarkerError(f"<!-- study: {passage['asked']} -->: {error.args[0]}") from error
-        block = f"\n{answer_text}\n" if "\n" in answer_text else answer_text
-        return f"<!-- study: {passage['asked']} -->{block}<!-- end -->" if markers else block
-
-    return _MARKER.sub(answer, text)
-
-
-def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Group, Entry]], strict: bool) -> str:
-    conditions = [word for word in words if _CONDITION.match(word) and not word.startswith("of=")]
-    own = {_named(word) for word in conditions}
-    choice = _chosen([*(word for word in common if _named(word) not in own), *conditions], entries)
-    asked = [word for word in words if word not in conditions]
-    if strict:
-        _check(choice, asked)
+def _answer(choice: Choice, asked: Sequence[str], of: str) -> str:
     if asked[0] == "table":
         return _table(choice, asked[1:])
-    if asked[0] == "section":
-        return _section(choice, asked[1], entries, strict)
     if asked[0] == "claim":
         return _claim(*choice.one, asked[1:])
     if asked[0] in _OF_ALL:
@@ -151,15 +135,15 @@ def _answer(words: Sequence[str], common: Sequence[str], entries: list[tuple[Gro
     if asked[0] in ("max", "min"):
         values = [value for group, entry in choice.entries if (value := _value(group, entry, asked[1])) is not None]
         if not values:
-            raise MarkerError(f"nothing that was chosen has {asked[1]}")
+            raise FigureError(f"nothing that was chosen has {asked[1]}")
         return _form(asked[1], max(values) if asked[0] == "max" else min(values))
     if asked[0] in ("best", "worst"):
-        choice, asked = _extreme(choice, asked), [asked[1]]
+        choice, asked = _extreme(choice, asked, of or asked[1]), [asked[1]]
     return _of_one(*choice.one, asked[0])
 
 
 def _check(choice: Choice, asked: Sequence[str]) -> None:
-    """Raises MarkerError for an accuracy of a method without its control, and for a latency that is withdrawn."""
+    """Raises FigureError for an accuracy of a method without its control, and for a latency that is withdrawn."""
     table = asked[0] == "table"
     names = [name.removesuffix("+-") for name in asked] or [""]
     everything = table and len(names) == 1
@@ -167,58 +151,56 @@ def _check(choice: Choice, asked: Sequence[str]) -> None:
     if everything or any(name in _ACCURACY for name in names) or (table and "parent" in names):
         lacking = [entry.title for entry in methods if entry.against() is None]
         if table and (lacking or (methods and not everything and not {"own", "all"} <= set(names))):
-            raise MarkerError(f"accuracies without their controls: {', '.join(lacking) or 'ask for own and all, too'}")
+            raise FigureError(f"accuracies without their controls: {', '.join(lacking) or 'ask for own and all, too'}")
         if not table and (methods or {"drop", "gain"} & set(names)):
-            raise MarkerError("an accuracy of a method without its control; ask for claim")
+            raise FigureError("an accuracy of a method without its control; ask for claim")
     timed = [name for name in names if name.startswith(("ms", "faster"))]
     withdrawn = [entry.title for _, entry in choice.entries if entry.warnings and (timed or everything)]
     if withdrawn:
-        raise MarkerError(f"latencies that their own warnings withdraw: {', '.join(withdrawn)}")
+        raise FigureError(f"latencies that their own warnings withdraw: {', '.join(withdrawn)}")
 
 
 def _claim(group: Group, entry: Entry, kinds: Sequence[str]) -> str:
     """The difference to a control, in words."""
     contrast = next((c for c in entry.contrasts if c.kind == kinds[0]), None) if kinds else entry.against()
     if contrast is None or (entry.method in MAIN_CONTROLS and entry.against() is None):
-        raise MarkerError(f"{group.title}: {entry.title} has no control{f' of kind {kinds[0]}' if kinds else ''}")
+        raise FigureError(f"{group.title}: {entry.title} has no control{f' of kind {kinds[0]}' if kinds else ''}")
     return contrast.words()
 
 
-def _named(word: str) -> str:
-    condition = _CONDITION.match(word)
-    if condition is None:
-        raise MarkerError(f"{word} is no KEY=VALUE")
-    return condition["name"]
+def _chosen(traits: Mapping[str, Trait], where: str, entries: list[tuple[Group, Entry]]) -> Choice:
+    """The entries that have all traits and keep the limit; controls only where they are asked for."""
+    wanted = {"control": "no", **traits}
+    return Choice([pair for pair in entries if _has(*pair, wanted) and _keeps(*pair, where)])
 
 
-def _chosen(conditions: Sequence[str], entries: list[tuple[Group, Entry]]) -> Choice:
-    """The entries that fulfil all conditions; controls only where they are asked for."""
-    if not any(word.startswith("control=") for word in conditions):
-        conditions = [*conditions, "control=no"]
-    return Choice([pair for pair in entries if all(_fits(*pair, word) for word in conditions)])
-
-
-def _fits(group: Group, entry: Entry, word: str) -> bool:
-    condition = _CONDITION.match(word)
-    assert condition is not None
-    name, sign, value = condition["name"], condition["sign"], condition["value"]
-    if sign != "=":
-        figure = _value(group, entry, name)
-        return figure is not None and (figure <= float(value) if sign == "<=" else figure >= float(value))
+def _has(group: Group, entry: Entry, wanted: Mapping[str, Trait]) -> bool:
     traits = {
         "scene": group.scene,
         "split": group.split,
         "net": entry.net,
         "method": entry.method,
         "level": entry.level,
-        "variant": entry.variant.replace(" ", "_"),
+        "variant": entry.variant,
         "precision": entry.precision.partition(" ")[0],
         "control": "yes" if entry.control else "no",
         "simulated": "yes" if entry.simulated else "no",
     }
-    if name not in traits:
-        raise MarkerError(f"{name} is none of {', '.join(traits)}")
-    return traits[name] in value.split("|")
+    for name in wanted.keys() - traits.keys():
+        raise FigureError(f"{name} is none of {', '.join(traits)}")
+    return all(traits[name] in ([value] if isinstance(value, str) else value) for name, value in wanted.items())
+
+
+def _keeps(group: Group, entry: Entry, where: str) -> bool:
+    if not where:
+        return True
+    limit = _LIMIT.fullmatch(where)
+    if limit is None:
+        raise FigureError(f"{where} is no FIGURE<=LIMIT or FIGURE>=LIMIT")
+    figure = _value(group, entry, limit["name"])
+    return figure is not None and (
+        figure <= float(limit["value"]) if limit["sign"] == "<=" else figure >= float(limit["value"])
+    )
 
 
 def _value(group: Group, entry: Entry, name: str) -> float | None:
@@ -237,7 +219,7 @@ def _of_one(group: Group, entry: Entry, name: str) -> str:
         return spread_words(entry.figures[name[:-2]], f"{{:.{_DIGITS.get(name[:-2], 3)}f}}")
     value = _value(group, entry, name)
     if value is None:
-        raise MarkerError(f"{entry.title} has no {name}")
+        raise FigureError(f"{entry.title} has no {name}")
     return _form(name, value)
 
 
@@ -252,12 +234,11 @@ def _form(name: str, value: float) -> str:
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"  # three digits that count
 
 
-def _extreme(choice: Choice, asked: Sequence[str]) -> Choice:
-    """The one entry that is highest or lowest in the figure behind of=."""
-    by = next((word.removeprefix("of=") for word in asked if word.startswith("of=")), asked[1])
+def _extreme(choice: Choice, asked: Sequence[str], by: str) -> Choice:
+    """The one entry that is highest or lowest in a figure."""
     able = [(value, pair) for pair in choice.entries if (value := _value(*pair, by)) is not None]
     if not able:
-        raise MarkerError(f"nothing that was chosen has {by}")
+        raise FigureError(f"nothing that was chosen has {by}")
     pick = max if asked[0] == "best" else min
     return Choice([pick(able, key=lambda ranked: ranked[0])[1]])
 
@@ -274,7 +255,7 @@ def _table(choice: Choice, figures: Sequence[str]) -> str:
         beside = [(entry, control_of(entry, group.entries) if controlled else None) for entry in kept]
         sheets.append(sheet(group, [entry for pair in beside for entry in pair if entry is not None], figures))
     if not sheets:
-        raise MarkerError("nothing is chosen")
+        raise FigureError("nothing is chosen")
     shared = [note for note in sheets[0].notes if len(sheets) > 1 and all(note in other.notes for other in sheets)]
     parts = []
     for shown in sheets:
@@ -282,21 +263,12 @@ def _table(choice: Choice, figures: Sequence[str]) -> str:
         parts.append(f"**{shown.title}**\n\n{_unbroken(markdown_table(shown))}\n\n{markdown_notes(own)}")
     if shared:
         parts.append(f"For all of these tables:\n\n{markdown_notes(shared)}")
-    return "\n" + "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _unbroken(table: str) -> str:
     """With a figure and its spread on one line, however narrow the page is."""
     return table.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
-
-
-def _section(choice: Choice, name: str, entries: list[tuple[Group, Entry]], strict: bool) -> str:
-    """The text of a section of its own file, figures and no markers; "" where nothing is chosen."""
-    path = SECTIONS / f"{Path(name).name}.md"
-    if not path.is_file():
-        raise MarkerError(f"no file {path}")
-    text = path.read_text()
-    return f"\n{_filled(text, entries, markers=False, strict=strict).strip()}\n" if choice.entries else ""
 
 
 def _counts(name: str) -> Callable[[Choice], str]:
@@ -335,24 +307,3 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "validation": _counts("validation"),
     "test": _counts("test"),
 }
-
-
-def main() -> None:
-    """Writes what the documents should say, and the data as CSV; names the documents that changed."""
-    rows = stored_rows()
-    files.write_bytes(DATA, csv_text(rows).encode())
-    for path in DOCUMENTS:
-        if not path.is_file():
-            continue
-        before = path.read_text()
-        try:
-            after = fill(before, rows, strict=True)
-        except MarkerError as error:
-            sys.exit(f"{path.name}: {error}")
-        if after != before:
-            files.write_bytes(path, after.encode())
-        print(f"{path.name}: {'written' if after != before else 'is as the results have it'}")
-
-
-if __name__ == "__main__":
-    main()
