@@ -17,6 +17,7 @@ KEYS = ("not run", "not compared", "file", "output", "prepare")
 """What a marker, `<!-- KEY: text -->` on a line of its own, may say of the block below it; `prepare` is itself one."""
 
 _MARKER = re.compile(rf"\s*<!-- ({'|'.join(KEYS)})(?:: (.+?))? -->\s*")
+_INCLUDED = re.compile(r'--8<-- "(.+)"')  # a file of the repository, as the site includes it
 _FENCE = re.compile(r"( *)(`{3,})(\w*)\s*")
 _INTERPRETER = """
 import ast, json, sys, traceback
@@ -66,7 +67,8 @@ def blocks(page: Path) -> Iterator[Block]:
             for _, inner in lines:
                 if inner.strip() == fence[2]:
                     break
-                text.append(inner.removeprefix(fence[1]))
+                included = _INCLUDED.fullmatch(inner.strip())
+                text.append((ROOT / included[1]).read_text().rstrip("\n") if included else inner.removeprefix(fence[1]))
             block = Block(number, fence[3], "\n".join(text) + "\n", markers)
             _check(block)
             yield block

@@ -108,13 +108,23 @@ hsiedge: error: it's 8 bytes
 exit 1
 ```
 
+<!-- file: net.py -->
+```python
+--8<-- "examples/net/dilated_net.py"
+```
+
+```console
+$ grep -c "class Dilated" net.py
+1
+```
+
 <!-- not compared: it depends on the machine -->
 ```console
 $ nproc
 many
 ```
 """
-    assert run(page_of(tmp_path, text), tmp_path) == 7
+    assert run(page_of(tmp_path, text), tmp_path) == 9
 
 
 def test_output_is_compared_in_order_and_without_figures() -> None:
