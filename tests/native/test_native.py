@@ -91,9 +91,9 @@ def avxvnni(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(build._SETS["x86_64"], "avxvnni", ("-mavx2", "-mavx512vl", "-mavx512vnni"))
         patch.setattr(library, "LIBRARY", build.compiled(["gcc"], build.machine_here(), folder, flags))
-        library._library.cache_clear()
+        library.load_library.cache_clear()
         yield "avxvnni"
-    library._library.cache_clear()
+    library.load_library.cache_clear()
 
 
 @pytest.mark.slow
