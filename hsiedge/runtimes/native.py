@@ -70,7 +70,8 @@ class NativeSession(Session):
     def stream(self, width: int, above: int, *, logits: bool = False, references: ReferenceTables | None = None) -> RowStream:
         """A stream of rows as the sensor stores them; raw ones where there are references."""
         lowered, network = self._of_dtype(self._dtype)
-        return _Columns(lowered, network, width, above, self._threads, logits, references)
+        columns = _Columns(lowered, network, width, above, self._threads, logits, references)
+        return columns.alone or columns
 
 
 class _Columns:
@@ -105,10 +106,13 @@ class _Columns:
         self._values = logits
         self._pool = ThreadPoolExecutor(parts - 1, "hsiedge-native") if parts > 1 else None
 
+    @property
+    def alone(self) -> Stream | None:
+        """The one stream, where it gives labels and no other works beside it: a push of a row is too short for another call."""
+        return self._streams[0] if self._pool is None and not self._values else None
+
     def push(self, rows: NDArray[Any], empty: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """See `RowStream`."""
-        if self._pool is None and not self._values:
-            return self._streams[0].push(rows, empty)
         pieces = [(rows[:, inner], None if empty is None else empty[:, inner]) for inner in self._inner]
         return self._joined(len(rows), [partial(s.push, *p, values=self._values) for s, p in zip(self._streams, pieces)])
 
