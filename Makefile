@@ -26,6 +26,10 @@ $(LIBRARY): hsiedge/native/build.py $(wildcard hsiedge/native/src/*) | $(VENV)/i
 demo: $(INSTALLED)
 	$(BIN)/hsiedge demo --output demo
 
+# The README's picture of a run is the one that the demo leaves.
+docs/images/run.png: demo
+	cp demo/live.png $@
+
 check: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types contracts
 
