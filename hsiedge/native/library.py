@@ -273,7 +273,7 @@ class Stream:
         return out[: self._checked(done)]
 
     def _room(self, rows: int) -> tuple[NDArray[np.uint16], int]:
-        """Labels `(rows, columns)` to be written, and their address, which takes long: there is room for some pushes of a row."""
+        """Labels `(rows, columns)` to be written, and their address, which takes long: some rows get it together."""
         if self._used + rows > len(self._labels):
             self._labels, self._used = np.empty((max(rows, _LABEL_ROWS), self._columns), np.uint16), 0
             self._labels_at = address(self._labels)
