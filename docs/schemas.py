@@ -57,6 +57,22 @@ class EvalClass(TypedDict):
     n: int
 
 
+class EvalFlight(TypedDict):
+    """Accuracy on the counted pixels of one of several flights, percent.
+
+    Attributes:
+        role: "test" where it was held out as a whole; else "".
+        n: pixels.
+    """
+
+    name: str
+    role: str
+    n: int
+    oa: float | None
+    aa: float | None
+    kappa: float | None
+
+
 class Eval(TypedDict):
     """Result of `hsiedge eval`, percent.
 
@@ -65,6 +81,7 @@ class Eval(TypedDict):
         oa_interval: 95 %, low and high; pixels count as independent, which neighbours are not.
         per_class: by the class's name.
         confusion: rows the truth, columns the prediction, in the order of per_class.
+        flights: where the scene is of several.
     """
 
     schema: Literal[1]
@@ -78,6 +95,7 @@ class Eval(TypedDict):
     kappa: float | None
     per_class: dict[str, EvalClass]
     confusion: list[list[int]]
+    flights: NotRequired[list[EvalFlight]]
     warnings: NotRequired[list[str]]
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hsiedge.live.runner import run
     from hsiedge.live.summary import RunSummary
     from hsiedge.mapping import LineClassifier
+    from hsiedge.scenes.flights import join_flights
     from hsiedge.scenes.references import References
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
@@ -52,6 +53,7 @@ _HOMES = {
     "bench": "hsiedge.benchmark.runner",
     "classify": "hsiedge.api.functions",
     "evaluate": "hsiedge.api.functions",
+    "join_flights": "hsiedge.scenes.flights",
     "load": "hsiedge.api.model",
     "open_scene": "hsiedge.api.scene",
     "quantize": "hsiedge.api.functions",
@@ -77,6 +79,7 @@ __all__ = [
     "classify",
     "errors",
     "evaluate",
+    "join_flights",
     "load",
     "open_scene",
     "quantize",

@@ -34,6 +34,21 @@ _INTEGERS = {
 
 
 @dataclass(frozen=True)
+class FlightFacts:
+    """A flight that a model was made of, with others.
+
+    Attributes:
+        name: of the flight.
+        sha256: of its decoded cube (`Scene.sha256`).
+        digest: of all that decides labels and accuracy (`Scene.digest`).
+    """
+
+    name: str
+    sha256: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class SceneFacts:
     """The scene a model was made for.
 
@@ -46,6 +61,7 @@ class SceneFacts:
         wavelengths: nm, one a band; empty where unknown.
         scales, offsets: a band each: value = stored * scale + offset; empty where the scene's file names none.
         quantity: "counts", "radiance" or "reflectance"; "" where the file does not say.
+        flights: the scenes that it was joined of; empty for one.
     """
 
     name: str
@@ -59,6 +75,7 @@ class SceneFacts:
     scales: list[float] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     quantity: str = ""
+    flights: list[FlightFacts] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,9 +99,10 @@ class SplitFacts:
     """A split, as far as it takes to draw it again and to know it again (`digest`).
 
     Attributes:
-        kind: "random", "blocks", "lists", "masks", or the name of a published split.
+        kind: "random", "blocks", "lists", "flights", "masks", or the name of a published split.
         fold: of `blocks` that were dealt into folds, the one that tests, 1 to `folds`; 0 for all of them together.
         published: the maps of a published split.
+        roles: "train", "validate", "test" or "" of each flight, in a split of kind "flights".
     """
 
     kind: str
@@ -99,6 +117,7 @@ class SplitFacts:
     fold: int | None = None
     folds: int | None = None
     published: PublishedFacts | None = None
+    roles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -294,9 +313,11 @@ class Card:
         """JSON text of the Card; floats in lists (bands) shortened to 9 significant digits, which float32 survives."""
         separators = (",", ":") if indent is None else None
         plain = _plain(dataclasses.asdict(self))
-        for name in ("scales", "offsets", "quantity"):  # which few scenes have: a small model's Card does without
+        for name in ("scales", "offsets", "quantity", "flights"):  # which few scenes have: a small model's Card does without
             if not plain["scene"][name]:
                 del plain["scene"][name]
+        if plain["split"] and not plain["split"]["roles"]:
+            del plain["split"]["roles"]
         if not self.head:
             del plain["head"]
         return json.dumps(plain, indent=indent, separators=separators, allow_nan=False)

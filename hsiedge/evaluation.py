@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from hsiedge.errors import ModelError, SplitError
 from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
+from hsiedge.scenes.cubes import spans_of
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import Split
 
@@ -26,18 +27,33 @@ Predict = Callable[[Scene, NDArray[np.intp]], NDArray[np.uint16]]
 
 
 @dataclass(frozen=True)
+class FlightAccuracy:
+    """Accuracy on the counted pixels of one of several flights.
+
+    Attributes:
+        role: of the flight in the split: "test" where it was held out as a whole, or "".
+    """
+
+    name: str
+    role: str
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Accuracy of a model on a scene.
 
     Attributes:
         split: None where all labelled pixels were counted, on a scene that the model never saw.
         classes: label id -> name, in the order of the confusion matrix.
+        flights: the accuracy on each of several flights that has pixels to count; empty for one scene.
     """
 
     scene: str
     split: SplitFacts | None
     classes: dict[int, str]
     accuracy: Accuracy
+    flights: tuple[FlightAccuracy, ...] = ()
 
     @property
     def oa(self) -> float:
@@ -104,6 +120,7 @@ class Evaluation:
             "kappa": _figure(result.kappa),
             "per_class": per_class,
             "confusion": result.confusion.tolist(),
+            **({"flights": [_flight_json(entry) for entry in self.flights]} if self.flights else {}),
         }
 
 
@@ -124,7 +141,36 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
     for label in map(int, np.unique(predicted)):
         classes.setdefault(label, scene.classes.get(label, f"class {label}"))
     confusion = confusion_matrix(labels[pixels], predicted, list(classes))
-    return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion))
+    flights = tuple(_by_flight(scene, split, labels, pixels, predicted, list(classes)))
+    return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion), flights)
+
+
+def _by_flight(
+    scene: Scene,
+    split: Split | None,
+    labels: NDArray[np.uint16],
+    pixels: NDArray[np.intp],
+    predicted: NDArray[np.uint16],
+    ids: list[int],
+) -> Iterator[FlightAccuracy]:
+    roles = split.roles if split is not None and split.roles else ("",) * len(scene.flights)
+    rows = pixels // scene.shape[1]
+    for flight, role, (top, height, _) in zip(scene.flights, roles, spans_of(scene.cube)):
+        inside = (rows >= top) & (rows < top + height)
+        if inside.any():
+            confusion = confusion_matrix(labels[pixels[inside]], predicted[inside], ids)
+            yield FlightAccuracy(flight.name, role, accuracy(confusion))
+
+
+def _flight_json(entry: FlightAccuracy) -> dict[str, Any]:
+    result = entry.accuracy
+    figures = {"oa": result.oa, "aa": result.aa, "kappa": result.kappa}
+    return {
+        "name": entry.name,
+        "role": entry.role,
+        "n": result.n,
+        **{name: _figure(value) for name, value in figures.items()},
+    }
 
 
 def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -169,12 +215,31 @@ def split_for(card: Card, scene: Scene, masks: Split | None = None) -> Split | N
         split = splits.redraw(scene, card.split, masks)
         split.check_radius(card.radius)
         return split
+    check_no_part(card, scene, held_out=True)
     if card.scene.name == scene.name and scene.name in CATALOG:  # other names are only those of files
         raise ModelError(
             f"this {scene.name} is not the cube that the model was trained on (sha256 {scene.sha256[:12]}..., "
             f"in the Card {card.scene.sha256[:12]}...); a split of one says nothing of the other"
         )
     return None
+
+
+def check_no_part(card: Card, scene: Scene, *, held_out: bool = False) -> None:
+    """Raises ModelError for a scene that holds some of a model's flights, but not all: which pixels trained is not known.
+
+    Args:
+        held_out: let flights be that were held out as a whole: all of each tests.
+    """
+    if not card.scene.flights or scene.sha256 == card.scene.sha256:
+        return
+    roles = card.split.roles if card.split is not None and card.split.roles else [""] * len(card.scene.flights)
+    seen = {facts.sha256 for facts, role in zip(card.scene.flights, roles) if not (held_out and role == "test")}
+    again = [flight.name for flight in scene.flights or (scene,) if flight.sha256 in seen]
+    if again:
+        names = ", ".join(facts.name for facts in card.scene.flights)
+        raise ModelError(
+            f"{again[0]} is one of the flights that the model was made of ({names}); give all of them, in that order"
+        )
 
 
 def _figure(value: float) -> float | None:

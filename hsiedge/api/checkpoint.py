@@ -305,7 +305,7 @@ def _checked_net(net: str, scene: Scene, patch: int | None, **options: Any) -> s
 
 def train(
     scene: SceneLike,
-    split: Split | str = "random",
+    split: Split | str | None = None,
     *,
     net: str = "cnn2d",
     patch: int | None = None,
@@ -320,7 +320,8 @@ def train(
 
     Args:
         scene: Scene, name of the catalog, or path.
-        split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists", "hong", "paoletti").
+        split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists", "flights", "hong", "paoletti");
+            left out, as `Scene.split` draws it.
         net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
         patch: side of the patch, odd; left out, the net's own.
         epochs: passes over the training pixels; left out, those of `settings`, or the net's own (60; of mlp, 600).
@@ -339,7 +340,7 @@ def train(
         MissingExtraError: torch is not installed.
     """
     opened = scene_of(scene)
-    drawn = opened.split(split) if isinstance(split, str) else split
+    drawn = opened.split(split) if split is None or isinstance(split, str) else split
     check_split(drawn)
     sleeping_threads()
     with needs_extra("training", "train"):

@@ -213,7 +213,7 @@ class Model(runtimes.Model):
             SplitError: the scene's labels are not those of the model's split.
             SceneError: the scene has no labels, or is not found.
         """
-        scene = scene_for(self.known, scene, self.own_scene, units)
+        scene = scene_for(self.known, scene, self.own_scene, units, held_out=True)
         if masks is not None:
             check_split(masks)
         self.check_fits(scene)

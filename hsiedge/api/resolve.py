@@ -7,8 +7,9 @@ import os
 from hsiedge.arguments import PathLike, wrong_type
 from hsiedge.card import Card
 from hsiedge.errors import SceneError
-from hsiedge.mapping.adapt import adapted_scene
+from hsiedge.evaluation import check_no_part
 from hsiedge.scenes import open as scenes
+from hsiedge.scenes.adapt import adapted_scene
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.references import BESIDE, ReferencesLike, beside_for
 from hsiedge.scenes.scene import Scene
@@ -27,19 +28,24 @@ def scene_of(value: SceneLike, references: ReferencesLike = BESIDE) -> Scene:
     raise wrong_type("scene", value, "a Scene, a name of the catalog, or a path")
 
 
-def scene_for(card: Card, value: SceneLike | None, own: Scene | None, units: str | None = None) -> Scene:
+def scene_for(
+    card: Card, value: SceneLike | None, own: Scene | None, units: str | None = None, *, held_out: bool = False
+) -> Scene:
     """The scene that an argument names, as the model with this Card takes it; left out, `own`, or the Card's by its name.
 
     Args:
-        units: as in `hsiedge.mapping.adapt.adapt`.
+        units: as in `hsiedge.scenes.adapt.adapt`.
+        held_out: let it be a flight that was held out, without the others.
 
     Raises:
-        ModelError: the scene's bands or units do not fit.
+        ModelError: the scene's bands or units do not fit, or it is some of the model's flights without the others.
         SceneError: it is left out, and the Card's is not in the catalog.
         OptionError: an argument of another type.
     """
     if value is not None:
-        return adapted_scene(card, scene_of(value, beside_for(card.scene.quantity)), units)
+        scene = scene_of(value, beside_for(card.scene.quantity))
+        check_no_part(card, scene, held_out=held_out)
+        return adapted_scene(card, scene, units)
     if own is not None:
         return own
     if card.scene.name not in CATALOG:

@@ -221,7 +221,12 @@ def _tell_validation(before: Card, after: Card) -> None:
 @options.expanded
 def compress_command(
     *,
-    scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
+    scene: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENE]...", help="A scene of the catalog, or a packed .npz; flights.toml, a list of flights; or several."
+        ),
+    ] = None,
     max_size: Annotated[
         str, typer.Option(help="Bytes of the INT8 file as written, Card included, at most: 16KiB, 20kB, 16384.")
     ] = "16KiB",

@@ -70,7 +70,7 @@ def card_command(
     from hsiedge.runtimes import read_card
 
     path, known = output or model, read_card(model)
-    if known is not None and scene is None and scene_options.cube is None:
+    if known is not None and scene is None and not scene_options.cube:
         if patch not in (None, known.patch) or split is not None or masks.named:
             raise OptionError(f"{model} has a Card, and is written anew with it; another Card takes --scene or --cube")
         rewrite(model, path)

@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -147,7 +147,11 @@ class FileOptions(ReferenceOptions):
     """Options of a scene's files beside the cube."""
 
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Label map of the cube, folder of its tiles, or polygons; 0 = unlabelled.")
+        list[Path] | None,
+        typer.Option(
+            "--labels",
+            help="Label map of the cube, folder of its tiles, or polygons; 0 = unlabelled. Of flights, one each, in order.",
+        ),
     ] = None
     cube_key: CubeKeyOption = None
     labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable or layer of the labels in such a file.")] = (
@@ -174,10 +178,29 @@ class FileOptions(ReferenceOptions):
             if text is not None:
                 readers.name_of(text)
 
-    def open_named(self, name: str) -> Scene:
-        """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file."""
+    def open_named(self, names: Sequence[str], classes: dict[int, str] | None = None) -> Scene:
+        """A scene by its catalog name, downloaded from its publisher where it is not on this machine; or from a file.
+
+        Several are flights, joined into one scene, with a label map each.
+
+        Raises:
+            OptionError: labels for another number of flights.
+        """
+        from hsiedge.errors import OptionError
+
         self.load_readers()
-        return open_named(name, self.labels, self.cube_key, self.labels_key, self.data_dir, **self._meaning)
+        labels: Sequence[Path | None] = self.labels or [None for _ in names]
+        if len(labels) != len(names):
+            raise OptionError(f"a label map for each cube: there are {len(names)} cubes, and {len(labels)}", option="labels")
+        opened = [
+            open_named(name, place, self.cube_key, self.labels_key, self.data_dir, **self._meaning)
+            for name, place in zip(names, labels)
+        ]
+        if len(opened) == 1:
+            return opened[0]
+        from hsiedge.scenes.flights import join_flights
+
+        return join_flights(opened, classes=classes)
 
     @property
     def _meaning(self) -> dict[str, Any]:
@@ -193,28 +216,32 @@ class SceneOptions(FileOptions):
     """Options of a scene: a cube of one's own, in the place of a name, and its files."""
 
     cube: Annotated[
-        Path | None,
-        typer.Option("--cube", help="Cube of your own: ENVI, GeoTIFF, NetCDF, HDF5, .mat, .npy, .npz; or a folder of tiles."),
+        list[Path] | None,
+        typer.Option(
+            "--cube",
+            help="Cube of your own: ENVI, GeoTIFF, NetCDF, HDF5, .mat, .npy, .npz; a folder of tiles; flights.toml, a list of "
+            "flights; or several.",
+        ),
     ] = None
 
-    def open(self, name: str | None = None) -> Scene:
-        """The scene that `name` or the options name.
+    def open(self, names: str | Sequence[str] | None = None, classes: dict[int, str] | None = None) -> Scene:
+        """The scene that a name or the options name; several are flights.
+
+        Args:
+            classes: ids that classes of flights are to have.
 
         Raises:
-            OptionError: neither or both of a name and a cube.
+            OptionError: neither or both of names and cubes.
         """
         from hsiedge.errors import OptionError
-        from hsiedge.scenes.open import open_scene
 
-        if (name is None) == (self.cube is None):
+        chosen = [names] if isinstance(names, str) else list(names or ())
+        if bool(chosen) == bool(self.cube):
             raise OptionError(
                 "name one scene of the catalog (hsiedge scenes list), or give your own with --cube FILE --labels FILE"
             )
-        if self.cube is None:
-            return self.open_named(str(name))
-        self.load_readers()
-        path = self.cube if self.cube.is_absolute() else f"./{self.cube}"
-        return open_scene(path, self.labels, self.data_dir, self.cube_key, self.labels_key, **self._meaning)
+        places = [str(cube if cube.is_absolute() else f"./{cube}") for cube in self.cube or ()]
+        return self.open_named(chosen or places, classes)
 
     def open_for(self, card: Card, name: str | None = None) -> Scene:
         """The scene that `name` or the options name; left out, the Card's own, by its name in the catalog.
@@ -225,8 +252,8 @@ class SceneOptions(FileOptions):
         from hsiedge.errors import SceneError
         from hsiedge.scenes.catalog import CATALOG
 
-        if name is not None or self.cube is not None:
-            return self.counting(card).open(name)
+        if name is not None or self.cube:
+            return self.counting(card).open(name, {entry.id: entry.name for entry in card.classes})
         if card.scene.name not in CATALOG:
             raise SceneError(
                 f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"
@@ -285,13 +312,14 @@ class SplitOptions(MaskOptions):
     """Options of a split that is drawn."""
 
     kind: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--split",
-            help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own; hong or "
-            "paoletti, which papers use; or a published one of your own, FILE.py:NAME.",
+            help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own; flights: whole "
+            "ones test; hong or paoletti, which papers use; or a published one of your own, FILE.py:NAME. Left out, random, or "
+            "flights where some have roles.",
         ),
-    ] = "random"
+    ] = None
     train_fraction: Annotated[
         float,
         typer.Option("--train-fraction", help="Share of each class that trains; half as much again validates, the rest tests."),
@@ -305,12 +333,17 @@ class SplitOptions(MaskOptions):
     ] = None
     fold: Annotated[int | None, typer.Option("--fold", metavar="I", help="Train the net of this fold only, 1 to K.")] = None
 
+    hold_out: Annotated[
+        list[str] | None, typer.Option("--hold-out", metavar="FLIGHT", help="Flight that tests as a whole, by its name.")
+    ] = None
+
     def draw(self, scene: Scene, seed: int) -> list[Split]:
         """The split that the options name; with folds, one for each.
 
         Raises:
-            OptionError: as `Scene.split`; a fold without folds.
+            OptionError: as `Scene.split`; a fold without folds, or no such flight.
         """
+        scene = scene.hold_out(*self.hold_out) if self.hold_out else scene
         drawn = {"train": self.train_fraction, "seed": seed, "guard": self.guard, **self.maps}
         if self.folds is None or self.fold is not None:
             return [scene.split(self.kind, **drawn, folds=self.folds, fold=self.fold)]

@@ -22,8 +22,12 @@ def quantize_command(
     *,
     model: Annotated[Path | None, typer.Argument(help="A float ONNX; left out, the newest here that fits the scene.")] = None,
     calib: Annotated[
-        str | None,
-        typer.Option("--calib", "--cube", help="Scene to calibrate on: catalog name or file; left out, the model's own."),
+        list[str] | None,
+        typer.Option(
+            "--calib",
+            "--cube",
+            help="Scene to calibrate on: catalog name, file, or flights; left out, the model's own.",
+        ),
     ] = None,
     file_options: options.FileOptions,
     recipe: Annotated[
@@ -64,7 +68,7 @@ def quantize_command(
     from hsiedge.report.terminal.model import layer_table, ort_line
     from hsiedge.runtimes import require_card
 
-    if calib is None:
+    if not calib:
         source = model or choose.float_model()
         scene = options.SceneOptions(**vars(file_options)).open_for(require_card(source))
     else:

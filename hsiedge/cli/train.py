@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @options.expanded
 def train_command(
     *,
-    scene: Annotated[str | None, typer.Argument(help="A scene of the catalog, or a packed .npz.")] = None,
+    scene: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENE]...", help="A scene of the catalog, or a packed .npz; flights.toml, a list of flights; or several."
+        ),
+    ] = None,
     scene_options: options.SceneOptions,
     net: Annotated[
         str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or your own, FILE.py:NAME.")
@@ -80,13 +85,21 @@ def _with_fold(path: Path, split: Split, *, several: bool) -> Path:
 
 
 def _say_split(scene: Scene, split: Split) -> None:
+    import numpy as np
+
+    from hsiedge.scenes.cubes import spans_of
+
     facts = split.facts
     fold = f", fold {split.fold} of {split.folds}" if split.folds is not None else ""
     console.say(
         f"{scene.name}: {facts.kind} split{fold}, {facts.train} pixels train, {facts.validation} validate, {facts.test} test"
     )
+    for flight, (top, height, _) in zip(scene.flights, spans_of(scene.cube)):
+        train, validation, test = np.bincount(split.parts[top : top + height].ravel(), minlength=4)[1:]
+        console.say(f"  {flight.name}: {train} train, {validation} validate, {test} test")
     if split.dropped:
-        why = "training lacks them, so they are not tested" if split.folds is not None else "they cannot be in every part"
+        lacks = split.folds is not None or split.kind == "flights"
+        why = "training lacks them, so they are not tested" if lacks else "they cannot be in every part"
         console.say(f"  left out, for {why}: {', '.join(scene.classes[label] for label in split.dropped)}")
 
 

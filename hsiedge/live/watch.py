@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError
 from hsiedge.live.sinks import Event, Strip
-from hsiedge.mapping.adapt import ModelRows, adapt
+from hsiedge.mapping.model_rows import ModelRows
 from hsiedge.runtimes import Model
+from hsiedge.scenes.adapt import adapt
 from hsiedge.scenes.io.cube import Cube
 
 _RELATIONS: dict[str, Callable[[float, float], bool]] = {

@@ -23,10 +23,10 @@ import numpy as np
 
 from hsiedge import __version__, cluster
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
-from hsiedge.mapping.adapt import adapt
 from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions, Counts, Strip, StripSize, strip_size, strips
 from hsiedge.progress import Progress
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes.adapt import adapt
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import open_cube
 

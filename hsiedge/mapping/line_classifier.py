@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from hsiedge.arguments import PathLike, path_of
 from hsiedge.errors import ModelError
-from hsiedge.mapping.adapt import ModelRows, adapt
+from hsiedge.mapping.model_rows import ModelRows
 from hsiedge.mapping.stream import class_probabilities
 from hsiedge.runtimes import Model, load_for_rows
 from hsiedge.runtimes.row_buffer import RowBuffer
+from hsiedge.scenes.adapt import adapt
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.patches import check_patch
 

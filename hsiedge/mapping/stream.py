@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from hsiedge.card import Card
 from hsiedge.errors import OptionError
-from hsiedge.mapping.adapt import ModelRows, adapt
+from hsiedge.mapping.model_rows import ModelRows
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import Model
 from hsiedge.runtimes.row_buffer import RowBuffer
+from hsiedge.scenes.adapt import adapt
 from hsiedge.scenes.io.cube import Cube
 
 MEMORY = 64 << 20

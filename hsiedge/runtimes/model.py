@@ -16,6 +16,7 @@ from hsiedge.errors import CardError, ModelError
 from hsiedge.native.input_step import ReferenceTables
 from hsiedge.progress import Progress, silent
 from hsiedge.runtimes.input_affine import InputAffine
+from hsiedge.scenes.cubes import spans_of
 from hsiedge.scenes.patches import batches, check_patch, cut, cut_rows, surrounded
 from hsiedge.scenes.scene import UNNAMED, Scene
 
@@ -353,15 +354,20 @@ class Model:
 
     def _strips(self, scene: Scene, pixels: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Output for pixels, by strips of the rows that hold them."""
-        height, width = scene.shape
+        width = scene.shape[1]
         rows = pixels // width
         least = self.tile[0] if self.tile is not None else self.known.patch  # lower ones would be more halo than strip
         tall = max(least, STRIP_PIXELS // width)
-        for first in range(0, height, tall):
-            places = np.flatnonzero((rows >= first) & (rows < first + tall))
+        strips = [
+            (first, min(first + tall, top + size))
+            for top, size, _ in spans_of(scene.cube)
+            for first in range(top, top + size, tall)
+        ]
+        for first, last in strips:
+            places = np.flatnonzero((rows >= first) & (rows < last))
             if not len(places):
                 continue
-            strip = surrounded(scene.cube, first, first + tall, self.known.radius)
+            strip = surrounded(scene.cube, first, last, self.known.radius)
             planes = self.strip(self.prepare(strip))
             yield places, planes[:, rows[places] - first, pixels[places] % width].T
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hsiedge.native.input_step import ReferenceTables
 from hsiedge.runtimes.model import Model
-from hsiedge.scenes.patches import reflected
+from hsiedge.scenes.cubes import reflected
 
 
 class RowBuffer:

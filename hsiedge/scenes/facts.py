@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.card import SceneFacts
+from hsiedge.card import FlightFacts, SceneFacts
 from hsiedge.scenes.patches import spectra_at
 from hsiedge.scenes.preprocess import band_percentiles
 from hsiedge.scenes.scene import Scene
@@ -25,4 +25,5 @@ def scene_facts(scene: Scene, pixels: NDArray[np.intp]) -> SceneFacts:
         scales=list(scene.scale or ()),
         offsets=list(scene.offset or ()),
         quantity=scene.quantity,
+        flights=[FlightFacts(flight.name, flight.sha256, flight.digest) for flight in scene.flights],
     )

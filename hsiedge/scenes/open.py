@@ -6,12 +6,14 @@ import dataclasses
 import importlib.util
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hsiedge import files
 from hsiedge.errors import OptionError, SceneError
 from hsiedge.scenes.catalog import CATALOG, CatalogEntry, lookup
-from hsiedge.scenes.io.cube import SceneWarning
+from hsiedge.scenes.io.cube import Cube, SceneWarning
 from hsiedge.scenes.io.reader import open_cube, read_labels
 from hsiedge.scenes.pack import open_packed
 from hsiedge.scenes.references import BESIDE, References, ReferencesLike, with_references
@@ -29,7 +31,7 @@ def open_scene(
     align: bool = False,
     references: ReferencesLike = BESIDE,
 ) -> Scene:
-    """Opens a scene by its catalog name or alias, from a file, or from a folder of GeoTIFF tiles.
+    """Opens a scene by its catalog name or alias, from a file, from a folder of GeoTIFF tiles, or several flights of a list.
 
     Files are ENVI, GeoTIFF, NetCDF-4, HDF5, .mat, .npy, .npz, or what `scenes pack` wrote; labels may be pictures, or polygons
     with a `class_field`, too. Labels that lie elsewhere than the cube are an error, unless `align` resamples them. A catalog
@@ -41,6 +43,12 @@ def open_scene(
         OptionError: references without a file of one's own; `class_field` or `align` without labels of one's own.
     """
     text = str(name)
+    if text.lower().endswith(".toml"):
+        from hsiedge.scenes.flights import open_flights  # which imports this file
+
+        if (labels, cube_key, labels_key, class_field, align) != (None, None, None, None, False):
+            raise OptionError("a list of flights names each flight's own files", option="labels" if labels else None)
+        return open_flights(Path(name), data_dir, references)
     if labels is None and (class_field is not None or align):
         option = "align" if align else "class_field"
         raise OptionError("goes with labels of your own", option=option, use={"labels": "FILE"})
@@ -60,12 +68,17 @@ def open_scene(
         if packed.official is False:
             _warn(packed.source, packed.name)
         return packed
-    with open_cube(path, cube_key) as cube:
+
+    @contextmanager
+    def opened() -> Iterator[Cube]:
+        with open_cube(path, cube_key) as cube:
+            yield with_references(cube, references)
+
+    with opened() as cube:
         label_raster = None
         if labels is not None:
             label_raster = read_labels(Path(labels), labels_key, cube=cube, class_field=class_field)
-        cube = with_references(cube, references)
-        return build_scene(path.stem, cube, label_raster, source=str(path), align=align)
+        return build_scene(path.stem, cube, label_raster, source=str(path), align=align, reopen=opened)
 
 
 def search_path(data_dir: Path | None = None) -> list[Path]:

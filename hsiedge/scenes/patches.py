@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.cubes import CubeLike, spans_of
+from hsiedge.scenes.cubes import CubeLike, reflected, spans_of
 from hsiedge.scenes.scene import Scene
 
 
@@ -21,22 +21,19 @@ def check_patch(patch: int, shape: tuple[int, int]) -> None:
         raise SceneError(f"patch {patch} is wider than the scene ({shape[0]} x {shape[1]} pixels)")
 
 
-def reflected(indices: NDArray[np.integer], size: int | NDArray[np.integer]) -> NDArray[np.intp]:
-    """Indices beyond 0..size-1 mirrored back at the edge pixels, to and fro (numpy's "reflect")."""
-    period = np.maximum(1, 2 * (np.asarray(size, np.intp) - 1))
-    inside = np.asarray(indices, np.intp) % period
-    return np.where(inside >= size, period - inside, inside)
-
-
 def extract(cube: CubeLike, pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:
     """Patches `(n, bands, patch, patch)` in the stored dtype, centred on flat pixel indices `(n,)` (row * width + column)."""
+    return np.ascontiguousarray(cube[_around(cube, pixels, patch)].transpose(0, 3, 1, 2))
+
+
+def _around(cube: CubeLike, pixels: NDArray[np.integer], patch: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows `(n, p, 1)` and columns `(n, 1, p)` of the patches around pixels, reflected at the edges of their spans."""
     spans = np.array(spans_of(cube), np.intp)
     radius = np.arange(patch) - patch // 2
     row, column = np.divmod(pixels, cube.shape[1])
     top, height, width = spans[np.searchsorted(spans[:, 0], row, "right") - 1].T[:, :, None]
     rows = top + reflected(row[:, None] - top + radius, height)
-    columns = reflected(column[:, None] + radius, width)
-    return np.ascontiguousarray(cube[rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2))
+    return rows[:, :, None], reflected(column[:, None] + radius, width)[:, None, :]
 
 
 def spectra_at(scene: Scene, pixels: NDArray[np.intp]) -> NDArray[Any]:
@@ -59,7 +56,7 @@ def touches_nodata(scene: Scene, pixels: NDArray[np.integer], patch: int) -> NDA
     """Whether the patch around each flat pixel index holds a pixel without data."""
     if not scene.empty.any():
         return np.zeros(len(pixels), bool)
-    return np.asarray(extract(scene.empty[:, :, None], pixels, patch).any((1, 2, 3)))
+    return np.asarray(scene.empty[_around(scene.cube, pixels, patch)].any((1, 2)))
 
 
 def cut(planes: NDArray[Any], patch: int) -> NDArray[Any]:

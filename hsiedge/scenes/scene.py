@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import OptionError, SceneError
+from hsiedge.scenes.cubes import HELD, CubeLike, StackedCube, kept_open, reflected, spans_of
 from hsiedge.scenes.io.align import placed
 from hsiedge.scenes.io.cube import Cube, SceneWarning, fits
 from hsiedge.scenes.io.georeference import Georeference
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from hsiedge.scenes.splits import Split
 
 UNNAMED = "class"  # "class 7" is what a class is called whose name no file gives
+ROLES = ("train", "validate", "test")
+_BLOCK = 32 << 20  # bytes of rows that are looked through at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +36,8 @@ class Scene:
     Attributes:
         name: catalog name, or the stem of the cube's file.
         cube: stored values `(height, width, bands)` (uint16, int16, float32, ...), without the bands that the file's bad-band
-            list rules out; memory-mapped where the format allows.
+            list rules out; memory-mapped where the format allows, and read by rows where it does not and they are many
+            (`hsiedge.scenes.cubes.CubeLike`).
         labels: uint16 `(height, width)` of label ids, 0 = unlabelled; None for an unlabelled cube.
         classes: label id -> name, ascending by id. A class's index is its place in it.
         wavelengths: nm; empty where the file does not say.
@@ -47,10 +53,12 @@ class Scene:
         quantity: "counts", "radiance" or "reflectance" where the file says so; else "".
         valid: bool `(height, width)`, False where the file's own mask says that there is no data; None without one.
         left_out: bands of the file that its bad-band list rules out, by their place in it.
+        flights: the scenes that it is joined of, as they were opened (`hsiedge.join_flights`); empty for one scene.
+        roles: "train", "validate" or "test" for each flight that does so as a whole; "" for one that has no role.
     """
 
     name: str
-    cube: NDArray[Any]
+    cube: CubeLike
     labels: NDArray[np.uint16] | None
     classes: dict[int, str]
     wavelengths: tuple[float, ...] = ()
@@ -66,6 +74,8 @@ class Scene:
     quantity: str = ""
     valid: NDArray[np.bool_] | None = None
     left_out: tuple[int, ...] = ()
+    flights: tuple[Scene, ...] = ()
+    roles: tuple[str, ...] = ()
 
     @staticmethod
     def open(name: str | Path, labels: str | Path | None = None, data_dir: Path | None = None) -> Scene:
@@ -86,12 +96,24 @@ class Scene:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the decoded cube: dtype, shape and values in row-major order, so that .mat and .npy of one scene agree."""
+        """SHA-256 of the decoded cube: dtype, shape and values in row-major order, so that .mat and .npy of one scene agree.
+
+        Of flights, it is that of their own and of what makes them alike, in their order.
+        """
         stored = self.cube.dtype.newbyteorder("<")
         sha = hashlib.sha256(f"{stored.str} {self.cube.shape}".encode())
-        for row in self.cube:
-            sha.update(np.ascontiguousarray(row, dtype=stored).tobytes())
+        for flight in self.flights:
+            sha.update(f"{flight.sha256} {flight.wavelengths} {flight.scale} {flight.offset} {flight.quantity}".encode())
+        for _, rows in () if self.flights else self.blocks():
+            sha.update(np.ascontiguousarray(rows, dtype=stored).tobytes())
         return sha.hexdigest()
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Rows of the cube, some at a time, each with the number of the first."""
+        cube = self.as_cube()
+        step = max(1, _BLOCK // (self.shape[1] * self.bands * self.cube.dtype.itemsize))
+        for first in range(0, self.shape[0], step):
+            yield first, cube.read(first, step)
 
     @cached_property
     def digest(self) -> str:
@@ -121,7 +143,7 @@ class Scene:
 
     def split(
         self,
-        kind: str = "random",
+        kind: str | None = None,
         *,
         train: float = 0.1,
         seed: int = 0,
@@ -136,7 +158,8 @@ class Scene:
 
         Args:
             kind: "random"; "blocks", whose test pixels lie farther than `guard` from all others; "lists", a mosaic's own;
-                "masks", given as two maps; a published split by name ("hong", "paoletti", or FILE.py:NAME of one's own).
+                "flights", whole flights by their roles; "masks", given as two maps; a published split by name ("hong",
+                "paoletti", or FILE.py:NAME of one's own). Left out, "flights" where flights have roles, else "random".
             train: share of each class's pixels that trains; half as many validate, the rest test.
             guard: pixels, for "blocks".
             train_mask, test_mask: maps `(height, width)`, or their files, nonzero where a pixel trains or tests. They make
@@ -158,36 +181,61 @@ class Scene:
             return splits.masks_split(self, *maps, seed, mask_labels=mask_labels)
         if mask_labels:
             raise OptionError("labels of masks need masks", use={"train_mask": "", "test_mask": ""})
+        kind = kind or ("flights" if any(self.roles) else "random")
         return splits.draw(kind, self, seed, train, guard, folds=folds, fold=fold)
+
+    def hold_out(self, *names: str) -> Scene:
+        """The flights with some of them held out: these test, and the others that have no role train and validate.
+
+        Raises:
+            OptionError: no flight of that name.
+        """
+        titles = [flight.name for flight in self.flights]
+        unknown = [name for name in names if name not in titles]
+        if unknown:
+            there = f"there are {', '.join(titles)}" if titles else f"{self.name} is one scene"
+            raise OptionError(f"no flight is called so; {there}", option="hold_out", value=unknown[0])
+        return replace(self, roles=tuple("test" if title in names else role for title, role in zip(titles, self.roles)))
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:
         """Bool `(height, width)`: pixels without data in a band: nodata, not a finite number, or masked by the file."""
+        if self.flights:
+            return self.stacked([flight.empty for flight in self.flights])
         if self.nodata is None and self.valid is None and self.cube.dtype.kind != "f":
             return np.zeros(self.shape, bool)
         cube = self.as_cube()
-        return np.concatenate([cube.without_data(cube.read(row, 1), row) for row in range(self.shape[0])])
+        return np.concatenate([cube.without_data(rows, first) for first, rows in self.blocks()])
+
+    def stacked(self, maps: Sequence[NDArray[Any]], mirrored: bool = True) -> NDArray[Any]:
+        """Maps `(height, width)` of the flights, one below the other; right of a narrower one its mirror image, or 0."""
+        joined = np.zeros(self.shape, maps[0].dtype)
+        for (top, height, width), entry in zip(spans_of(self.cube), maps):
+            joined[top : top + height, :width] = entry
+            if mirrored:
+                joined[top : top + height] = entry[:, reflected(np.arange(self.shape[1]), width)]
+        return joined
 
     def as_cube(self) -> Cube:
         """The scene's cube with its meaning, as a reader gives it."""
         nodata = self.nodata if isinstance(self.nodata, tuple) else (self.nodata,) * self.bands
-        return Cube.of_array(
-            self.cube,
-            Path(self.source or self.name),
+        path = Path(self.source or self.name)
+        plain = self.cube.as_cube(path) if isinstance(self.cube, StackedCube) else Cube.of_array(np.asarray(self.cube), path)
+        return replace(
+            plain,
             scale=self.scale,
             offset=self.offset,
             nodata=nodata,
-            valid=None if self.valid is None else lambda first, count: self._valid_rows(first, count),
+            valid=None if self.valid is None and not self.flights else lambda first, count: self._valid_rows(first, count),
             wavelengths=self.wavelengths,
             widths=self.widths,
             units=self.units,
             quantity=self.quantity,
             georeference=self.georeference,
-        )
+        ).checked()
 
     def _valid_rows(self, first: int, count: int) -> NDArray[np.bool_]:
-        assert self.valid is not None
-        return self.valid[first : first + count]
+        return (~self.empty if self.valid is None else self.valid)[first : first + count]
 
     def labelled(self) -> NDArray[np.uint16]:
         """The label map. Raises SceneError for an unlabelled cube."""
@@ -217,29 +265,25 @@ def build_scene(
     source: str = "",
     *,
     align: bool = False,
+    reopen: Callable[[], AbstractContextManager[Cube]] | None = None,
 ) -> Scene:
     """Puts a cube and its labels together, believing neither.
 
     Args:
         classes: label id -> name; left out, the ids found, with the names that the label file gives them.
         align: resample a label map that lies elsewhere than the cube; see `align.placed`.
+        reopen: opens the cube again, to be read by rows as long as the scene lives where it is large and cannot be mapped.
 
     Raises:
         SceneError: sizes differ, or the label map lies elsewhere than the cube; labels are not whole numbers from 0 to 65535,
             or not of `classes`, or one of `classes` has no pixel; no pixel holds data.
     """
-    array, good = whole(cube), cube.good_bands
-    if len(good) < cube.bands:
-        fits(cube.path, (*cube.shape, len(good)), cube.dtype.itemsize)
-        array = array[:, :, good]
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not isinstance(array, np.memmap):
-        array = np.ascontiguousarray(array)  # .mat is column-major: spectra and patches would be gathered byte by byte
+    good = cube.good_bands
+    array = _values(cube, good, reopen)
     label_map = None
     if labels is not None:
         labels = placed(labels, cube, align=align)
-        label_map = _label_map(source, labels.array, array.shape[:2])
+        label_map = _label_map(source, labels.array, cube.shape)
         present = [int(label) for label in np.unique(label_map) if label]
         names = {label: labels.class_names.get(label) or f"{UNNAMED} {label}" for label in present}
         classes = _same_classes(source, classes or names, present)
@@ -264,6 +308,23 @@ def build_scene(
     )
     _say(scene, cube)
     return scene
+
+
+def _values(cube: Cube, good: NDArray[np.intp], reopen: Callable[[], AbstractContextManager[Cube]] | None) -> CubeLike:
+    """Stored values of the good bands: mapped, in memory, or read by rows where they are many and can be neither."""
+    every = len(good) == cube.bands
+    mapped = cube.array is not None and every and cube.array.dtype.isnative
+    large = cube.shape[0] * cube.shape[1] * len(good) * cube.dtype.itemsize > HELD
+    if reopen is not None and large and not mapped and not cube.whole:
+        return kept_open(reopen, good)
+    array = whole(cube)
+    if not every:
+        fits(cube.path, (*cube.shape, len(good)), cube.dtype.itemsize)
+        array = array[:, :, good]
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    # .mat is column-major: spectra and patches would be gathered byte by byte
+    return array if isinstance(array, np.memmap) else np.ascontiguousarray(array)
 
 
 def _of_bands(values: tuple[float, ...], good: NDArray[np.intp]) -> tuple[float, ...]:

@@ -1,8 +1,8 @@
 """Config of a study: TOML in, cells out. What is not understood is an error, in one line that names the key.
 
     title = "what the study asks"
-    scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs and mosaic folders by path, from the config's folder
-    splits = ["random", "blocks", "hong"]           # a published one by its name
+    scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs, mosaic folders, lists of flights by path
+    splits = ["random", "blocks", "hong"]           # a published one by its name; "flights" of a list that holds some out
     seeds = [0, 1, 2]
     epochs = 60                                     # of nets and students; left out, what the net takes in `hsiedge train`
     tuning = 60                                     # of what is trained on: pruned nets, QAT; left out, as many as `epochs`
@@ -41,10 +41,9 @@ from hsiedge import files, nets
 from hsiedge.compression import distill, prune, qat
 from hsiedge.errors import OptionError
 from hsiedge.scenes.catalog import CATALOG, lookup
-from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD, PUBLISHED
+from hsiedge.scenes.splits import DEFAULT_FRACTION, DEFAULT_GUARD, KINDS, PUBLISHED
 from hsiedge.study.rows import Cell
 
-SPLITS = ("random", "blocks", "lists")
 _STUDENT = re.compile(r"(?P<net>\w+)(@(?P<patch>\d{1,3}))?(:(?P<widths>\d{1,4}(,\d{1,4})*))?")
 _KEYS = ("title", "scenes", "splits", "seeds", "epochs", "tuning", "fraction", "guard", "folds", "controls", "nets", "methods")
 _MAX = 100_000  # of epochs, of cells
@@ -122,7 +121,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
     """Cells of the grid, each once."""
     _known(data, "", _KEYS)
     scenes = [_scene(name) for name in _list(data, "scenes", str)]
-    splits = [_among(name, (*SPLITS, *PUBLISHED), "splits") for name in _list(data, "splits", str)]
+    splits = [_among(name, (*KINDS, *PUBLISHED), "splits") for name in _list(data, "splits", str)]
     seeds = [_between(seed, 0, 2**32 - 1, "seeds") for seed in _list(data, "seeds", int)]
     epochs = _between(_one(data, "epochs", int, 0), 1, _MAX, "epochs") if "epochs" in data else None
     tuning = _between(_one(data, "tuning", int, 0), 1, _MAX, "tuning") if "tuning" in data else None

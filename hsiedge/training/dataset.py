@@ -73,7 +73,8 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
         SceneError: a patch wider than the scene, or training pixels that are all alike.
         SplitError: a patch that sees farther than the split's guard.
     """
-    check_patch(patch, scene.shape)
+    for flight in scene.flights or (scene,):
+        check_patch(patch, flight.shape)
     split.check_radius(patch // 2)
     splits.check_nodata(scene, patch // 2)
     titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}

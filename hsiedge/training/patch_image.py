@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hsiedge.scenes.cubes import CubeLike, spans_of
-from hsiedge.scenes.patches import reflected
+from hsiedge.scenes.cubes import CubeLike, reflected, spans_of
 
 _BLOCK = 32 << 20  # bytes of float32 spectra that are made at a time
 Spectra = Callable[[NDArray[Any]], NDArray[np.float32]]

@@ -37,11 +37,12 @@ SIGNATURES = {
     "Report.rows": "(self)",
     "Report.to_frame": "(self)",
     "Report.to_json": "(self, indent=2)",
-    "Scene.split": "(self, kind='random', *, train=0.1, seed=0, guard=6, train_mask=None, test_mask=None, "
+    "Scene.split": "(self, kind=None, *, train=0.1, seed=0, guard=6, train_mask=None, test_mask=None, "
     "mask_labels=False, folds=None, fold=None)",
     "bench": "(models, *, runtime=None, provider=None, fast_int8=False, net=None, batches=(1, 256), threads=None, runs=20, "
     "seconds=2.0, duration=None, ops=False, shapes=(), seed=0, progress=silent)",
     "classify": "(model, cube, *, nodata=None, progress=silent)",
+    "join_flights": "(flights, *, name=None, roles=(), units=(), classes=None, source='')",
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False, "
@@ -50,7 +51,7 @@ SIGNATURES = {
     "run": "(model, source, output=(), *, columns=None, bands=None, dtype='uint16', interleave='bil', idle=10.0, "
     "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "
     "watch=(), tile=None, page=None, page_token=None, on_event=None, on_page=None)",
-    "train": "(scene, split='random', *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
+    "train": "(scene, split=None, *, net='cnn2d', patch=None, epochs=None, settings=None, refit=None, "
     "device=None, progress=silent, **options)",
     "training_run": "(*, device='cpu', state=None, log=None, say=None)",
 }
@@ -74,6 +75,7 @@ NAMES = [
         "classify",
         "errors",
         "evaluate",
+        "join_flights",
         "load",
         "open_scene",
         "quantize",

@@ -67,8 +67,8 @@ def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
 
     readers = {"cube_reader": None, "labels_reader": "mine.py:READER", "class_field": "crop", "align": False}
     readers |= {"dark": None, "white": None, "panel": 1.0, "raw": False}
-    scene_command(cube=Path("a.npy"), labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
+    scene_command(cube=[Path("a.npy")], labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
     assert seen == [
-        options.SceneOptions(cube=Path("a.npy"), cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
+        options.SceneOptions(cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
         4,
     ]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hsiedge.errors import SceneError
-from hsiedge.scenes.patches import batches, check_patch, cut, extract, reflected
+from hsiedge.scenes.cubes import reflected
+from hsiedge.scenes.patches import batches, check_patch, cut, extract
 
 CUBE = np.random.default_rng(0).integers(0, 60_000, (9, 13, 4), np.uint16)
 

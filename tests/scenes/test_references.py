@@ -14,10 +14,11 @@ import hsiedge
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, OptionError, SceneError
 from hsiedge.live.runner import run
-from hsiedge.mapping.adapt import ModelRows, adapt, adapted_scene
+from hsiedge.mapping.model_rows import ModelRows
 from hsiedge.mapping.stream import classify_rows
 from hsiedge.native.library import KERNELS, is_available, kernel_sets
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes.adapt import adapt, adapted_scene
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.io.reader import open_cube, read_labels
 from hsiedge.scenes.open import open_scene

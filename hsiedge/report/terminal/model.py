@@ -47,6 +47,13 @@ def accuracy_tables(result: Evaluation, model: str) -> list[RenderableType]:
         f"{model} on {shown(result.scene)}: {pixels}",
         f"OA {accuracy.oa:.2f} % (95 % interval {low:.2f} to {high:.2f}), AA {accuracy.aa:.2f} %, kappa {accuracy.kappa:.2f}",
     ]
+    for flight in result.flights:
+        part = "held out, no pixel of it trained" if flight.role == "test" else "other pixels of it trained"
+        seen = f" ({part})" if result.split else ""
+        figures = flight.accuracy
+        lines.append(
+            f"flight {shown(flight.name)}{seen}: OA {_percent(figures.oa)} %, AA {_percent(figures.aa)} % of {figures.n} pixels"
+        )
     if result.split and result.split.dropped:
         lines.append(f"classes in no part of the split, and not in AA: {', '.join(map(str, result.split.dropped))}")
     return [table, _confusion_table(result), *lines]
@@ -94,6 +101,9 @@ def card_table(card: Card, file: Path) -> Table:
     table.add_row(
         "scene", f"{shown(scene.name)} ({official}), {scene.bands} bands of {scene.dtype}, sha256 {scene.sha256[:16]}..."
     )
+    roles = split.roles if split and split.roles else [""] * len(scene.flights)
+    for flight, role in zip(scene.flights, roles):
+        table.add_row("flight", f"{shown(flight.name)}, sha256 {flight.sha256[:16]}...{f', {role}' if role else ''}")
     table.add_row("input", f"(N, {scene.bands}, {card.patch}, {card.patch}) {scene.dtype}; looks {card.radius} pixels around")
     table.add_row("preprocessing", shown(card.preprocess, LONGEST_LINE) or "unknown")
     table.add_row("classes", ", ".join(f"{entry.id} {shown(entry.name)}" for entry in card.classes))

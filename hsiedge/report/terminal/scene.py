@@ -63,10 +63,10 @@ def _counts(scene: Scene) -> str:
     """Range of the counts, and how much is nodata."""
     scale = "" if scene.scale is None else f"stored, with a scale of {scene.scale[0]:g}"
     meaning = "".join(f", {text}" for text in (scene.quantity, scene.units, scale) if text)
-    if not scene.empty.any():
-        return f"{scene.cube.min()} to {scene.cube.max()}{meaning}"
-    counts = scene.cube[~scene.empty]
-    return f"{counts.min()} to {counts.max()}{meaning}; {100 * scene.empty.mean():.1f} % of the pixels hold no data"
+    kept = (rows[~scene.empty[first : first + len(rows)]] for first, rows in scene.blocks())
+    limits = [(values.min(), values.max()) for values in kept if values.size]
+    lost = f"; {100 * scene.empty.mean():.1f} % of the pixels hold no data" if scene.empty.any() else ""
+    return f"{min(low for low, _ in limits)} to {max(high for _, high in limits)}{meaning}{lost}"
 
 
 def _class_table(scene: Scene, drawn: dict[str, Split | str]) -> Table:

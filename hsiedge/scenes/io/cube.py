@@ -105,7 +105,7 @@ class Cube:
 
         def read(first: int, count: int) -> NDArray[Any]:
             rows = np.array(array[first : first + count], dtype, order="C")
-            _let_go(array)
+            let_go(array)
             return rows
 
         return Cube(path, (height, width), bands, dtype, read, array=array, **facts).checked()
@@ -304,7 +304,7 @@ def fits(path: Path, shape: Iterable[int], itemsize: int) -> None:
         )
 
 
-def _let_go(array: NDArray[Any]) -> None:
+def let_go(array: NDArray[Any]) -> None:
     """Releases pages of a mapped file: what has been read counts as memory of this process until the kernel may drop it."""
     owner = _owner(array)
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -7,15 +7,19 @@ with any version of numpy draws the same one.
 "On the sampling strategy for evaluation of spectral-spatial methods in hyperspectral image classification"; Nalepa et
 al. 2019, "Validating hyperspectral image segmentation"). So do published splits, which are there by name (`published`).
 `blocks` does not: test pixels lie farther than `guard` from every training and validation pixel. One draw of it tests a part
-of the scene; in folds, all of it.
+of the scene; in folds, all of it. Nor does `flights`, where whole flights test.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from hsiedge.card import SplitFacts
 from hsiedge.errors import OptionError, SplitError
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits.blocks import blocks_split, folds_split
+from hsiedge.scenes.splits.flights import flights_split
 from hsiedge.scenes.splits.hashing import balanced, pixel_hash, scattered
 from hsiedge.scenes.splits.lists import lists_split
 from hsiedge.scenes.splits.masks import masks_split
@@ -35,7 +39,7 @@ from hsiedge.scenes.splits.split import (
     usable,
 )
 
-KINDS = ("random", "blocks", "lists")
+KINDS = ("random", "blocks", "lists", "flights")
 """Kinds of split that are drawn, or are the scene's own."""
 
 __all__ = [
@@ -56,6 +60,7 @@ __all__ = [
     "dilate",
     "draw",
     "draw_all",
+    "flights_split",
     "folds_split",
     "leaked",
     "lists_split",
@@ -78,11 +83,13 @@ def draw(
     *,
     folds: int | None = None,
     fold: int | None = None,
+    roles: Sequence[str] = (),
 ) -> Split:
-    """Draws a `random` or `blocks` split, or takes the scene's own `lists` or a published one.
+    """Draws a `random` or `blocks` split, or takes the scene's own `lists`, the roles of its `flights`, or a published one.
 
     Args:
         folds: parts into which the blocks of the scene are dealt; fold: the one that tests, from 1. For `blocks` only.
+        roles: of the flights, for `flights`; left out, the scene's own.
 
     Raises:
         OptionError: no such kind, a fraction outside 0..1, a scene without lists, or folds of another kind.
@@ -96,6 +103,10 @@ def draw(
         if not 1 <= fold <= folds:
             raise OptionError(f"it must lie between 1 and {folds}", option="fold", value=fold)
         return folds_split(scene, seed, fraction, guard, folds)[fold - 1]
+    if kind == "flights":
+        return flights_split(scene, seed, roles or scene.roles)
+    if any(scene.roles) and not roles:
+        raise OptionError(f"a {kind} split knows no roles, and flights have some", use={"split": "flights"})
     if kind == "random":
         return random_split(scene, seed, fraction)
     if kind == "blocks":
@@ -116,7 +127,8 @@ def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
     if scene.labels is None:
         return {}
     drawn: dict[str, Split | str] = {}
-    for kind in ("random", "blocks", *(["lists"] if scene.parts is not None else [])):
+    plain = ("flights",) if any(scene.roles) else ("random", "blocks", *(["lists"] if scene.parts is not None else []))
+    for kind in plain:
         try:
             drawn[kind] = draw(kind, scene, seed)
         except SplitError as error:
@@ -143,7 +155,14 @@ def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split
             use={"split": "FILE.py:NAME"},
         )
     split = masks or draw(
-        facts.kind, scene, facts.seed, facts.fraction or 0, facts.guard or 0, folds=facts.folds, fold=facts.fold
+        facts.kind,
+        replace(scene, roles=()),
+        facts.seed,
+        facts.fraction or 0,
+        facts.guard or 0,
+        folds=facts.folds,
+        fold=facts.fold,
+        roles=facts.roles,
     )
     if split.digest != facts.digest:
         raise SplitError(

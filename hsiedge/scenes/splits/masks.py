@@ -75,7 +75,7 @@ def divided(
         raise SplitError(f"{both} pixels are in the training mask and in the test mask")
     parts = np.zeros(labels.shape, np.uint8)
     parts[train], parts[test] = TRAIN, TEST
-    _take_validation(labels, tuple(scene.classes), parts, seed)
+    take_validation(labels, tuple(scene.classes), parts, seed)
     dropped = []
     for label, title in scene.classes.items():
         counts = np.bincount(parts[labels == label], minlength=4)[1:]
@@ -96,7 +96,7 @@ def _check_shapes(scene: Scene, train: NDArray[Any], test: NDArray[Any]) -> None
             raise SplitError(f"the {name} mask is {mask.shape}, the scene {scene.shape}")
 
 
-def _take_validation(labels: NDArray[np.uint16], classes: tuple[int, ...], parts: NDArray[np.uint8], seed: int) -> None:
+def take_validation(labels: NDArray[np.uint16], classes: tuple[int, ...], parts: NDArray[np.uint8], seed: int) -> None:
     """Moves a third of each class's training pixels to validation, in place."""
     for label in classes:
         members = np.flatnonzero((parts.ravel() == TRAIN) & (labels.ravel() == label))

@@ -27,7 +27,7 @@ class Split:
     """A division of a scene's labelled pixels.
 
     Attributes:
-        kind: "random", "blocks", "lists", "masks", or the name of a published split.
+        kind: "random", "blocks", "lists", "flights", "masks", or the name of a published split.
         parts: uint8 `(height, width)`: 0 for pixels in no part, else TRAIN, VALIDATION or TEST.
         fraction: the share of each class's pixels that trains; None for masks.
         guard: Chebyshev distance, in pixels, that test pixels keep from all others; None but for `blocks`.
@@ -35,6 +35,7 @@ class Split:
         labels: uint16 `(height, width)`, the split's own labels, in ids of the scene; None where the scene's are taken.
         fold, folds: of `blocks` in folds, which of how many tests, from 1.
         published: maps of a published split.
+        roles: of the flights, where whole flights train, validate or test.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Split:
     fold: int | None = None
     folds: int | None = None
     published: PublishedFacts | None = None
+    roles: tuple[str, ...] = ()
 
     def labels_on(self, scene: Scene) -> NDArray[np.uint16]:
         """The label map that counts, `(height, width)`: the split's own, or else the scene's. Raises SceneError without any."""
@@ -81,6 +83,7 @@ class Split:
             fold=self.fold,
             folds=self.folds,
             published=self.published,
+            roles=list(self.roles),
         )
 
     def __repr__(self) -> str:

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.native.input_step import ReferenceTables
-from hsiedge.runtimes import Model
+from hsiedge.scenes.cubes import CubeLike, StackedCube
 from hsiedge.scenes.io.cube import Cube, number, quantity_of
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 
 UNITS = ("stored", "physical")
 """Words of a caller on values: they are stored as the model's are, or mean what the model's mean."""
+
+_MODEL = "the model"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class AdaptedCube:
         cube: as its reader gives it.
         bands: those that the model takes, in its order; None where it takes all as they stand.
         factor, addend: float64, a band each, model's stored value = cube's * factor + addend; None where they are alike.
+        taker: what takes the cube, for errors.
     """
 
     cube: Cube
@@ -42,6 +45,7 @@ class AdaptedCube:
     bands: NDArray[np.intp] | None
     factor: NDArray[np.float64] | None = None
     addend: NDArray[np.float64] | None = None
+    taker: str = _MODEL
 
     @property
     def changes(self) -> bool:
@@ -78,6 +82,11 @@ class AdaptedCube:
             return None
         return raw.calibration.tables(self.bands, _median(self.card).astype(np.uint16))
 
+    def as_cube(self) -> Cube:
+        """A cube of the values that `read` gives, of which nothing else is said."""
+        facts = self.card.scene
+        return Cube(self.cube.path, self.cube.shape, facts.bands, np.dtype(facts.dtype), lambda *rows: self.read(*rows)[0])
+
     def _converted(self, rows: NDArray[Any], empty: NDArray[np.bool_]) -> NDArray[Any]:
         wanted = np.dtype(self.card.scene.dtype)
         if self.factor is not None and self.addend is not None:
@@ -89,45 +98,16 @@ class AdaptedCube:
             rows = np.where(empty[:, :, None], 0, rows) if empty.any() else rows
             limits = np.iinfo(wanted)
             if rows.min() < limits.min or rows.max() > limits.max:
-                raise ModelError(f"{self.cube.path} holds values that {wanted}, which the model takes, cannot hold")
+                raise ModelError(f"{self.cube.path} holds values that {wanted}, which {self.taker} takes, cannot hold")
         return rows.astype(wanted)
 
 
-class ModelRows:
-    """Rows of a cube on their way to a model: raw counts with their references, where it takes such; else in its units.
-
-    Attributes:
-        stored: the cube as its file has it, counts where `fit.cube` is reflectance that is made of them.
-        references: that the model is to be given with the rows; None where they are what it takes.
-    """
-
-    def __init__(self, model: Model, fit: AdaptedCube) -> None:
-        self._fit, self._raw = fit, fit.cube.raw
-        self.stored = fit.cube if self._raw is None else self._raw.cube
-        self.references = fit.references if model.takes_raw_rows else None
-
-    def read(self, first: int, count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Rows, and which of their pixels `(n, width)` hold no data; as `AdaptedCube.read`, but for raw ones."""
-        return self.take(self.stored.read(first, count), first)
-
-    def take(self, stored: NDArray[Any], first: int = 0) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Rows as the file stores them, from row `first` on, made what `read` gives."""
-        if self._raw is None:
-            return self._fit.take(stored, first)
-        if self.references is None:
-            return self._fit.take(self._raw.reflectance(stored, first), first)
-        return stored, self._raw.missing(stored, first)
-
-    def pushed(self, rows: NDArray[Any], empty: NDArray[np.bool_]) -> tuple[NDArray[Any], ...]:
-        """Arguments of a push: the rows, and of raw ones those pixels that hold no data, where there are some."""
-        return (rows,) if self.references is None or not empty.any() else (rows, empty)
-
-
-def adapt(card: Card, cube: Cube, units: str | None = None) -> AdaptedCube:
+def adapt(card: Card, cube: Cube, units: str | None = None, *, taker: str = _MODEL) -> AdaptedCube:
     """A cube as the model with this Card takes it.
 
     Args:
         units: "stored" takes stored values as they are, "physical" what they mean; None where cube and Card must tell.
+        taker: what takes the cube, for errors.
 
     Raises:
         ModelError: no such bands; other units; units that only one of them names, and `units` does not tell.
@@ -137,9 +117,10 @@ def adapt(card: Card, cube: Cube, units: str | None = None) -> AdaptedCube:
     if units not in (None, *UNITS):
         raise OptionError(f"one of {', '.join(UNITS)} was expected", option="units", value=units)
     check_patch(card.patch, cube.shape)
-    bands = _bands(card, cube)
-    conversion = _conversion(card, cube, np.arange(cube.bands) if bands is None else bands, units)
-    return AdaptedCube(cube, card, bands, *(conversion or ()))
+    bands = _bands(card, cube, taker)
+    conversion = _conversion(card, cube, np.arange(cube.bands) if bands is None else bands, units, taker)
+    factor, addend = conversion or (None, None)
+    return AdaptedCube(cube, card, bands, factor, addend, taker)
 
 
 def adapted_scene(card: Card, scene: Scene, units: str | None = None) -> Scene:
@@ -151,11 +132,16 @@ def adapted_scene(card: Card, scene: Scene, units: str | None = None) -> Scene:
     fit = adapt(card, scene.as_cube(), units)
     if not fit.changes:
         return scene
-    rows = [fit.read(row, 1) for row in range(scene.shape[0])]
-    empty, facts = np.concatenate([gone for _, gone in rows]), card.scene
+    cube: CubeLike
+    if isinstance(scene.cube, StackedCube):  # flights, or a file that stays where it is
+        cube, empty = scene.cube.read_as(fit.as_cube()), scene.empty
+    else:
+        rows = [fit.read(row, 1) for row in range(scene.shape[0])]
+        cube, empty = np.concatenate([values for values, _ in rows]), np.concatenate([gone for _, gone in rows])
+    facts = card.scene
     return replace(
         scene,
-        cube=np.concatenate([values for values, _ in rows]),
+        cube=cube,
         wavelengths=tuple(facts.wavelengths),
         widths=(),
         units=facts.units,
@@ -184,19 +170,20 @@ Meaning = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Scale and offset, a band each: value = stored * scale + offset."""
 
 
-def _conversion(card: Card, cube: Cube, bands: NDArray[np.intp], units: str | None) -> Meaning | None:
+def _conversion(card: Card, cube: Cube, bands: NDArray[np.intp], units: str | None, taker: str) -> Meaning | None:
     """Factor and addend a band that turn the cube's stored values into the model's; None where they are alike."""
     wanted, identity = np.dtype(card.scene.dtype), (np.ones(card.scene.bands), np.zeros(card.scene.bands))
     theirs, ours = _of_cube(cube, bands), _of_card(card)
     if units is None:
-        theirs, ours = _compared(card, cube, theirs, ours)
+        theirs, ours = _compared(card, cube, theirs, ours, taker)
     elif units == "physical":
         if ours is None and wanted.kind != "f":
-            raise ModelError(f"the model takes {wanted}, and its Card names no scale: {cube.path} cannot be converted for it")
+            whose = "its Card names" if taker == _MODEL else "names"
+            raise ModelError(f"{taker} takes {wanted}, and {whose} no scale: {cube.path} cannot be converted for it")
         theirs, ours = theirs or identity, ours or identity
     if units == "stored" or theirs is None or ours is None:
         if wanted.kind != "f" and cube.dtype.kind == "f":
-            raise ModelError(f"{cube.path} holds {cube.dtype}, the model takes {wanted}: it was made for other units")
+            raise ModelError(f"{cube.path} holds {cube.dtype}, {taker} takes {wanted}: it was made for other units")
         return None
     (scale, offset), (step, start) = theirs, ours
     return None if np.array_equal(scale, step) and np.array_equal(offset, start) else (scale / step, (offset - start) / step)
@@ -223,23 +210,24 @@ def _of_card(card: Card) -> Meaning | None:
     return (np.ones(bands), np.zeros(bands)) if named else None
 
 
-def _compared(card: Card, cube: Cube, theirs: Meaning | None, ours: Meaning | None) -> tuple[Meaning | None, Meaning | None]:
+def _compared(
+    card: Card, cube: Cube, theirs: Meaning | None, ours: Meaning | None, taker: str
+) -> tuple[Meaning | None, Meaning | None]:
     """Both meanings, where cube and Card agree in what they tell. Raises ModelError where only one of them tells something."""
     facts, wanted, use = card.scene, np.dtype(card.scene.dtype), {"units": "|".join(UNITS)}
     named, expected = (" ".join(text.lower().split()) for text in (cube.units, _unit(facts.units)))
     quantities = cube.quantity or quantity_of(cube.units), facts.quantity or quantity_of(facts.units)
     if (named and expected and named != expected) or (all(quantities) and quantities[0] != quantities[1]):
-        raise ModelError(
-            f"{cube.path} is in {cube.units or cube.quantity!r}, the model takes {facts.units or facts.quantity!r}"
-        )
+        raise ModelError(f"{cube.path} is in {cube.units or cube.quantity!r}, {taker} takes {facts.units or facts.quantity!r}")
     cube_tells, card_tells = theirs is not None, ours is not None
     if not (cube_tells or card_tells):  # raw counts are called so, or not at all
         cube_tells, card_tells = (bool(text) and quantity_of(text) != "counts" for text in (named, expected))
     if cube_tells != card_tells:
-        one, other = (cube.path, "the model's Card") if cube_tells else ("the model's Card", cube.path)
+        names = str(cube.path), f"{taker}'s Card" if taker == _MODEL else taker
+        one, other = names if cube_tells else reversed(names)
         raise ModelError(f"{one} says what its values mean, {other} does not", use=use)
     if theirs is None and wanted.kind == "f" and cube.dtype.kind in "iu":
-        raise ModelError(f"{cube.path} holds {cube.dtype} and names no scale, the model takes {wanted}", use=use)
+        raise ModelError(f"{cube.path} holds {cube.dtype} and names no scale, {taker} takes {wanted}", use=use)
     return theirs, ours
 
 
@@ -247,7 +235,7 @@ def _unit(text: str) -> str:
     return "" if text.startswith("counts of ") else text
 
 
-def _bands(card: Card, cube: Cube) -> NDArray[np.intp] | None:
+def _bands(card: Card, cube: Cube, taker: str) -> NDArray[np.intp] | None:
     """Bands by wavelength where both are known: the nearest ones, no farther than half of the model's band spacing.
 
     Else all that are not in the cube's bad-band list, which have to be as many.
@@ -255,19 +243,19 @@ def _bands(card: Card, cube: Cube) -> NDArray[np.intp] | None:
     good = cube.good_bands
     wanted, measured = np.array(card.scene.wavelengths), np.array(cube.wavelengths)
     if len(wanted) and len(measured):
-        chosen = _nearest(card, cube, wanted, measured, good)
+        chosen = _nearest(cube, wanted, measured, good, taker)
     elif len(good) == card.scene.bands:
         chosen = good
     elif cube.bands == card.scene.bands:
         chosen = np.arange(cube.bands)
     else:
         spoken = f"{cube.bands} bands" + (f", {len(good)} of them good" if len(good) < cube.bands else "")
-        raise ModelError(f"{cube.path} has {spoken}, the model takes {card.scene.bands}, and no wavelengths tell which")
+        raise ModelError(f"{cube.path} has {spoken}, {taker} takes {card.scene.bands}, and no wavelengths tell which")
     return None if np.array_equal(chosen, np.arange(cube.bands)) else chosen
 
 
 def _nearest(
-    card: Card, cube: Cube, wanted: NDArray[np.float64], measured: NDArray[np.float64], good: NDArray[np.intp]
+    cube: Cube, wanted: NDArray[np.float64], measured: NDArray[np.float64], good: NDArray[np.intp], taker: str
 ) -> NDArray[np.intp]:
     distance = np.abs(wanted[:, None] - measured[good])
     nearest = distance.argmin(1)
@@ -276,7 +264,7 @@ def _nearest(
     if off.max() > limit:
         worst = int(off.argmax())
         raise ModelError(
-            f"{cube.path}: has no good band within {limit:.1f} nm of the model's {wanted[worst]:.1f} nm; "
+            f"{cube.path}: has no good band within {limit:.1f} nm of {taker}'s {wanted[worst]:.1f} nm; "
             f"the nearest is {measured[good[nearest[worst]]]:.1f} nm"
         )
     chosen: NDArray[np.intp] = good[nearest]

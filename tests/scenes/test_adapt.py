@@ -12,9 +12,9 @@ import pytest
 from hsiedge.card import Card, SceneFacts
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.mapping import LineClassifier
-from hsiedge.mapping.adapt import adapt, adapted_scene
 from hsiedge.mapping.stream import Strip, classify_rows
 from hsiedge.runtimes import Model, load
+from hsiedge.scenes.adapt import adapt, adapted_scene
 from hsiedge.scenes.io.cube import Cube
 from tests.mapping.cubes import STORED
 

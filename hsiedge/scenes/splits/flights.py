@@ -1,0 +1,48 @@
+"""`flights`: whole flights train, validate or test, by their roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hsiedge.errors import OptionError, SplitError
+from hsiedge.scenes.cubes import spans_of
+from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.splits.masks import take_validation
+from hsiedge.scenes.splits.split import TEST, TRAIN, VALIDATION, Split, check_any, usable
+
+_PARTS = {"": TRAIN, "train": TRAIN, "validate": VALIDATION, "test": TEST}
+
+
+def flights_split(scene: Scene, seed: int, roles: Sequence[str]) -> Split:
+    """A split of flights by their roles: all labelled pixels of one are in its part; one without a role trains.
+
+    Where no flight validates, a third of the training pixels of each class does. A class that no training flight has is in no
+    part; one that only training flights have is learnt, and not tested.
+
+    Args:
+        roles: "train", "validate", "test" or "", one a flight.
+
+    Raises:
+        OptionError: a scene that is not of several flights, or roles of others than its flights.
+        SplitError: no flight tests or none trains, or fewer than two classes train.
+    """
+    if not scene.flights or len(roles) != len(scene.flights):
+        count = len(scene.flights) or "one scene, not several"
+        raise OptionError(f"a split by flights has a role for each; {scene.name} is {count}", use={"split": "random"})
+    if "test" not in roles or not {"", "train"} & set(roles):
+        raise SplitError(f"{scene.name}: one flight at least trains, and one tests", use={"hold_out": "NAME"})
+    labels, parts = usable(scene), np.zeros(scene.shape, np.uint8)
+    for (top, height, _), role in zip(spans_of(scene.cube), roles):
+        parts[top : top + height] = _PARTS[role]
+    parts[labels == 0] = 0
+    if "validate" not in roles:
+        take_validation(labels, tuple(scene.classes), parts, seed)
+    trained = {int(label) for label in np.unique(labels[parts == TRAIN])}
+    dropped = tuple(label for label in scene.classes if label not in trained)
+    parts[np.isin(labels, dropped)] = 0
+    if len(trained) < 2:
+        raise SplitError(f"{scene.name}: its training flights have {len(trained)} classes, and two are needed")
+    check_any(scene, parts, "by its flights")
+    return Split("flights", parts, seed, None, None, dropped, roles=tuple(roles))
