@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -76,6 +77,21 @@ def test_the_python_reference_has_every_public_name(site: Path) -> None:
     for name in hsiedge.testing.__all__:
         assert f'id="hsiedge.testing.{name}"' in text, name
     assert "hsiedge.errors.SourceError" in text
+
+
+@pytest.mark.parametrize(
+    ("page", "option", "home", "registry"),
+    [
+        ("nets", "net", "hsiedge.nets", "NETS"),
+        ("nets", "recipe", "hsiedge.graphs.quantization.recipes", "RECIPES"),
+        ("runtimes", "runtime", "hsiedge.runtimes", "ENGINES"),
+    ],
+)
+def test_lists_are_those_of_the_registries(page: str, option: str, home: str, registry: str) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    rows = text.partition(f"| `--{option}` |")[2].partition("\n\n")[0]
+    entries = getattr(importlib.import_module(home), registry)
+    assert set(re.findall(r"^\| `(\w+)`", rows, re.M)) == {name for name in entries if entries.origin(name) is None}
 
 
 def test_the_environments_page_has_every_variable_that_is_read() -> None:
