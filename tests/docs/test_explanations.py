@@ -8,6 +8,8 @@ import statistics
 
 import pytest
 
+pytest.importorskip("onnx_ir", reason="passes are onnx-ir's, which is not installed")
+
 from hsiedge.graphs.passes import FLOAT, INTEGER
 from hsiedge.registry import run_file
 from tests.docs.blocks import ROOT
