@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -20,43 +20,58 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
 def home() -> str:
-    """README.md as the site's first page: its links begin in docs/."""
-    return re.sub(r"\]\(docs/", "](", re.sub(r"\]\((?!docs/|https?:|#)", "](../", (ROOT / "README.md").read_text()))
+    """README.md as the site's first page."""
+    return (ROOT / "README.md").read_text()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the generated pages, and the repository's files that pages point at."""
+    """Adds the generated pages, and the repository's files that pages point at, and those that these point at."""
     for name, content in PAGES.items():
         files.append(File.generated(config, name, content=content()))
-    for page in [file for file in files if file.is_documentation_page()]:
+    waiting = [file for file in files if file.is_documentation_page()]
+    while waiting:
+        page = waiting.pop()
         for link in LINK.finditer(page.content_string):
-            name = _outside(link[3], page.src_uri)
-            if name is not None and (ROOT / name).is_file() and files.get_file_from_path(f"files/{name}.txt") is None:
-                files.append(File.generated(config, f"files/{name}.txt", abs_src_path=str(ROOT / name)))
+            name = _target(link[3], page.src_uri)
+            if name is None or name.partition("/")[0] != "files" or files.get_file_from_path(name) is not None:
+                continue
+            source = ROOT / name.removeprefix("files/").removesuffix(".txt")
+            if source.is_file():
+                hidden = InclusionLevel.NOT_IN_NAV
+                files.append(copy := File.generated(config, name, abs_src_path=str(source), inclusion=hidden))
+                waiting += [copy] * copy.is_documentation_page()
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links to files outside docs/ into links to their copies; one to a folder is left as its name."""
+    """Turns links of the repository into links of the site; one to what the site does not have is left as its name."""
 
     def answer(link: re.Match[str]) -> str:
-        name = _outside(link[3], page.file.src_uri)
+        name, here = _target(link[3], page.file.src_uri), posixpath.dirname(page.file.src_uri) or "."
         if name is None:
             return link[0]
-        if not (ROOT / name).is_file():
-            return f"{link[2]} (`{name}`)"
-        here = posixpath.dirname(page.file.src_uri) or "."
-        return f"{link[1]}[{link[2]}]({posixpath.relpath(f'files/{name}.txt', here)})"
+        if name.startswith("files/") and files.get_file_from_path(name) is None:
+            place = name.removeprefix("files/").removesuffix(".txt")
+            return f"`{place}`" if link[2].strip("`/") == place.strip("/") else f"{link[2]} (`{place}`)"
+        return f"{link[1]}[{link[2]}]({posixpath.relpath(name, here)}{link[4] or ''})"
 
     return LINK.sub(answer, markdown)
 
 
-def _outside(link: str, page: str) -> str | None:
-    """Name within the repository of what a link of a page points at outside docs/; None for any other."""
+def _target(link: str, page: str) -> str | None:
+    """Place in the site of what a link of a page points at; None for an address elsewhere.
+
+    A file outside docs/ lies below files/: a page as it is, any other as text.
+    """
     if re.match(r"[a-z]+:", link):
         return None
-    target = os.path.normpath(posixpath.join("docs", posixpath.dirname(page), link))
-    return None if target.startswith("docs/") else target
+    home_of = {"index.md": "README.md"}.get(page, page.removeprefix("files/") if page.startswith("files/") else f"docs/{page}")
+    target = os.path.normpath(posixpath.join(posixpath.dirname(home_of), link))
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/")
+    if target == "README.md":
+        return "index.md"
+    return f"files/{target}" if target.endswith(".md") else f"files/{target}.txt"
 
 
 def command_line() -> str:
@@ -67,8 +82,8 @@ def command_line() -> str:
 
     parts = [
         "# Command line",
-        "`hsiedge COMMAND --help` prints the same. What every command shares, its exit codes among it, is told under"
-        " [errors and exit codes](errors.md) and [environment variables](environment.md).",
+        "`hsiedge COMMAND --help` prints the same. All commands share their [exit codes](errors.md) and"
+        " [environment variables](environment.md).",
         *_command("hsiedge", get_command(app)),
     ]
     return "\n\n".join(parts) + "\n"

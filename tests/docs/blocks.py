@@ -156,7 +156,7 @@ def _command(script: str, folder: Path, environment: Mapping[str, str], code: in
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False, timeout=1800,
+        text=True, check=False, timeout=3600,
     )  # fmt: skip
     if result.returncode != code:
         raise BlockError(f"{script.strip()}: exit code {result.returncode}, not {code}\n{result.stdout[-3000:]}")

@@ -155,7 +155,7 @@ class Silent(SimpleHTTPRequestHandler):
 def test_pages_fit_and_are_quiet(site: Path, address: str, tab: browser.Page, width: int) -> None:
     tab.errors.clear()
     for path in sorted(site.rglob("*.html")):
-        for dark in (False, True):
+        for dark in (False, True) if width == 820 else (False,):
             tab.visit(f"{address}{path.relative_to(site)}", width, dark=dark, home=address)
             tab.run("localStorage.clear()")  # the theme keeps the taste of the first visit
             assert tab.run("document.documentElement.scrollWidth") <= width, path.relative_to(site)
