@@ -31,6 +31,7 @@ SCOPES = ("global", "layer")
 CRITERIA = ("l1", "l2", "taylor", "batchnorm")
 _PRUNING = 0.6  # of the steps; the rest make up for what the last cut broke
 _CUTS = 20
+_JUDGING = 8192  # training pixels, evenly spaced where there are more, that say what a channel is worth
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -103,8 +104,9 @@ def prune_structured(
     dataset = training_set_for(checkpoint, scene, split)
     if not 1 <= rounds <= max(1, settings.epochs):
         raise OptionError(f"from 1 to as many as there are epochs, {settings.epochs}", option="rounds", value=rounds)
-    patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels))
-    targets = torch.from_numpy(dataset.targets)
+    some = np.unique(np.linspace(0, len(dataset.pixels) - 1, min(_JUDGING, len(dataset.pixels))).astype(np.intp))
+    patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels[some]))
+    targets = torch.from_numpy(dataset.targets[some])
     loss = softened(checkpoint, scene, split, settings.smoothing) if soft_labels else None
     net, before = checkpoint.classifier.net, sum(checkpoint.classifier.net.widths)
     asked = channels.asked(net.widths, ratio, scope)

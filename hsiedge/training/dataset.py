@@ -42,9 +42,7 @@ class TrainingSet:
 
     def targets_at(self, pixels: NDArray[np.intp]) -> NDArray[np.int64]:
         """Class indices `(n,)` of the labels at flat `pixels`, which must be of the split's classes."""
-        index = {label: place for place, label in enumerate(self.titles)}
-        labels = self.split.labels_on(self.scene).ravel()
-        return np.array([index[int(label)] for label in labels[pixels]], np.int64)
+        return _targets(self.titles, self.split.labels_on(self.scene), pixels)
 
     def labelled(self, part: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Flat pixel indices of a part of the split, and the class index of each."""
@@ -83,9 +81,16 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
     affine = affine or fit_affine(spectra)
     if not affine.scale.any():
         raise SceneError(f"{scene.source or scene.name}: no band varies over its training pixels: there is nothing to learn")
-    index = {label: place for place, label in enumerate(titles)}
-    targets = np.array([index[int(label)] for label in split.labels_on(scene).ravel()[pixels]], np.int64)
+    targets = _targets(titles, split.labels_on(scene), pixels)
     return TrainingSet(scene, split, titles, pixels, targets, affine, principal(affine(spectra)))
+
+
+def _targets(titles: Mapping[int, str], labels: NDArray[np.uint16], pixels: NDArray[np.intp]) -> NDArray[np.int64]:
+    table = np.full(1 << 16, -1, np.int64)
+    table[list(titles)] = np.arange(len(titles))
+    targets = table[labels.ravel()[pixels]]
+    assert (targets >= 0).all()
+    return targets
 
 
 def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:
