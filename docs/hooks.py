@@ -7,6 +7,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,5 +113,20 @@ def _text(words: str) -> str:
     return re.sub(r"([|<>*_`\[\]])", r"\\\1", words)
 
 
-PAGES: dict[str, Callable[[], str]] = {"index.md": home, "reference/command-line.md": command_line}
+def notebook(name: str) -> str:
+    """Page of examples/NAME.ipynb, with the outputs that stand in it."""
+    from nbconvert import MarkdownExporter
+
+    file = ROOT / "examples" / f"{name}.ipynb"
+    page, _ = MarkdownExporter().from_filename(file)
+    title, _, rest = page.strip().partition("\n")
+    return f"{title}\n\nThis page is a notebook: [examples/{file.name}](../../examples/{file.name}).\n{rest}\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "index.md": home,
+    "reference/command-line.md": command_line,
+    "tutorials/own-scene.md": partial(notebook, "own_scene"),
+    "tutorials/shipped-model.md": partial(notebook, "shipped_model"),
+}
 """Writers of the generated pages, by their place in the site."""

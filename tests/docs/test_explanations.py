@@ -44,6 +44,20 @@ def test_the_hybrids_savings_are_those_stored() -> None:
     assert f"with {fewer[0]:.0f} and {fewer[1]:.0f} times fewer products" in (FOLDER / "scene-graphs.md").read_text()
 
 
+def test_the_budget_is_what_was_measured() -> None:
+    seeds = json.loads((RESULTS / "compress-indian_pines-random.json").read_text())["seeds"]
+    sizes = [row["bytes"] for row in seeds]
+    reached = {}
+    for who in ("student", "teacher"):
+        values = [row["test"][who] for row in seeds]
+        reached[who] = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} %"
+    line = f"took {min(sizes):,} to {max(sizes):,} bytes, and the student reached {reached['student']} of test pixels, "
+    line += f"its teacher {reached['teacher']}."
+    page = (FOLDER.parent / "how-to" / "a-budget-of-bytes.md").read_text()
+    assert line in page
+    assert f"at most {max(row['seconds'] for row in seeds)} seconds on one core" in page
+
+
 def test_each_pass_has_its_section() -> None:
     sections = re.findall(r"^### (\w+)$", (FOLDER / "quantization.md").read_text(), re.M)
     names = [type(step).__name__ for step in (*FLOAT, *INTEGER)]
