@@ -9,6 +9,7 @@ from hsiedge.card import MAX_CHARS
 from hsiedge.errors import CardError, ModelError
 
 CARD = "/* hsiedge.card */"
+_MOST_BYTES = 1 << 28  # of a file: no net that the engine takes needs as many
 _CHARS = 100  # of a literal: C99 compilers must take 4095 only
 _LITERAL = re.compile(r'\s*"((?:[^"\\\n]|\\[0-7]{3})*)",?\n')
 
@@ -23,10 +24,12 @@ def read_c_file(path: Path) -> str | None:
     """The Card's text in an exported C file; None where there is none.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: it cannot be read, or is too large to be one.
         CardError: literals that are none, or a Card too large to be one.
     """
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ModelError(f"{path}: takes more than {_MOST_BYTES >> 20} MiB; this file was not written by hsiedge")
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error

@@ -22,6 +22,7 @@ from hsiedge.remote.address import parse_address
 from hsiedge.remote.connection import Connection
 from hsiedge.remote.host import _expect, _follow
 from hsiedge.runtimes import require_card, seal
+from hsiedge.runtimes.c_file import CARD, literals
 from hsiedge.runtimes.tflite_file import graph_of, with_card
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
@@ -37,6 +38,7 @@ _WARM = (
     "hsiedge.report.terminal.scene", "hsiedge.report.terminal.model", "hsiedge.report.terminal.compare", "hsiedge.runtimes.ort",
     "hsiedge.runtimes.litert", "hsiedge.benchmark.across_devices", "hsiedge.graphs.quantization.recipes", "hsiedge.study.store",
     "hsiedge.study.config", "hsiedge.scenes.splits", "hsiedge.cli.options", "hsiedge.mapping.stream", "hsiedge.card_packing",
+    "hsiedge.scenes.flights",
 )  # fmt: skip
 """Modules that the parent imports, where they are installed, so that no child has to."""
 
@@ -95,6 +97,8 @@ def write(folder: Path) -> list[Sample]:
         *_texts(folder, here),
         *_programs(folder),
         *_remote(folder),
+        *_flights(folder),
+        *_c_file(folder),
     ]
 
 
@@ -289,6 +293,40 @@ def _programs(folder: Path) -> list[Sample]:
         return []
     (folder / "small.program").write_bytes(programs.small().to_bytes())
     return [Sample("native program", "small.program", lambda path: programs.run(path.read_bytes()))]
+
+
+def _flights(folder: Path) -> list[Sample]:
+    (folder / "flights.toml").write_text(_FLIGHTS)
+    np.save(folder / "june.npy", np.load(folder / "cube.npy")[::-1])
+    return [Sample("flights", "flights.toml", ("scenes", "show", "flights.toml"), True)]
+
+
+_FLIGHTS = """name = "farm"
+
+[[flight]]
+cube = "sound.npy"
+labels = "sound-labels.npy"
+role = "train"
+
+[[flight]]
+name = "June"
+cube = "june.npy"
+labels = "sound-labels.npy"
+units = "stored"
+role = "test"
+references = false
+
+[classes]
+1 = "corn"
+10 = "wheat"
+"""
+
+
+def _c_file(folder: Path) -> list[Sample]:
+    """What is read of exported C: the Card in it."""
+    lines = "".join(f"    {literal},\n" for literal in literals(require_card(DATA / "int8.onnx").encode()))
+    (folder / "net.c").write_text(f"const char *const net_card[] = {{ {CARD}\n{lines}    NULL}};\n")
+    return [Sample("c, its Card", "net.c", ("show", "net.c"), True)]
 
 
 def _decode(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from hsiedge.card import Card
-from hsiedge.errors import CardError, CheckError, OptionError
+from hsiedge.errors import CardError, CheckError, ModelError, OptionError
 from hsiedge.graphs.c import compilers, emit, export, verify
 from hsiedge.graphs.c.compilers import STRICT, Compiler
 from hsiedge.graphs.c.targets import TARGETS
@@ -221,6 +222,9 @@ def test_a_card_that_is_cut_short_or_too_large_is_an_error(tmp_path: Path) -> No
         read_c_file(path)
     path.write_text('/* hsiedge.card */\n    "\\377\\376",\n    NULL};')
     with pytest.raises(CardError, match="not text"):
+        read_c_file(path)
+    os.truncate(path, 1 << 30)
+    with pytest.raises(ModelError, match="takes more than 256 MiB"):
         read_c_file(path)
 
 
