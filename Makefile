@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=
 LIBRARY := hsiedge/native/libhsiedge.so
 INSTALLED := $(VENV)/installed $(LIBRARY)
 
-.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models docs wheels release-check clean
+.PHONY: check quick demo test test-all test-targets lint types contracts fuzz kill study models docs pictures wheels release-check clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "hsiedge needs Python 3.11 to 3.13 here: make PYTHON=python3.12"; exit 2; }
@@ -26,9 +26,9 @@ $(LIBRARY): hsiedge/native/build.py $(wildcard hsiedge/native/src/*) | $(VENV)/i
 demo: $(INSTALLED)
 	$(BIN)/hsiedge demo --output demo
 
-# The README's picture of a run is the one that the demo leaves.
-docs/images/run.png: demo
-	cp demo/live.png $@
+# Pictures of README.md; needs Chromium.
+pictures: $(INSTALLED)
+	$(BIN)/python -W ignore docs/screenshots.py
 
 check: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types contracts
