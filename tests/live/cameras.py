@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from hsiedge.live.raw import TcpListen
 from hsiedge.live.source import Source, SourceOptions, line_cube
 
 SEEDS = (0, 1)
@@ -94,3 +97,36 @@ class Blocks(Source):
 
     def close(self) -> None:
         self.closed += 1
+
+
+@contextmanager
+def source(kind: str, cube: np.ndarray, interleave: str, seed: int, folder: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A source of the lines of a cube, cut anywhere, and the options of a run that takes it.
+
+    Args:
+        kind: "-", "tcp", "tcp-listen", or "file" for an ENVI file that grows in `folder`.
+    """
+    data, (_, columns, bands) = raw(cube, interleave), cube.shape
+    options: dict[str, Any] = {
+        "columns": columns,
+        "bands": bands,
+        "dtype": str(cube.dtype),
+        "interleave": interleave,
+        "idle": 2.0,
+    }
+    with ExitStack() as stack:
+        if kind == "-":
+            stack.enter_context(patch.object(sys, "stdin", stack.enter_context(pipe(data, seed))))
+            yield kind, options
+        elif kind == "tcp":
+            yield stack.enter_context(server(data, seed)), options
+        elif kind == "tcp-listen":
+            listener = TcpListen("0", SourceOptions(**options))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", listener.port)))
+            sender = threading.Thread(target=send, args=(client.sendall, client.close, data, seed), daemon=True)
+            sender.start()
+            yield listener, options
+        else:
+            header = f"ENVI\nsamples = {columns}\nlines = 0\nbands = {bands}\ndata type = 12\ninterleave = {interleave}\n"
+            stack.enter_context(recorder(folder / "flight.hdr", header + "byte order = 0\n", data, seed))
+            yield str(folder / "flight.hdr"), {**options, "idle": 0.3}

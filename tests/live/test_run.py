@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,6 @@ from hsiedge.errors import HsiedgeError, ModelError, OptionError, OutputError, S
 from hsiedge.live import runner
 from hsiedge.live.buffer import LineBuffer
 from hsiedge.live.latency import Latencies
-from hsiedge.live.raw import TcpListen
 from hsiedge.live.replay import Player
 from hsiedge.live.runner import run
 from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
@@ -71,26 +69,9 @@ def test_each_source_and_cut_gives_the_labels_of_classify(
     tiny_scene: Scene,
     expected: np.ndarray,
     tmp_path: Path,
-    monkeypatch: Any,
 ) -> None:
-    data = cameras.raw(tiny_scene.cube, interleave)
-    options: dict[str, Any] = {"interleave": interleave, "rows": 1 + 4 * seed, "idle": 2.0, **RAW}
-    source: Any = kind
-    with ExitStack() as stack:
-        if kind == "-":
-            monkeypatch.setattr(sys, "stdin", stack.enter_context(cameras.pipe(data, seed)))
-        elif kind == "tcp":
-            source = stack.enter_context(cameras.server(data, seed))
-        elif kind == "tcp-listen":
-            source = TcpListen("0", SourceOptions(**{key: options[key] for key in ("interleave", "idle", *RAW)}))
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", source.port)))
-            sender = threading.Thread(target=cameras.send, args=(client.sendall, client.close, data, seed), daemon=True)
-            sender.start()
-        else:
-            path = tmp_path / "flight.hdr"
-            stack.enter_context(cameras.recorder(path, HEADER.format(lines=0, interleave=interleave), data, seed))
-            source, options["idle"] = str(path), 0.3
-        summary = run(model, source, tmp_path / "map.hdr", **options)
+    with cameras.source(kind, tiny_scene.cube, interleave, seed, tmp_path) as (source, options):
+        summary = run(model, source, tmp_path / "map.hdr", rows=1 + 4 * seed, **options)
     np.testing.assert_array_equal(labels(tmp_path / "map.hdr"), expected)
     assert (summary.lines_in, summary.labelled, summary.dropped, summary.pixels) == (40, 40, 0, 1200)
     assert summary.ended == "the source ended"
@@ -543,10 +524,12 @@ def test_what_the_board_tells(model: Model, tiny_scene: Scene, tmp_path: Path, m
     monkeypatch.setattr(energy, "SAMPLE_SECONDS", 0.05)
     monkeypatch.setattr(runner.energy, "find_meter", partial(energy.find_meter, tmp_path))
     monkeypatch.setattr(runner.facts, "temperature_c", partial(facts.temperature_c, tmp_path))
+    began = time.perf_counter()
     summary = run(model, Player(Cube.of_array(tiny_scene.cube), 100.0), tmp_path / "map.hdr")
+    seconds = time.perf_counter() - began
     assert summary.energy is not None
     assert summary.energy["source"] == "INA3221, VDD_IN, read once a second"
-    assert summary.energy["joules"] == pytest.approx(6 * summary.seconds, rel=0.3)
+    assert 6 * summary.seconds <= summary.energy["joules"] <= 6 * seconds
     assert summary.energy["mj_per_line"] == pytest.approx(1e3 * summary.energy["joules"] / 40)
     assert summary.to_json()["temperature_c"] == 61.25
     assert any("INA3221" in line for line in summary.text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,34 @@ def test_classify_eval_and_run_agree_to_the_bit(
     summary = run(model, str(capture), tmp_path / "map.hdr", idle=0.2)
     np.testing.assert_array_equal(read_labels(tmp_path / "map.hdr").array, expected)
     assert any("which lie beside it" in text for text in summary.warnings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "interleave", "seed"),
+    [*product(["-", "tcp", "tcp-listen", "file"], ["bil", "bip"], cameras.SEEDS), ("folder", "bil", 0)],
+)
+def test_each_source_and_cut_gives_the_labels_of_classify(
+    kind: str,
+    interleave: str,
+    seed: int,
+    capture: Path,
+    references: References,
+    reflectance_model: Model,
+    counts: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    model = hsiedge.Model.of(reflectance_model)
+    expected, flight = model.classify(capture, references=references).labels, tmp_path / "flight"
+    flight.mkdir()
+    if kind == "folder":
+        for path in (capture, capture.with_suffix(".raw")):
+            path.rename(flight / path.name)
+        run(model, str(flight), tmp_path / "maps", references=references, idle=1.1)
+        np.testing.assert_array_equal(read_labels(tmp_path / "maps" / "flight-map.hdr").array, expected)
+        return
+    with cameras.source(kind, counts, interleave, seed, flight) as (source, options):
+        run(model, source, tmp_path / "map.hdr", references=references, rows=1 + 4 * seed, **options)
+    np.testing.assert_array_equal(read_labels(tmp_path / "map.hdr").array, expected)
 
 
 def test_a_model_of_counts_leaves_alone_what_lies_beside(capture: Path, counts: np.ndarray, tmp_path: Path) -> None:
