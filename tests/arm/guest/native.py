@@ -31,7 +31,7 @@ def marked(mark: int) -> None:
 def references(width: int, bands: int) -> Calibration:
     """A calibration that leaves counts much as they are, with a dead element in each fifth column."""
     numbers = np.arange(width * bands).reshape(width, bands)
-    dark, gain = (numbers * 7 % 20).astype(np.float32), (1 + numbers * 13 % 100 / 1000).astype(np.float32)
+    dark, gain = (numbers * 7 % 5).astype(np.float32), (1 + numbers * 13 % 100 / 10000).astype(np.float32)
     columns = np.arange(0, width, 5)
     dead, between = np.stack([columns, 0 * columns + 9]), np.stack([0 * columns + 8, 0 * columns + 10])
     return Calibration(dark, gain, dead, between, np.full(dead.shape, 0.5, np.float32), columns[:0], ())
