@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -159,4 +160,15 @@ def test_pages_fit_and_are_quiet(site: Path, address: str, tab: browser.Page, wi
             tab.visit(f"{address}{path.relative_to(site)}", width, dark=dark, home=address)
             tab.run("localStorage.clear()")  # the theme keeps the taste of the first visit
             assert tab.run("document.documentElement.scrollWidth") <= width, path.relative_to(site)
+    assert not tab.errors
+
+
+def test_search_finds_pages(address: str, tab: browser.Page) -> None:
+    tab.errors.clear()
+    tab.visit(f"{address}index.html?q=calibration", 1440, home=address)
+    links = "[...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"
+    until = time.monotonic() + 30
+    while not (hits := tab.run(links)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert any("reference/" in hit for hit in hits), hits
     assert not tab.errors
