@@ -40,10 +40,10 @@ def main() -> None:
         return
     sides = dict(zip(SIDES, (options.before, ROOT)))
     runs: list[dict[str, Any]] = []
-    for _ in range(options.rounds):
+    for place in range(options.rounds):
         for threads in (2, 1):
-            for side, folder in sides.items():
-                runs.append({"side": side, "threads": threads, **worker(folder, threads, options.epochs)})
+            for side in SIDES[:: 1 if place % 2 else -1]:  # neither is always the first
+                runs.append({"side": side, "threads": threads, **worker(sides[side], threads, options.epochs)})
                 print(runs[-1], flush=True)
     for threads in (1, 2):
         digests = {run["weights"] for run in runs if run["threads"] == threads}

@@ -146,7 +146,8 @@ class _Guide:
 
 def _empty_map(net: Net, bands: int, patch: int) -> Tensor:
     with torch.no_grad():
-        return _as_map(net.eval().features(torch.zeros(1, bands, patch, patch)))
+        device = next(net.parameters()).device
+        return _as_map(net.eval().features(torch.zeros(1, bands, patch, patch, device=device)))
 
 
 def _as_map(features: Tensor) -> Tensor:
