@@ -24,7 +24,7 @@ from hsiedge.scenes.splits import Split, draw  # noqa: E402
 from hsiedge.training.checkpoint import Checkpoint  # noqa: E402
 from hsiedge.training.fit import FitSettings, deterministic  # noqa: E402
 from hsiedge.training.run import current, running  # noqa: E402
-from hsiedge.training.train import train  # noqa: E402
+from hsiedge.training.train import _Epochs, train  # noqa: E402
 from tests import workstation  # noqa: E402
 
 SETTINGS = FitSettings(epochs=4, batch=16)
@@ -105,6 +105,15 @@ def test_it_goes_on_to_the_same_bits(method: str, tmp_path: Path) -> None:
     rows = list(csv.DictReader(log.read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows if row["fit"] == rows[-1]["fit"]][-1] in (2, 4)
     assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_the_choice_of_epochs_is_kept() -> None:
+    chosen, again = _Epochs(), _Epochs()
+    chosen.share, chosen._hits, chosen._judged, chosen.state = 0.6, 41, 7, {"weight": torch.ones(2), "judged": torch.zeros(1)}
+    again.load_state_dict(chosen.state_dict())
+    assert (again.share, again._hits, again._judged) == (0.6, 41, 7)
+    assert again.state.keys() == chosen.state.keys()
+    assert all(torch.equal(again.state[name], chosen.state[name]) for name in chosen.state)
 
 
 def test_another_training_begins_anew(tmp_path: Path) -> None:
