@@ -2,6 +2,7 @@
 
     python benchmarks/flights.py accuracy [--seeds 3]
     python benchmarks/flights.py steps              # of training: patches from a file beside patches from memory
+    python benchmarks/flights.py memory             # of training on 3.1 GB of cubes, sparse files
 
 stores benchmarks/results/flights.json. Each seed trains the default net on the whole scene and on the flights, which differ in
 nothing but the patches at the cuts: there the whole scene goes on, and a flight is reflected.
@@ -31,7 +32,7 @@ from hsiedge.training.classifier import predict_logits
 from hsiedge.training.conditioning import condition, principal
 from hsiedge.training.fit import FitSettings, fit
 from hsiedge.training.train import train
-from tests.three_flights import write_flights
+from tests.three_flights import train_sparse_flights, write_flights, write_sparse_flights
 
 RESULTS = Path(__file__).parent / "results" / "flights.json"
 
@@ -103,6 +104,15 @@ def steps(rounds: int = 6, batches_a_round: int = 20) -> dict[str, Any]:
     return {**figures, **ratios, "threads": torch.get_num_threads(), "net": "cnn2d", "patch": 13, "channels": len(axes)}
 
 
+def memory() -> dict[str, Any]:
+    """Peak memory of training on two flights of sparse files."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_sparse_flights(Path(folder))
+        start = time.perf_counter()
+        size, oa, peak = train_sparse_flights(Path(folder))
+    return {"bytes": size, "peak_mib": peak >> 10, "validation_oa": oa, "seconds": round(time.perf_counter() - start)}
+
+
 def store(name: str, result: dict[str, Any]) -> None:
     """Adds a result to the stored file."""
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -112,10 +122,11 @@ def store(name: str, result: dict[str, Any]) -> None:
 def main() -> None:
     """Measures what is named, and stores it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["accuracy", "steps"])
+    parser.add_argument("what", choices=["accuracy", "steps", "memory"])
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    store(arguments.what, accuracy(arguments.seeds) if arguments.what == "accuracy" else steps())
+    measures = {"accuracy": lambda: accuracy(arguments.seeds), "steps": steps, "memory": memory}
+    store(arguments.what, measures[arguments.what]())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,47 @@ def write_flights(scene: Scene, folder: Path, roles: tuple[str, ...] = ("", "", 
     titles = "\n".join(f'{label} = "{title}"' for label, title in scene.classes.items())
     path.write_text("\n".join([*(_table(name, role) for name, role in zip(NAMES, roles)), "[classes]", titles]))
     return path
+
+
+def write_sparse_flights(folder: Path) -> None:
+    """Writes two flights of 3.1 GB, sparse files with labels all over, the second one in other units; and `flights.toml`."""
+    height, width, bands = 2600, 1500, 200
+    rows, columns = np.mgrid[0:height:37, 0:width:41]
+    for place, name in enumerate(("first", "second")):
+        labels = np.zeros((height, width), np.uint8)
+        labels[rows, columns] = 1 + (rows // 37 + columns // 41) % 3
+        cube = np.memmap(folder / f"{name}.img", np.int16, "w+", shape=(height, width, bands))
+        cube[rows, columns] = (1000 * labels[rows, columns, None].astype(int) + 2 * np.arange(bands)) // (1 + place)
+        cube.flush()
+        header = f"ENVI\nlines = {height}\nsamples = {width}\nbands = {bands}\ninterleave = bip\nbyte order = 0\n"
+        scale = f"reflectance scale factor = {10000 // (1 + place)}\n"
+        (folder / f"{name}.hdr").write_text(f"{header}data type = {(12, 2)[place]}\n{scale}")
+        np.save(folder / f"{name}.npy", labels)
+    tables = [f'[[flight]]\ncube = "{name}.img"\nlabels = "{name}.npy"\n' for name in ("first", "second")]
+    (folder / "flights.toml").write_text("\n".join(tables))
+
+
+def train_sparse_flights(folder: Path) -> tuple[int, float, int]:
+    """Trains on the flights of `write_sparse_flights`, in a process of its own: their bytes, validation OA, peak of KiB."""
+    answer = subprocess.run([sys.executable, "-c", _LARGE], cwd=folder, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise RuntimeError(answer.stderr)
+    size, oa, peak = answer.stdout.split()
+    return int(size), float(oa), int(peak)
+
+
+_LARGE = """
+import resource
+from pathlib import Path
+from hsiedge.scenes.open import open_scene
+from hsiedge.training.fit import FitSettings
+from hsiedge.training.train import train
+
+scene = open_scene(Path("flights.toml"))
+trained = train(scene, scene.split(), "cnn2d", 5, FitSettings(epochs=20), widths=(8, 8))
+print(scene.shape[0] * scene.shape[1] * scene.bands * scene.cube.dtype.itemsize, trained.card.accuracy[0].oa)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 def _table(name: str, role: str) -> str:

@@ -119,6 +119,7 @@ def _rows(cube: SceneLike | NDArray[Any], key: str | None) -> AbstractContextMan
     if isinstance(cube, np.ndarray):
         return nullcontext(Cube.of_array(cube))
     if isinstance(cube, Scene):
+        cube.check_single("a map is made of one flight, open_cube or open_scene of its file")
         return nullcontext(cube.as_cube())
     if not isinstance(cube, (str, os.PathLike)):
         raise wrong_type("cube", cube, "a path, a Scene or an array")

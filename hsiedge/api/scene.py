@@ -25,8 +25,8 @@ def open_scene(
     """Opens a scene: by its name in the catalog, from a file, or from a folder of GeoTIFF tiles.
 
     Args:
-        source: name or alias in the catalog; .mat, .npy, .npz, ENVI or GeoTIFF; what `hsiedge scenes pack` wrote. A Scene is
-            given back as it is.
+        source: name or alias in the catalog; .mat, .npy, .npz, ENVI or GeoTIFF; what `hsiedge scenes pack` wrote; .toml, a list
+            of flights that are one scene (`join_flights`). A Scene is given back as it is.
         labels: file or folder of the label map, 0 = unlabelled, or polygons; for a cube of your own.
         data_dir: where scenes of the catalog are looked for first. Nothing is downloaded: `hsiedge scenes fetch` does that.
         cube_key, labels_key: variables in a .mat, .npz or HDF5 file; of polygons, the layer.

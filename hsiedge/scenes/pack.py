@@ -27,7 +27,9 @@ def pack(scene: Scene, path: Path) -> None:
 
     Raises:
         OutputError: `path` cannot be written.
+        SceneError: the scene is of several flights.
     """
+    scene.check_single("pack them one by one")
     facts = {
         "name": scene.name,
         "classes": [[label, title] for label, title in scene.classes.items()],

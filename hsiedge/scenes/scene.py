@@ -207,7 +207,12 @@ class Scene:
         cube = self.as_cube()
         return np.concatenate([cube.without_data(rows, first) for first, rows in self.blocks()])
 
-    def stacked(self, maps: Sequence[NDArray[Any]], mirrored: bool = True) -> NDArray[Any]:
+    def check_single(self, needed: str) -> None:
+        """Raises SceneError for a scene of several flights, whose edges would be lost; `needed` says what is taken instead."""
+        if self.flights:
+            raise SceneError(f"{self.name} is {len(self.flights)} flights: {needed}")
+
+    def stacked(self, maps: Sequence[NDArray[Any]], *, mirrored: bool = True) -> NDArray[Any]:
         """Maps `(height, width)` of the flights, one below the other; right of a narrower one its mirror image, or 0."""
         joined = np.zeros(self.shape, maps[0].dtype)
         for (top, height, width), entry in zip(spans_of(self.cube), maps):

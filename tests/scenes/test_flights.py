@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hsiedge.api.model import load
 from hsiedge.card import Card
 from hsiedge.errors import OptionError, SceneError, SplitError
 from hsiedge.scenes import cubes, flights, splits
 from hsiedge.scenes.cubes import StackedCube, spans_of
 from hsiedge.scenes.facts import scene_facts
 from hsiedge.scenes.flights import join_flights, open_flights
+from hsiedge.scenes.io.cube import SceneWarning
+from hsiedge.scenes.io.georeference import Georeference
 from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.pack import pack
 from hsiedge.scenes.patches import extract, surrounded, touches_nodata
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION
+from hsiedge.shipped import shipped
 from tests.conftest import card_for
 from tests.three_flights import write_flights
 
@@ -144,6 +150,20 @@ def json_facts(scene: Scene, split: splits.Split):
     return back.split
 
 
+def test_a_held_out_flight_over_ground_that_trains_is_told(three) -> None:
+    def at(scene: Scene, x: float, y: float) -> Scene:
+        return dataclasses.replace(scene, georeference=Georeference((2.0, 0.0, x, 0.0, -2.0, y), "EPSG:32633"))
+
+    apart = join_flights([at(three[0], 0, 0), at(three[1], 1000, 0)]).hold_out("b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        apart.split()
+    over = join_flights([at(three[0], 0, 0), at(three[1], 8, -20)]).hold_out("b")  # four columns and ten rows on
+    share = (three[0].labelled()[10:20, 4:15][three[1].labelled()[:10, :11] != 0] != 0).sum() / (three[1].labelled() != 0).sum()
+    with pytest.warns(SceneWarning, match=f"b: {100 * share:.1f} % of its labelled pixels lie on ground that is labelled in a"):
+        over.split()
+
+
 def test_roles_say_which_flights_validate(three) -> None:
     split = join_flights(three, roles=("validate", "train", "test")).split()
     assert [np.unique(split.parts[rows]).tolist() for rows in (slice(20), slice(20, 45), slice(45, 63))] == [
@@ -203,6 +223,15 @@ def test_fewer_than_two_and_flights_of_flights_are_no_flights(three) -> None:
         join_flights(three[:1])
     with pytest.raises(SceneError, match=re.escape("a+b is several flights already")):
         join_flights([join_flights(three[:2]), three[2]])
+
+
+def test_what_would_lose_the_edges_of_flights_is_refused(three, tmp_path) -> None:
+    joined = join_flights(three)
+    with pytest.raises(SceneError, match=re.escape("a+b+c is 3 flights: pack them one by one")):
+        pack(joined, tmp_path / "pack.npz")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SceneError, match=re.escape("a+b+c is 3 flights: a map is made of one flight")):
+        load(shipped("-int8-scene.onnx")).classify(joined)
 
 
 def test_names_that_two_share_are_told_apart(three) -> None:
@@ -269,3 +298,45 @@ def test_a_list_leads_from_its_own_folder_and_says_more_of_each(tmp_path) -> Non
     assert joined.classes == {1: "class 1", 2: "soy", 3: "class 3"}
     with pytest.raises(OptionError, match="a list of flights names each flight's own files"):
         open_scene(listed, Path("labels.npy"))
+
+
+def _hdf5(folder: Path, cube: np.ndarray) -> Path:
+    h5py = pytest.importorskip("h5py", reason="h5py writes HDF5, and is not installed")
+    with h5py.File(folder / "cube.h5", "w") as file:
+        file.create_dataset("cube", data=cube, chunks=(4, 5, 3), compression="gzip")
+    return folder / "cube.h5"
+
+
+def _geotiff(folder: Path, cube: np.ndarray) -> Path:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio writes GeoTIFF, and is not installed")
+    height, width, bands = cube.shape
+    facts = {"driver": "GTiff", "height": height, "width": width, "count": bands, "dtype": cube.dtype, "compress": "deflate"}
+    with rasterio.open(folder / "cube.tif", "w", tiled=True, blockxsize=16, blockysize=16, **facts) as file:
+        file.write(cube.transpose(2, 0, 1))
+    return folder / "cube.tif"
+
+
+def _envi_with_bad_bands(folder: Path, cube: np.ndarray) -> Path:
+    height, width, bands = cube.shape
+    header = f"ENVI\nlines = {height}\nsamples = {width}\nbands = {bands}\ndata type = 12\ninterleave = bsq\nbyte order = 1\n"
+    (folder / "cube.hdr").write_text(header + "bbl = {1, 0, 1, 1}\n")
+    cube.transpose(2, 0, 1).astype(">u2").tofile(folder / "cube.img")
+    return folder / "cube.img"
+
+
+@pytest.mark.parametrize("write", [_hdf5, _geotiff, _envi_with_bad_bands])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_large_file_that_cannot_be_mapped_stays_where_it_is(tmp_path, monkeypatch, write) -> None:
+    scene = flight("a", 5, (37, 23))
+    path = write(tmp_path, np.asarray(scene.cube))
+    np.save(tmp_path / "labels.npy", scene.labelled())
+    whole = open_scene(path, tmp_path / "labels.npy")
+    monkeypatch.setattr("hsiedge.scenes.scene.HELD", 0)
+    lazy = open_scene(path, tmp_path / "labels.npy")
+    assert isinstance(whole.cube, np.ndarray)
+    assert isinstance(lazy.cube, StackedCube)
+    assert lazy.digest == whole.digest
+    pixels = np.flatnonzero(whole.labelled().ravel())[::-3]
+    assert (extract(lazy.cube, pixels, 5) == extract(whole.cube, pixels, 5)).all()
+    other = dataclasses.replace(whole, name="other", cube=np.asarray(whole.cube) + np.uint16(1))
+    assert (np.asarray(join_flights([lazy, other]).cube)[:37] == np.asarray(whole.cube)).all()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -18,11 +15,13 @@ from hsiedge.errors import OutputError  # noqa: E402
 from hsiedge.scenes import preprocess  # noqa: E402
 from hsiedge.scenes.cubes import StackedCube  # noqa: E402
 from hsiedge.scenes.flights import join_flights  # noqa: E402
+from hsiedge.scenes.open import open_scene  # noqa: E402
 from hsiedge.scenes.patches import extract  # noqa: E402
 from hsiedge.training import patch_image  # noqa: E402
 from hsiedge.training.fit import FitSettings  # noqa: E402
 from hsiedge.training.patch_image import PatchImage  # noqa: E402
 from hsiedge.training.train import train  # noqa: E402
+from tests.three_flights import train_sparse_flights, write_flights, write_sparse_flights  # noqa: E402
 
 
 def _flights(tiny_scene):
@@ -92,43 +91,25 @@ def test_statistics_of_many_spectra_are_taken_in_pieces(monkeypatch) -> None:
     np.testing.assert_allclose(preprocess.principal_axes(standardized, 5, 0.25), axes, atol=1e-5)
 
 
-_LARGE = """
-import resource, sys
-from pathlib import Path
-import numpy as np
-from hsiedge.scenes.open import open_scene
-from hsiedge.training.fit import FitSettings
-from hsiedge.training.train import train
-
-scene = open_scene(Path("flights.toml"))
-trained = train(scene, scene.split(), "cnn2d", 5, FitSettings(epochs=20), widths=(8, 8))
-print(scene.shape[0] * scene.shape[1] * scene.bands * scene.cube.dtype.itemsize, trained.card.accuracy[0].oa)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
 def test_three_gigabytes_of_flights_train_in_half_of_that(tmp_path) -> None:
-    """Two flights of sparse files, one of them in other units, with labels all over: under 1.5 GiB at the peak."""
-    height, width, bands = 2600, 1500, 200
-    rows, columns = np.mgrid[0:height:37, 0:width:41]
-    for place, (name, kind) in enumerate((("first", 12), ("second", 2))):
-        labels = np.zeros((height, width), np.uint8)
-        labels[rows, columns] = 1 + (rows // 37 + columns // 41) % 3
-        cube = np.memmap(tmp_path / f"{name}.img", np.int16, "w+", shape=(height, width, bands))
-        cube[rows, columns] = (1000 * labels[rows, columns, None].astype(int) + 2 * np.arange(bands)) // (1 + place)
-        cube.flush()
-        del cube
-        header = f"ENVI\nlines = {height}\nsamples = {width}\nbands = {bands}\ninterleave = bip\nbyte order = 0\n"
-        scale = f"reflectance scale factor = {10000 if name == 'first' else 5000}\n"
-        (tmp_path / f"{name}.hdr").write_text(f"{header}data type = {kind}\n{scale}")
-        np.save(tmp_path / f"{name}.npy", labels)
-    tables = [f'[[flight]]\ncube = "{name}.img"\nlabels = "{name}.npy"\n' for name in ("first", "second")]
-    (tmp_path / "flights.toml").write_text("\n".join(tables))
-    answer = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(_LARGE)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-    size, oa, peak = answer.stdout.split()
-    assert int(size) >= 3e9
-    assert int(peak) < 1.5 * (1 << 20), f"{int(peak) >> 10} MiB"
-    assert float(oa) > 60
+    """Flights of sparse files, one of them in other units: under 1.5 GiB at the peak."""
+    write_sparse_flights(tmp_path)
+    size, oa, peak = train_sparse_flights(tmp_path)
+    assert size >= 3e9
+    assert peak < 1.5 * (1 << 20), f"{peak >> 10} MiB"
+    assert oa > 60
+
+
+def test_flights_train_to_the_bits_of_the_whole_scene_away_from_the_cuts(indian_pines, tmp_path) -> None:
+    flights = open_scene(write_flights(indian_pines, tmp_path))
+    drawn = indian_pines.split("random")
+    parts = drawn.parts.copy()
+    for cut in (48, 96):
+        parts[cut - 2 : cut + 2] = 0  # whose patches of 5 lie across
+    split = dataclasses.replace(drawn, parts=parts)
+    assert dataclasses.replace(flights.split("random"), parts=parts).digest == split.digest
+    settings = FitSettings(epochs=1)
+    one, other = (train(scene, split, "cnn2d", 5, settings, widths=(8, 8)) for scene in (indian_pines, flights))
+    weights, theirs = one.classifier.state_dict(), other.classifier.state_dict()
+    assert all(torch.equal(weights[name], theirs[name]) for name in weights)
+    assert one.card.accuracy == other.card.accuracy

@@ -65,11 +65,11 @@ def opened(path: Path, driver: str = "GTiff") -> Iterator[Any]:
     with needs_extra(f"reading {path.name}", "geo"):
         import rasterio
     try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
-            with quiet(prints=False):  # of files without coordinates
-                data = rasterio.open(path, driver=driver)
-            with data:
-                yield data
+        # The environment is that of a thread, and ends before one around it: a file may be read for longer.
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"), quiet(prints=False):  # of files without coordinates
+            data = rasterio.open(path, driver=driver)
+        with data:
+            yield data
     except rasterio.errors.RasterioError as error:
         name = "GeoTIFF" if driver == "GTiff" else driver
         raise SceneError(f"{path}: not a whole {name} ({str(error).splitlines()[0]})") from error
