@@ -86,6 +86,8 @@ def _check(block: Block) -> None:
         if not block.markers.get(key, "x"):
             raise BlockError(f"line {block.line}: the marker {key!r} says nothing")
     runs = block.language in ("console", "bash", "python") or {"file", "output"} & set(block.markers)
+    if "8 < --" in block.text:
+        raise BlockError(f"line {block.line}: a line that includes a file was taken apart; see [tool.ruff.format]")
     if not runs and "not run" not in block.markers:
         raise BlockError(
             f"line {block.line}: {block.language or 'a block without a language'} needs a marker: {', '.join(KEYS[:4])}"
