@@ -18,7 +18,7 @@ from hsiedge.errors import OutputError, SceneError
 from hsiedge.scenes.catalog import CATALOG, lookup
 from hsiedge.scenes.io.cube import Cube, SceneWarning
 from hsiedge.scenes.io.georeference import Georeference
-from hsiedge.scenes.io.reader import LabelRaster
+from hsiedge.scenes.io.reader import LabelRaster, check_file
 from hsiedge.scenes.open import cache_dir, locate, open_scene, search_path
 from hsiedge.scenes.pack import pack
 from hsiedge.scenes.scene import Scene, build_scene
@@ -134,6 +134,8 @@ class TestOpenFiles:
         for name in ("gone.npy", "gone.npz", "gone.mat", "folder/gone"):
             with pytest.raises(SceneError, match=r"gone.*no such file"):
                 open_scene(tmp_path / name)
+        with pytest.raises(SceneError, match=r"^salinas: no such file; .* as one; hsiedge scenes pack salinas$"):
+            check_file(Path("salinas"))
         np.save(tmp_path / "a.npy", CUBE)
         np.save(tmp_path / "gt.npy", LABELS[1:])
         with pytest.raises(SceneError, match=r"a\.npy: the cube is 4 x 6"):

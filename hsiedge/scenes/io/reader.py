@@ -115,9 +115,16 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def check_file(path: Path) -> None:
-    """Raises SceneError where there is none."""
-    if not path.is_file():
-        raise SceneError(f"{path}: {'a folder; a file is expected' if path.is_dir() else 'no such file'}")
+    """Raises SceneError where there is none; for a scene's name in the place of a file it says how to make one."""
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise SceneError(f"{path}: a folder; a file is expected")
+    from hsiedge.scenes.catalog import CATALOG
+
+    if str(path) in CATALOG:
+        raise SceneError(f"{path}: no such file; write this scene of the catalog as one", run=("scenes", "pack", str(path)))
+    raise SceneError(f"{path}: no such file")
 
 
 @contextmanager
