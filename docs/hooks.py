@@ -72,6 +72,9 @@ def _target(link: str, page: str) -> str | None:
         return target.removeprefix("docs/")
     if target == "README.md":
         return "index.md"
+    shown = f"tutorials/{posixpath.basename(target).removesuffix('.ipynb').replace('_', '-')}.md"
+    if target.endswith(".ipynb") and shown in PAGES:
+        return shown
     return f"files/{target}" if target.endswith(".md") else f"files/{target}.txt"
 
 
