@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hsiedge.api.functions import classify, evaluate, quantize
     from hsiedge.api.label_map import LabelMap
     from hsiedge.api.model import Model, load
-    from hsiedge.api.scene import open_scene
+    from hsiedge.api.scene import join_flights, open_scene
     from hsiedge.api.training_run import training_run
     from hsiedge.benchmark.results import Report
     from hsiedge.benchmark.runner import bench
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from hsiedge.live.runner import run
     from hsiedge.live.summary import RunSummary
     from hsiedge.mapping import LineClassifier
-    from hsiedge.scenes.flights import join_flights
     from hsiedge.scenes.references import References
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
@@ -53,7 +52,7 @@ _HOMES = {
     "bench": "hsiedge.benchmark.runner",
     "classify": "hsiedge.api.functions",
     "evaluate": "hsiedge.api.functions",
-    "join_flights": "hsiedge.scenes.flights",
+    "join_flights": "hsiedge.api.scene",
     "load": "hsiedge.api.model",
     "open_scene": "hsiedge.api.scene",
     "quantize": "hsiedge.api.functions",

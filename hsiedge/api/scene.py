@@ -1,10 +1,11 @@
-"""Scenes by name or file: `open_scene`."""
+"""Scenes by name or file: `open_scene`; and several of them as one: `join_flights`."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
-from hsiedge.api.resolve import SceneLike
+from hsiedge.api.resolve import SceneLike, scene_of
 from hsiedge.arguments import PathLike, path_of, wrong_type
 from hsiedge.scenes import open as scenes
 from hsiedge.scenes.references import BESIDE, ReferencesLike
@@ -55,3 +56,30 @@ def open_scene(
         align=align,
         references=references,
     )
+
+
+def join_flights(
+    flights: Sequence[SceneLike],
+    *,
+    name: str | None = None,
+    roles: Sequence[str] = (),
+    units: Sequence[str | None] = (),
+    classes: Mapping[int, str] | None = None,
+) -> Scene:
+    """One scene of several flights of a sensor, with the bands, units and dtype of the first, and classes joined by name.
+
+    Args:
+        flights: Scenes, names of the catalog, or paths; two or more, all with labels.
+        name: left out, those of the flights.
+        roles: "train", "validate", "test" or "" for each; left out, none. See also `Scene.hold_out`.
+        units: "stored" or "physical" for each, where a flight and the first do not both tell; left out, or None: they must.
+        classes: ids that joined classes are to have; left out, those of the first flight that has one, where they are free.
+
+    Raises:
+        SceneError: fewer than two flights, one without labels, one twice, or of other bands, units or class names.
+        OptionError: another word for a role or for units, or not one for each flight.
+    """
+    from hsiedge.scenes import flights as joining
+
+    opened = [scene_of(flight) for flight in flights]
+    return joining.join_flights(opened, name=name, roles=roles, units=units, classes=classes)

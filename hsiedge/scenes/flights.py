@@ -71,22 +71,13 @@ def join_flights(
     classes: Mapping[int, str] | None = None,
     source: str = "",
 ) -> Scene:
-    """One scene of several flights of a sensor, with the bands, units and dtype of the first, and classes joined by name.
-
-    Args:
-        name: left out, those of the flights.
-        roles: "train", "validate", "test" or "" for each; left out, none.
-        units: "stored" or "physical" for each, where a flight and the first do not both tell; left out, or None: they must.
-        classes: ids that joined classes are to have; left out, those of the first flight that has one, where they are free.
-        source: file that lists them.
-
-    Raises:
-        SceneError: fewer than two flights, one without labels, one twice, or of other bands, units or class names.
-        OptionError: another word for a role or for units.
-    """
+    """One scene of several flights; see `hsiedge.join_flights`. `source` is the file that lists them."""
     if len(flights) < 2:
         raise SceneError(f"{source or 'flights'}: two or more are joined, here {'is one' if flights else 'are none'}")
     roles, units = list(roles) or [""] * len(flights), list(units) or [None] * len(flights)
+    for option, words in (("roles", roles), ("units", units)):
+        if len(words) != len(flights):
+            raise OptionError(f"one for each of {len(flights)} flights was expected", option=option, value=len(words))
     for role in roles:
         if role not in ("", *ROLES):
             raise OptionError(f"one of {', '.join(ROLES)} was expected", option="role", value=role)

@@ -22,7 +22,7 @@ SIGNATURES = {
     "Checkpoint.qat": "(self, path, *, bits=8, epochs=20, checkpoint=None, scene=None, split=None, progress=silent)",
     "LabelMap.save": "(self, path, *, probabilities=None)",
     "LabelMap.counts": "(self)",
-    "LineClassifier": "(model, width, *, like=None, units=None, confident=False)",
+    "LineClassifier": "(model, width, *, like=None, units=None, raw=False, confident=False)",
     "LineClassifier.push": "(self, rows)",
     "LineClassifier.finish": "(self)",
     "Model.bench": "(self, **options)",
@@ -42,7 +42,7 @@ SIGNATURES = {
     "bench": "(models, *, runtime=None, provider=None, fast_int8=False, net=None, batches=(1, 256), threads=None, runs=20, "
     "seconds=2.0, duration=None, ops=False, shapes=(), seed=0, progress=silent)",
     "classify": "(model, cube, *, nodata=None, progress=silent)",
-    "join_flights": "(flights, *, name=None, roles=(), units=(), classes=None, source='')",
+    "join_flights": "(flights, *, name=None, roles=(), units=(), classes=None)",
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False, "

@@ -81,6 +81,7 @@ def test_what_is_read_by_rows_is_indexed_as_an_array(three) -> None:
     dice = np.random.default_rng(0)
     rows, columns = dice.integers(0, 63, (40, 3, 1)), dice.integers(0, 16, (40, 1, 5))
     assert (lazy[rows, columns] == whole[rows, columns]).all()
+    assert (join_flights(three).cube[rows, columns] == whole[rows, columns]).all()
     assert (lazy[7] == whole[7]).all()
     assert (lazy[-1, :, 2] == whole[-1, :, 2]).all()
     assert (lazy[18:50] == whole[18:50]).all()
@@ -253,6 +254,8 @@ def test_roles_that_make_no_split_say_why(three) -> None:
         joined.hold_out("a").split("random")
     with pytest.raises(OptionError, match="one scene, not several"):
         flight("x", 1).split("flights")
+    with pytest.raises(OptionError, match="roles=2: one for each of 3 flights was expected"):
+        join_flights(three, roles=("test", ""))
     with pytest.raises(OptionError, match="one of train, validate, test was expected"):
         join_flights(three, roles=("tests", "", ""))
 
