@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch trains what these tests compress, and is not installed")
@@ -12,8 +14,13 @@ pytest.importorskip("torch_pruning", reason="Torch-Pruning cuts channels, and is
 pytest.importorskip("onnx", reason="onnx writes what these tests export, and is not installed")
 
 from hsiedge.card import Card
+from hsiedge.graphs.quantization.calibration import choose_pixels
 from hsiedge.runtimes import require_card
+from hsiedge.scenes.facts import scene_facts
+from hsiedge.scenes.open import open_scene
+from hsiedge.scenes.splits import TRAIN
 from tests import workstation
+from tests.conftest import card_for
 from tests.three_flights import NAMES, write_flights
 
 SMALL = ("--net", "cnn2d", "--patch", 5, "--widths", "8,8", "--epochs", 1)
@@ -122,3 +129,12 @@ def test_what_does_not_go_together_is_one_line(hsiedge, here) -> None:
     words = ("--cube", "north.img", "--labels", "north-labels.img", "--cube", "copy.img", "--labels", "north-labels.img")
     assert "copy is the same cube as north" in hsiedge("train", *words).error
     assert not [*here.glob("*.safetensors")]
+
+
+def test_calibration_draws_from_all_flights_that_train(here) -> None:
+    scene = open_scene(here / "flights.toml")
+    split = scene.split()
+    card = dataclasses.replace(card_for(scene, 5), split=split.facts, scene=scene_facts(scene, split.pixels(TRAIN)))
+    pixels = choose_pixels(scene, card, 300, 0)
+    flights = np.searchsorted([20, 40], pixels.calibration // scene.shape[1], "right")
+    assert (np.bincount(flights, minlength=3) > 50).tolist() == [True, True, False]
