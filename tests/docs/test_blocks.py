@@ -16,7 +16,7 @@ if sys.version_info < (3, 11):
     pytest.skip("the pages are written for a workstation, with Python 3.11 or later", allow_module_level=True)
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-LANE = re.compile(r"<!-- page: release -->")
+LANE = re.compile(r"^<!-- page: release -->$", re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
