@@ -250,6 +250,9 @@ def test_roles_that_make_no_split_say_why(three) -> None:
         joined.hold_out("a", "b", "c").split()
     with pytest.raises(SplitError, match="one flight at least trains, and one tests"):
         joined.split("flights")
+    facts = dataclasses.replace(joined.hold_out("c").split().facts, roles=["", "", "tests"])
+    with pytest.raises(SplitError, match="'tests' is no role of a flight; there are train, validate and test"):
+        splits.redraw(joined, facts)
     with pytest.raises(OptionError, match="a random split knows no roles, and flights have some"):
         joined.hold_out("a").split("random")
     with pytest.raises(OptionError, match="one scene, not several"):

@@ -103,7 +103,9 @@ def card_table(card: Card, file: Path) -> Table:
     )
     roles = split.roles if split and split.roles else [""] * len(scene.flights)
     for flight, role in zip(scene.flights, roles):
-        table.add_row("flight", f"{shown(flight.name)}, sha256 {flight.sha256[:16]}...{f', {role}' if role else ''}")
+        table.add_row(
+            "flight", f"{shown(flight.name)}, sha256 {shown(flight.sha256[:16])}...{f', {shown(role)}' if role else ''}"
+        )
     table.add_row("input", f"(N, {scene.bands}, {card.patch}, {card.patch}) {scene.dtype}; looks {card.radius} pixels around")
     table.add_row("preprocessing", shown(card.preprocess, LONGEST_LINE) or "unknown")
     table.add_row("classes", ", ".join(f"{entry.id} {shown(entry.name)}" for entry in card.classes))

@@ -29,11 +29,14 @@ def flights_split(scene: Scene, seed: int, roles: Sequence[str]) -> Split:
 
     Raises:
         OptionError: a scene that is not of several flights, or roles of others than its flights.
-        SplitError: no flight tests or none trains, or fewer than two classes train.
+        SplitError: another word for a role, no flight tests or none trains, or fewer than two classes train.
     """
     if not scene.flights or len(roles) != len(scene.flights):
         count = len(scene.flights) or "one scene, not several"
         raise OptionError(f"a split by flights has a role for each; {scene.name} is {count}", use={"split": "random"})
+    unknown = [role for role in roles if role not in _PARTS]
+    if unknown:  # of a Card
+        raise SplitError(f"{scene.name}: {unknown[0]!r} is no role of a flight; there are train, validate and test")
     if "test" not in roles or not {"", "train"} & set(roles):
         raise SplitError(f"{scene.name}: one flight at least trains, and one tests", use={"hold_out": "NAME"})
     labels, parts = usable(scene), np.zeros(scene.shape, np.uint8)
