@@ -126,10 +126,12 @@ class MapSink(Sink):
         if growing is not None:
             growing.close(drift)
             written = [growing.header, growing.data] if growing.lines else []
-        elif spool is None or not self._lines:
+        elif spool is None:
             return []
         else:
             with spool:
+                if not self._lines:
+                    return []
                 self._copy(spool, drift)
             written = [self._place]
         return written + (self._mark(drift) if written else [])

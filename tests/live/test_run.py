@@ -423,13 +423,14 @@ def test_the_command_in_a_pipe(tiny_scene: Scene, expected: np.ndarray, tmp_path
     assert hsiedge.run is run
 
 
+@pytest.mark.parametrize("name", ["map.hdr", "map.npy"])
 def test_an_end_before_the_first_label(
-    model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, model: Model, tiny_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with cameras.pipe(cameras.raw(tiny_scene.cube)[:310]) as stdin, monkeypatch.context() as patch:
         patch.setattr(sys, "stdin", stdin)
         with pytest.raises(SourceError, match="in the middle of line 1") as raised:
-            run(model, "-", tmp_path / "map.hdr", **RAW)
+            run(model, "-", tmp_path / name, **RAW)
     summary = raised.value.summary
     assert (summary.source, summary.lines_in, summary.labelled, summary.seconds) == ("stdin", 1, 0, 0)
     assert summary.to_json()["latency_ms"] == {"p50": None, "p99": None, "max": None}
