@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,15 @@ Fits = Callable[["Card"], bool]
 
 
 def newest(suffixes: str | tuple[str, ...], fits: Fits, folder: Path | None = None) -> Path | None:
-    """The file with the latest Card that fits; files without a readable Card are passed over."""
+    """The file with the latest Card that fits; files without a readable Card are passed over.
+
+    So is the graph of a refitted net's weights from before, which export leaves beside its own: it is there to be judged with.
+    """
+    from hsiedge.graphs.refit import graph_before
     from hsiedge.runtimes import read_card
 
     candidates: list[tuple[str, Path]] = []
+    before: set[Path | None] = set()
     for path in sorted((folder or Path()).glob("[!.]*")):  # hidden ones are what a killed process left
         if not path.name.endswith(suffixes):
             continue
@@ -30,7 +36,9 @@ def newest(suffixes: str | tuple[str, ...], fits: Fits, folder: Path | None = No
             continue
         if card is not None and fits(card):
             candidates.append((card.created, path))
-    return max(candidates)[1] if candidates else None
+            with suppress(HsiedgeError, OSError):
+                before.add(graph_before(path, card))
+    return max((entry for entry in candidates if entry[1] not in before), default=("", None))[1]
 
 
 def checkpoint() -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from hsiedge.cli import choose  # noqa: E402
 from hsiedge.compression.budget import Budget, compress  # noqa: E402
 from hsiedge.compression.distill import distill  # noqa: E402
 from hsiedge.compression.prune import prune_structured  # noqa: E402
@@ -152,6 +153,8 @@ def test_quantize_chooses_layers_with_the_weights_from_before(refitted: Checkpoi
     beside = place_before(path)
     assert not require_card(beside).refitted
     assert graph_before(path, require_card(path)) == beside
+    assert require_card(beside).created > require_card(path).created
+    assert choose.newest(".onnx", choose.is_float, tmp_path) == path  # commands take the refitted one unasked
     card = quantize(path, scene, tmp_path / "int8.onnx", max_drop=100)
     alone = quantize(beside, scene, tmp_path / "alone.onnx", max_drop=100)
     ours, theirs = card.quantization, alone.quantization
