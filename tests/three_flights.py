@@ -90,8 +90,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _table(name: str, role: str) -> str:
-    told = f'role = "{role}"\n' if role else ""
-    return f'[[flight]]\ncube = "{name}.img"\nlabels = "{name}-labels.img"\n{told}'
+    role_line = f'role = "{role}"\n' if role else ""
+    return f'[[flight]]\ncube = "{name}.img"\nlabels = "{name}-labels.img"\n{role_line}'
 
 
 def _map_info(north: int) -> str:
