@@ -33,6 +33,7 @@ from hsiedge.scenes.patches import batches
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import VALIDATION, Split
 from hsiedge.training.checkpoint import Checkpoint, save_checkpoint
+from hsiedge.training.finetune import check_own_split
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
 
@@ -139,6 +140,7 @@ def compress(
     """
     if budget.size < 1 or budget.drop < 0:
         raise OptionError(f"a budget of {budget.size} bytes and {budget.drop:g} points: at least 1, and 0 or more")
+    check_own_split(teacher.card, scene, split)
     return _Search(teacher, scene, split, budget, watch, parent).run()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hsiedge import nets
-from hsiedge.card import Step, now
+from hsiedge.card import Card, Step, now
 from hsiedge.errors import ModelError
 from hsiedge.nets.base import Net
 from hsiedge.progress import Progress, silent
@@ -42,10 +42,15 @@ def training_set_for(checkpoint: Checkpoint, scene: Scene, split: Split) -> Trai
     A refitted checkpoint trains on validation pixels, too.
     """
     card = checkpoint.card
+    check_own_split(card, scene, split)
+    return prepare(scene, split, card.patch, affine_of(checkpoint.classifier), refit=card.refitted)
+
+
+def check_own_split(card: Card, scene: Scene, split: Split) -> None:
+    """Raises ModelError where a cube or a split is another than that which the checkpoint of a Card was trained on."""
     check_cube(card, scene)
     if card.split is None or card.split.digest != split.digest:
         raise ModelError("this is not the split that the checkpoint was trained on; its test pixels would be trained on")
-    return prepare(scene, split, card.patch, affine_of(checkpoint.classifier), refit=card.refitted)
 
 
 def on_both_weights(step: Callable[P, Checkpoint]) -> Callable[P, Checkpoint]:

@@ -126,7 +126,7 @@ def test_what_a_cell_does_not_depend_on_is_not_in_its_key(tmp_path: Path) -> Non
         ("epochs = 60", 'epochs = "60"', "epochs: a whole number was expected"),
         ("epochs = 60", "fraction = nan", "fraction: nan does not lie"),
         ("epochs = 60", "guard = 1.5", "guard: a whole number was expected"),
-        ('"blocks"', '"masks"', "splits: 'masks'; there are random, blocks, lists, hong"),
+        ('"blocks"', '"masks"', "splits: 'masks'; there are random, blocks, lists, flights, hong"),
         ("epochs = 60", "folds = 1", "folds: 1 does not lie between 2 and 100"),
         ("controls = false", "controls = 0", "controls: true or false was expected, not 0"),
         ('{ levels = [0.5], criterion = "l2" }', "[{ levels = [0.5] }, 0.75]", "methods.structured: a number was expected"),
