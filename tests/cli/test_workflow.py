@@ -158,7 +158,7 @@ def test_a_card_for_a_strangers_model(hsiedge: Hsiedge, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", [3.0, 6.0])
-def test_ctrl_c_leaves_nothing(moment: float, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing_but_a_state(moment: float, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hsiedge", "train", "indian_pines", "--epochs", "500"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(moment)
@@ -166,7 +166,8 @@ def test_ctrl_c_leaves_nothing(moment: float, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode in (130, -signal.SIGINT), err  # the latter where Python was in the middle of an import
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    kept = [path.name for path in tmp_path.iterdir()]  # nothing, or what the same command goes on from
+    assert kept in ([], ["indian_pines-cnn2d-random-s0.safetensors.resume-1"])
 
 
 def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
