@@ -331,7 +331,7 @@ def _envi_with_bad_bands(folder: Path, cube: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("write", [_hdf5, _geotiff, _envi_with_bad_bands])
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_a_large_file_that_cannot_be_mapped_stays_where_it_is(tmp_path, monkeypatch, write) -> None:
     scene = flight("a", 5, (37, 23))
     path = write(tmp_path, np.asarray(scene.cube))
