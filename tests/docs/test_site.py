@@ -152,7 +152,7 @@ class Silent(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("width", [390, 820, 1440])
+@pytest.mark.parametrize("width", [390, *(pytest.param(width, marks=pytest.mark.release) for width in (820, 1440))])
 def test_pages_fit_and_are_quiet(site: Path, address: str, tab: browser.Page, width: int) -> None:
     tab.errors.clear()
     for path in sorted(site.rglob("*.html")):
