@@ -56,6 +56,7 @@ class Result:
         exact_int8: whether the runtime's exact mode was on, for 8-bit sums overflow on this processor without it.
         energy_mj: millijoules a pixel, of all that `energy_source` measures while the model runs, idle power included; None
             where the machine cannot tell (`hsiedge.device.energy`).
+        arena_bytes: memory that a microcontroller sets aside for the model, in TFLite Micro; None in all others.
     """
 
     model: str
@@ -81,6 +82,7 @@ class Result:
     energy_mj: float | None = None
     energy_source: str | None = None
     exact_int8: bool = False
+    arena_bytes: int | None = None
 
 
 @dataclass(frozen=True)

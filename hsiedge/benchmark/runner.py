@@ -232,6 +232,7 @@ def _result(sample: Sample, facts: DeviceFacts, plan: Plan) -> Result:
         sha256=sample.model.sha256,
         warnings=warnings_of(sample, facts, plan.threads),
         exact_int8=opened["exact_mode"],
+        arena_bytes=opened.get("arena_bytes"),
         energy_mj=mean_mj(sample.joules, len(sample.all_ms) * opened["pixels_per_run"]),
         energy_source=opened["energy_source"],
     )

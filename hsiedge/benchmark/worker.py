@@ -200,6 +200,7 @@ def _described(model: Model, work: Workload, fixed: int | None) -> Reply:
         "pixels_per_run": work.pixels,
         "exact_mode": model.session.exact_mode,
         "overflows": model.session.overflows,
+        "arena_bytes": getattr(model.session, "arena_bytes", None),
     }
 
 

@@ -22,7 +22,7 @@ def bench_command(
         str | None,
         typer.Option(
             "--runtime",
-            metavar="ort|litert|openvino|torch|all",
+            metavar="ort|litert|tflm|openvino|torch|all",
             help="Inference engine, as for eval; all: each that is installed and takes the file, labels compared, and one "
             "recommended.",
         ),

@@ -95,7 +95,7 @@ def _run_by(runtime: str | None) -> tuple[str, ...]:
 
 
 def _shipped_for(runtime: str | None) -> str:
-    return "-int8.tflite" if runtime == "litert" else "-int8.onnx"
+    return "-int8.tflite" if runtime in ("litert", "tflm") else "-int8.onnx"
 
 
 def _exported(suffixes: tuple[str, ...], fits: Fits) -> Path | None:

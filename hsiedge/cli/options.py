@@ -80,9 +80,9 @@ RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        metavar="ort|litert|openvino|torch",
-        help="Inference engine: onnxruntime, LiteRT, OpenVINO, or PyTorch for a checkpoint; left out, onnxruntime, or LiteRT "
-        "for .tflite.",
+        metavar="ort|litert|tflm|openvino|torch",
+        help="Inference engine: onnxruntime, LiteRT, TFLite Micro, OpenVINO, or PyTorch for a checkpoint; left out, "
+        "onnxruntime, or LiteRT for .tflite.",
     ),
 ]
 ProviderOption = Annotated[

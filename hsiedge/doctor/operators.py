@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hsiedge import files
-from hsiedge.errors import ModelError, OptionError, needs_extra
+from hsiedge.errors import MissingExtraError, ModelError, OptionError, needs_extra
 from hsiedge.quiet import quiet
+from hsiedge.runtimes import load
 from hsiedge.runtimes.onnx_file import check_whole
 
 SCHEMA = 1
@@ -53,6 +54,7 @@ class Operators:
         as_it_is: of the file.
         as_it_runs: after onnxruntime's optimizations, which fuse integer layers into operators of its own: what a build for the
             optimized model in ORT format needs. That of an .ort or .tflite file is the file itself.
+        arena_bytes: of a .tflite file, memory that it takes in TFLite Micro; None where that does not run it here.
         config: lines for `build.py --include_ops_by_config FILE --enable_reduced_operator_type_support`, of both; "" of TFLite.
     """
 
@@ -61,6 +63,7 @@ class Operators:
     as_it_runs: list[Operator]
     config: str
     schema: int = SCHEMA
+    arena_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, `schema` first."""
@@ -80,7 +83,7 @@ def operators_of(model: str | Path) -> Operators:
         raise ModelError(f"{path}: no such file")
     if path.suffix == ".tflite":
         operators = sorted(_tflite(path), key=lambda entry: (entry.name, entry.version))
-        return Operators(path.name, operators, operators, "")
+        return Operators(path.name, operators, operators, "", arena_bytes=_arena(path))
     if path.suffix not in (".onnx", ".ort"):
         raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
     if path.suffix == ".onnx":
@@ -175,6 +178,14 @@ def _tflite(path: Path) -> Iterator[Operator]:
         raise ModelError(f"{path}: not a TFLite file that can be read ({type(error).__name__}: {error})") from error
     for number, (name, builtin) in enumerate(codes):
         yield Operator(name, "tflite", int(model.operatorCodes[number].version), types.get(number, {}), builtin)
+
+
+def _arena(path: Path) -> int | None:
+    """Bytes of a TFLite file's arena in TFLite Micro; None where that is not installed, or has not all its operators."""
+    try:
+        return load(path, runtime="tflm").session.arena_bytes
+    except (MissingExtraError, ModelError):
+        return None
 
 
 def _tflite_name(code: Any, names: dict[int, str]) -> tuple[str, bool]:

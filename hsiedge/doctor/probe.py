@@ -9,7 +9,7 @@ from typing import Any
 
 from hsiedge.benchmark.process import environment, signal_text
 
-RUNTIMES = ("ort", "litert", "native")
+RUNTIMES = ("ort", "litert", "tflm", "native")
 SECONDS = 120
 
 
@@ -17,7 +17,8 @@ def probe(runtime: str) -> dict[str, Any]:
     """Imports a runtime, in a process of its own, and has it run a shipped model.
 
     Returns:
-        "version", "home" (folder), "providers", and "check": "equal", "different", or words on why it was not compared; or
+        "version", "home" (folder), "providers", and "check": "equal", "different", or words on why it was not compared; of
+        TFLite Micro "arena_bytes", too; or
         "missing" or "broken": the error of its import, or what ended it.
     """
     command = [sys.executable, "-m", "hsiedge.doctor.selftest", runtime]

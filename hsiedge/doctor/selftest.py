@@ -18,7 +18,7 @@ from hsiedge.errors import HsiedgeError
 if TYPE_CHECKING:
     from hsiedge.benchmark.workload import Tensors, Workload
 
-SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite", "native": "-int8-scene.onnx"}
+SHIPPED = {"ort": "-int8.onnx", "litert": "-int8.tflite", "tflm": "-int8.tflite", "native": "-int8-scene.onnx"}
 # Digests of the shipped file and of its labels: `python -m hsiedge.doctor.selftest` prints them anew where models/ has changed.
 EXPECTED = {
     "a7f67f3401b20e7e": "4d9d4e2f0bd09ada",
@@ -38,7 +38,7 @@ def selftest(runtime: str) -> dict[str, Any]:
     except Exception as error:  # whatever a broken installation raises is its description
         return {"broken": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     try:
-        return {**facts, "check": _check(runtime), **_exact_mode(runtime)}
+        return {**facts, **_check(runtime), **_exact_mode(runtime)}
     except HsiedgeError as error:
         return {**facts, "check": f"the shipped model was not run: {error}"}
 
@@ -57,6 +57,14 @@ def _import(runtime: str) -> dict[str, Any]:
         import ai_edge_litert.interpreter  # the part that holds native code
 
         return {"version": metadata.version("ai-edge-litert"), "home": ai_edge_litert.__path__[0], "providers": []}
+    if runtime == "tflm":
+        from importlib import metadata
+
+        import tflite_micro
+
+        import hsiedge.runtimes.tflm  # noqa: F401 - the parts that hold native code
+
+        return {"version": metadata.version("tflite-micro"), "home": tflite_micro.__path__[0], "providers": []}
     import onnxruntime
 
     home = (list(getattr(onnxruntime, "__path__", [])) or [""])[0]
@@ -65,11 +73,12 @@ def _import(runtime: str) -> dict[str, Any]:
     return {"version": onnxruntime.__version__, "home": home, "providers": onnxruntime.get_available_providers()}
 
 
-def _check(runtime: str) -> str:
-    file, labels = digests(runtime)
+def _check(runtime: str) -> dict[str, Any]:
+    file, labels, arena = digests(runtime)
+    arena_fact = {} if arena is None else {"arena_bytes": arena}
     if file not in EXPECTED:
-        return "the shipped model ran; what it should answer is not known to this version"
-    return "equal" if EXPECTED[file] == labels else "different"
+        return {"check": "the shipped model ran; what it should answer is not known to this version", **arena_fact}
+    return {"check": "equal" if EXPECTED[file] == labels else "different", **arena_fact}
 
 
 def _exact_mode(runtime: str) -> dict[str, float]:
@@ -100,8 +109,8 @@ def _seconds(work: Workload, rows: Tensors) -> float:
     return time.perf_counter() - start
 
 
-def digests(runtime: str) -> tuple[str, str]:
-    """Digests of the shipped model's file, and of its labels on patches of seeded rows."""
+def digests(runtime: str) -> tuple[str, str, int | None]:
+    """Digests of the shipped model's file, and of its labels on patches of seeded rows; the arena that it takes, in bytes."""
     import numpy as np
 
     from hsiedge import files
@@ -110,13 +119,14 @@ def digests(runtime: str) -> tuple[str, str]:
     from hsiedge.shipped import shipped
 
     path = shipped(SHIPPED[runtime])
-    work = workload(load(path, threads=1, runtime=runtime), PIXELS)
+    model = load(path, threads=1, runtime=runtime)
+    work = workload(model, PIXELS)
     labels = work.run(work.make(np.random.default_rng(SEED)))
-    return files.digest(path)[:16], hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest()[:16]
+    return files.digest(path)[:16], hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest()[:16], model.session.arena_bytes
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(json.dumps(selftest(sys.argv[1])))  # noqa: T201
     else:
-        print(dict(digests(name) for name in SHIPPED))  # noqa: T201
+        print(dict(digests(name)[:2] for name in SHIPPED))  # noqa: T201

@@ -21,6 +21,7 @@ PURPOSES = {
     "hdf": "scenes in .mat v7.3, HDF5 and NetCDF-4",
     "geo": "GeoTIFF, maps with coordinates, labels from polygons",
     "litert": "TFLite models",
+    "tflm": "TFLite models as a microcontroller computes them, on x86_64",
     "openvino": "models on OpenVINO",
     "quantize": "hsiedge quantize, and Cards for models made elsewhere; no torch",
     "dask": "classify on a cluster",
@@ -97,12 +98,13 @@ def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding
     """Findings on a runtime, from what `hsiedge.doctor.probe.probe` gave.
 
     Args:
-        runtime: "ort", "litert" or "native".
+        runtime: "ort", "litert", "tflm" or "native".
         reply: what the probe gave.
     """
     title, package = {
         "ort": ("onnxruntime", "onnxruntime"),
         "litert": ("LiteRT", "ai-edge-litert"),
+        "tflm": ("TFLite Micro", "tflite-micro"),
         "native": ("native engine", "hsiedge"),
     }[runtime]
     if "missing" in reply:
@@ -121,7 +123,8 @@ def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding
         why = f"hsiedge needs {'.'.join(map(str, OLDEST_ORT))} or newer: older ones do not load its models"
         yield Finding(title, PROBLEM, version, why, ("pip install --upgrade onnxruntime",), stops=True)
     if check == "equal":
-        yield Finding(title, GOOD, f"{version}: the shipped INT8 model gives the labels that it should")
+        arena = f", in an arena of {reply['arena_bytes']:,} bytes" if "arena_bytes" in reply else ""
+        yield Finding(title, GOOD, f"{version}: the shipped INT8 model gives the labels that it should{arena}")
     elif check == "different":
         why = "this build computes other integers than onnxruntime's own: check accuracy with hsiedge eval"
         do = ("pip install --upgrade " + package,)

@@ -88,6 +88,7 @@ ENGINES: Registry[Engine] = Registry(
         "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
         "native": _NATIVE,
         "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
+        "tflm": Engine("TFLite Micro", (".tflite",), "hsiedge.runtimes.tflm", "tflite_micro", "tflm"),
         "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
         "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train", takes_nets=True),
     },

@@ -43,6 +43,7 @@ class Session(Protocol):
     inputs: Sequence[TensorSpec]
     exact_mode: bool = False  # whether it takes more time than it would, lest 8-bit sums overflow on this processor
     overflows: bool = False  # whether 8-bit sums may overflow in it, so that labels differ from those of other processors
+    arena_bytes: int | None = None  # memory that a microcontroller sets aside for it, in an engine that counts it
     streams: bool = False  # whether `stream` gives one,
     takes_raw_rows: bool = False  # and takes dark and white references with it
 

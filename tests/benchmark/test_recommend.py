@@ -120,7 +120,7 @@ def test_one_runtime_is_no_choice() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"runtime": "tvm"}, "runtime=tvm: choose ort, native, litert, openvino, torch"),
+        ({"runtime": "tvm"}, "runtime=tvm: choose ort, native, litert, tflm, openvino, torch"),
         ({"runtime": "litert"}, r"runtime=litert: runs \.tflite files, not .*float\.onnx"),
         ({"runtime": "all", "provider": "cpu"}, "provider=cpu: where all runtimes run, each is taken as it is"),
         ({"provider": "vulkan"}, "provider=vulkan: choose"),

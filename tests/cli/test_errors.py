@@ -40,7 +40,7 @@ def own(tmp_path: Path) -> Path:
         ("eval cube.npy", "not a model"),
         ("show garbage.safetensors", "not a safetensors file"),
         ("bench garbage.onnx", "not an ONNX file, or cut short"),
-        ("bench --runtime tflite", "--runtime tflite: choose ort, native, litert, openvino, torch"),
+        ("bench --runtime tflite", "--runtime tflite: choose ort, native, litert, tflm, openvino, torch"),
         ("bench --batch 0", "must be 1 or more"),
         ("bench --batch many", "batch"),
         ("nonsense", "nonsense"),

@@ -95,7 +95,7 @@ def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("export", "--to", "ort", "--tile", "3x3"), "--tile is the size of what a TFLite scene graph labels"),
         (("quantize", "--to", "ort", "--recipe", "float16"), "--recipe float16: saves nothing in ORT format"),
         (("eval", "a.onnx", "--runtime", "torch"), "--runtime torch: runs .safetensors files, not a.onnx"),
-        (("eval", "a.onnx", "--runtime", "all"), "--runtime all: choose ort, native, litert, openvino, torch"),
+        (("eval", "a.onnx", "--runtime", "all"), "--runtime all: choose ort, native, litert, tflm, openvino, torch"),
         (("eval", "--runtime", "ort", "--provider", "cuda"), "--provider cuda: onnxruntime"),
         (
             ("classify", "a.tflite", "a.npy", "--provider", "cpu"),

@@ -64,7 +64,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("bench", "a.onnx", "--runtime", "litert"), "--runtime litert: runs .tflite files, not a.onnx"),
         (("eval", "a.tflite", "--runtime", "ort"), "--runtime ort: runs .onnx and .ort files, not a.tflite"),
         (("classify", "a.onnx", "a.npy", "--runtime", "litert"), "--runtime litert: runs .tflite files, not a.onnx"),
-        (("eval", "--runtime", "tvm"), "--runtime tvm: choose ort, native, litert, openvino, torch"),
+        (("eval", "--runtime", "tvm"), "--runtime tvm: choose ort, native, litert, tflm, openvino, torch"),
         (("bench", "a.tflite"), "a.tflite: no such file"),
     ],
 )

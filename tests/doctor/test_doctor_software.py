@@ -108,9 +108,11 @@ def test_python(bits: int, machine: str, libc: tuple[str, str], severity: str, s
         ("ort", {"missing": "No module named 'onnxruntime'"}, ["problem"], True),
         ("ort", {"broken": "its process ended with code -4: "}, ["problem"], True),
         ("litert", {"missing": "No module named 'ai_edge_litert'"}, [], False),
+        ("tflm", {"missing": "No module named 'tflite_micro'"}, [], False),
+        ("tflm", {"version": "0.dev1", "check": "equal", "arena_bytes": 50_576}, ["good"], False),
         ("litert", {"broken": "ImportError: libx.so"}, ["problem"], False),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_runtimes(runtime: str, reply: dict[str, Any], severities: list[str], stops: bool) -> None:
     findings = list(runtime_findings(runtime, reply))

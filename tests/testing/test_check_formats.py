@@ -207,6 +207,7 @@ class TestRuntimes:
             ("ort", ".onnx", "onnxruntime"),
             ("ort", "-int8.onnx", "onnxruntime"),
             ("litert", "-int8.tflite", "ai_edge_litert"),
+            ("tflm", "-int8.tflite", "tflite_micro"),
             ("openvino", ".onnx", "openvino"),
             ("torch", ".safetensors", "torch"),
         ],

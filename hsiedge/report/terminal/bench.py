@@ -40,6 +40,8 @@ def bench_tables(report: Report, width: int = 80, spell: Spell = spell) -> list[
     parts += [Text(f"energy: {source}, idle power included") for source in _energy_sources(report)]
     for file in dict.fromkeys(entry.model for entry in report.results if entry.kind == "tensor"):
         parts.append(Text(f"{names[file]} has no Card: the clock covers its session alone, no cutting of patches, no scaling"))
+    arenas = {entry.model: entry.arena_bytes for entry in report.results if entry.arena_bytes is not None}
+    parts += [Text(f"{names[file]} takes an arena of {size:,} bytes in TFLite Micro") for file, size in arenas.items()]
     parts += [_ratio_line(entry, names) for entry in report.comparisons]
     parts += _exactness_lines(report, names, spell)
     if report.choice is not None:

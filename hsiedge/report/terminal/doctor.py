@@ -40,6 +40,8 @@ def operator_tables(operators: Operators, spell: Spell = spell) -> list[Renderab
     custom = [entry.name for entry in operators.as_it_is if not entry.builtin]
     if custom:
         parts.append(Text(f"not built in, and no runtime has them without a kernel of your own: {', '.join(custom)}"))
+    if operators.arena_bytes is not None:
+        parts.append(Text(f"takes an arena of {operators.arena_bytes:,} bytes in TFLite Micro"))
     if operators.config:
         hint = f"{spell('config', 'FILE')} writes what onnxruntime's build.py takes with --include_ops_by_config"
         parts.append(Text(hint, style="dim"))
