@@ -124,22 +124,7 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
 
 #define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
 
-/* Counts of 16 bits to integers, 16 bands at a time: their numbers stay in registers for all pixels. */
-#define HS_OWN_STEPS
-static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32_t bands, hs_act *out, int32_t step)
-{
-    int32_t b = 0;
-    for (; b + 16 <= bands; b += 16) {
-        const __m256i low = HS_LOAD(f->low + b), high = HS_LOAD(f->high + b), first = HS_LOAD(f->first + b), factor = HS_LOAD(f->factor + b);
-        for (int32_t p = 0; p < n; p++) {
-            __m256i v = _mm256_min_epu16(_mm256_max_epu16(HS_LOAD(x + (ptrdiff_t)p * bands + b), low), high);
-            v = _mm256_srli_epi16(_mm256_mullo_epi16(_mm256_sub_epi16(v, first), factor), 8);
-            _mm256_storeu_si256((__m256i *)(void *)(out + (ptrdiff_t)p * step + b), v);
-        }
-    }
-    for (; b < bands; b++)
-        for (int32_t p = 0; p < n; p++) out[(ptrdiff_t)p * step + b] = hs_step(f, x[(ptrdiff_t)p * bands + b], b);
-}
+HS_INLINE void hs_store_steps(hs_act *out, __m256i v) { _mm256_storeu_si256((__m256i *)(void *)out, v); }
 #undef HS_LOAD
 
 #ifndef HS_EXPORTED

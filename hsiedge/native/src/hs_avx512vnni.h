@@ -82,14 +82,17 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
 #undef HS_STORE
 }
 
+/* What is left of a row is a tile that overlaps the one before, of twelve pixels where four would not do twice. */
 HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums)
 {
     for (int32_t block = 0; block < job->blocks; block += 2) {
         const int two = block + 1 < job->blocks;
         int32_t x = 0;
-        for (; x + 12 <= n; x += 12)
-            if (two) hs_dense_tile(job, block, x, 12, 1, sums);
-            else hs_dense_tile(job, block, x, 12, 0, sums);
+        for (; x + 8 < n && n >= 12; x += 12) {
+            const int32_t begin = x + 12 <= n ? x : n - 12;
+            if (two) hs_dense_tile(job, block, begin, 12, 1, sums);
+            else hs_dense_tile(job, block, begin, 12, 0, sums);
+        }
         for (; x < n; x += 4)
             if (two) hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 1, sums);
             else hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 0, sums);
@@ -108,41 +111,40 @@ HS_INLINE hs_quad hs_interleaved(__m512i a, __m512i b, __m512i c, __m512i d)
     return q;
 }
 
-/* 3 x 3: a quad is a column of three taps; what a block of pixels shares with the next one is kept (`step` pixels apart). */
-HS_INLINE void hs_depthwise_3x3(const hs_depthwise_job *job, int32_t end, int32_t period, int32_t phase, const int step)
+/* 3 x 3: a quad is a column of three taps. A vector holds `pixels` whole pixels, 1, 2 or 4, or parts of some (0). The columns beside
+   those of a vector lie in it and in the next one, which is interleaved only once. */
+HS_INLINE void hs_depthwise_3x3(const hs_depthwise_job *job, int32_t end, int32_t period, int32_t phase, const int pixels)
 {
     const int8_t *w = (const int8_t *)job->weights + (ptrdiff_t)phase * 768;
     const int32_t *bias = job->bias + phase * 64;
     const float *scale = job->scale + phase * 64;
+    const hs_act *t0 = job->tap[0] + phase * 64, *t1 = job->tap[3] + phase * 64, *t2 = job->tap[6] + phase * 64;
+    hs_act *out = job->out + phase * 64, *const last = job->out + end;
     const __m512i none = _mm512_setzero_si512(), zero = _mm512_set1_epi16((short)job->zero);
-    __m512i weight[3][4], b[4];
-    __m512 s[4];
+    __m512i weight[3][4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        b[i] = _mm512_loadu_si512(bias + 16 * i);
-        s[i] = _mm512_loadu_ps(scale + 16 * i);
+    for (int i = 0; i < 4; i++)
 #pragma GCC unroll 3
         for (int q = 0; q < 3; q++) weight[q][i] = _mm512_loadu_si512(w + 256 * q + 64 * i);
-    }
-    const ptrdiff_t pixel = job->stride;
-#define HS_COLUMN(q) hs_interleaved(_mm512_loadu_si512(job->tap[0] + at + (q) * pixel), _mm512_loadu_si512(job->tap[3] + at + (q) * pixel), \
-                                    _mm512_loadu_si512(job->tap[6] + at + (q) * pixel), none)
-    ptrdiff_t at = (ptrdiff_t)phase * 64;
-    hs_quad c0 = HS_COLUMN(0), c1 = HS_COLUMN(1), c2;
-    for (; at < end; at += (ptrdiff_t)period * 64) {
-        if (step > 2) c0 = HS_COLUMN(0);
-        if (step > 1) c1 = HS_COLUMN(1);
-        c2 = HS_COLUMN(2);
+    const ptrdiff_t pixel = job->stride, step = (ptrdiff_t)period * 64;
+#define HS_COLUMN(offset) hs_interleaved(_mm512_loadu_si512(t0 + (offset)), _mm512_loadu_si512(t1 + (offset)), _mm512_loadu_si512(t2 + (offset)), none)
+    hs_quad c0 = HS_COLUMN(0), c1 = c0, next;
+    if (pixels == 1) c1 = HS_COLUMN(pixel);
+    for (; out < last; t0 += step, t1 += step, t2 += step, out += step) {
+        if (pixels == 0) { c0 = HS_COLUMN(0); c1 = HS_COLUMN(pixel); }
+        next = HS_COLUMN(pixels == 1 || pixels == 0 ? 2 * pixel : 64);
         __m512i sum[4];
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            sum[i] = _mm512_dpbusd_epi32(b[i], c0.part[i], weight[0][i]);
-            sum[i] = _mm512_dpbusd_epi32(sum[i], c1.part[i], weight[1][i]);
-            sum[i] = hs_rounded(_mm512_dpbusd_epi32(sum[i], c2.part[i], weight[2][i]), s[i]);
+            const __m512i middle = pixels == 2 ? _mm512_shuffle_i64x2(c0.part[i], next.part[i], 0x4E) : pixels == 4 ? _mm512_alignr_epi64(next.part[i], c0.part[i], 2) : c1.part[i];
+            const __m512i right = pixels == 4 ? _mm512_shuffle_i64x2(c0.part[i], next.part[i], 0x4E) : next.part[i];
+            sum[i] = _mm512_dpbusd_epi32(_mm512_loadu_si512(bias + 16 * i), c0.part[i], weight[0][i]);
+            sum[i] = _mm512_dpbusd_epi32(sum[i], middle, weight[1][i]);
+            sum[i] = hs_rounded(_mm512_dpbusd_epi32(sum[i], right, weight[2][i]), _mm512_loadu_ps(scale + 16 * i));
         }
-        _mm512_storeu_si512(job->out + at, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
-        if (step == 1) { c0 = c1; c1 = c2; }
-        if (step == 2) c0 = c2;
+        _mm512_storeu_si512(out, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
+        if (pixels == 1) { c0 = c1; c1 = next; }
+        if (pixels > 1) c0 = next;
     }
 #undef HS_COLUMN
 }
@@ -172,38 +174,62 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
     const int32_t end = n * job->stride;
     int32_t period = 1;
     while (period * 64 % job->stride) period++;
-    const int32_t step = period * 64 / job->stride;
     for (int32_t phase = 0; phase < period && phase * 64 < end; phase++) {
         if (job->taps != 9 || !job->is_3x3) hs_depthwise_any(job, end, period, phase);
-        else if (step == 1) hs_depthwise_3x3(job, end, period, phase, 1);
-        else if (step == 2) hs_depthwise_3x3(job, end, period, phase, 2);
-        else hs_depthwise_3x3(job, end, period, phase, 3);
+        else if (job->stride == 16) hs_depthwise_3x3(job, end, period, phase, 4);
+        else if (job->stride == 32) hs_depthwise_3x3(job, end, period, phase, 2);
+        else if (job->stride % 64 == 0) hs_depthwise_3x3(job, end, period, phase, 1);
+        else hs_depthwise_3x3(job, end, period, phase, 0);
     }
 }
 
 #define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
 
-/* Counts of 16 bits to integers, 32 bands of four pixels at a time. The next four are fetched meanwhile: rows come from memory, and the
-   processor does not foresee four streams of it. */
+/* Numbers of the input step for 32 bands, and what it makes of their counts: what is above `high` is cut by a sum that saturates, what
+   is below `first` by a difference. */
+typedef struct { __m512i above, below, factor; } hs_bands;
+HS_INLINE hs_bands hs_bands_at(const hs_affine *f, int32_t b, __mmask32 some)
+{
+    const __m512i above = _mm512_sub_epi16(_mm512_set1_epi16(-1), _mm512_maskz_loadu_epi16(some, f->high + b));
+    const hs_bands v = {above, _mm512_add_epi16(above, _mm512_maskz_loadu_epi16(some, f->first + b)), _mm512_maskz_loadu_epi16(some, f->factor + b)};
+    return v;
+}
+HS_INLINE __m512i hs_stepped(const hs_bands *of, __m512i counts)
+{
+    const __m512i v = _mm512_subs_epu16(_mm512_adds_epu16(counts, of->above), of->below);
+    return _mm512_srli_epi16(_mm512_mullo_epi16(v, of->factor), 8);
+}
+
+/* Counts of 16 bits to integers, of `pixels` at a time, 64 bands each. The next ones are fetched meanwhile: rows come from memory, and
+   the processor does not foresee several streams of it. */
+HS_INLINE void hs_steps_of(const hs_affine *f, const uint16_t *x, int32_t bands, hs_act *out, int32_t step, const int pixels)
+{
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    int32_t b = 0;
+    for (; b + 64 <= bands; b += 64) {
+        const hs_bands lower = hs_bands_at(f, b, ~0u), upper = hs_bands_at(f, b + 32, ~0u);
+#pragma GCC unroll 8
+        for (int i = 0; i < pixels; i++) {
+            const uint16_t *from = x + i * (ptrdiff_t)bands + b;
+            _mm_prefetch((const char *)(from + pixels * (ptrdiff_t)bands), _MM_HINT_T0);
+            _mm_prefetch((const char *)(from + pixels * (ptrdiff_t)bands + 32), _MM_HINT_T0);
+            const __m512i v = _mm512_packus_epi16(hs_stepped(&lower, _mm512_loadu_si512(from)), hs_stepped(&upper, _mm512_loadu_si512(from + 32)));
+            _mm512_storeu_si512(out + i * (ptrdiff_t)step + b, _mm512_permutexvar_epi64(order, v));
+        }
+    }
+    for (; b < bands; b += 32) {
+        const __mmask32 some = bands - b < 32 ? (1u << (bands - b)) - 1 : ~0u;
+        const hs_bands of = hs_bands_at(f, b, some);
+        for (int32_t i = 0; i < pixels; i++)
+            _mm256_mask_storeu_epi8(out + i * (ptrdiff_t)step + b, some, _mm512_cvtepi16_epi8(hs_stepped(&of, _mm512_maskz_loadu_epi16(some, x + i * (ptrdiff_t)bands + b))));
+    }
+}
 #define HS_OWN_STEPS
 static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32_t bands, hs_act *out, int32_t step)
 {
-    for (int32_t p = 0; p < n; p += 4) {
-        const int32_t last = n - p < 4 ? n - p : 4;
-        for (int32_t b = 0; b < bands; b += 32) {
-            const __mmask32 some = bands - b < 32 ? (1u << (bands - b)) - 1 : ~0u;
-            const __m512i low = _mm512_maskz_loadu_epi16(some, f->low + b), high = _mm512_maskz_loadu_epi16(some, f->high + b);
-            const __m512i first = _mm512_maskz_loadu_epi16(some, f->first + b), factor = _mm512_maskz_loadu_epi16(some, f->factor + b);
-            for (int32_t i = 0; i < last; i++) {
-                const uint16_t *from = x + (ptrdiff_t)(p + i) * bands + b;
-                __m512i v = _mm512_maskz_loadu_epi16(some, from);
-                _mm_prefetch((const char *)(from + 8 * (ptrdiff_t)bands), _MM_HINT_T0);
-                v = _mm512_min_epu16(_mm512_max_epu16(v, low), high);
-                v = _mm512_srli_epi16(_mm512_mullo_epi16(_mm512_sub_epi16(v, first), factor), 8);
-                _mm256_mask_storeu_epi8(out + (ptrdiff_t)(p + i) * step + b, some, _mm512_cvtepi16_epi8(v));
-            }
-        }
-    }
+    int32_t p = 0;
+    for (; p + 8 <= n; p += 8) hs_steps_of(f, x + p * (ptrdiff_t)bands, bands, out + p * (ptrdiff_t)step, step, 8);
+    for (; p < n; p++) hs_steps_of(f, x + p * (ptrdiff_t)bands, bands, out + p * (ptrdiff_t)step, step, 1);
 }
 
 #ifndef HS_EXPORTED

@@ -116,11 +116,9 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
     for (int32_t i = 0; i < count; i += 8) {
         __m128i v = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(values + i)), _mm_set1_epi16(-1));
         if (count - i < 8) v = _mm_or_si128(v, _mm_cmpgt_epi16(_mm_setr_epi16(1, 2, 3, 4, 5, 6, 7, 8), _mm_set1_epi16((short)(count - i))));
-        const uint32_t found = (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(v));
-        if ((int32_t)(found & 0xFFFF) < least) {
-            least = (int32_t)(found & 0xFFFF);
-            best = i + (int32_t)(found >> 16);
-        }
+        const int32_t found = _mm_cvtsi128_si32(_mm_minpos_epu16(v)), value = found & 0xFFFF, is_less = value < least;
+        best = is_less ? i + (found >> 16) : best;
+        least = is_less ? value : least;
     }
     return best;
 }
@@ -171,5 +169,26 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
 #include "hs_dsp.h"
 #else
 #include "hs_plain.h"
+#endif
+
+#if defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
+/* Counts of 16 bits to integers, 16 bands at a time: their numbers stay in registers for all pixels. What is above `high` is cut by a
+   sum that saturates, what is below `first` by a difference: `low` is the first count that is not less. */
+#define HS_OWN_STEPS
+static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32_t bands, hs_act *out, int32_t step)
+{
+#define HS_LOAD(pointer) _mm256_loadu_si256((const __m256i *)(const void *)(pointer))
+    int32_t b = 0;
+    for (; b + 16 <= bands; b += 16) {
+        const __m256i above = _mm256_sub_epi16(_mm256_set1_epi16(-1), HS_LOAD(f->high + b)), below = _mm256_add_epi16(above, HS_LOAD(f->first + b)), factor = HS_LOAD(f->factor + b);
+        for (int32_t p = 0; p < n; p++) {
+            const __m256i v = _mm256_subs_epu16(_mm256_adds_epu16(HS_LOAD(x + (ptrdiff_t)p * bands + b), above), below);
+            hs_store_steps(out + (ptrdiff_t)p * step + b, _mm256_srli_epi16(_mm256_mullo_epi16(v, factor), 8));
+        }
+    }
+    for (; b < bands; b++)
+        for (int32_t p = 0; p < n; p++) out[(ptrdiff_t)p * step + b] = hs_step(f, x[(ptrdiff_t)p * bands + b], b);
+#undef HS_LOAD
+}
 #endif
 #endif

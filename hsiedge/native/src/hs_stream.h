@@ -474,30 +474,51 @@ static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
     }
 }
 #else
+/* Sums of 16 channels, in one vector or two. */
+typedef uint16_t hs_sums16 __attribute__((vector_size(32)));
+typedef hs_act hs_acts16 __attribute__((vector_size(16 * sizeof(hs_act))));
+HS_INLINE hs_sums16 hs_sums_at(const uint16_t *sums) { hs_sums16 v; memcpy(&v, sums, sizeof v); return v; }
+HS_INLINE hs_sums16 hs_widened(const hs_act *acts)
+{
+    hs_acts16 v;
+    memcpy(&v, acts, sizeof v);
+    return __builtin_convertvector(v, hs_sums16) + HS_OFF;
+}
+HS_INLINE void hs_keep_sums(uint16_t *at, hs_sums16 v) { memcpy(at, &v, sizeof v); }
+/* Sums of `pool` pixels' channels, which begin `step` apart. */
+HS_INLINE void hs_summed(const uint16_t *sums, ptrdiff_t step, int32_t pool, uint16_t *window)
+{
+    for (ptrdiff_t c = 0; c < step; c += 16) {
+        hs_sums16 v = hs_sums_at(sums + c);
+        for (int32_t k = 1; k < pool; k++) v += hs_sums_at(sums + k * step + c);
+        hs_keep_sums(window + c, v);
+    }
+}
+static __attribute__((noinline)) void hs_label(const hs_net *net, const uint16_t *sums, ptrdiff_t step, int32_t columns, uint16_t *window, uint16_t *labels)
+{
+    const int32_t pool = net->pool, classes = net->classes;
+    for (int32_t x = 0; x < columns; x++, sums += step) {
+        hs_summed(sums, step, pool, window);
+        labels[x] = net->ids[hs_largest(window, classes)];
+    }
+}
 /* Sums of `pool` columns of the columns' sums, pixel by pixel, and what they say. */
 static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
 {
     const hs_net *net = s->net;
     const hs_act *newest = hs_at(s, net->output, row, 0), *oldest = row + 1 < net->pool ? NULL : hs_at(s, net->output, row + 1 - net->pool, 0);
-    const int32_t pool = net->pool, step = s->pixel[net->output], columns = s->columns + pool - 1;
-    uint16_t *restrict sums = s->sums, *restrict running = s->running;
-    const ptrdiff_t count = (ptrdiff_t)columns * step;
-    for (ptrdiff_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] + (uint16_t)(newest[i] + HS_OFF));
+    const ptrdiff_t step = s->pixel[net->output], count = (s->columns + net->pool - 1) * step;
+    for (ptrdiff_t i = 0; i < count; i += 16) hs_keep_sums(s->sums + i, hs_sums_at(s->sums + i) + hs_widened(newest + i));
     if (oldest == NULL) return;
-    for (int32_t c = 0; c < step; c++) running[c] = 0;
-    for (int32_t x = 0; x < columns; x++) {
-        const uint16_t *in = sums + (ptrdiff_t)x * step;
-        for (int32_t c = 0; c < step; c++) running[c] = (uint16_t)(running[c] + in[c]);
-        if (x < pool - 1) continue;
-        if (sink->values != NULL) {
-            for (int32_t c = 0; c < net->classes; c++) *sink->values++ = running[c];
-        } else {
-            *sink->labels++ = net->ids[hs_largest(running, net->classes)];
-        }
-        in -= (ptrdiff_t)(pool - 1) * step;
-        for (int32_t c = 0; c < step; c++) running[c] = (uint16_t)(running[c] - in[c]);
+    if (sink->values == NULL) {
+        hs_label(net, s->sums, step, s->columns, s->running, sink->labels);
+        sink->labels += s->columns;
     }
-    for (ptrdiff_t i = 0; i < count; i++) sums[i] = (uint16_t)(sums[i] - (uint16_t)(oldest[i] + HS_OFF));
+    for (int32_t x = 0; sink->values != NULL && x < s->columns; x++) {
+        hs_summed(s->sums + x * step, step, net->pool, s->running);
+        for (int32_t c = 0; c < net->classes; c++) *sink->values++ = s->running[c];
+    }
+    for (ptrdiff_t i = 0; i < count; i += 16) hs_keep_sums(s->sums + i, hs_sums_at(s->sums + i) - hs_widened(oldest + i));
 }
 #endif
 
