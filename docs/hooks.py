@@ -96,17 +96,16 @@ def command_line() -> str:
 def _command(name: str, command: Any) -> Iterator[str]:
     """Markdown of a command and those below it."""
     context = command.make_context(name, [], resilient_parsing=True)
-    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    groups: dict[str, list[str]] = {}
+    for parameter in command.get_params(context):
+        record, heading = parameter.get_help_record(context), getattr(parameter, "rich_help_panel", None)
+        if record:
+            groups.setdefault(heading or "", []).append(f"| `{record[0].strip()}` | {_text(record[1])} |")
     yield f"## {name}"
-    yield _text(re.sub(r"\s+", " ", command.help or ""))
+    yield from (_text(" ".join(paragraph.split())) for paragraph in (command.help or "").split("\n\n"))
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
-    yield "\n".join(
-        [
-            "| argument or option | meaning |",
-            "|---|---|",
-            *(f"| `{record[0]}` | {_text(record[1])} |" for record in records if record),
-        ]
-    )
+    for heading, rows in groups.items():
+        yield "\n".join([f"| {heading or 'argument or option'} | meaning |", "|---|---|", *rows])
     for word, inner in getattr(command, "commands", {}).items():
         yield from _command(f"{name} {word}", inner)
 

@@ -95,7 +95,7 @@ def bench(
     )
     named = model_files(models, None if every else runtime, fast_int8=fast_int8, net=net)
     if net is not None and all(model.net is None for model in named):
-        raise OptionError("none of the models is a checkpoint, whose net it would be", option="net", value=net)
+        raise OptionError("only checkpoints need a net, and none of the models is one", option="net", value=net)
     modelled = in_every_runtime(named) if every else named
     stages = _Stages(progress, len(batches), len(modelled), duration, ops)
     names = ", ".join(model.name for model in modelled)
@@ -176,7 +176,7 @@ def _check_runtime(models: Sequence[Path], runtime: str | None, provider: str | 
     if runtime == ALL:
         if provider is not None or fast_int8:
             option = "provider" if provider is not None else "fast_int8"
-            raise OptionError("where all runtimes run, each is taken as it is", option=option, value=provider)
+            raise OptionError("cannot be combined with the measurement of all runtimes", option=option, value=provider)
         return
     for path in models:
         check_engine(runtime, path, provider)

@@ -25,31 +25,44 @@ from hsiedge.cli import (
 
 app = typer.Typer(
     name="hsiedge",
-    help="Hyperspectral classifiers on small computers: train, compress, export, quantize, evaluate, measure.",
+    help="From a labelled hyperspectral scene to a verified model on a small computer. A model is one file. Its Card, in it, "
+    "says for which bands and classes it is, and what it was trained on.",
+    epilog="For example: hsiedge train indian_pines; hsiedge export --scene-graph; hsiedge quantize; hsiedge eval. Each takes "
+    "the newest file in the folder that fits.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(scenes.app, name="scenes")
-app.command("train")(train.train_command)
-app.command("prune")(compression.prune_command)
-app.command("distill")(compression.distill_command)
-app.command("qat")(compression.qat_command)
-app.command("compress")(compression.compress_command)
-app.command("export")(export.export_command)
-app.command("quantize")(quantize.quantize_command)
-app.command("eval")(evaluate.eval_command)
-app.command("classify")(classify.classify_command)
-app.command("run")(run.run_command)
-app.command("bench")(bench.bench_command)
-app.command("doctor")(doctor.doctor_command)
-app.command("compare")(bench.compare_command)
-app.command("show")(models.show_command)
-app.command("card")(models.card_command)
-app.command("try")(models.try_command)
-app.command("study")(study.study_command)
-app.command("report")(study.report_command)
+_COMMANDS = {
+    "Make a model": {
+        "train": train.train_command,
+        "export": export.export_command,
+        "quantize": quantize.quantize_command,
+        "prune": compression.prune_command,
+        "distill": compression.distill_command,
+        "qat": compression.qat_command,
+        "compress": compression.compress_command,
+    },
+    "Use a model": {
+        "eval": evaluate.eval_command,
+        "classify": classify.classify_command,
+        "run": run.run_command,
+        "show": models.show_command,
+    },
+    "Bring a net of your own": {"try": models.try_command, "card": models.card_command},
+    "Measure": {
+        "bench": bench.bench_command,
+        "compare": bench.compare_command,
+        "doctor": doctor.doctor_command,
+        "study": study.study_command,
+        "report": study.report_command,
+    },
+}
 app.command("demo")(demo.demo_command)
+for heading, commands in _COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=heading)(command)
+app.add_typer(scenes.app, name="scenes")
 
 
 def _version(value: bool) -> None:
@@ -62,14 +75,17 @@ def _version(value: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show each pass, choice and check as it is made (anywhere on the line).")
+        bool, typer.Option("--verbose", "-v", help="Print each step, choice and check. May stand anywhere on the line.")
     ] = False,
     show_traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show the traceback of an error (anywhere on the line).")
+        bool, typer.Option("--traceback", help="Print the traceback of an error. May stand anywhere on the line.")
     ] = False,
     allow_modified: Annotated[
         bool,
-        typer.Option("--allow-modified", help="Open model files that are not as they were written (anywhere on the line)."),
+        typer.Option(
+            "--allow-modified",
+            help="Open model files whose digest does not match: they were damaged or changed. May stand anywhere on the line.",
+        ),
     ] = False,
 ) -> None:
     """Options that stand before the command's name."""

@@ -12,34 +12,40 @@ from hsiedge.cli import choose, console, options, remote
 from hsiedge.cli.flags import flag
 
 
+@options.expanded
 def bench_command(
     context: typer.Context,
     models: Annotated[
         list[Path] | None,
-        typer.Argument(help="ONNX or TFLite models; left out, the newest float and INT8 ones here, else the shipped ones."),
+        typer.Argument(
+            help="ONNX or TFLite models. Default: the newest float and INT8 ones in this folder, else those that come with "
+            "hsiedge."
+        ),
     ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(
             "--runtime",
-            metavar="ort|litert|tflm|openvino|torch|all",
-            help="Inference engine, as for eval; all: each that is installed and takes the file, labels compared, and one "
-            "recommended.",
+            metavar="ENGINE",
+            help="Inference engine: ort (onnxruntime), native (hsiedge's own), litert, tflm (TFLite Micro), openvino, "
+            "or torch for a checkpoint; all measures each that takes the file, compares labels, and recommends one. Default: by the kind "
+            "of file.",
         ),
     ] = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     net: options.NetFileOption = None,
-    batch: Annotated[list[int], typer.Option(help="Pixels a run; may be given several times.")] = [1, 256],  # noqa: B006
-    threads: Annotated[int, typer.Option(help="Threads; 0 for one a physical core.")] = 0,
-    runs: Annotated[int, typer.Option(help="Runs for each model and batch, at least.")] = 20,
-    seconds: Annotated[float, typer.Option(help="Seconds for each model and batch, at least.")] = 2.0,
+    batch: Annotated[list[int], typer.Option(metavar="PIXELS", help="Pixels per run. May be repeated.")] = [1, 256],  # noqa: B006
+    threads: Annotated[int, typer.Option(help="Number of threads; 0 means one per physical core.")] = 0,
+    runs: Annotated[int, typer.Option(help="Least number of runs per model and batch.")] = 20,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Least time per model and batch, in seconds.")] = 2.0,
     duration: Annotated[
-        str | None, typer.Option(help="Time for which each model then runs without a pause: 90s, 10m, 1h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Time of a sustained run after the others, per model: 90s, 10m, 1h. Default: none."),
     ] = None,
-    ops: Annotated[bool, typer.Option("--ops", help="Profile by operator as well.")] = False,
+    ops: Annotated[bool, typer.Option("--ops", help="Profile each operator, too.")] = False,
     shape: Annotated[
-        list[str], typer.Option(help="Free dimensions of a model without a Card: 1,200,13,13 or NAME=1,200,13,13.")
+        list[str], typer.Option(metavar="SHAPE", help="Input shape of a model without a Card: 1,200,13,13 or NAME=1,200,13,13.")
     ] = [],  # noqa: B006
     seed: options.SeedOption = 0,
     on: options.OnOption = None,
@@ -47,7 +53,10 @@ def bench_command(
     wheelhouse: options.WheelhouseOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Measure models, here or over SSH: latency, pixels a second, memory; from rows in the sensor's dtype to labels."""
+    """Measures latency, throughput and memory of models, here or on another machine over ssh.
+
+    Every time covers the way from rows in the sensor's dtype to labels.
+    """
     from hsiedge.benchmark.runner import ALL, bench
     from hsiedge.errors import OptionError
     from hsiedge.report.terminal.bench import bench_tables
@@ -84,11 +93,14 @@ def bench_command(
         raise typer.Exit(130)
 
 
+@options.expanded
 def compare_command(
-    results: Annotated[list[Path], typer.Argument(help="Files of hsiedge bench --json, two or more; the first is the base.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="Files of hsiedge bench --json, two or more. The first is the reference.")
+    ],
     json: options.JsonOption = None,
 ) -> None:
-    """Put results of bench side by side: of several devices, or of several runs on one."""
+    """Compares results of bench, from several devices, or from several runs on one."""
     from hsiedge.benchmark.across_devices import compare_devices
     from hsiedge.report.terminal.compare import compare_tables
 

@@ -26,12 +26,13 @@ _MANY_OUTSIDE = 0.01
 def classify_command(
     *,
     model: Annotated[
-        Path, typer.Argument(help="An ONNX or TFLite model; a scene graph is the fast one (hsiedge export --scene-graph).")
+        Path, typer.Argument(help="ONNX or TFLite model. Scene graphs are fastest (hsiedge export --scene-graph).")
     ],
     cubes: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CUBE...", help="Cubes: ENVI, GeoTIFF, NetCDF-4, HDF5, .npy; or .mat, .npz, which are read at once."
+            metavar="CUBE...",
+            help="Cubes to label: ENVI, GeoTIFF, NetCDF-4, HDF5 or .npy; .mat and .npz are read into memory as a whole.",
         ),
     ],
     output: Annotated[
@@ -39,46 +40,62 @@ def classify_command(
         typer.Option(
             "--output",
             "-o",
-            help="The map of one cube: .tif, .hdr (ENVI), .png or .npy; may be given again. Or a folder for the maps of all, "
-            "as CUBE-map.FORMAT; left out, this one.",
+            metavar="FILE|FOLDER",
+            help="Map to write of one cube: .tif, .hdr (ENVI), .png or .npy. May be repeated. Or a folder for a map of each "
+            "cube, CUBE-map.FORMAT. Default: this folder.",
         ),
     ] = None,
     format_: Annotated[
-        list[str] | None, typer.Option("--format", help="Format of maps in folders: npy, tif, hdr or png; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format of maps in a folder: npy, tif, hdr or png. May be repeated. Default: npy."
+        ),
     ] = None,
     probabilities: Annotated[
         Path | None,
-        typer.Option(help="File for the probability of each class: .tif or .npy, float32; or a folder."),
+        typer.Option(metavar="FILE", help="File for the probabilities of all classes, .tif or .npy, float32; or a folder."),
     ] = None,
     reject: Annotated[
-        float, typer.Option(help="Least probability of a pixel's class; where the likeliest has less, it is 0, unknown.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Threshold between 0 and 1: a pixel whose likeliest class has a lower probability gets label 0, unknown.",
+        ),
     ] = 0.0,
-    memory: Annotated[str, typer.Option(help="Memory that strips may take, more or less: 64MiB, 1GiB.")] = "64MiB",
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory for one strip of rows, approximately: 64MiB, 1GiB.")
+    ] = "64MiB",
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     net: options.NetFileOption = None,
     threads: Annotated[
         int,
-        typer.Option(min=0, help="Threads; 0 leaves it to the runtime. With --scheduler, those of each block, 0 for one."),
+        typer.Option(
+            min=0, help="Number of threads; 0 leaves it to the runtime. With --scheduler: threads per block, 0 for one."
+        ),
     ] = 0,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT, whose workers find the cubes at the same paths."),
+        typer.Option(
+            metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT. Its workers must see the cubes at the same paths."
+        ),
     ] = None,
     references: options.ReferenceOptions,
     cube_key: options.CubeKeyOption = None,
     units: options.UnitsOption = None,
     cube_reader: options.CubeReaderOption = None,
     map_writer: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="Writer of your own for the maps; the file is run.")
+        str | None, typer.Option(metavar="FILE.py:NAME", help="Writer of your own for the maps. This Python file is run.")
     ] = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Labels every pixel of cubes, strip by strip: memory does not grow with the length of the flight.
+    """Labels every pixel of cubes, and writes maps.
 
-    Bands are matched by wavelength where model and cube know theirs. Pixels without data get 0. With --scheduler, the workers
-    of a Dask cluster share the rows of each cube, and the cubes; the labels are the same.
+    Cubes are read in strips, so memory does not grow with the length of a flight. Bands are matched by wavelength, if model and
+    cube state them. Pixels without data get label 0.
+
+    With --scheduler, the workers of a Dask cluster share the work. The labels are the same.
     """
     from hsiedge import files
     from hsiedge.cli import names

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from hsiedge.scenes.splits import Split
 
 CheckpointArgument = Annotated[
-    Path | None, typer.Argument(help="A checkpoint; left out, the newest here, else the shipped one.")
+    Path | None,
+    typer.Argument(help="Checkpoint to start from. Default: the newest in this folder, else the one that comes with hsiedge."),
 ]
-EpochsOption = Annotated[int, typer.Option(help="Passes over the training pixels afterwards.")]
+EpochsOption = Annotated[int, typer.Option(help="Epochs of fine-tuning.")]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class TrainedOptions(options.RunOptions, options.SceneOptions, options.ModelSpli
 
     net: options.NetFileOption = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED-METHOD.safetensors.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Checkpoint to write. Default: SCENE-NET-SPLIT-sSEED-METHOD, ending in .safetensors."
+        ),
     ] = None
 
     def opened(self, path: Path) -> tuple[Checkpoint, dict[str, Any]]:
@@ -58,20 +62,34 @@ def prune_command(
     *,
     checkpoint: CheckpointArgument = None,
     method: Annotated[
-        str, typer.Option(help="Way of pruning: structured, whole channels; magnitude, single weights.")
+        str,
+        typer.Option(
+            metavar="structured|magnitude",
+            help="Pruning method: structured removes whole channels; magnitude sets single weights to zero.",
+        ),
     ] = "structured",
-    ratio: Annotated[float, typer.Option(help="Share of the channels, or of the weights, that go.")] = 0.5,
+    ratio: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the channels or weights to prune, between 0 and 1.")
+    ] = 0.5,
     scope: Annotated[
         str | None,
-        typer.Option(help="Reach of the share: global, the net; layer, each layer; left out, structured counts by layer."),
+        typer.Option(
+            metavar="global|layer",
+            help="Scope of --ratio: global, over the whole net; layer, in each layer. Default: layer for structured, global "
+            "for magnitude.",
+        ),
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(help="Worth of a channel, structured: l1, l2, taylor or batchnorm; left out, l1.")
+        str | None,
+        typer.Option(metavar="NAME", help="Importance of a channel, for structured: l1, l2, taylor or batchnorm. Default: l1."),
     ] = None,
     epochs: EpochsOption = 20,
     trained: TrainedOptions,
 ) -> None:
-    """Prunes a trained net and trains it on: whole channels (smaller and faster) or single weights (neither, when run)."""
+    """Prunes a trained net, and fine-tunes it.
+
+    Without channels a net is smaller and faster. Single weights set to zero make it neither, in the runtimes that there are.
+    """
     source, own = trained.opened(checkpoint or choose.checkpoint())
     with trained.training(source, "prune"):
         with console.progress(f"pruning {ratio:g}, {method}") as tick:
@@ -94,28 +112,49 @@ def distill_command(
     *,
     teacher: Annotated[
         Path | None,
-        typer.Argument(help="The teacher's checkpoint; left out, the newest uncompressed one here, else the shipped one."),
+        typer.Argument(
+            help="Checkpoint of the teacher. Default: the newest in this folder that is not compressed, else the one that "
+            "comes with hsiedge."
+        ),
     ] = None,
     student: Annotated[
         str,
         typer.Option(
-            help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or your own, FILE.py:NAME."
+            metavar="NAME",
+            help="Net of the student: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or FILE.py:NAME, a PyTorch net of "
+            "your own.",
         ),
     ] = "dscnn",
     widths: Annotated[
-        str | None, typer.Option(help="Widths of the student's layers, as 20,32,32; left out, the net's own.")
+        str | None,
+        typer.Option(metavar="N,N,...", help="Channels of each of the student's layers, as 20,32,32. Default: the net's own."),
     ] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of the student's patch, odd; left out, the teacher's.")] = None,
-    method: Annotated[str, typer.Option(help="Source of the lesson: the teacher's logits, features or attention.")] = "logits",
-    temperature: Annotated[float, typer.Option(help="Temperature that softens the logits of both, with logits.")] = 4.0,
-    weight: Annotated[float, typer.Option(help="Share of the teacher's part in the loss; the labels have the rest.")] = 0.2,
+    patch: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Side of the student's square patch in pixels, odd. Default: the teacher's."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="logits|features|attention", help="Output of the teacher to learn from: its logits, features or attention."
+        ),
+    ] = "logits",
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="Temperature of the softmax of teacher and student (for logits).")
+    ] = 4.0,
+    weight: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Weight of the teacher's term in the loss, between 0 and 1. The labels' term has the rest."
+        ),
+    ] = 0.2,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Learn from pixels without a label too; the Card says transductive.")
+        bool, typer.Option("--unlabelled", help="Learn from unlabelled pixels, too. The Card then says transductive.")
     ] = False,
-    epochs: Annotated[int, typer.Option(help="Passes over the training pixels.")] = 120,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 120,
     trained: TrainedOptions,
 ) -> None:
-    """Trains a small net on the labels and on what a trained one makes of the same patches."""
+    """Trains a small net, the student, on the labels and on the outputs of a trained one, the teacher."""
     source, own = trained.opened(teacher or choose.teacher())
     with trained.training(source, "distill"):
         with console.progress(f"distilling into {student}") as tick:
@@ -144,11 +183,16 @@ def distill_command(
 def qat_command(
     *,
     checkpoint: CheckpointArgument = None,
-    bits: Annotated[int, typer.Option(help="Bits of the weights: 8; or 6, 4, 3, 2, which are simulated.")] = 8,
+    bits: Annotated[
+        int, typer.Option(metavar="8|6|4|3|2", help="Bits of the weights: 8; or 6, 4, 3, 2, which are only simulated.")
+    ] = 8,
     epochs: EpochsOption = 20,
     trained: TrainedOptions,
 ) -> None:
-    """Trains on in the arithmetic of the quantized graph; leaves a checkpoint, and the ONNX whose labels were simulated."""
+    """Fine-tunes a net in simulated INT8 arithmetic (quantization-aware training).
+
+    Writes a checkpoint, and the quantized ONNX model that was simulated.
+    """
     from hsiedge.cli.names import qat_stems
 
     source, own = trained.opened(checkpoint or choose.checkpoint())
@@ -224,17 +268,30 @@ def compress_command(
     scene: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENE]...", help="A scene of the catalog, or a packed .npz; flights.toml, a list of flights; or several."
+            metavar="[SCENE]...",
+            help="Scene of the catalog (hsiedge scenes list), a packed .npz, or a list of flights, flights.toml. Several are "
+            "trained on together.",
         ),
     ] = None,
     max_size: Annotated[
-        str, typer.Option(help="Bytes of the INT8 file as written, Card included, at most: 16KiB, 20kB, 16384.")
+        str,
+        typer.Option(
+            metavar="SIZE", help="Largest INT8 file to accept, as written and with its Card: 16KiB, 20kB or 16384 (bytes)."
+        ),
     ] = "16KiB",
-    max_drop: Annotated[float, typer.Option(help="Points of OA below the teacher's, on validation pixels.")] = 0.5,
-    min_oa: Annotated[float | None, typer.Option(help="Least OA on validation pixels, percent.")] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(metavar="POINTS", help="Largest loss of OA to accept, in points below the teacher, on validation pixels."),
+    ] = 0.5,
+    min_oa: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Least OA to accept on validation pixels, in percent.")
+    ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint of the teacher; left out, that of this scene and split here, else one is trained."),
+        typer.Option(
+            help="Checkpoint of the teacher. Default: that of this scene and split in this folder; if there is none, one is "
+            "trained."
+        ),
     ] = None,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
@@ -242,10 +299,13 @@ def compress_command(
     seed: options.SeedOption = 0,
     run: options.RunOptions,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
+        Path | None, typer.Option("--output", "-o", help="Model to write. Default: SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
     ] = None,
 ) -> None:
-    """Searches for the INT8 model that loses least within a budget of bytes; judges on validation pixels."""
+    """Searches for the most accurate INT8 model within a budget of bytes.
+
+    It prunes, distills and fine-tunes in INT8 arithmetic. Accuracy is that on validation pixels; test pixels choose nothing.
+    """
     from hsiedge import files
     from hsiedge.cli.names import stem
     from hsiedge.errors import CheckError, needs_extra

@@ -10,12 +10,18 @@ import typer
 from hsiedge.cli import console, options
 
 
+@options.expanded
 def demo_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder that it leaves.")] = Path("demo"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for models, maps and the report.")
+    ] = Path("demo"),
     seed: options.SeedOption = 0,
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """The main job on Indian Pines: train, export, quantize, evaluate, bench, run; leaves models, maps and report.html."""
+    """Runs the whole road on Indian Pines: train, export, quantize, eval, bench and run.
+
+    Writes models, maps and report.html to one folder.
+    """
     from hsiedge.errors import needs_extra
 
     with needs_extra("the demo", "demo"):

@@ -11,23 +11,30 @@ from hsiedge.cli import console, options, remote
 from hsiedge.cli.flags import flag
 
 
+@options.expanded
 def doctor_command(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="Model whose operators and types are listed instead: .onnx, .ort, .tflite; of exported .c, what it takes."
+            help="Model to look at instead of the device: lists the operators and types of .onnx, .ort or .tflite, or the "
+            "needs of an exported .c."
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="File to write them to, as onnxruntime's build has it (--include_ops_by_config)."),
+        typer.Option(
+            "--config", help="File for the model's operators, as a build of onnxruntime takes it (--include_ops_by_config)."
+        ),
     ] = None,
     on: options.OnOption = None,
     python: options.PythonOption = remote.PYTHON,
     wheelhouse: options.WheelhouseOption = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Looks at this device, or one over SSH: what it can do, lacks, should set. Changes nothing. Exit code 1: no model runs."""
+    """Checks what this device can run, what it lacks, and which settings to change; or another device, over ssh.
+
+    It changes nothing. The exit code is 1 if no model can run.
+    """
     console.check_json(json)
     host = remote.host_of(on, python, wheelhouse)
     if host is not None:

@@ -17,12 +17,15 @@ def eval_command(
         list[Path] | None,
         typer.Argument(
             metavar="[MODEL]...",
-            help="An ONNX or TFLite model, or the models of all folds of a split; left out, the newest here, else the shipped "
-            "INT8 one.",
+            help="ONNX or TFLite model, or those of all folds. Default: the newest in this folder, else the INT8 one that "
+            "comes with hsiedge.",
         ),
     ] = None,
     scene: Annotated[
-        str | None, typer.Option("--scene", help="Catalog name or packed .npz; left out, the model's own.")
+        str | None,
+        typer.Option(
+            "--scene", metavar="SCENE", help="Scene to evaluate on: a catalog name or a packed .npz. Default: the model's own."
+        ),
     ] = None,
     scene_options: options.SceneOptions,
     masks: options.ModelSplitOptions,
@@ -31,10 +34,13 @@ def eval_command(
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     net: options.NetFileOption = None,
-    threads: Annotated[int, typer.Option(help="Threads; 0 leaves it to the runtime.")] = 0,
+    threads: Annotated[int, typer.Option(help="Number of threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
 ) -> None:
-    """Counts a model's hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels."""
+    """Measures the accuracy of a model: overall, per class, and its confusion matrix.
+
+    Test pixels are those of the split in the model's Card. On a scene that it was not trained on, all labelled pixels count.
+    """
     from hsiedge.api.model import Model, load
     from hsiedge.evaluation import Evaluation, pooled
     from hsiedge.report.terminal.model import accuracy_tables, fold_lines
@@ -50,7 +56,7 @@ def eval_command(
             result = model.evaluate(opened, masks=masks.split_for(model.known, opened), units=units, progress=tick)
         if result.split is None:
             own = model.known.scene.sha256 == opened.sha256
-            why = "the Card tells of no split, so training pixels may be among them (hsiedge card --split tells of one)"
+            why = "the Card has no split, so training pixels may be among them (hsiedge card --split adds one)"
             console.say(f"all labelled pixels are counted: {why if own else f'the model never saw {opened.name}'}")
         return result
 

@@ -23,46 +23,59 @@ def export_command(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CHECKPOINT|MODEL.onnx|FILE.py:FACTORY]",
-            help="A checkpoint; an ONNX model with --scene-graph or --to ort, tflite or c; or your own PyTorch net. "
-            "Left out, the newest checkpoint here, else the shipped one.",
+            metavar="[MODEL]",
+            help="Checkpoint; an ONNX model, with --scene-graph or --to ort, tflite or c; or FILE.py:FACTORY, a "
+            "PyTorch net of your own. Default: the newest checkpoint in this folder, else the one that comes with hsiedge.",
         ),
     ] = None,
     scene_graph: Annotated[
-        bool, typer.Option("--scene-graph", help="One graph for whole scenes, with the labels of the patch net.")
+        bool, typer.Option("--scene-graph", help="Write one graph that labels whole strips, with the labels of the patch net.")
     ] = False,
     approximate: Annotated[
         bool,
-        typer.Option("--approximate", help="Let a net that pads its patches see what lies around them (with --scene-graph)."),
+        typer.Option(
+            "--approximate",
+            help="Accept a scene graph whose labels differ, of a net that pads its patches with zeros: it sees neighbouring "
+            "pixels instead.",
+        ),
     ] = False,
     accept_labels: Annotated[
-        float, typer.Option("--accept-labels", metavar="PERCENT", help="Labels that an approximation has to keep, in percent.")
+        float,
+        typer.Option("--accept-labels", metavar="PERCENT", help="Least share of equal labels for --approximate, in percent."),
     ] = 90.0,
     net: options.NetFileOption = None,
     scene_options: options.SceneOptions,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of a net of your own (FILE.py:FACTORY): its state_dict, .pt or .safetensors.")
+    weights: Annotated[Path | None, typer.Option(help="State dict of a net of your own, .pt or .safetensors.")] = None,
+    bands: Annotated[int | None, typer.Option(help="Number of bands, passed to the factory of a net of your own.")] = None,
+    patch: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Side of the square patch in pixels, passed to that factory.")
     ] = None,
-    bands: Annotated[int | None, typer.Option(help="Bands that a net of your own takes, its factory's parameter.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of the patch that it takes, its factory's parameter.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Classes that it tells apart, its factory's parameter.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes, passed to that factory.")] = None,
     arg: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A parameter of its factory and what it is given; may be given several times."),
+        typer.Option(metavar="NAME=VALUE", help="Another argument for that factory. May be repeated."),
     ] = None,
     to: options.ToOption = None,
     tile: options.TileOption = None,
     target: options.TargetOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The model; left out, SCENE-NET-SPLIT-sSEED(-scene).onnx, or .ort, .tflite."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Model to write. Default: SCENE-NET-SPLIT-sSEED(-scene), ending in .onnx, .ort, .tflite or .c.",
+        ),
     ] = None,
 ) -> None:
-    """Exports a checkpoint to ONNX, from the sensor's counts to logits, verified on real patches.
+    """Exports a checkpoint to ONNX, and verifies it on real patches.
 
-    With --scene-graph, a patch net becomes one graph for whole scenes, which does each convolution once: ours, or any float
-    ONNX with a Card (hsiedge card). With --to tflite, checkpoint or float ONNX become a float32 TFLite file for LiteRT; with
-    --to ort, checkpoint or any ONNX become a file in onnxruntime's own format; with --to c, an INT8 scene graph becomes C99.
+    The ONNX model takes the sensor's own values and gives logits.
+
+    --scene-graph turns a patch net into one graph for whole strips, which computes each convolution once. It also takes any
+    float ONNX model with a Card (hsiedge card).
+
+    --to tflite writes a float32 file for LiteRT, --to ort a file for reduced builds of onnxruntime, and --to c the C99 source
+    of an INT8 scene graph.
     """
     from hsiedge import files
     from hsiedge.api.checkpoint import Checkpoint
@@ -79,14 +92,14 @@ def export_command(
     if (weights, bands, patch, classes) != (None,) * 4 or arg:
         raise OptionError("--weights, --bands, --patch, --classes and --arg go with a net of your own, FILE.py:FACTORY")
     if approximate and not scene_graph:
-        raise OptionError("--approximate says how a scene graph is made; give it with --scene-graph")
+        raise OptionError("--approximate needs --scene-graph")
     source = Path(model) if model else choose.checkpoint()
     known = require_card(source)
     scene = scene_options.open_for(known)
     kind, size = options.file_kind(to, output), options.parse_tile(tile)
     options.check_c(kind, target)
     if size is not None and kind != "tflite":
-        raise OptionError("--tile is the size of what a TFLite scene graph labels at a time; give it with --to tflite")
+        raise OptionError("--tile needs --to tflite: only TFLite scene graphs have a fixed size")
     path = output or Path(f"{source.stem if kind == 'c' else stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
     files.check_writable(path)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,11 +12,12 @@ from hsiedge.cli import console, options
 _STOPS = 3  # exit code of a trial in which a step stops
 
 
+@options.expanded
 def show_command(
-    file: Annotated[Path, typer.Argument(help="A checkpoint or a model.")],
+    file: Annotated[Path, typer.Argument(help="Checkpoint or model.")],
     json: options.JsonOption = None,
 ) -> None:
-    """Shows what a file says of itself: its Card."""
+    """Prints the Card of a checkpoint or model: its scene, bands, classes, split, accuracy and history."""
     import json as codec
 
     from hsiedge.report.terminal.model import card_table
@@ -29,41 +30,59 @@ def show_command(
 @options.expanded
 def card_command(
     *,
-    model: Annotated[Path, typer.Argument(help="An ONNX file, as a rule without a Card.")],
+    model: Annotated[Path, typer.Argument(help="ONNX file without a Card.")],
     patch: Annotated[
         int | None,
-        typer.Option(help="Patch that the graph takes: (N, bands, patch, patch); left out, that of the Card in it."),
+        typer.Option(
+            metavar="PIXELS",
+            help="Side of the patches in pixels, of an input (N, bands, P, P). Default: that of the Card in the file, if it "
+            "has one.",
+        ),
     ] = None,
-    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene that it was trained on.")] = None,
+    scene: Annotated[
+        str | None, typer.Option("--scene", metavar="SCENE", help="Catalog name of the scene that the net was trained on.")
+    ] = None,
     scene_options: options.SceneOptions,
     split: Annotated[
-        str | None, typer.Option(help="Split that it was trained on: random or blocks; left out, unknown.")
+        str | None,
+        typer.Option(metavar="random|blocks", help="Split that the net was trained on: random or blocks. Default: unknown."),
     ] = None,
-    train_fraction: Annotated[float, typer.Option(help="Share of each class that trained in that split.")] = 0.1,
+    train_fraction: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of each class that the net was trained on, between 0 and 1.")
+    ] = 0.1,
     guard: Annotated[
-        int, typer.Option(help="Pixels between test and training pixels in that split, if it is one of blocks.")
+        int, typer.Option(metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks).")
     ] = 6,
     masks: options.MaskOptions,
     seed: options.SeedOption = 0,
-    logits: Annotated[str | None, typer.Option(help="Output that holds the logits, where the graph has several.")] = None,
+    logits: Annotated[
+        str | None, typer.Option(help="Name of the output that holds the logits, if the graph has several outputs.")
+    ] = None,
     keep_graph: Annotated[
-        bool, typer.Option("--keep-graph", help="Leave the graph as it is; it must take (N, bands, patch, patch) then.")
+        bool, typer.Option("--keep-graph", help="Leave the graph as it is. Its input must be (N, bands, P, P).")
     ] = False,
     standardize: Annotated[
-        bool, typer.Option("--standardize", help="It takes standardized bands: fitted on the training pixels, put in front.")
+        bool,
+        typer.Option(
+            "--standardize", help="Put a standardization of the bands in front of the graph, fitted on the training pixels."
+        ),
     ] = False,
     pca: Annotated[
-        int | None, typer.Option(metavar="K", help="It takes K principal components: fitted on the training pixels, in front.")
+        int | None,
+        typer.Option(metavar="K", help="Put a PCA with K components in front of the graph, fitted on the training pixels."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, MODEL itself.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: MODEL itself is overwritten.")
+    ] = None,
 ) -> None:
-    """Writes a Card into a stranger's ONNX, to evaluate and quantize it; its outputs must be the scene's classes, in order.
+    """Adds a Card to an ONNX model from elsewhere, so that it can be evaluated and quantized.
 
-    The graph is normalized, and compared with what it was: old opsets are converted, a batch fixed at 1 is freed, constants,
-    shapes and known branches are folded, other layouts of the patch get a Transpose or Unsqueeze in front.
+    The model's outputs must be the scene's classes, in the order of their ids.
 
-    A file that has a Card is written anew where no scene is named: an INT8 one of hsiedge 0.1.0 then opens in the exact mode
-    that onnxruntime needs on x86 without VNNI.
+    The graph is normalized, and compared with what it was before: old opsets are converted, a batch size fixed at 1 is freed,
+    constants, shapes and known branches are folded, and another layout of the patch gets a Transpose or Unsqueeze in front.
+
+    A file that has a Card is written anew, if no scene is named. INT8 ones of hsiedge 0.1.0 are then exact on x86 without VNNI.
     """
     from hsiedge.errors import OptionError
     from hsiedge.graphs.export.attach_card import attach_card, rewrite
@@ -72,13 +91,13 @@ def card_command(
     path, known = output or model, read_card(model)
     if known is not None and scene is None and not scene_options.cube:
         if patch not in (None, known.patch) or split is not None or masks.named:
-            raise OptionError(f"{model} has a Card, and is written anew with it; another Card takes --scene or --cube")
+            raise OptionError(f"{model} has a Card already; for another one, give --scene or --cube")
         rewrite(model, path)
         console.say(f"{path}: written anew, its Card as it was; next: hsiedge eval {path}")
         return
     patch = patch if patch is not None or known is None else known.patch
     if patch is None:
-        raise OptionError(f"{model}: say --patch P, of the patches (N, bands, P, P) that it takes")
+        raise OptionError(f"{model}: give --patch P, for its input (N, bands, P, P)")
     opened = scene_options.open(scene)
     drawn = masks.split(opened, seed)
     if drawn is None and split is not None:
@@ -94,21 +113,22 @@ def card_command(
 @options.expanded
 def try_command(
     *,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL.onnx|FILE.py:FACTORY", help="An ONNX file, or a PyTorch net of your own.")
-    ],
-    patch: Annotated[int, typer.Option(help="Side of the patches that it takes.")],
-    scene: Annotated[str | None, typer.Option("--scene", help="Catalog name of the scene to try it on.")] = None,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file; or FILE.py:FACTORY, a PyTorch net of your own.")],
+    patch: Annotated[int, typer.Option(metavar="PIXELS", help="Side of the square patch in pixels.")],
+    scene: Annotated[
+        str | None, typer.Option("--scene", metavar="SCENE", help="Catalog name of the scene to try the net on.")
+    ] = None,
     scene_options: options.SceneOptions,
-    weights: Annotated[Path | None, typer.Option(help="Weights of a net of your own: its state_dict.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict of a net of your own, .pt or .safetensors.")] = None,
     arg: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of its factory; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Argument for the factory of a net of your own. May be repeated."),
     ] = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Tells what each step would make of a net, and where it would stop; nothing is written but in a temporary folder.
+    """Tries each step on a net, from export to C, and says where one stops.
 
-    The exit code is 0 where each step works, and 3 where one stops.
+    Nothing is written outside a temporary folder. The exit code is 0 if all steps work, and 3 if one stops.
     """
     from hsiedge.cli.export import factory_arguments
     from hsiedge.errors import OptionError, needs_extra

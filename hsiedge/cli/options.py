@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import inspect
@@ -10,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from hsiedge.cli import console
 
@@ -24,47 +26,68 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
     from hsiedge.scenes.splits import Split
 
+
+def _check_seed(value: int) -> int:
+    if not 0 <= value < 2**32:  # a range of typer's own would stand in the middle of help's columns
+        raise typer.BadParameter("a whole number from 0 to 4294967295 is expected")
+    return value
+
+
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder in which scenes are looked for first, before $HSIEDGE_DATA and the user's cache."),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Folder to search first for scenes of the catalog. $HSIEDGE_DATA and the user's cache come after it.",
+    ),
 ]
 CubeReaderOption = Annotated[
-    str | None, typer.Option("--cube-reader", metavar="FILE.py:NAME", help="Reader of your own for the cube; the file is run.")
+    str | None,
+    typer.Option("--cube-reader", metavar="FILE.py:NAME", help="Reader of your own for the cube. This Python file is run."),
 ]
 CubeKeyOption = Annotated[
-    str | None, typer.Option("--cube-key", help="Variable of the cube in a .mat, .npz, NetCDF or HDF5 file.")
+    str | None,
+    typer.Option(
+        "--cube-key",
+        metavar="NAME",
+        help="Variable that holds the cube, in a .mat, .npz, NetCDF or HDF5 file. Default: the only one with three dimensions.",
+    ),
 ]
 UnitsOption = Annotated[
     str | None,
     typer.Option(
         "--units",
         metavar="stored|physical",
-        help="Meaning of the cube's values where cube and model do not both tell it: stored, they are stored as the model's "
-        "were; physical, what the file says they mean (scale, offset) is what the model's mean.",
+        help="Units of the cube's values, where cube and model do not both state them. stored: the numbers in the file are"
+        " in the model's units. physical: they are after the file's scale and offset.",
     ),
 ]
-JsonOption = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON; - is stdout.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all that is drawn at random.")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="File for the result as JSON, or - for stdout.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", callback=_check_seed, help="Seed of every random choice.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Device to train on; auto: the GPU where there is one.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Device to train on. auto takes the GPU if there is one.")
 ]
 NetFileOption = Annotated[
     str | None,
-    typer.Option("--net", metavar="FILE.py:NAME", help="Net of the checkpoint, where it is your own; the file is run."),
+    typer.Option(
+        "--net", metavar="FILE.py:NAME", help="Net of the checkpoint, if it is one of your own. This Python file is run."
+    ),
 ]
 ToOption = Annotated[
     str | None,
     typer.Option(
         "--to",
         metavar="onnx|ort|tflite|c",
-        help="Format of the file: onnx; ort, onnxruntime's own, which small builds of it read; tflite for LiteRT; c, C99 for "
-        "computers without Python, of an INT8 scene graph. Left out, as -o ends.",
+        help="Format to write: onnx; ort, for reduced builds of onnxruntime; tflite, for LiteRT; c, C99 source of an INT8 "
+        "scene graph, for computers without Python. Default: by the ending of -o, else onnx.",
     ),
 ]
 TileOption = Annotated[
     str | None,
     typer.Option(
-        "--tile", metavar="ROWSxCOLUMNS", help="Pixels that a TFLite scene graph labels at a time: fixed in the file."
+        "--tile", metavar="ROWSxCOLUMNS", help="Pixels that a TFLite scene graph labels per call. The file fixes them."
     ),
 ]
 TargetOption = Annotated[
@@ -72,57 +95,71 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Processor that C is made for: generic, cortex-m4, cortex-m7, cortex-a9, cortex-a53, cortex-a72, cortex-a76, "
-        "x86-64-v3, riscv64 or powerpc.",
+        help="Processor that the C file is written for: generic, cortex-m4, cortex-m7, cortex-a9, cortex-a53, cortex-a72, "
+        "cortex-a76, x86-64-v3, riscv64 or powerpc.",
     ),
 ]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(
         "--runtime",
-        metavar="ort|litert|tflm|openvino|torch",
-        help="Inference engine: onnxruntime, LiteRT, TFLite Micro, OpenVINO, or PyTorch for a checkpoint; left out, "
-        "onnxruntime, or LiteRT for .tflite.",
+        metavar="ENGINE",
+        help="Inference engine: ort (onnxruntime), native (hsiedge's own), litert, tflm (TFLite Micro), openvino, or torch "
+        "for a checkpoint. Default: by the kind of file.",
     ),
 ]
 ProviderOption = Annotated[
     str | None,
     typer.Option(
         "--provider",
-        metavar="cpu|xnnpack|cuda|tensorrt",
-        help="Execution provider of onnxruntime, or several with commas; a node that none of them takes is an error.",
+        metavar="NAME,...",
+        help="Execution providers of onnxruntime, with commas: cpu, xnnpack, cuda, tensorrt. A node that none of them can run "
+        "is an error. Default: cpu.",
     ),
 ]
 FastInt8Option = Annotated[
     bool,
     typer.Option(
         "--fast-int8",
-        help="Do without the runtime's exact mode on x86 without VNNI, where 8-bit sums overflow: faster; labels may change.",
+        help="Faster INT8 on x86 processors without VNNI. Their 8-bit sums may overflow, so labels may differ.",
     ),
 ]
 OnOption = Annotated[
     str | None,
-    typer.Option("--on", metavar="[USER@]HOST[:PORT]", help="Machine to run on instead, over your own ssh and its config."),
+    typer.Option(
+        "--on", metavar="[USER@]HOST[:PORT]", help="Another machine to run on, over ssh. Your ssh config and keys are used."
+    ),
 ]
-PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help="Python interpreter on that machine (with --on).")]
+PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help="Python interpreter on the machine of --on.")]
 WheelhouseOption = Annotated[
     Path | None,
-    typer.Option("--wheelhouse", metavar="FOLDER", help="Wheels to send along to a machine without internet (with --on)."),
+    typer.Option(
+        "--wheelhouse", metavar="FOLDER", help="Folder of wheels to send to the machine of --on, if it has no internet."
+    ),
 ]
 _KINDS = ("onnx", "ort", "tflite", "c")
+_METAVARS = {bool: "", int: "N", float: "X", str: "NAME", Path: "FILE"}
 
 
 @dataclass(frozen=True)
 class ReferenceOptions:
     """Options of dark and white references."""
 
-    dark: Annotated[Path | None, typer.Option("--dark", help="Dark reference, a cube with the shutter closed.")] = None
-    white: Annotated[
-        Path | None, typer.Option("--white", help="White reference, a cube of a panel: raw counts become reflectance.")
+    heading: ClassVar[str] = "Dark and white references"
+    dark: Annotated[
+        Path | None, typer.Option("--dark", help="Dark reference: a cube taken with the shutter closed. Needs --white.")
     ] = None
-    panel: Annotated[float, typer.Option("--panel", help="Reflectance of the panel, as 0.99.")] = 1.0
+    white: Annotated[
+        Path | None,
+        typer.Option(
+            "--white", help="White reference: a cube of a white panel. Raw counts are turned into reflectance. Needs --dark."
+        ),
+    ] = None
+    panel: Annotated[
+        float, typer.Option("--panel", metavar="SHARE", help="Reflectance of the white panel; 1 reflects all light.")
+    ] = 1.0
     raw: Annotated[
-        bool, typer.Option("--raw", help="Take counts as they are, though DARKREF_ and WHITEREF_ files lie beside the cube.")
+        bool, typer.Option("--raw", help="Keep raw counts, even if DARKREF_ and WHITEREF_ files lie beside the cube.")
     ] = False
 
     @property
@@ -135,10 +172,10 @@ class ReferenceOptions:
             raise OptionError("dark and white reference go together", use={"dark": "FILE", "white": "FILE"})
         if self.dark is None or self.white is None:
             if self.panel != 1.0:
-                raise OptionError("goes with a white reference", option="panel", use={"white": "FILE"})
+                raise OptionError("needs a white reference", option="panel", use={"white": "FILE"})
             return None if self.raw else BESIDE
         if self.raw:
-            raise OptionError("counts are not taken as they are where references are named", option="raw")
+            raise OptionError("cannot be used together with dark and white references", option="raw")
         return References(self.dark, self.white, self.panel)
 
 
@@ -146,27 +183,40 @@ class ReferenceOptions:
 class FileOptions(ReferenceOptions):
     """Options of a scene's files beside the cube."""
 
+    heading: ClassVar[str] = "Cube and labels"
     labels: Annotated[
         list[Path] | None,
         typer.Option(
             "--labels",
-            help="Label map of the cube, folder of its tiles, or polygons; 0 = unlabelled. Of flights, one each, in order.",
+            help="Labels of the cube: a map, a folder of tiles, or polygons. 0 means unlabelled. For several cubes, repeat it "
+            "in their order.",
         ),
     ] = None
     cube_key: CubeKeyOption = None
-    labels_key: Annotated[str | None, typer.Option("--labels-key", help="Variable or layer of the labels in such a file.")] = (
-        None
-    )
+    labels_key: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-key",
+            metavar="NAME",
+            help="Variable that holds the labels in such a file, or layer of the polygons. Default: the only one with two "
+            "dimensions.",
+        ),
+    ] = None
     class_field: Annotated[
-        str | None, typer.Option("--class-field", metavar="NAME", help="Attribute of polygons that names their classes.")
+        str | None, typer.Option("--class-field", metavar="NAME", help="Attribute of the polygons that holds the class name.")
     ] = None
     align: Annotated[
-        bool, typer.Option("--align", help="Resample labels that lie elsewhere than the cube, by nearest neighbour.")
+        bool,
+        typer.Option(
+            "--align", help="Resample the labels onto the cube's grid by nearest neighbour, if their grid is another one."
+        ),
     ] = False
     cube_reader: CubeReaderOption = None
     labels_reader: Annotated[
         str | None,
-        typer.Option("--labels-reader", metavar="FILE.py:NAME", help="Reader of your own for the labels; the file is run."),
+        typer.Option(
+            "--labels-reader", metavar="FILE.py:NAME", help="Reader of your own for the labels. This Python file is run."
+        ),
     ] = None
     data_dir: DataDirOption = None
 
@@ -215,12 +265,13 @@ class FileOptions(ReferenceOptions):
 class SceneOptions(FileOptions):
     """Options of a scene: a cube of one's own, in the place of a name, and its files."""
 
+    heading: ClassVar[str] = "Cube and labels"
     cube: Annotated[
         list[Path] | None,
         typer.Option(
             "--cube",
-            help="Cube of your own: ENVI, GeoTIFF, NetCDF, HDF5, .mat, .npy, .npz; a folder of tiles; flights.toml, a list of "
-            "flights; or several.",
+            help="Cube of your own, in the place of a catalog scene: ENVI, GeoTIFF, NetCDF, HDF5, .mat, .npy or .npz; a folder"
+            " of tiles; or a list of flights, flights.toml. Repeat it for several flights.",
         ),
     ] = None
 
@@ -265,11 +316,16 @@ class SceneOptions(FileOptions):
 class MaskOptions:
     """Options of a split that is given as two maps."""
 
-    train_mask: Annotated[Path | None, typer.Option("--train-mask", help="Map of the training pixels of a split.")] = None
-    test_mask: Annotated[Path | None, typer.Option("--test-mask", help="Map of the test pixels of a split.")] = None
+    heading: ClassVar[str] = "Split"
+    train_mask: Annotated[
+        Path | None, typer.Option("--train-mask", help="Map of training pixels: those that are not 0. Needs --test-mask.")
+    ] = None
+    test_mask: Annotated[
+        Path | None, typer.Option("--test-mask", help="Map of test pixels: those that are not 0. Needs --train-mask.")
+    ] = None
     mask_labels: Annotated[
         bool,
-        typer.Option("--mask-labels", help="The maps' values, ids of the scene, are the labels, whatever its own say."),
+        typer.Option("--mask-labels", help="Class ids come from the two masks, in the place of the scene's labels."),
     ] = False
 
     @property
@@ -291,10 +347,13 @@ class MaskOptions:
 class ModelSplitOptions(MaskOptions):
     """Options of the split of a model, as far as its Card does not tell of it."""
 
+    heading: ClassVar[str] = "Split"
     split_file: Annotated[
         str | None,
         typer.Option(
-            "--split", metavar="FILE.py:NAME", help="Published split of the model, where it is your own; the file is run."
+            "--split",
+            metavar="FILE.py:NAME",
+            help="Published split of the model, if it is one of your own. This Python file is run.",
         ),
     ] = None
 
@@ -311,30 +370,46 @@ class ModelSplitOptions(MaskOptions):
 class SplitOptions(MaskOptions):
     """Options of a split that is drawn."""
 
+    heading: ClassVar[str] = "Split"
     kind: Annotated[
         str | None,
         typer.Option(
             "--split",
-            help="Kind of split: random; blocks: test pixels far from training pixels; lists: a mosaic's own; flights: whole "
-            "ones test; hong or paoletti, which papers use; or a published one of your own, FILE.py:NAME. Left out, random, or "
-            "flights where some have roles.",
+            metavar="NAME",
+            help="Split into training, validation and test pixels: random; blocks, test pixels far from training pixels; "
+            "lists, those that a mosaic comes with; flights, whole flights are tested; hong or paoletti, used in papers; "
+            "or FILE.py:NAME, a published one of your own. Default: random, or flights if flights have roles.",
         ),
     ] = None
     train_fraction: Annotated[
         float,
-        typer.Option("--train-fraction", help="Share of each class that trains; half as much again validates, the rest tests."),
+        typer.Option(
+            "--train-fraction",
+            metavar="SHARE",
+            help="Share of each class to train on, between 0 and 0.66. Half as many pixels validate, the rest are tested.",
+        ),
     ] = 0.1
-    guard: Annotated[int, typer.Option("--guard", help="Pixels between test and training pixels, in a split of blocks.")] = 6
+    guard: Annotated[
+        int,
+        typer.Option(
+            "--guard", metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks)."
+        ),
+    ] = 6
     folds: Annotated[
         int | None,
         typer.Option(
-            "--folds", metavar="K", help="Deal the blocks into K parts, each of which tests once: K nets are trained."
+            "--folds",
+            metavar="K",
+            help="Folds of a cross-validation over blocks. K nets are trained, and each part of the scene is tested once.",
         ),
     ] = None
-    fold: Annotated[int | None, typer.Option("--fold", metavar="I", help="Train the net of this fold only, 1 to K.")] = None
+    fold: Annotated[
+        int | None, typer.Option("--fold", metavar="I", help="Fold to train, from 1 to K. Default: all of them.")
+    ] = None
 
     hold_out: Annotated[
-        list[str] | None, typer.Option("--hold-out", metavar="FLIGHT", help="Flight that tests as a whole, by its name.")
+        list[str] | None,
+        typer.Option("--hold-out", metavar="FLIGHT", help="Flight to test on as a whole, by name. May be repeated."),
     ] = None
 
     def draw(self, scene: Scene, seed: int) -> list[Split]:
@@ -354,7 +429,7 @@ class SplitOptions(MaskOptions):
         from hsiedge.errors import OptionError
 
         if self.folds is not None and self.fold is None:
-            raise OptionError("one split is searched on, and folds are several", use={"fold": "I"})
+            raise OptionError("compress takes one split, not several folds", use={"fold": "I"})
         return self.draw(scene, seed)[0]
 
 
@@ -366,7 +441,9 @@ class RunOptions:
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", metavar="FILE.csv", help="Log of loss and validation accuracy an epoch; at the end a picture, FILE.png."
+            "--log",
+            metavar="FILE.csv",
+            help="File for the loss and validation accuracy of each epoch. A plot of them, FILE.png, is written at the end.",
         ),
     ] = None
 
@@ -396,14 +473,17 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in signature.parameters.values():
         group = parameter.annotation
         if not is_dataclass(group):
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_shown(group)))
             continue
         groups[parameter.name] = group
         hints, own = get_type_hints(group, include_extras=True), vars(group)["__annotations__"]
         for entry in sorted(fields(group), key=lambda field: field.name not in own):
             parameters.append(
                 inspect.Parameter(
-                    entry.name, inspect.Parameter.KEYWORD_ONLY, default=entry.default, annotation=hints[entry.name]
+                    entry.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=entry.default,
+                    annotation=_shown(hints[entry.name], _heading(groups[parameter.name], entry.name)),
                 )
             )
 
@@ -415,7 +495,25 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {}
+    run.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))  # help wraps paragraphs itself
     return run
+
+
+def _heading(group: type[Any], name: str) -> str | None:
+    """Title over an option in a command's help: that of the class which declares it."""
+    return next((vars(kind).get("heading") for kind in group.__mro__ if name in vars(kind).get("__annotations__", {})), None)
+
+
+def _shown(hint: Any, heading: str | None = None) -> Any:
+    """The annotation of an option, as help shows it: under a title, with a word for its value; any other as it is."""
+    if get_origin(hint) is not Annotated or not isinstance(hint.__metadata__[0], OptionInfo):
+        return hint
+    kind, option = hint.__origin__, copy.copy(hint.__metadata__[0])
+    while get_args(kind):  # Path of list[Path] | None
+        kind = get_args(kind)[0]
+    option.metavar = option.metavar if option.metavar is not None else _METAVARS.get(kind)
+    option.rich_help_panel = heading or option.rich_help_panel
+    return Annotated[hint.__origin__, option]
 
 
 def open_named(
@@ -481,7 +579,7 @@ def check_c(kind: str, target: str | None) -> None:
     from hsiedge.graphs.c.targets import find_target
 
     if target is not None and kind != "c":
-        raise OptionError(f"--target {target} is the processor that C is made for; give it with --to c")
+        raise OptionError(f"--target {target} needs --to c: it is the processor for C source")
     if target is not None:
         find_target(target)
 

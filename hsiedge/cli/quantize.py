@@ -20,28 +20,33 @@ if TYPE_CHECKING:
 @options.expanded
 def quantize_command(
     *,
-    model: Annotated[Path | None, typer.Argument(help="A float ONNX; left out, the newest here that fits the scene.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="Float ONNX model. Default: the newest in this folder that fits the scene.")
+    ] = None,
     calib: Annotated[
         list[str] | None,
         typer.Option(
             "--calib",
             "--cube",
-            help="Scene to calibrate on: catalog name, file, or flights; left out, the model's own.",
+            metavar="SCENE",
+            help="Scene to calibrate on: a catalog name, a file, or flights.toml. Default: the model's own.",
         ),
     ] = None,
     file_options: options.FileOptions,
     recipe: Annotated[
         str,
         typer.Option(
-            metavar="NAME|FILE.toml|FILE.py:NAME",
-            help="Recipe: default, avx2 (7 bits: x86 without VNNI), tensorrt or float16; or your own.",
+            metavar="NAME|FILE",
+            help="Recipe of quantization: default; avx2, 7-bit weights for x86 without VNNI; tensorrt; float16; or one of your"
+            " own.",
         ),
     ] = "default",
-    calib_patches: Annotated[int, typer.Option(help="Patches to calibrate on, at most.")] = 1000,
+    calib_patches: Annotated[int, typer.Option(help="Largest number of patches to calibrate on.")] = 1000,
     max_drop: Annotated[
-        float, typer.Option(help="Points of OA that may be lost; layers go back to float until it holds.")
+        float,
+        typer.Option(metavar="POINTS", help="Largest loss of OA to accept, in points. Layers stay in float until it is met."),
     ] = 0.5,
-    explain: Annotated[bool, typer.Option("--explain", help="Print each layer's signal-to-noise ratio.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the signal-to-noise ratio of each layer.")] = False,
     masks: options.ModelSplitOptions,
     units: options.UnitsOption = None,
     seed: options.SeedOption = 0,
@@ -49,13 +54,16 @@ def quantize_command(
     tile: options.TileOption = None,
     target: options.TargetOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model; left out, NAME-int8.onnx, or .ort, .tflite, .c.")
+        Path | None,
+        typer.Option("--output", "-o", help="Model to write. Default: NAME-int8, ending in .onnx, .ort, .tflite or .c."),
     ] = None,
 ) -> None:
-    """Quantizes a float ONNX to INT8 on real patches; validation pixels decide whether it is good enough.
+    """Quantizes a float ONNX model to INT8, calibrated on real patches.
 
-    With --to tflite the result is for LiteRT, integers all through; with --to ort it is in onnxruntime's own format;
-    with --to c, of a scene graph, it is a file of C99.
+    The loss of accuracy is measured on validation pixels. Layers that cost too much stay in float (--max-drop).
+
+    --to tflite writes an all-integer file for LiteRT, --to ort a file for reduced builds of onnxruntime, and --to c the C99
+    source of a scene graph.
     """
     from hsiedge import files
     from hsiedge.cli.export import write_c

@@ -26,10 +26,10 @@ def host_of(on: str | None, python: str, wheelhouse: Path | None) -> Host | None
 
     if on is None:
         if python != PYTHON or wheelhouse is not None:
-            raise OptionError("--python and --wheelhouse are of another machine: they go with --on")
+            raise OptionError("--python and --wheelhouse need --on, which names the other machine")
         return None
     if not python or set(python) & {"\0", "\n"}:
-        raise OptionError("--python: the path of an interpreter over there is expected")
+        raise OptionError("--python: the path of a Python interpreter on the other machine is expected")
     if wheelhouse is not None and not wheelhouse.is_dir():
         raise OptionError(f"--wheelhouse {wheelhouse}: no such folder")
     return Host(parse_address(on), python, wheelhouse)
@@ -49,7 +49,7 @@ def doctor(host: Host, model: Path | None, config: Path | None, target: str | No
     from hsiedge.remote.host import ask_on, tell_on
 
     if model is not None or config is not None:
-        raise OptionError("doctor MODEL tells the same on every machine: leave --on out")
+        raise OptionError("doctor MODEL gives the same result on every machine; leave --on out")
     with console.progress(f"looking at {host.address}") as progress:
         if target is None:
             code, text = tell_on(host, ["doctor"], tell=console.say, progress=progress)

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 @options.expanded
 def run_command(
     *,
-    model: Annotated[Path, typer.Argument(help="An ONNX or TFLite model; a scene graph is the fast one.")],
+    model: Annotated[
+        Path, typer.Argument(help="ONNX or TFLite model. Scene graphs are fastest (hsiedge export --scene-graph).")
+    ],
     source: Annotated[
         str,
         typer.Option(
             "--from",
             metavar="SOURCE",
-            help="Lines to label: - (raw lines on stdin), tcp://HOST:PORT, tcp-listen://[HOST:]PORT, an ENVI file that grows, "
-            "a folder in which captures appear, replay:CUBE@RATE, or FILE.py:NAME of your own.",
+            help="Source of lines: - for raw lines on stdin; tcp://HOST:PORT; tcp-listen://[HOST:]PORT; an ENVI file that "
+            "grows; a folder to which captures are added; replay:CUBE@RATE, a file at RATE lines a second; or "
+            "FILE.py:NAME, a source of your own.",
         ),
     ],
     output: Annotated[
@@ -32,44 +35,63 @@ def run_command(
         typer.Option(
             "--output",
             "-o",
-            help="Sink, may be given again: a map (.hdr grows and is valid at any moment; .tif, .png, .npy at the end), - for "
-            "label lines on stdout, tcp://HOST:PORT, FILE.jsonl for events; a folder of maps where the source is one.",
+            metavar="SINK",
+            help="Output, may be repeated: a map (.hdr grows with each line; .tif, .png and .npy are written at the end); - "
+            "for lines of labels on stdout; tcp://HOST:PORT; FILE.jsonl for events. A folder, if the source is one.",
         ),
     ] = None,
-    columns: Annotated[int | None, typer.Option(help="Pixels of a raw line.")] = None,
-    bands: Annotated[int | None, typer.Option(help="Bands of a raw line.")] = None,
-    dtype: Annotated[str, typer.Option(help="NumPy dtype of raw lines, little-endian.")] = "uint16",
+    columns: Annotated[int | None, typer.Option(metavar="PIXELS", help="Pixels in a raw line.")] = None,
+    bands: Annotated[int | None, typer.Option(help="Bands in a raw line.")] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="DTYPE", help="NumPy dtype of the values in raw lines, little-endian.")
+    ] = "uint16",
     interleave: Annotated[
-        str, typer.Option(metavar="bil|bip", help="Order in a raw line: band after band (bil), or pixel after pixel (bip).")
+        str, typer.Option(metavar="bil|bip", help="Order of values in a raw line: by band (bil) or by pixel (bip).")
     ] = "bil",
     idle: Annotated[
-        str, typer.Option(help="Time without a line after which files have ended, and streams are given up.")
+        str, typer.Option(metavar="TIME", help="Time without a new line after which the source counts as ended: 10s, 5m.")
     ] = "10s",
-    line_rate: Annotated[float | None, typer.Option(help="Lines a second of the camera's clock, to be compared with.")] = None,
+    line_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Lines per second that the camera delivers. The summary compares the rate reached with it."
+        ),
+    ] = None,
     late: Annotated[
         str,
-        typer.Option(metavar="wait|drop", help="Fate of lines that come while the buffer is full; dropped ones are no data."),
+        typer.Option(
+            metavar="wait|drop", help="Policy while the buffer is full: wait, or drop lines, which are then no data in the map."
+        ),
     ] = "wait",
     rows: Annotated[
         int | None,
-        typer.Option(help="Lines that are labelled at a time; left out, 1 in the native engine and 16 in others."),
+        typer.Option(metavar="LINES", help="Lines to label per call. Default: 1 in the native engine, else 16."),
     ] = None,
-    buffer: Annotated[str, typer.Option(help="Memory of lines that wait: 16MiB, 1GiB.")] = "16MiB",
+    buffer: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory for lines that wait to be labelled: 16MiB, 1GiB.")
+    ] = "16MiB",
     drift: Annotated[
-        float, typer.Option(help="Share of values out of the calibrated range above which lines are marked.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="Share of values outside the calibrated range, 0 to 1, above which a line is marked as drift."
+        ),
     ] = 0.01,
     watch: Annotated[
         list[str] | None,
+        typer.Option(metavar="CONDITION", help="Event to report, as 'water > 20 % of 100 lines'. May be repeated."),
+    ] = None,
+    tile: Annotated[
+        int | None,
         typer.Option(
-            metavar="CONDITION", help="Share of a class that is an event, as 'water > 20 % of 100 lines'; may be given again."
+            metavar="PIXELS", help="Side in pixels of square tiles. The class shares of each tile are reported as an event."
         ),
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Side in pixels of tiles whose class shares are events.")] = None,
     page: Annotated[
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
-            help="Place of a live page: for this machine alone, unless a host is named, which takes $HSIEDGE_PAGE_TOKEN.",
+            help="Port of a live page for the browser, on this machine only. With a host, other machines may open it; set "
+            "$HSIEDGE_PAGE_TOKEN.",
         ),
     ] = None,
     references: options.ReferenceOptions,
@@ -80,10 +102,13 @@ def run_command(
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     net: options.NetFileOption = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to the runtime.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Number of threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
 ) -> None:
-    """Labels the lines of a camera as they come: a map that grows, decisions, a summary at the end, or at Ctrl-C."""
+    """Labels the lines of a camera as they come.
+
+    A map grows with each line, and events are reported. A summary follows at the end, or at Ctrl-C.
+    """
     from hsiedge.cli.bench import parse_duration
     from hsiedge.errors import OptionError, SourceError
     from hsiedge.live.runner import run

@@ -9,14 +9,15 @@ import typer
 
 from hsiedge.cli import console, options
 
-app = typer.Typer(help="Scenes: what there is, what is in them, and how to get them.", no_args_is_help=True)
+app = typer.Typer(help="Lists, shows, downloads and packs scenes.", no_args_is_help=True)
 
-NameArgument = Annotated[str | None, typer.Argument(help="A scene of the catalog, or a file that `pack` wrote.")]
+NameArgument = Annotated[str | None, typer.Argument(help="Scene of the catalog, or a packed .npz.")]
 
 
 @app.command("list")
+@options.expanded
 def list_command(data_dir: options.DataDirOption = None) -> None:
-    """The catalog, and which of it is on this machine."""
+    """Lists the catalog, and which of its scenes are on this machine."""
     from hsiedge.report.terminal.scene import catalog_table
     from hsiedge.scenes.catalog import CATALOG
     from hsiedge.scenes.open import locate
@@ -32,7 +33,7 @@ def show_command(
     scene_options: options.SceneOptions,
     seed: options.SeedOption = 0,
 ) -> None:
-    """A scene's facts, its classes, and how many pixels of each the two kinds of split give to each part."""
+    """Shows a scene's size, bands and classes, and how many pixels of each class the splits train, validate and test on."""
     from hsiedge.report.terminal.scene import scene_tables
     from hsiedge.scenes.splits import draw_all
 
@@ -43,13 +44,14 @@ def show_command(
 
 
 @app.command("fetch")
+@options.expanded
 def fetch_command(
-    name: Annotated[str, typer.Argument(help="A scene of the catalog.")],
+    name: Annotated[str, typer.Argument(help="Scene of the catalog (hsiedge scenes list).")],
     data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder to download to; left out, the user's cache.")
+        Path | None, typer.Option("--data-dir", metavar="FOLDER", help="Folder to download to. Default: the user's cache.")
     ] = None,
 ) -> None:
-    """Downloads a scene from its publisher, checks it, and tells where it lies."""
+    """Downloads a scene from its publisher, verifies it, and prints where it is."""
     from hsiedge.scenes.catalog import lookup
     from hsiedge.scenes.fetch import fetch
     from hsiedge.scenes.open import cache_dir
@@ -65,10 +67,10 @@ def fetch_command(
 def pack_command(
     *,
     name: NameArgument = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; left out, NAME.npz.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: NAME.npz.")] = None,
     scene_options: options.SceneOptions,
 ) -> None:
-    """Packs cube, labels and facts into one .npz, which a device reads without further packages."""
+    """Packs cube, labels and metadata into one .npz, which a board reads without further packages."""
     from hsiedge.cli.names import safe
     from hsiedge.scenes.pack import pack
 

@@ -17,29 +17,41 @@ if TYPE_CHECKING:
 _FORMATS = ("terminal", "html", "markdown", "csv", "latex")
 
 
+@options.expanded
 def study_command(
-    config: Annotated[Path, typer.Argument(help="The study: scenes, splits, nets, methods and levels, as TOML.")],
+    config: Annotated[Path, typer.Argument(help="TOML file of the study: scenes, splits, nets, methods and their levels.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the study; left out, CONFIG without its suffix, here.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the study. Default: the name of CONFIG without .toml, in this folder.",
+        ),
     ] = None,
     net: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE.py:NAME", help="A net of your own, which CONFIG calls NAME; may be given again."),
+        typer.Option(metavar="FILE.py:NAME", help="Net of your own, which CONFIG calls NAME. May be repeated."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler of a cluster, tcp://HOST:PORT; left out, processes here.")
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT. Default: processes on this machine.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; left out, one a physical core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes. Default: one per physical core.")] = None,
     measure: Annotated[
         str,
         typer.Option(
-            help="Latencies after all cells are made: yes; no, for later; again, all of them; only, without making cells."
+            metavar="yes|no|again|only",
+            help="Timing of the models, after all are trained: yes; no, leave it for later; again, time all anew; only, train "
+            "nothing.",
         ),
     ] = "yes",
     device: options.DeviceOption = "cpu",
     data_dir: options.DataDirOption = None,
 ) -> None:
-    """Runs a grid of scenes, nets and compression methods; stopped at any moment, the same command goes on from there."""
+    """Runs a compression study: a grid of scenes, nets and methods.
+
+    It may be stopped at any moment. The same command then continues it.
+    """
     from hsiedge import nets
     from hsiedge.errors import needs_extra
 
@@ -62,18 +74,26 @@ def study_command(
     console.say(f"{folder}: {state}; next: hsiedge report {folder}")
 
 
+@options.expanded
 def report_command(
-    study: Annotated[Path, typer.Argument(help="The folder that hsiedge study leaves, or its study.sqlite.")],
+    study: Annotated[Path, typer.Argument(help="Folder that hsiedge study has written, or its study.sqlite.")],
     kind: Annotated[
         str,
-        typer.Option("--format", help=f"Format: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; terminal writes a page too."),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help=f"Format: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; terminal writes a page too.",
+        ),
     ] = "terminal",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file to write; left out, report.html beside the study, or stdout for text."),
+        typer.Option("--output", "-o", help="File to write. Default: report.html beside the study; stdout for text."),
     ] = None,
 ) -> None:
-    """Shows what a study came to: tables with mean and spread over seeds, and a page with plots, report.html."""
+    """Shows the results of a study: tables, and a page with plots, report.html.
+
+    Figures are means over seeds, with their spread.
+    """
     from hsiedge import files
     from hsiedge.errors import OptionError
     from hsiedge.study.store import NAME, Store

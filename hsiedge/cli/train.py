@@ -22,34 +22,47 @@ def train_command(
     scene: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENE]...", help="A scene of the catalog, or a packed .npz; flights.toml, a list of flights; or several."
+            metavar="[SCENE]...",
+            help="Scene of the catalog (hsiedge scenes list), a packed .npz, or a list of flights, flights.toml. Several are "
+            "trained on together.",
         ),
     ] = None,
     scene_options: options.SceneOptions,
     net: Annotated[
-        str, typer.Option(help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or your own, FILE.py:NAME.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Architecture: cnn1d, cnn2d, dscnn, cnn3d, hybridsn, mlp or liunet; or FILE.py:NAME, a PyTorch net of your "
+            "own.",
+        ),
     ] = "cnn2d",
-    patch: Annotated[int | None, typer.Option(help="Side of the patch, odd; left out, the net's own.")] = None,
-    widths: Annotated[str | None, typer.Option(help="Widths of the layers, as 64,64,64; left out, the net's own.")] = None,
-    split_options: options.SplitOptions,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training pixels; left out, the net's own: 60, of mlp 600.")
+    patch: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Side of the square patch in pixels, odd. Default: the net's own.")
     ] = None,
+    widths: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Channels of each layer, as 64,64,64. Default: the net's own.")
+    ] = None,
+    split_options: options.SplitOptions,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of training. Default: 60, for mlp 600.")] = None,
     refit: Annotated[
         bool | None,
         typer.Option(
             "--refit/--no-refit",
-            help="Fit again on training and validation pixels together, once these have chosen the epochs; left out, for "
-            "published splits.",
+            help="Train again on training and validation pixels together, for the number of epochs that validation chose. "
+            "Default: only for published splits.",
         ),
     ] = None,
     run: options.RunOptions,
     seed: options.SeedOption = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The checkpoint; left out, SCENE-NET-SPLIT-sSEED.safetensors.")
+        Path | None,
+        typer.Option("--output", "-o", help="Checkpoint to write. Default: SCENE-NET-SPLIT-sSEED, ending in .safetensors."),
     ] = None,
 ) -> None:
-    """Trains a net on a scene's training pixels, and leaves a checkpoint (safetensors, with its Card inside)."""
+    """Trains a net on a labelled scene, and writes a checkpoint.
+
+    The checkpoint is a safetensors file. Its Card inside says what it was trained on: scene, bands, classes, split, accuracy.
+    """
     from hsiedge import nets
     from hsiedge.api import checkpoint
     from hsiedge.training import sleeping_threads

@@ -43,7 +43,7 @@ def cut(net: Net, patches: Tensor, targets: Tensor, ratio: float, criterion: str
         CheckError: it does not.
     """
     if criterion == "batchnorm" and not any(isinstance(layer, _NORMS) for layer in net.modules()):
-        raise OptionError("the net has no BatchNorm, whose scales would say what a channel is worth", use={"criterion": "l1"})
+        raise OptionError("the net has no BatchNorm, whose scales would be the importance of channels", use={"criterion": "l1"})
     small, zeroed = copy.deepcopy(net).eval(), copy.deepcopy(net).eval()
     if criterion == "taylor":
         _gradients(small, patches, targets)

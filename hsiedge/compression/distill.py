@@ -64,9 +64,13 @@ def distill(
     if method not in METHODS:
         raise OptionError(f"no method is called {method!r}; there are {', '.join(METHODS)}")
     if not (0 < weight <= 1 and temperature > 0):
-        raise OptionError(f"weight {weight:g}, temperature {temperature:g}: from over 0 to 1, and over 0")
+        raise OptionError(
+            f"weight {weight:g}, temperature {temperature:g}: expected are a weight in (0, 1] and a temperature above 0"
+        )
     if unlabelled and method != "logits":
-        raise OptionError("unlabelled pixels have soft labels and no others", option="unlabelled", use={"method": "logits"})
+        raise OptionError(
+            "unlabelled pixels can only be learned from the teacher's logits", option="unlabelled", use={"method": "logits"}
+        )
     settings = settings or FitSettings()
     student = nets.NETS.name_of(student)
     if patch is None and teacher.card.patch >= nets.spec(student).min_patch:
@@ -161,7 +165,7 @@ def _between_maps(method: str, guide: _Guide, weight: float, smoothing: float, o
             torch.manual_seed(0)
             return _Guessed(guide, weight, smoothing, ours.shape[1], theirs.shape[1])
     if min(ours.shape[-1], theirs.shape[-1]) == 1:
-        raise OptionError("attention compares where two nets look; a feature map of one pixel looks nowhere else")
+        raise OptionError("attention needs feature maps of more than one pixel")
     return _Attended(guide, weight, smoothing)
 
 

@@ -103,7 +103,7 @@ def prune_structured(
     assert card.net is not None
     dataset = training_set_for(checkpoint, scene, split)
     if not 1 <= rounds <= max(1, settings.epochs):
-        raise OptionError(f"from 1 to as many as there are epochs, {settings.epochs}", option="rounds", value=rounds)
+        raise OptionError(f"must lie between 1 and the number of epochs, {settings.epochs}", option="rounds", value=rounds)
     some = np.unique(np.linspace(0, len(dataset.pixels) - 1, min(_JUDGING, len(dataset.pixels))).astype(np.intp))
     patches = dataset.image(card.patch).patches(torch.from_numpy(dataset.pixels[some]))
     targets = torch.from_numpy(dataset.targets[some])

@@ -74,7 +74,7 @@ class Stdin(_Raw):
         try:
             return sys.stdin.fileno()
         except (AttributeError, OSError, ValueError) as error:
-            raise SourceError("stdin: there is none") from error
+            raise SourceError("stdin: it is closed") from error
 
 
 class _Tcp(_Raw):

@@ -129,7 +129,7 @@ def run(
         stack.callback(sinks.close)
         _open_sinks(sinks, [os.fspath(entry) for entry in outputs], opened, opened_source, settings)
         if tile is not None and not sinks.keep_events and on_event is None:
-            raise OptionError("class shares of tiles are events", option="tile", use={"output": "FILE.jsonl"})
+            raise OptionError("class shares of tiles are written as events", option="tile", use={"output": "FILE.jsonl"})
         name = type(source).__name__ if isinstance(source, Source) else "stdin" if source == "-" else source
         shown = None if page is None else _open_page(page, f"{opened.path.name}, {name}", classes, page_token)
         if shown is not None:

@@ -145,7 +145,7 @@ def load(
     if fast_int8 and not engine.exact_mode:
         raise OptionError(f"{engine.title} has no exact mode to do without", option="fast_int8")
     if net is not None and not engine.takes_nets:
-        raise OptionError(f"{engine.title} runs no checkpoint, whose net it would be", option="net", value=net)
+        raise OptionError(f"{engine.title} runs no checkpoints, and only these need a net", option="net", value=net)
     home = _import(path, name)
     with _allowing(allow_modified):
         check_intact(path)
@@ -298,7 +298,9 @@ def check_intact(path: Path) -> None:
         return
     text = None if path.suffix == ".ort" else _card_text(path)  # that of an ORT file is onnxruntime's to read
     if text is None or text.startswith(PREFIX):
-        raise ModelError(f"{path}: not as it was written, by its own digest: damaged, or modified", use={"allow_modified": ""})
+        raise ModelError(
+            f"{path}: its digest does not match: it was damaged or modified after it was written", use={"allow_modified": ""}
+        )
     warnings.warn(f"{path}: its Card is not the one that it was written with, and its digest no longer holds", stacklevel=3)
 
 

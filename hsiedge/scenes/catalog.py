@@ -78,6 +78,6 @@ def lookup(name: str) -> CatalogEntry:
         if wanted == entry.name or wanted in entry.aliases:
             return entry
     raise SceneError(
-        f"no scene is called {name!r}; the catalog has {', '.join(CATALOG)}; for your own",
+        f"no scene is called {name!r}; the catalog has {', '.join(CATALOG)}",
         use={"cube": "FILE", "labels": "FILE"},
     )

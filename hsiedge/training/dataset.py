@@ -102,7 +102,7 @@ def own_split(card: Card, scene: Scene, masks: Split | None = None) -> Split:
     """
     check_cube(card, scene)
     if card.split is None:
-        raise ModelError("the checkpoint's Card tells of no split; without it, test pixels would be trained on")
+        raise ModelError("the checkpoint's Card has no split; without one, test pixels would be trained on")
     return splits.redraw(scene, card.split, masks)
 
 

@@ -122,7 +122,7 @@ def test_one_runtime_is_no_choice() -> None:
     [
         ({"runtime": "tvm"}, "runtime=tvm: choose ort, native, litert, tflm, openvino, torch"),
         ({"runtime": "litert"}, r"runtime=litert: runs \.tflite files, not .*float\.onnx"),
-        ({"runtime": "all", "provider": "cpu"}, "provider=cpu: where all runtimes run, each is taken as it is"),
+        ({"runtime": "all", "provider": "cpu"}, "provider=cpu: cannot be combined with the measurement of all runtimes"),
         ({"provider": "vulkan"}, "provider=vulkan: choose"),
         ({"runtime": "openvino", "ops": True}, "ops: only onnxruntime profiles"),
     ],

@@ -217,7 +217,7 @@ FACTS: dict[str, Any] = dict.fromkeys(hsiedge.device.facts.DeviceFacts.__datacla
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"duration": -1.0}, "duration=-1"),
         ({"shapes": ["1,b"]}, "shapes=1,b"),
-        ({"net": "nets.py:Mine"}, "net=nets.py:Mine: none of the models is a checkpoint"),
+        ({"net": "nets.py:Mine"}, "net=nets.py:Mine: only checkpoints need a net, and none of the models is one"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], says: str) -> None:

@@ -85,7 +85,7 @@ def test_without_models_the_newest_here_is_taken_and_not_compared_with_a_strange
         ),
         (
             ["float.onnx", "--runtime", "all", "--provider", "cpu"],
-            "--provider cpu: where all runtimes run, each is taken as it is",
+            "--provider cpu: cannot be combined with the measurement of all runtimes",
         ),
         (["none.onnx"], "none.onnx: no such file"),
         (["float.onnx", "--batch", "0"], "--batch 0"),
@@ -227,7 +227,7 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(
     target = tmp_path / "out.json"
     models = [DATA / "float.onnx", DATA / "int8.onnx"]
     with pytest.raises(typer.Exit) as left:
-        bench_command(None, models, batch=[4], runs=1, seconds=0.02, duration="1s", json=str(target))
+        bench_command(context=None, models=models, batch=[4], runs=1, seconds=0.02, duration="1s", json=str(target))
     assert left.value.exit_code == 130
     data = json.loads(target.read_text())
     assert data["interrupted"]

@@ -44,7 +44,7 @@ def test_from_a_float_scene_graph_to_c(hsiedge: Hsiedge, tmp_path: Path) -> None
     ("words", "message"),
     [
         (("quantize", "--to", "c", "--target", "z80"), "--target z80: choose generic, cortex-m4"),
-        (("quantize", "--target", "cortex-m4"), "--target cortex-m4 is the processor that C is made for; give it with --to c"),
+        (("quantize", "--target", "cortex-m4"), "--target cortex-m4 needs --to c: it is the processor for C source"),
         (("quantize", "--to", "c", "-o", "net.onnx"), "--to c is written to a file that ends in .c, not net.onnx"),
         (("quantize", "--to", "c"), f"{STEM}.onnx: C is made of a scene graph; hsiedge export --scene-graph"),
     ],

@@ -71,7 +71,7 @@ def test_fast_int8_is_in_every_result(haswell: Callable[..., Run], tmp_path: Pat
     assert json.loads(mapped.out)["warnings"] == [OVERFLOW]
     assert f"warning: {OVERFLOW}" in mapped.err
     assert (
-        "--fast-int8: where all runtimes run, each is taken as it is"
+        "--fast-int8: cannot be combined with the measurement of all runtimes"
         in haswell("bench", "--runtime", "all", "--fast-int8").error
     )
     assert "LiteRT has no exact mode" in haswell("eval", shipped("-int8.tflite"), "--fast-int8").error
@@ -102,8 +102,8 @@ def test_card_writes_a_file_anew(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert not shared_by(onnx.load(tmp_path / "new.onnx"))
     assert hsiedge("card", "old.onnx").code == 0
     assert (tmp_path / "old.onnx").read_bytes() == (tmp_path / "new.onnx").read_bytes()
-    assert "has a Card, and is written anew with it" in hsiedge("card", "old.onnx", "--patch", "7").error
-    assert "has a Card, and is written anew with it" in hsiedge("card", "old.onnx", "--split", "random").error
+    assert "has a Card already; for another one" in hsiedge("card", "old.onnx", "--patch", "7").error
+    assert "has a Card already; for another one" in hsiedge("card", "old.onnx", "--split", "random").error
 
 
 def test_card_takes_the_patch_of_the_card(hsiedge: Hsiedge, tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_card_takes_the_patch_of_the_card(hsiedge: Hsiedge, tmp_path: Path) -> N
     bare = read_onnx(shipped(".onnx"))
     del bare.metadata_props[:]
     onnx.save(bare, tmp_path / "bare.onnx")
-    assert "say --patch P" in hsiedge("card", "bare.onnx", "--scene", "indian_pines").error
+    assert "give --patch P" in hsiedge("card", "bare.onnx", "--scene", "indian_pines").error

@@ -54,6 +54,18 @@ def test_each_help_says_what_the_option_is(name: str, parameter: Any) -> None:
     assert not text[0].islower() or first == "onnxruntime", text
 
 
+def test_a_value_has_a_word_and_a_group_its_heading() -> None:
+    headings = {}
+    for name, parameter in parameters():
+        if parameter.param_type_name == "option" and not name.endswith("--help"):
+            assert parameter.metavar is not None, name
+            headings[name] = parameter.rich_help_panel
+    assert headings["hsiedge train --labels"] == headings["hsiedge eval --cube"] == "Cube and labels"
+    assert headings["hsiedge train --dark"] == headings["hsiedge run --dark"] == "Dark and white references"
+    assert headings["hsiedge train --train-mask"] == headings["hsiedge quantize --split"] == "Split"
+    assert headings["hsiedge train --net"] is None
+
+
 def test_there_are_options_to_look_at() -> None:
     assert len(list(parameters())) > 150
 

@@ -92,7 +92,7 @@ def test_all_of_them(hsiedge: Hsiedge, tmp_path: Path) -> None:
     [
         (("export", "--to", "ort", "-o", "a.onnx"), "--to ort is written to a file that ends in .ort, not a.onnx"),
         (("export", "a.py:Net", "--to", "ort"), "becomes ONNX first; then hsiedge card, then --to ort"),
-        (("export", "--to", "ort", "--tile", "3x3"), "--tile is the size of what a TFLite scene graph labels"),
+        (("export", "--to", "ort", "--tile", "3x3"), "--tile needs --to tflite: only TFLite scene graphs have a fixed size"),
         (("quantize", "--to", "ort", "--recipe", "float16"), "--recipe float16: saves nothing in ORT format"),
         (("eval", "a.onnx", "--runtime", "torch"), "--runtime torch: runs .safetensors files, not a.onnx"),
         (("eval", "a.onnx", "--runtime", "all"), "--runtime all: choose ort, native, litert, tflm, openvino, torch"),

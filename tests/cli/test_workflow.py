@@ -152,7 +152,7 @@ def test_a_card_for_a_strangers_model(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert hsiedge("card", *words, "-o", "known.onnx").code == 0
     everything = hsiedge("eval", "known.onnx", "--json", "-")
     assert json.loads(everything.out)["n"] == 10249
-    assert "the Card tells of no split" in everything.err
+    assert "the Card has no split" in everything.err
     assert hsiedge("card", *words, "--split", "random").code == 0
     assert json.loads(hsiedge("eval", "stranger.onnx", "--json", "-").out)["n"] == 8708
 

@@ -108,7 +108,7 @@ def test_the_card_says_transductive_and_the_labels_of_test_pixels_are_not_looked
         ({"weight": 0.0}, "weight 0"),
         ({"weight": 1.5}, "weight 1.5"),
         ({"temperature": 0.0}, "temperature 0"),
-        ({"method": "features", "unlabelled": True}, "soft labels"),
+        ({"method": "features", "unlabelled": True}, "only be learned from the teacher's logits"),
     ],
 )
 def test_options_that_make_no_sense(changes, message) -> None:

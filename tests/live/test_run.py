@@ -261,7 +261,7 @@ def test_a_file_that_becomes_shorter(model: Model, tiny_scene: Scene, tmp_path: 
         ("-", {**RAW, "rows": 0}, "rows=0"),
         ("-", {**RAW, "idle": 0.0}, "idle=0"),
         ("-", {**RAW, "drift": 0.0}, "drift=0"),
-        ("-", {**RAW, "tile": 3}, "tile: class shares of tiles are events"),
+        ("-", {**RAW, "tile": 3}, "tile: class shares of tiles are written as events"),
         ("-", {**RAW, "watch": "sea > 20 % of 100 lines"}, "no class is called 'sea'; there are 1 class 1"),
         ("-", {**RAW, "watch": "class 1 is large"}, "'CLASS > 20 % of 100 lines' was expected"),
         ("tcp://nowhere", RAW, "HOST:PORT was expected"),

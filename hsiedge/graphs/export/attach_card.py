@@ -76,7 +76,7 @@ def attach_card(
     outside = None
     if standardize or pca is not None:
         if keep_graph:
-            raise OptionError("preprocessing is put in front of the graph, which was to be left as it is", option="keep_graph")
+            raise OptionError("cannot be combined with preprocessing, which changes the graph", option="keep_graph")
         whose = f"{'training' if split else 'labelled'} pixels of {scene.name}"
         values = extract(scene.cube, pixels, 1)[:, :, 0, 0]
         outside = Outside.fitted(values, standardize=standardize, pca=pca, pixels=whose)

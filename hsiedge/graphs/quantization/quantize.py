@@ -117,9 +117,9 @@ def seven_bits_cost_nothing(card: Card, other: Card) -> bool:
 def tflite_plan(recipe: str, explain: bool = False) -> Recipe:
     """The recipe as LiteRT has it. Raises OptionError for one of onnxruntime's own, and for what only its graphs tell."""
     if recipe not in ("default", "float16"):
-        raise OptionError("for onnxruntime; for TFLite there are default and float16", option="recipe", value=recipe)
+        raise OptionError("is for onnxruntime; TFLite has the recipes default and float16", option="recipe", value=recipe)
     if explain:
-        raise OptionError("tells of single layers; a TFLite graph is integer all through", option="explain")
+        raise OptionError("shows single layers, and a TFLite graph is integer throughout", option="explain")
     return replace(RECIPES[recipe], activations="int8")
 
 

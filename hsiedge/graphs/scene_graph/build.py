@@ -69,7 +69,7 @@ def scene_graph(
     if kept < accept_labels:
         raise CheckError(
             f"{path}: the approximation keeps {kept:.1f} % of the labels, {accept_labels:g} % are asked for; "
-            "without approximating, each pixel's patch is looked at, exactly",
+            "without approximation the scene graph is exact",
             use={"accept_labels": "PERCENT"},
         )
     card = replace(card, checks=[*card.checks, check])

@@ -73,7 +73,7 @@ def checked_tile(card: Card, scene: Scene, tile: Tile | None) -> Tile | None:
     """
     if card.kind == "patch":
         if tile is not None:
-            raise OptionError("the size of what a scene graph labels at a time; this is a patch graph", option="tile")
+            raise OptionError("only a scene graph has a tile; this is a patch graph", option="tile")
         return None
     if tile is not None and min(tile) < 1:
         raise OptionError("at least one pixel", option="tile", value=f"{tile[0]}x{tile[1]}")

@@ -167,7 +167,7 @@ def check_fraction(fraction: float) -> None:
     """Raises OptionError for a training fraction that leaves nothing to validate or test."""
     if not 0 < fraction < 1 / (1 + VALIDATION_SHARE):
         raise OptionError(
-            f"training fraction {fraction:g}: it must lie between 0 and 0.66, for validation takes half as much again"
+            f"training fraction {fraction:g}: it must lie between 0 and 0.66, since validation takes half as many pixels again"
         )
 
 
