@@ -27,9 +27,9 @@ def bench_command(
         typer.Option(
             "--runtime",
             metavar="ENGINE",
-            help="Inference engine: ort (onnxruntime), native (hsiedge's own), litert, tflm (TFLite Micro), openvino, "
-            "or torch for a checkpoint; all measures each that takes the file, compares labels, and recommends one. Default: by the kind "
-            "of file.",
+            help="Inference engine: ort (onnxruntime), native (hsiedge's own), litert, tflm (TFLite Micro), openvino, or torch "
+            "for a checkpoint; all measures each that takes the file, compares labels, and recommends one. Default: by the "
+            "kind of file.",
         ),
     ] = None,
     provider: options.ProviderOption = None,

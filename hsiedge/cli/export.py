@@ -118,7 +118,8 @@ def export_command(
         if kind == "c":
             write_c(graph, scene, path, target)
             return
-    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {'quantize' if kind == 'onnx' else 'bench'}")
+    following = f"quantize{scene_options.again()}" if kind == "onnx" else "bench"
+    console.say(f"{path}  {path.stat().st_size / 1000:.0f} kB; next: hsiedge {following}")
 
 
 def factory_arguments(words: list[str]) -> dict[str, int | float | bool | str]:

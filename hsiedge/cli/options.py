@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -17,6 +18,7 @@ import typer
 from typer.models import OptionInfo
 
 from hsiedge.cli import console
+from hsiedge.cli.flags import flag
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -293,6 +295,16 @@ class SceneOptions(FileOptions):
             )
         places = [str(cube if cube.is_absolute() else f"./{cube}") for cube in self.cube or ()]
         return self.open_named(chosen or places, classes)
+
+    def again(self, names: Sequence[str] = ()) -> str:
+        """The options of a scene that is not in the catalog, as the next command takes them, each after a blank; else ""."""
+        cubes = [*(Path(name) for name in names if Path(name).suffix), *(self.cube or ())]
+        values = {"cube": cubes} | {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cube"}
+        named = [(name, value) for name, value in values.items() if value not in (None, False, 1.0)]
+        words = [(name, each) for name, value in named for each in (value if isinstance(value, list) else [value])]
+        return (
+            "".join(f" {flag(name, '' if each is True else shlex.quote(str(each)))}" for name, each in words) if cubes else ""
+        )
 
     def open_for(self, card: Card, name: str | None = None) -> Scene:
         """The scene that `name` or the options name; left out, the Card's own, by its name in the catalog.

@@ -81,7 +81,7 @@ def train_command(
             chosen: dict[str, Any] = {"net": name, "patch": patch, "epochs": epochs, "refit": refit}
             trained = checkpoint.train(opened, split, **chosen, progress=tick, **shape).save(path)
         _say_trained(trained.card)
-        console.say(f"{path}; next: hsiedge export")
+        console.say(f"{path}; next: hsiedge export{scene_options.again(scene or [])}")
 
 
 def _place(output: Path | None, scene: str, net: str, split: Split, *, several: bool) -> Path:

@@ -84,3 +84,10 @@ def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
         options.SceneOptions(cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
         4,
     ]
+
+
+def test_the_next_command_names_a_scene_of_ones_own() -> None:
+    own = options.SceneOptions(cube=[Path("a b.hdr")], labels=[Path("l.mat")], labels_key="gt", align=True)
+    assert own.again() == " --cube 'a b.hdr' --labels l.mat --labels-key gt --align"
+    assert options.SceneOptions().again(["flights.toml"]) == " --cube flights.toml"
+    assert options.SceneOptions().again(["indian_pines"]) == ""
