@@ -299,8 +299,8 @@ class SceneOptions(FileOptions):
     def again(self, names: Sequence[str] = ()) -> str:
         """The options of a scene that is not in the catalog, as the next command takes them, each after a blank; else ""."""
         cubes = [*(Path(name) for name in names if Path(name).suffix), *(self.cube or ())]
-        values = {"cube": cubes} | {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cube"}
-        named = [(name, value) for name, value in values.items() if value not in (None, False, 1.0)]
+        values = [(field.name, getattr(self, field.name), field.default) for field in fields(self) if field.name != "cube"]
+        named = [("cube", cubes), *((name, value) for name, value, default in values if value != default)]
         words = [(name, each) for name, value in named for each in (value if isinstance(value, list) else [value])]
         return (
             "".join(f" {flag(name, '' if each is True else shlex.quote(str(each)))}" for name, each in words) if cubes else ""
