@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,53 +19,16 @@ pytest.importorskip("torch", reason="compressing needs torch")
 from hsiedge.compression import budget as module
 from hsiedge.compression.budget import Budget, Compressed, compress
 from hsiedge.errors import OptionError
-from hsiedge.progress import Progress, silent
 from hsiedge.runtimes import load
-from hsiedge.scenes.scene import Scene
-from hsiedge.scenes.splits import TEST, VALIDATION, Split, draw
-from hsiedge.training.checkpoint import Checkpoint
-from hsiedge.training.fit import FitSettings
-from hsiedge.training.train import train
+from hsiedge.scenes.splits import TEST, VALIDATION
 from tests import workstation
-
-SIZE = 9000
-
-
-@contextmanager
-def unseen(title: str) -> Iterator[Progress]:
-    yield silent
-
-
-@functools.cache
-def split() -> Split:
-    return draw("random", workstation.corner(), 0, 0.2)
-
-
-@functools.cache
-def teacher() -> Checkpoint:
-    return train(workstation.corner(), split(), "cnn2d", 5, FitSettings(epochs=3), widths=(32, 32, 32))
+from tests.compression.quick_search import FEW, QUICK, SIZE, searched, searched_in_vain, split, summary, teacher, unseen
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
-    """The same roads, walked in seconds."""
-    monkeypatch.setattr(module, "DISTILLING", FitSettings(epochs=2))
-    monkeypatch.setattr(module, "FINETUNING", FitSettings(epochs=1))
-    monkeypatch.setattr(module, "AWARE", FitSettings(epochs=1, rate=5e-4))
-    monkeypatch.setattr(module, "SHAPES", module.SHAPES[1::2])
-    monkeypatch.setattr(module, "RATIOS", module.RATIOS[1::2])
-
-
-@functools.cache
-def masks() -> Split:
-    """The same parts, as masks: other kinds are drawn again by quantize, from the labels."""
-    return dataclasses.replace(split(), kind="masks", fraction=None)
-
-
-def searched(scene: Scene) -> Compressed:
-    """What a search comes to, on a scene that may have other labels on the test pixels."""
-    card = dataclasses.replace(teacher().card, split=masks().facts)
-    return compress(dataclasses.replace(teacher(), card=card), scene, masks(), Budget(SIZE, drop=100), unseen)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUICK.items():
+        monkeypatch.setattr(module, name, value)
 
 
 @functools.cache
@@ -104,9 +71,9 @@ def test_test_pixels_decide_nothing() -> None:
 
 
 def test_a_budget_that_cannot_be_met_shows_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHAPES", module.SHAPES[-2:])
-    monkeypatch.setattr(module, "RATIOS", module.RATIOS[-2:])
-    result = compress(teacher(), workstation.corner(), split(), Budget(2000), unseen)
+    for name, value in FEW.items():
+        monkeypatch.setattr(module, name, value)
+    result = searched_in_vain()
     assert result.best is None
     assert not result.met
     assert result.nearest.size == min(entry.size for entry in result.tried)
@@ -129,3 +96,19 @@ def test_budgets_that_make_no_sense() -> None:
     for budget in (Budget(0), Budget(100, drop=-1)):
         with pytest.raises(OptionError, match="a budget of"):
             compress(teacher(), workstation.corner(), split(), budget, unseen)
+
+
+def test_a_search_that_was_killed_goes_on_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in FEW.items():
+        monkeypatch.setattr(module, name, value)
+    command = [sys.executable, "-m", "tests.compression.quick_search", str(tmp_path / "state"), str(tmp_path / "tried.json")]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "state-2").exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "tried.json").exists()
+    again = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "epochs are taken from" in again.stdout
+    assert json.loads((tmp_path / "tried.json").read_text()) == summary(searched_in_vain())
+    assert [path.name for path in tmp_path.iterdir()] == ["tried.json"]
