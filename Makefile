@@ -40,7 +40,7 @@ test: $(INSTALLED)
 	$(PYTEST) -m 'not ($(ELSEWHERE))' $(TESTS)
 
 test-targets: $(INSTALLED)
-	HSIEDGE_TARGETS=1 $(PYTEST) tests/graphs/c/test_c_targets.py
+	HSIEDGE_TARGETS=1 $(PYTEST) tests/graphs/c/test_c_targets.py tests/arm/test_arm32.py
 
 test-all: $(INSTALLED)
 	$(PYTEST) -m 'not release' $(TESTS)
@@ -82,9 +82,9 @@ models: $(INSTALLED)
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet, warnings are not counted
 
-# A wheel for each processor that has kernels of its own, and one without the native engine's library; pip chooses.
+# A wheel for each processor that the native engine is compiled for, and one without the native engine's library; pip chooses.
 wheels: $(VENV)/installed
-	for native in x86_64 aarch64 none; do HSIEDGE_NATIVE=$$native $(BIN)/pip wheel --quiet --disable-pip-version-check \
+	for native in x86_64 aarch64 armv7l none; do HSIEDGE_NATIVE=$$native $(BIN)/pip wheel --quiet --disable-pip-version-check \
 		--no-build-isolation --no-deps --wheel-dir $(or $(DIST),dist) . || exit; done
 
 # Before a release: sdist and wheels, each installed in a fresh environment and used, and pages that train for minutes.

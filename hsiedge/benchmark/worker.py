@@ -222,6 +222,4 @@ def _since(start: int) -> float:
 
 
 if __name__ == "__main__":
-    import hsiedge.runtimes.ort  # noqa: F401
-
     main()

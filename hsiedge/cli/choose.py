@@ -74,7 +74,8 @@ def bench_models(runtime: str | None = None) -> list[Path]:
     suffixes = _run_by(runtime)
     latest = newest(suffixes, _is_graph)
     if latest is None:
-        models = [shipped(".onnx"), shipped("-int8.onnx")] if ".onnx" in suffixes else [shipped("-int8.tflite")]
+        suffix = _shipped_for(runtime)
+        models = [shipped(".onnx")] * (suffix == "-int8.onnx") + [shipped(suffix)]
     else:
         digest = files.digest(latest)
         derived = newest(suffixes, lambda card: bool(card.lineage) and card.lineage[-1].parent == digest)
@@ -95,7 +96,11 @@ def _run_by(runtime: str | None) -> tuple[str, ...]:
 
 
 def _shipped_for(runtime: str | None) -> str:
-    return "-int8.tflite" if runtime in ("litert", "tflm") else "-int8.onnx"
+    from hsiedge.runtimes import ENGINES
+
+    if runtime in ("litert", "tflm"):
+        return "-int8.tflite"
+    return "-int8-scene.onnx" if runtime == "native" or not ENGINES["ort"].installed else "-int8.onnx"
 
 
 def _exported(suffixes: tuple[str, ...], fits: Fits) -> Path | None:

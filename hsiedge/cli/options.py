@@ -97,8 +97,8 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Processor that the C file is written for: generic, cortex-m4, cortex-m7, cortex-a9, cortex-a53, cortex-a72, "
-        "cortex-a76, x86-64-v3, riscv64 or powerpc.",
+        help="Processor that the C file is written for: generic, cortex-m4, cortex-m7, cortex-m55, cortex-a9, cortex-a53, "
+        "cortex-a72, cortex-a76, x86-64-v3, riscv64 or powerpc.",
     ),
 ]
 RuntimeOption = Annotated[

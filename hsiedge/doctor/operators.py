@@ -20,7 +20,7 @@ from typing import Any
 from hsiedge import files
 from hsiedge.errors import MissingExtraError, ModelError, OptionError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.runtimes import load
+from hsiedge.runtimes import import_engine, load
 from hsiedge.runtimes.onnx_file import check_whole
 
 SCHEMA = 1
@@ -88,8 +88,7 @@ def operators_of(model: str | Path) -> Operators:
         raise ModelError(f"{path}: not a model whose operators can be read (.onnx, .ort, .tflite)")
     if path.suffix == ".onnx":
         check_whole(path)
-    from hsiedge.runtimes.ort import save_optimized
-
+    save_optimized = import_engine(path, "ort").save_optimized
     with tempfile.TemporaryDirectory() as folder:
         if path.suffix == ".ort":
             plain = optimized = path

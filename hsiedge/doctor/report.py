@@ -23,6 +23,7 @@ from hsiedge.doctor.software import (
     telemetry_findings,
 )
 from hsiedge.errors import OptionError
+from hsiedge.native.library import is_available
 from hsiedge.progress import Progress, silent
 from hsiedge.words import printable
 
@@ -87,7 +88,7 @@ def examine(progress: Progress = silent) -> DoctorReport:
     for done, runtime in enumerate(RUNTIMES):
         progress((done + 0.1) / len(RUNTIMES))
         reply = probe(runtime)
-        findings += runtime_findings(runtime, reply)
+        findings += runtime_findings(runtime, reply, native=is_available())
         if runtime == "ort":
             facts = dataclasses.replace(facts, runtime=f"onnxruntime {reply['version']}" if "version" in reply else None)
             findings += clash_findings(owners_of("onnxruntime"), facts.l4t is not None)

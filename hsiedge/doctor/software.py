@@ -79,9 +79,9 @@ def python_findings(bits: int | None = None, machine: str | None = None, libc: t
     name, version = libc if libc is not None else platform.libc_ver()
     if bits == 32:
         kernel = " on a 64-bit kernel" if machine in ("aarch64", "x86_64") else ""
-        why = "onnxruntime and LiteRT have no wheels for it"
+        why = "onnxruntime and LiteRT have no wheels for it; INT8 scene graphs run, in the native engine"
         do = ("install the 64-bit system (Raspberry Pi OS, 64-bit), and a virtual environment of its Python",)
-        return [Finding("Python", PROBLEM, f"a 32-bit Python{kernel}", why, do, stops=True)]
+        return [Finding("Python", NOTE, f"a 32-bit Python{kernel}", why, do)]
     findings = [Finding("Python", GOOD, f"{platform.python_version()}, 64-bit, {machine}")]
     if name == "glibc" and _numbers(version) < OLDEST_GLIBC:
         why = (
@@ -94,12 +94,13 @@ def python_findings(bits: int | None = None, machine: str | None = None, libc: t
     return findings
 
 
-def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding]:
+def runtime_findings(runtime: str, reply: Mapping[str, Any], *, native: bool = False) -> Iterator[Finding]:
     """Findings on a runtime, from what `hsiedge.doctor.probe.probe` gave.
 
     Args:
         runtime: "ort", "litert", "tflm" or "native".
         reply: what the probe gave.
+        native: whether the native engine runs here, and so INT8 scene graphs without any other.
     """
     title, package = {
         "ort": ("onnxruntime", "onnxruntime"),
@@ -111,7 +112,10 @@ def runtime_findings(runtime: str, reply: Mapping[str, Any]) -> Iterator[Finding
         if runtime == "native":
             do = ("pip install --force-reinstall --no-deps hsiedge, with a C compiler at hand",)
             yield Finding(title, NOTE, "not built", "INT8 scene graphs run in onnxruntime, which takes longer row by row", do)
-        if runtime == "ort":
+        if runtime == "ort" and native:
+            why = "INT8 scene graphs run without it, in the native engine, and no other models"
+            yield Finding(title, NOTE, "not installed", why, ("pip install onnxruntime, where it has wheels",))
+        elif runtime == "ort":
             yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)
         return
     if "broken" in reply:

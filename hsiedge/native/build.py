@@ -36,11 +36,15 @@ _VNNI = (*_AVX512, "-mfma", "-mbmi2", "-mprefer-vector-width=512")
 _SETS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"avx512vnni": _VNNI, "avxvnni": ("-mavx2", "-mavxvnni"), "avx2": ("-mavx2",)},
     "aarch64": {"dot": ("-march=armv8.2-a+dotprod",), "neon": ()},
+    "armv7l": {},  # plain C
 }
 _NEW = {"avxvnni": "-mavxvnni"}
 """Kernel sets that a library goes without where the compiler is older than the flag (gcc 10, clang 11)."""
 _ZIG = {"-march=armv8.2-a+dotprod": "-mcpu=generic+dotprod"}  # its own spelling
-_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "armv7l": 40}
+_TRIPLES = {"armv7l": "arm-linux-gnueabihf"}
+"""What compilers call a processor, where that is not its own name with -linux-gnu."""
+_ZIG_CPU = {"armv7l": ("-mcpu=generic+v7a+vfp3d16-neon",)}  # of Debian's armhf, as its gcc has it
 
 
 class BuildError(Exception):
@@ -90,9 +94,11 @@ def compilers(target: str) -> list[list[str]]:
     """
     if os.environ.get("CC"):
         return [shlex.split(os.environ["CC"])]
-    names = ["gcc", "clang", "cc"] if target == machine_here() else [f"{target}-linux-gnu-gcc"]
+    triple = _TRIPLES.get(target, f"{target}-linux-gnu")
+    names = ["gcc", "clang", "cc"] if target == machine_here() else [f"{triple}-gcc"]
     commands = [[name] for name in names if shutil.which(name)]
-    zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-linux-gnu.{GLIBC[0]}.{GLIBC[1]}"]
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{triple}.{GLIBC[0]}.{GLIBC[1]}"]
+    zig += _ZIG_CPU.get(target, ())
     if target in _SETS and subprocess.run([*zig[:3], "version"], capture_output=True, check=False).returncode == 0:
         commands.insert(len(commands) if target == machine_here() else 0, zig)
     return commands

@@ -319,7 +319,7 @@ def _installed() -> str | None:
     try:
         import hsiedge
 
-        needed = ("numpy", "onnxruntime", "typer")
+        needed = ["numpy", "typer"] + ["onnxruntime"] * (platform.machine() in ("x86_64", "aarch64"))
         return str(hsiedge.__version__) if all(importlib.util.find_spec(name) for name in needed) else None
     except Exception:
         return None

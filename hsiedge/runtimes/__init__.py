@@ -212,12 +212,15 @@ def _import(path: Path, name: str) -> types.ModuleType:
         return importlib.import_module(engine.home)
     except ImportError as error:
         if not engine.extra:
-            raise OptionError(f"{engine.title} cannot be imported ({error})", option="runtime", value=name) from error
+            alone = "; without it INT8 scene graphs run, in the native engine" if name == "ort" and is_available() else ""
+            raise OptionError(f"{engine.title} cannot be imported ({error}){alone}", option="runtime", value=name) from error
         raise MissingExtraError(f"running {path.name} in {engine.title}", engine.extra) from error
 
 
 def engine_of(path: Path, runtime: str | None = None, provider: str | None = None) -> str:
     """Name of the engine that runs a file: `runtime`, or by default the first that takes it unasked.
+
+    That is "native" in the place of an onnxruntime that is not installed, for the INT8 scene graphs that it takes.
 
     Raises:
         ModelError: no such file, or no engine takes it.
@@ -229,7 +232,14 @@ def engine_of(path: Path, runtime: str | None = None, provider: str | None = Non
     if runtime is not None:
         return ENGINES.name_of(runtime)
     _check_suffix(path)
-    return next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
+    first = next(name for name, engine in ENGINES.items() if path.suffix in engine.suffixes)
+    return "native" if first == "ort" and provider is None and _runs_alone(path) else first
+
+
+def _runs_alone(path: Path) -> bool:
+    """Whether the native engine runs a file where onnxruntime, which would, is not installed: it has no 32-bit wheels."""
+    native = ENGINES["native"]
+    return path.suffix in native.suffixes and not ENGINES["ort"].installed and native.installed and native.takes(path)
 
 
 NATIVE_FIRST = {"avx512vnni": ("cnn1d", "cnn2d", "cnn3d", "dscnn", "hybridsn", "mlp")}

@@ -36,7 +36,10 @@ TOOLS = {  # command: its package
     "gcc": "gcc",
 }
 SUITE, PYTHON = "bookworm", "3.11"  # of Raspberry Pi OS 12
-SYSTEM = ("python3", "python3-venv", "ca-certificates", "libgomp1", "libstdc++6")  # beyond Debian's smallest system
+SYSTEM = {  # beyond Debian's smallest system; the package index has neither numpy nor psutil for armhf
+    "arm64": ("python3", "python3-venv", "ca-certificates", "libgomp1", "libstdc++6"),
+    "armhf": ("python3", "python3-venv", "python3-numpy", "python3-psutil"),
+}
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 EXTRAS = ("quantize", "litert")
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -49,10 +52,14 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Core:
-    """A processor as QEMU calls it, and the board that has it, whose /proc/cpuinfo lies in tests/benchmark/data."""
+    """A processor as QEMU calls it, and the board that has it, whose /proc/cpuinfo lies in tests/benchmark/data.
+
+    `arch`: what Debian calls its instructions.
+    """
 
     name: str
     board: str
+    arch: str = "arm64"
 
     @property
     def cpuinfo(self) -> Path:
@@ -60,6 +67,7 @@ class Core:
 
 
 A72, A76 = Core("cortex-a72", "pi4"), Core("cortex-a76", "pi5")
+A9 = Core("cortex-a9", "zynq", "armhf")
 CORES = (A72, A76)
 
 
@@ -134,10 +142,10 @@ def boards(work: Path, wheel: Path | None = None) -> Boards:
     missing = sorted(command for command in TOOLS if shutil.which(command) is None)
     if missing:
         raise UnavailableError(f"{', '.join(missing)} not installed; first, as root: python -m tests.arm.board")
-    let_arm_programs_run()
+    let_arm_programs_run("qemu-aarch64")
     shutil.copytree(HERE / "guest", work, dirs_exist_ok=True)
     do("gcc", "-O2", "-Wall", "-shared", "-fPIC", HERE / "instructions.c", "-o", work / "instructions.so")
-    return Boards(debian(), _packages(work, wheel or _wheel(work)), work)
+    return Boards(debian(), _packages(work, wheel or own_wheel(work)), work)
 
 
 def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
@@ -149,24 +157,25 @@ def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
         do("apt-get", "-qq", "--yes", "--no-install-recommends", "install", *missing, env=quiet)
 
 
-def let_arm_programs_run() -> None:
-    """Has this machine's kernel hand arm64 programs to QEMU."""
+def let_arm_programs_run(emulator: str) -> None:
+    """Has this machine's kernel hand programs for ARM to QEMU: "qemu-aarch64" those of arm64, "qemu-arm" those of armhf."""
     if not (BINFMT / "status").exists():
         do("mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT)
-    if not (BINFMT / "qemu-aarch64").exists():
-        do("update-binfmts", "--enable", "qemu-aarch64")
+    if not (BINFMT / emulator).exists():
+        do("update-binfmts", "--enable", emulator)
 
 
-def debian() -> Path:
+def debian(arch: str = "arm64") -> Path:
     """Debian's smallest system with Python, unpacked without running any of it: seconds, not minutes. Built once."""
-    root = CACHE / f"{SUITE}-arm64-{hashlib.sha256(json.dumps([*SYSTEM, 'compiled']).encode()).hexdigest()[:8]}"
+    system = SYSTEM[arch]
+    root = CACHE / f"{SUITE}-{arch}-{hashlib.sha256(json.dumps([*system, 'compiled']).encode()).hexdigest()[:8]}"
     if root.is_dir():
         return root
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         image_root = Path(folder) / "root"
-        wanted = f"--include={','.join(SYSTEM)}"
-        do("debootstrap", "--arch=arm64", "--variant=minbase", "--foreign", wanted, SUITE, image_root)
+        wanted = f"--include={','.join(system)}"
+        do("debootstrap", f"--arch={arch}", "--variant=minbase", "--foreign", wanted, SUITE, image_root)
         for archive in sorted((image_root / "var/cache/apt/archives").glob("*.deb")):
             with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as files:
                 do("tar", "--extract", "--keep-directory-symlink", f"--directory={image_root}", stdin=files.stdout)
@@ -177,6 +186,9 @@ def debian() -> Path:
         (image_root / "opt/qemu-aarch64").touch()
         for name in ("possible", "present", "online"):  # a Pi's four cores, which onnxruntime looks for here
             (image_root / "sys/devices/system/cpu" / name).write_text("0-3\n")
+        for name in ("blas", "lapack"):  # as update-alternatives would
+            for folder in image_root.glob(f"usr/lib/*/{name}"):
+                folder.with_name(f"lib{name}.so.3").symlink_to(f"{name}/lib{name}.so.3")
         for name in ("passwd", "group"):  # as the package base-passwd would, were it set up
             shutil.copy(image_root / f"usr/share/base-passwd/{name}.master", image_root / "etc" / name)
         # As py3compile would: two fifths of an emulated start of hsiedge went into this. Another Python does no harm.
@@ -201,21 +213,21 @@ def _packages(work: Path, wheel: Path) -> Path:
     return kept
 
 
-def _wheel(work: Path) -> Path:
-    """This checkout's wheel for aarch64."""
+def own_wheel(work: Path, machine: str = "aarch64") -> Path:
+    """This checkout's wheel for a machine, in a folder beside `work`."""
     wheels = work.parent / f"{work.name}-wheels"
-    variables = {**os.environ, "HSIEDGE_NATIVE": "aarch64"}
+    variables = {**os.environ, "HSIEDGE_NATIVE": machine}
     _pip("wheel", "--wheel-dir", wheels, "--no-build-isolation", "--no-deps", ROOT, env=variables)
     return next(wheels.glob("hsiedge-*.whl"))
 
 
-def requirements() -> list[str]:
-    """What pyproject.toml asks for: the device wing, with those of EXTRAS that there are."""
+def requirements(extras: Sequence[str] = EXTRAS) -> list[str]:
+    """What pyproject.toml asks for: the device wing, with those of the extras that there are."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    return [*project["dependencies"], *(entry for name in EXTRAS for entry in extras.get(name, []))]
+    optional = project["optional-dependencies"]
+    return [*project["dependencies"], *(entry for name in extras for entry in optional.get(name, []))]
 
 
 def _install(target: Path, *words: object) -> None:

@@ -166,7 +166,14 @@ def system(arch: str) -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             image_root = Path(folder) / "root"
-            do("debootstrap", f"--arch={arch}", "--variant=minbase", f"--include={','.join(board.SYSTEM)}", SUITE, image_root)
+            do(
+                "debootstrap",
+                f"--arch={arch}",
+                "--variant=minbase",
+                f"--include={','.join(board.SYSTEM['arm64'])}",
+                SUITE,
+                image_root,
+            )
             for archive in (image_root / "var/cache/apt/archives").glob("*.deb"):
                 archive.unlink()
             image_root.chmod(0o755)
@@ -186,7 +193,7 @@ def store() -> Iterator[Store]:
     missing = sorted(command for command in TOOLS if shutil.which(command) is None)
     if missing:
         raise UnavailableError(f"{', '.join(missing)} not installed; first, as root: python -m tests.docker.images")
-    board.let_arm_programs_run()
+    board.let_arm_programs_run("qemu-aarch64")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="images-", dir=CACHE) as folder:
         store = Store(Path(folder))

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ import numpy as np
 import pytest
 
 from hsiedge.card import KEY, Affine, Card, ClassFacts, SceneFacts
-from hsiedge.errors import CardError, HsiedgeError, ModelError, SceneError
+from hsiedge.cli import choose
+from hsiedge.doctor.operators import operators_of
+from hsiedge.errors import CardError, HsiedgeError, ModelError, OptionError, SceneError
+from hsiedge.native.library import is_available
 from hsiedge.runtimes import load, read_card, require_card
 from hsiedge.runtimes.input_affine import InputAffine, WholeSteps, factors, middle
 from hsiedge.runtimes.model import _largest
 from hsiedge.scenes.pack import pack
 from hsiedge.scenes.patches import extract
 from hsiedge.scenes.scene import Scene
+from hsiedge.shipped import shipped
 
 MakeModel = Callable[..., tuple[Path, np.ndarray]]
 MakeCard = Callable[..., Card]
@@ -362,3 +367,28 @@ def test_nets_of_single_pixels_take_some_rows_at_a_time(
         assert len(heights) == calls
         whole = model._scene(model.prepare(tiny_scene.cube))
         np.testing.assert_array_equal(strip, whole)
+
+
+class TestWithoutOnnxruntime:
+    """As on 32-bit boards, where it has no wheels."""
+
+    @pytest.fixture(autouse=True)
+    def _absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not is_available():
+            pytest.skip("the native library was not built")
+        for name in ("onnxruntime", "hsiedge.runtimes.ort"):
+            monkeypatch.setitem(sys.modules, name, None)
+
+    def test_int8_scene_graphs_run_in_the_native_engine(self) -> None:
+        assert load(shipped("-int8-scene.onnx")).session.runtime.startswith("hsiedge native")
+        assert choose.bench_models() == [shipped("-int8-scene.onnx")]
+        assert choose.any_model() == shipped("-int8-scene.onnx")
+
+    @pytest.mark.parametrize(("suffix", "runtime"), [(".onnx", None), ("-int8.onnx", None), ("-int8-scene.onnx", "ort")])
+    def test_other_models_are_one_line(self, suffix: str, runtime: str | None) -> None:
+        with pytest.raises(
+            OptionError, match=r"runtime=ort: onnxruntime cannot be imported .*; without it INT8 scene graphs run"
+        ):
+            load(shipped(suffix), runtime=runtime)
+        with pytest.raises(OptionError, match="onnxruntime cannot be imported"):
+            operators_of(shipped(suffix))

@@ -71,11 +71,19 @@ def emulator(target: Target) -> tuple[str, ...] | None:
     return target.emulator
 
 
-def run_on_board(target: Target, compiler: Compiler, name: str, folder: Path, plugin: Sequence[str] = ()) -> dict[str, int]:
+def run_on_board(
+    target: Target,
+    compiler: Compiler,
+    name: str,
+    folder: Path,
+    *,
+    plugin: Sequence[str] = (),
+    options: Sequence[str] = ("-Os",),
+) -> dict[str, int]:
     """Compiles NAME.c and NAME_test.c of a folder for a board without a system, and runs them in QEMU.
 
     Args:
-        plugin: words for QEMU.
+        plugin: words for QEMU. options: of the compiler.
 
     Returns:
         "differ", the number of labels that do, and "stack", bytes of it that a row took.
@@ -92,13 +100,13 @@ def run_on_board(target: Target, compiler: Compiler, name: str, folder: Path, pl
         f"-I{folder}",
     ]
     words += [
-        "-Os",
+        *options,
         "-ffunction-sections",
         "-fdata-sections",
         "-Wl,--gc-sections",
         "-nostartfiles",
         "-T",
-        str(board / "mps2.ld"),
+        str(board / f"{target.machine.partition('-')[0]}.ld"),
     ]
     compiler.compile(*words, "-o", image, board / "start.c", folder / f"{name}.c")
     qemu = [_QEMU, "-M", target.machine, "-nographic", "-monitor", "none", "-serial", "none", *_SEMIHOSTING, *plugin]

@@ -82,6 +82,7 @@ class Target:
 
 _SIMD32 = "defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_FEATURE_MVE)"
 _M4 = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
+_M55 = ("arm-none-eabi-gcc", "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard")
 _M7 = ("arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16")
 
 
@@ -94,6 +95,7 @@ TARGETS = {
     "generic": Target(LEAN),
     "cortex-m4": Target(LEAN, "HS_SET_DSP", _SIMD32, _M4, ("thumb-linux-musleabihf", "cortex_m4"), machine="mps2-an386"),
     "cortex-m7": Target(LEAN, "HS_SET_DSP", _SIMD32, _M7, ("thumb-linux-musleabihf", "cortex_m7"), machine="mps2-an500"),
+    "cortex-m55": Target(LEAN, "", "", _M55, ("thumb-linux-musleabihf", "cortex_m55"), machine="mps3-an547"),
     "cortex-a9": Target(
         LEAN,
         "HS_SET_DSP",
