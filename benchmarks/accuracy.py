@@ -16,6 +16,7 @@ import json
 import statistics
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def run_seed(scene: Scene, net: str, split: str, seed: int, epochs: int, folder:
     checkpoint, result = trained(scene, net, split, seed, epochs, paths[".safetensors"])
     export(checkpoint, scene, paths[".onnx"], files.digest(paths[".safetensors"]))
     card = quantize(paths[".onnx"], scene, paths["-int8.onnx"])
-    result["hsiedge"] = __version__
+    result |= {"hsiedge": __version__, "measured": date.today().isoformat(), "device": device_facts().cpu}
     for name in (".onnx", "-int8.onnx"):
         model = load(paths[name])
         evaluation = evaluate(model.predict, scene, split_for(model.known, scene))

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def run_seed(scene: Scene, split: str, seed: int, budget: Budget, folder: Path) 
     export(teacher, scene, whole, files.digest(path))
     return {
         "seed": seed,
+        "measured": date.today().isoformat(),
+        "device": device_facts().cpu,
         "max_size": budget.size,
         "max_drop": budget.drop,
         "met": search.met,

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,10 @@ def main() -> None:
     if asked.output is not None:
         cpu = cpu_model(Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
         versions = {"hsiedge": __version__, "onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
-        asked.output.write_text(json.dumps({"cpu": cpu, "versions": versions, "results": results}, indent=2) + "\n")
+        asked.output.write_text(
+            json.dumps({"measured": date.today().isoformat(), "cpu": cpu, "versions": versions, "results": results}, indent=2)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def row(kind: str, method: str, seed: int, precision: str, entries: list[tuple[E
         **entries[0][1],
         **({"folds": [round(entry.oa, 2) for entry in evaluations], "dropped": dropped} if len(entries) > 1 else {}),
         "hsiedge": __version__,
+        "measured": date.today().isoformat(),
         "device": device_facts().cpu,
     }
 

@@ -61,13 +61,15 @@ def rendered(template: str, study: study_figures.StudyFigures) -> str:
     )
     names = {
         "bars": bars,
+        "committed": stored("committed"),
         "budget": budget,
         "hybrids": hybrids,
         "leaderboard": lambda split: leaderboard.table(split, leaderboard.stored()),
-        "machine": machine,
+        "measured": measured,
         "nets": nets,
         "shipped_models": shipped_models,
         "study": study,
+        "tried": tried,
     }
     return environment.get_template(template).render(**names)
 
@@ -111,11 +113,24 @@ def stored(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def machine(name: str) -> str:
-    """The processor that a file of results was made on, and the versions that it tells."""
+def measured(name: str) -> str:
+    """The days on which a file of results was measured, the machines, and the versions that it tells.
+
+    A day with an asterisk is that of the commit which brought the result: hsiedge's scripts once stored none.
+    """
     content = stored(name)
+    rows = next((content[key] for key in ("seeds", "rows") if key in content), [content])
+    days = sorted({row.get("measured") or f"{stored('committed')[name]}\\*" for row in rows})
+    machines = sorted({row.get("device") or content.get("device") or content.get("cpu") or content["core"] for row in rows})
     versions = [f"{package} {version}" for package, version in content.get("versions", {}).items()]
-    return ", ".join([content.get("device") or content["cpu"], *versions])
+    return ", ".join([" to ".join(dict.fromkeys([days[0], days[-1]])), " and ".join(machines), *versions])
+
+
+def tried(name: str, *titles: str) -> str:
+    """OA in percent of each row with these titles, of a file of results on what was tried."""
+    rows = stored(name)["rows"]
+    values = [row.get("inner_blocks", row.get("oa")) for title in titles for row in rows if row["tried"] == title]
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def markdown(head: str, rows: Sequence[Sequence[object]]) -> str:
@@ -139,8 +154,9 @@ def nets() -> str:
         lost = max(row["float"]["oa"] - row["int8"]["oa"] for row in rows)
         sizes = [f"{rows[0][precision]['bytes'] / 1000:.0f} kB" for precision in ("float", "int8")]
         means = [spread([row[precision][figure] for row in rows]) for precision, figure in figures]
-        lines.append([net, split, len(rows), *means, f"{lost:.2f}", *sizes])
-    return markdown("net|split|seeds|OA %, float|OA %, INT8|AA %, INT8|most OA lost to INT8|float file|INT8 file", lines)
+        lines.append([net, split, len(rows), *means, f"{lost:.2f}", *sizes, measured(f"indian_pines-{net}-{split}")])
+    head = "net|split|seeds|OA %, float|OA %, INT8|AA %, INT8|most OA lost to INT8|float file|INT8 file|measured"
+    return markdown(head, lines)
 
 
 def shipped_models() -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import onnxruntime
@@ -81,7 +82,8 @@ def main() -> None:
                 arm = boards(work)
                 for scene, shape in missing:
                     counts.setdefault(scene, {})[shape] = counted(arm, open_scene(scene), shape)
-                    data = {"onnxruntime": onnxruntime.__version__, "core": A76.name, "batch": BATCH, "counts": counts}
+                    head = {"measured": date.today().isoformat(), "onnxruntime": onnxruntime.__version__, "core": A76.name}
+                    data = {**head, "batch": BATCH, "counts": counts}
                     files.write_bytes(RESULTS / "study_costs.json", (json.dumps(data, indent=1) + "\n").encode())
                     print(scene, shape, counts[scene][shape], flush=True)
         for scene, shape in shapes:

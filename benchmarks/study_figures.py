@@ -15,7 +15,7 @@ sets traits that hold from there on. Figures:
     claim [KIND]                  the difference to a control with its 95 % interval, in words: the only way in which a page may
                                   speak of the accuracy of a method. KIND is of figures.CONTROLS; left out, the main one
     n level net precision         of the entry itself
-    cells hours scenes nets seeds test train validation device
+    cells hours scenes nets seeds test train validation device made undated
                                   of all that was chosen
 
     max, min FIGURE               of all that was chosen, rather than of the one entry
@@ -300,6 +300,8 @@ _OF_ALL: dict[str, Callable[[Choice], str]] = {
     "doubts": lambda choice: warning_words([entry for _, entry in choice.entries]),
     "seeds": lambda choice: ", ".join(map(str, sorted({row.cell.seed for row in choice.rows}))),
     "device": lambda choice: " and ".join(sorted({row.device for row in choice.rows if row.device})),
+    "made": lambda choice: "; ".join(sorted({row.made for row in choice.rows if row.made})),
+    "undated": lambda choice: str(sum(not row.made for row in choice.rows)),
     "epochs": _epochs("epochs"),
     "tuning": _epochs("tuning"),
     "steps": _steps,

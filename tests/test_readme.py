@@ -29,6 +29,19 @@ def test_written_pages_say_what_the_results_say() -> None:
         assert path.read_text() == text, "run: python benchmarks/pages.py"
 
 
+def test_a_figure_says_when_and_where_it_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jinja2", reason="the pages' templates are jinja2's")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import pages
+
+    old = {"device": "CPU A"}
+    files = {"committed": {"x": "2026-01-02"}, "x": {**old, "seeds": [{}, {"measured": "2026-03-04", "device": "CPU B"}]}}
+    monkeypatch.setattr(pages, "stored", files.__getitem__)
+    assert pages.measured("x") == r"2026-01-02\* to 2026-03-04, CPU A and CPU B"
+    files["x"] = {"device": "CPU A", "versions": {"torch": "2"}, "seeds": [{"measured": "2026-03-04"}]}
+    assert pages.measured("x") == "2026-03-04, CPU A, torch 2"
+
+
 def test_it_is_short() -> None:
     assert len(TEXT.splitlines()) <= 150
 

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from hsiedge import files, nets
 from hsiedge.card import Card
+from hsiedge.device.facts import device_facts
 from hsiedge.errors import CheckError, HsiedgeError, ModelError
 from hsiedge.evaluation import evaluate
 from hsiedge.graphs.export.checkpoint import export
@@ -238,6 +240,7 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
         seconds=round(seconds, 2),
         versions={**versions(), "onnxruntime": onnxruntime.__version__, **current().facts},
         shape=shape_of(card.net.name, card.patch, result.checkpoint.classifier.net.widths),
+        made=f"{date.today().isoformat()}, {device_facts().cpu}",
     )
     return Made(row, models, split.parts)
 

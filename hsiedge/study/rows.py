@@ -141,6 +141,7 @@ class Row:
         versions: of hsiedge, torch, onnxruntime and numpy, by name.
         device: where the timings were taken, in one line; "" until measured.
         shape: of the net that is deployed, NET@PATCH:WIDTHS: a method's control has the same; "" in stores of 0.1.0.
+        made: day and processor of its training, "2026-11-28, AMD EPYC"; "" in stores that were begun earlier.
     """
 
     cell: Cell
@@ -159,6 +160,7 @@ class Row:
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
     shape: str = ""
+    made: str = ""
 
     def untimed(self, form: Form) -> str:
         """Reason why a form is never timed, for its speed would say nothing; "" for one that is timed."""

@@ -40,7 +40,7 @@ CREATE TABLE failures (key TEXT PRIMARY KEY, cell TEXT NOT NULL, reason TEXT NOT
 _FORM_FACTS = ("bytes", "gzip", "oa", "aa", "kappa", "sha256", "instructions")
 _ROW_FACTS = (
     "split_digest", "train", "validation", "test", "parameters", "nonzeros", "macs_per_pixel", "control", "told", "seconds",
-    "versions", "shape",
+    "versions", "shape", "made",
 )  # fmt: skip
 
 

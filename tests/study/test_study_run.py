@@ -126,6 +126,7 @@ def test_rows_say_what_was_made() -> None:
     for row in by_method.values():
         assert row.train + row.validation + row.test == (workstation.corner().labelled() > 0).sum()
         assert (row.control is None) == (row.cell.method != "qat")
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d, \S.*", row.made), row.made
         for form in row.forms:
             assert form.confusion.shape == (len(row.classes), len(row.classes))
             assert form.confusion.sum() == row.test == len(form.predicted)
