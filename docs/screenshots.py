@@ -37,12 +37,12 @@ def map_picture() -> bytes:
 
 
 def run_picture() -> bytes:
-    """The map that three seconds of a run of that model leave, as at the end of the demo, a third of its size; PNG."""
+    """The map that three seconds of a run of that model leave, as at the end of the demo, two thirds of its size; PNG."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run.png")
         he.run(shipped("-int8-scene.onnx"), "replay:indian_pines@50", [path])
         picture = Image.open(path)
-        picture.resize((picture.width // 3, picture.height // 3), Image.Resampling.LANCZOS).save(path, optimize=True)
+        picture.resize((2 * picture.width // 3, 2 * picture.height // 3), Image.Resampling.LANCZOS).save(path, optimize=True)
         return path.read_bytes()
 
 
@@ -58,7 +58,7 @@ def live_picture() -> bytes:
             home = f"http://127.0.0.1:{PORT}/"
             page.visit(home, 1000, 760, home=home)
             time.sleep(SECONDS)
-            picture = page.picture()
+            picture = page.picture(whole=True)
             run.communicate()
     return picture
 

@@ -131,7 +131,7 @@ def classify_command(
             with open_cube(cube, cube_key) as stored:
                 source = _reflectance(stored, known, loaded, scheduler)
                 if stored.whole:
-                    console.say(f"{cube.name} is read at once: its format cannot be read by rows")
+                    console.say(f"{cube.name} is read as a whole: its format cannot be read by rows")
                 console.warn([f"{cube.name}: {note}" for note in source.notes])
                 facts = MapFacts(source.shape, classes, source.georeference)
                 count = source.shape[0] * source.shape[1]

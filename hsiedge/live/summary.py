@@ -69,7 +69,7 @@ class RunSummary:
 
     def text(self) -> list[str]:
         """Lines for the user."""
-        clock = f", the source's clock is {self.line_rate:g}" if self.line_rate else ""
+        clock = f", the source's clock is {self.line_rate:.4g}" if self.line_rate else ""
         dropped = f", {self.dropped:,} dropped" if self.dropped else ", none dropped"
         lines = [
             f"{self.source}: {self.ended}",
@@ -77,7 +77,8 @@ class RunSummary:
             f"{self.lines_per_s:,.1f} lines a second{clock}",
         ]
         if self.latency_ms.get("p50") is not None:
-            figures = ", ".join(f"{name} {value:.3g} ms" for name, value in self.latency_ms.items() if value is not None)
+            known = {name: value for name, value in self.latency_ms.items() if value is not None}
+            figures = ", ".join(f"{name} {value:{'.3g' if value < 999.5 else ',.0f'}} ms" for name, value in known.items())
             lines.append(f"from a line to its labels: {figures}; {self.delay_lines} lines of it are waited for by the model")
         if self.outside_range is not None:
             lines.append(f"{100 * self.outside_range:.2g} % of values lie at or beyond the ends of the calibrated range")

@@ -435,6 +435,9 @@ def test_an_end_before_the_first_label(
     assert (summary.source, summary.lines_in, summary.labelled, summary.seconds) == ("stdin", 1, 0, 0)
     assert summary.to_json()["latency_ms"] == {"p50": None, "p99": None, "max": None}
     assert list(tmp_path.iterdir()) == []
+    late = replace(summary, line_rate=145 / 3, latency_ms={"p50": 21.44, "p99": None, "max": 9530.4}).text()
+    assert late[1].endswith("the source's clock is 48.33")
+    assert late[2].startswith("from a line to its labels: p50 21.4 ms, max 9,530 ms; ")
 
 
 @pytest.mark.slow
