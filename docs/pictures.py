@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
@@ -22,8 +23,10 @@ from onnx import numpy_helper
 import hsiedge as he
 from hsiedge.graphs.onnx_io import name_nodes, read_onnx
 from hsiedge.graphs.passes import FLOAT, INTEGER, read, run, write
+from hsiedge.graphs.passes.standardize_input import StandardizeInput
 from hsiedge.graphs.quantization.recipes import RECIPES
 from hsiedge.graphs.quantization.session import calibrate, open_float, quantize_layers
+from hsiedge.shipped import shipped
 
 FOLDER = Path(__file__).parent / "images" / "passes"
 NETS: dict[str, dict[str, Any]] = {
@@ -65,11 +68,37 @@ def changes() -> dict[str, Change]:
     """The first change that each pass makes, over the nets in their order."""
     first: dict[str, Change] = {}
     scene = he.open_scene("indian_pines")
+    first["StandardizeInput"] = _stranger(scene)
     with tempfile.TemporaryDirectory() as folder:
         for net, options in NETS.items():
             for change in _pipeline(net, scene, Path(folder), options):
                 first.setdefault(change.name, change)
     return first
+
+
+def _stranger(scene: he.Scene) -> Change:
+    """The shipped net as others might have written it, with counts / 10000 and a BatchNorm; and with its input rewritten."""
+    spectra = scene.cube[:][scene.labelled() > 0].astype(np.float32)
+    mean, variance = (spectra / 10000).mean(0), (spectra / 10000).var(0)
+    statistics = {
+        "front_gain": np.ones(scene.bands),
+        "front_bias": np.zeros(scene.bands),
+        "front_mean": mean,
+        "front_var": variance,
+    }
+    before = read_onnx(shipped(".onnx"))
+    graph, nodes = before.graph, list(before.graph.node)
+    conv = next(place for place, node in enumerate(nodes) if node.op_type == "Conv")
+    nodes[conv].input[0] = "ready"
+    divided = onnx.helper.make_node("Div", [nodes[0].output[0], "front_full"], ["divided"])
+    normalized = onnx.helper.make_node("BatchNormalization", ["divided", *statistics], ["ready"])
+    del graph.node[:]
+    graph.node.extend([nodes[0], divided, normalized, *nodes[conv:]])
+    arrays = {"front_full": np.float32(10000), **statistics}
+    graph.initializer.extend(numpy_helper.from_array(np.float32(array), name) for name, array in arrays.items())
+    model = read(before)
+    run(model, [StandardizeInput(spectra)])
+    return Change("StandardizeInput", "cnn2d with counts", name_nodes(before), write(model))
 
 
 def _pipeline(net: str, scene: he.Scene, folder: Path, options: dict[str, Any]) -> Iterator[Change]:

@@ -551,7 +551,8 @@ def open_named(
         from hsiedge.scenes.fetch import fetch
 
         folder = data_dir or cache_dir()
-        console.say(f"{entry.name} is not on this machine: downloading it to {folder}")
+        carried = " (without internet: pip install tensorly, which carries it)" if entry.name == "indian_pines" else ""
+        console.say(f"{entry.name} is not on this machine: downloading it to {folder}{carried}")
         with console.progress(f"fetching {entry.name}") as tick:
             fetch(entry, folder, tick)
     return open_scene(name, labels, data_dir, cube_key, labels_key, **meaning)

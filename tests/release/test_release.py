@@ -87,7 +87,7 @@ class Environment:
 
 
 def check_board_commands(environment: Environment) -> None:
-    """Eval, classify and bench with what lies in the package, and a cube."""
+    """Classify and bench with what lies in the package, and a cube."""
     model = next((environment.installed / "models").glob("*-int8-scene.onnx"))
     cube = np.random.default_rng(0).integers(1000, 9000, (20, 15, 200)).astype(np.uint16)
     np.save(environment.folder / "flight.npy", cube)
