@@ -86,7 +86,7 @@ class Checkpoint:
         return self
 
     def export(self, path: PathLike, *, scene: SceneLike | None = None) -> Model:
-        """Writes it as ONNX from the sensor's counts to logits, verified against PyTorch on real patches.
+        """Exports the net to ONNX, which takes the sensor's own values; verified against PyTorch on real patches.
 
         Raises:
             ModelError: the scene is not the checkpoint's.
@@ -114,15 +114,15 @@ class Checkpoint:
         split: Split | None = None,
         progress: Progress = silent,
     ) -> Checkpoint:
-        """Takes channels or weights away, and trains on.
+        """Prunes channels or weights, and fine-tunes the net.
 
         Args:
-            method: "structured": whole channels; "magnitude": single weights, which end as 0.
-            ratio: share that goes, between 0 and 1.
-            criterion: what a channel is worth: "l1" (where left out), "l2", "taylor" or "batchnorm"; structured only.
-            scope: whether the share is of the net, "global", or of each layer, "layer"; left out, "layer" for structured and
-                "global" for magnitude.
-            epochs: passes over the training pixels afterwards.
+            method: "structured" removes whole channels; "magnitude" sets single weights to 0.
+            ratio: share of the channels or weights to prune, between 0 and 1.
+            criterion: importance of a channel: "l1" (the default), "l2", "taylor" or "batchnorm"; structured only.
+            scope: `ratio` is a share of the whole net, "global", or of each layer, "layer"; by default "layer" for
+                structured and "global" for magnitude.
+            epochs: epochs of fine-tuning.
 
         Raises:
             OptionError: an unknown method, criterion or scope, a ratio outside 0..1 or so small that no channel goes, or
@@ -164,15 +164,15 @@ class Checkpoint:
         progress: Progress = silent,
         **options: Any,
     ) -> Checkpoint:
-        """Trains a student on the labels and on what this net makes of the same patches.
+        """Trains a student on the labels and on the outputs of this net, its teacher.
 
         Args:
-            student: net of the student; `options` are its own, as `widths=(20, 32, 32)`.
-            method: what it learns from: the teacher's "logits", "features" or "attention".
-            patch: its patch, odd; left out, the teacher's.
-            temperature: by which logits are softened.
-            weight: share of the teacher's part in the loss.
-            unlabelled: learn from pixels without a label, too; the Card says transductive.
+            student: name of the student's net, or FILE.py:NAME; `options` go to it, as `widths=(20, 32, 32)`.
+            method: output of the teacher to learn from: "logits", "features" or "attention".
+            patch: side of the student's patch, odd; by default the teacher's.
+            temperature: of the softmax of teacher and student, above 0.
+            weight: of the teacher's term in the loss, above 0 and at most 1.
+            unlabelled: learn from unlabelled pixels, too; the Card then says transductive.
             epochs: passes over the training pixels.
 
         Raises:
@@ -214,13 +214,13 @@ class Checkpoint:
         split: Split | None = None,
         progress: Progress = silent,
     ) -> Model:
-        """Trains on in the arithmetic of the quantized graph, beside a control in float; writes the ONNX that was simulated.
+        """Fine-tunes the net in simulated INT8 arithmetic, beside a control in float; writes the ONNX model that was simulated.
 
         The Card's last step holds the control's OA: as many steps in float, then quantized (`control_oa`).
 
         Args:
             path: .onnx to write.
-            bits: of the weights: 8; or 6, 4, 3, 2, which are simulated. Activations keep 8.
+            bits: bits of the weights: 8; or 6, 4, 3, 2, which are only simulated. Activations have 8.
             epochs: passes over the training pixels, for each of the two.
             checkpoint: .safetensors to write the float weights to, which lie on the grid of the integers.
 
@@ -323,12 +323,12 @@ def train(
         split: Split, or the kind of one to draw with its defaults ("random", "blocks", "lists", "flights", "hong", "paoletti");
             left out, as `Scene.split` draws it.
         net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
-        patch: side of the patch, odd; left out, the net's own.
-        epochs: passes over the training pixels; left out, those of `settings`, or the net's own (60; of mlp, 600).
+        patch: side of the patch, odd; by default the net's own.
+        epochs: passes over the training pixels; by default those of `settings`, or the net's own (60; of mlp, 600).
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
         refit: fit the net again on training and validation pixels together, for the epochs that validation pixels chose; left
             out, true for published splits.
-        device: "cpu", "cuda", or "auto": the GPU where there is one; left out, that of `training_run`, or the CPU.
+        device: "cpu", "cuda", or "auto": the GPU where there is one; by default that of `training_run`, or the CPU.
         progress: called with the share done, 0 to 1.
         options: the net's own, as `widths=(64, 64, 64)`.
 

@@ -26,13 +26,13 @@ def evaluate(
     *,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Counts hits on a split's test pixels.
+    """Measures the accuracy of a model on the test pixels of a split.
 
     Args:
         model: Model, its file, or a function `(scene, flat pixel indices) -> label ids`.
-        scene: left out, the model's own.
-        split: left out, the one in the model's Card, or all labelled pixels of a scene that it never saw; None: all labelled
-            pixels.
+        scene: by default the model's own.
+        split: by default the one in the model's Card, or all labelled pixels of a scene it was not trained on; None: all
+            labelled pixels.
 
     Raises:
         ModelError: the scene does not fit the model.

@@ -56,8 +56,8 @@ class Model(runtimes.Model):
         """Makes one graph for whole scenes of a float patch graph, checked against it.
 
         Args:
-            path: .onnx to write; left out, NAME-scene.onnx beside this one.
-            scene: its own or any that it takes, on which both are compared; no label is looked at.
+            path: .onnx to write; by default NAME-scene.onnx beside this one.
+            scene: any that fits the model; both graphs are compared on it. Labels are not read.
             approximate: let a net that looks at the border of its patches see what lies around them instead: dense to its end,
                 and not the same. Left out, what has no dense equivalent runs pixel by pixel, and is.
             accept_labels: percent of the labels that an approximation has to keep.
@@ -94,15 +94,15 @@ class Model(runtimes.Model):
 
         Args:
             scene: that calibrates and judges; on another than the model's own, labels are not looked at.
-            path: .onnx, .ort (onnxruntime's own format) or .tflite to write; left out, NAME-int8.onnx beside this one.
+            path: .onnx, .ort (onnxruntime's own format) or .tflite to write; by default NAME-int8.onnx beside this one.
             recipe: name of a recipe, FILE.py:NAME, a TOML file, or a Recipe.
-            patches: how many calibrate, at most.
+            patches: largest number of patches to calibrate on.
             max_drop: points of OA that may be lost; layers go back to float until it holds, and a .tflite, whose integers go
                 all through, as a whole to float16.
-            seed: random draws.
+            seed: seed of random choices.
             explain: put each layer's signal-to-noise ratio into the Card.
             masks: the split, for a model whose split came from mask files.
-            tile: pixels `(height, width)` that a TFLite scene graph labels at a time; left out, rows as wide as the scene, or
+            tile: pixels `(height, width)` that a TFLite scene graph labels at a time; by default rows as wide as the scene, or
                 as many as a block has.
             units: as for `classify`.
             progress: called with the share done, 0 to 1.
@@ -129,9 +129,9 @@ class Model(runtimes.Model):
         """Converts a float ONNX model to a float32 TFLite file for LiteRT, checked against it.
 
         Args:
-            path: .tflite to write; left out, NAME.tflite beside this one.
-            scene: any that it takes, on which both are compared; no label is looked at.
-            tile: pixels `(height, width)` that a scene graph labels at a time; left out, rows as wide as the scene.
+            path: .tflite to write; by default NAME.tflite beside this one.
+            scene: any that fits the model; both files are compared on it. Labels are not read.
+            tile: pixels `(height, width)` that a scene graph labels at a time; by default rows as wide as the scene.
 
         Raises:
             ModelError: no float graph, one that does not fit the scene, or an operator that is not converted.
@@ -151,8 +151,8 @@ class Model(runtimes.Model):
         """Writes an ONNX model in onnxruntime's own format, checked against it.
 
         Args:
-            path: .ort to write; left out, NAME.ort beside this one.
-            scene: any that it takes, on which both are compared; no label is looked at.
+            path: .ort to write; by default NAME.ort beside this one.
+            scene: any that fits the model; both files are compared on it. Labels are not read.
 
         Raises:
             ModelError: no ONNX file, one that does not fit the scene, or that onnxruntime does not convert.
@@ -174,10 +174,10 @@ class Model(runtimes.Model):
         It is compiled and run first, on this machine, and where its compiler and emulator are here for its target, too.
 
         Args:
-            path: .c to write, with NAME.h and NAME_test.c beside it; left out, NAME.c beside this one.
-            scene: any that it takes, on whose rows it is compared; no label is looked at.
+            path: .c to write, with NAME.h and NAME_test.c beside it; by default NAME.c beside this one.
+            scene: any that fits the model; both are compared on its rows. Labels are not read.
             target: processor whose kernels and layout it has: "generic", "cortex-m4", ... (`hsiedge.graphs.c.targets.TARGETS`).
-            name: that its functions begin with, an identifier; left out, the file's.
+            name: prefix of the C functions, an identifier; by default the file's name.
 
         Returns:
             The Card in the file: its last step says what flash, RAM and stack it takes, and what was run.
@@ -202,7 +202,7 @@ class Model(runtimes.Model):
         units: str | None = None,
         progress: Progress = silent,
     ) -> Evaluation:
-        """Counts its hits on the test pixels of the split in its Card; on a scene it never saw, on all labelled pixels.
+        """Measures its accuracy on the test pixels of its split; on a scene it was not trained on, on all labelled pixels.
 
         Args:
             masks: the split, for a model whose split came from mask files.
@@ -241,9 +241,9 @@ class Model(runtimes.Model):
             probabilities: keep those of each class, too.
             memory: bytes that strips may take, more or less; the map itself comes on top.
             cube_key: variable in a .mat, .npz or HDF5 file with more than one cube.
-            units: "stored" where stored values are to be taken as they are, "physical" where what they mean is; left out, cube
+            units: "stored" where stored values are to be taken as they are, "physical" where what they mean is; by default cube
                 and Card must tell.
-            references: dark and white reference of a file of raw counts; left out, those that lie beside it, where the model
+            references: dark and white reference of a file of raw counts; by default those that lie beside it, where the model
                 takes reflectance; None for none.
 
         Raises:

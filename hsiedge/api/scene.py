@@ -70,10 +70,10 @@ def join_flights(
 
     Args:
         flights: Scenes, names of the catalog, or paths; two or more, all with labels.
-        name: left out, those of the flights.
-        roles: "train", "validate", "test" or "" for each; left out, none. See also `Scene.hold_out`.
-        units: "stored" or "physical" for each, where a flight and the first do not both tell; left out, or None: they must.
-        classes: ids that joined classes are to have; left out, those of the first flight that has one, where they are free.
+        name: by default those of the flights.
+        roles: "train", "validate", "test" or "" for each; by default none. See also `Scene.hold_out`.
+        units: "stored" or "physical" for each, where a flight and the first do not both tell; by default both must.
+        classes: ids that joined classes are to have; by default those of the first flight that has one, where they are free.
 
     Raises:
         SceneError: fewer than two flights, one without labels, one twice, or of other bands, units or class names.

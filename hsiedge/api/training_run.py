@@ -24,14 +24,15 @@ def training_run(
 ) -> Iterator[None]:
     """Has all that is trained inside the block use one device and one log, and go on where the same block was killed.
 
-    Training goes on to the same bits. A state of other data, options, threads or versions is not taken: a warning tells,
-    and the training begins anew. Once the block ends well, the state is removed: save within it what was trained.
+    A continued training ends with the same weights, to the bit. The state of other data, options, threads or versions is not
+    used: a warning says so, and training starts anew. The state is removed once the block has ended well: save
+    inside it what was trained.
 
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
         state: file to keep the state in, at ends of epochs; its name gets the number of each fit ("m.resume-1").
         log: .csv for loss and validation accuracy of each epoch; a picture of both, .png, is written beside it at the end.
-        say: takes lines on what is taken from a state, and on a picture that cannot be made; left out, they are logged.
+        say: takes lines on what is taken from a state, and on a picture that cannot be made; by default they are logged.
 
     Raises:
         OptionError: no such device, or a log that does not end in .csv.

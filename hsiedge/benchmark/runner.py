@@ -64,8 +64,8 @@ def bench(
         net: FILE.py:NAME of the checkpoints' net, where it is your own.
         batches: pixels a run; for a model without a Card, its leading dimension.
         threads: intra-operator threads; None (or 0) for one a physical core that may be used.
-        runs: at least so many, for each model and batch.
-        seconds: at least so long, likewise.
+        runs: least number of runs per model and batch.
+        seconds: least time per model and batch.
         duration: seconds for which each model is then run without a pause, at the largest batch; None for not at all.
             Ctrl-C ends this part early, and the report holds what was measured until then.
         ops: whether to profile by operator as well; where onnxruntime's exact mode is needed, also what it costs.

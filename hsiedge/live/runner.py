@@ -90,15 +90,15 @@ def run(
         output: sinks: a map's file (.hdr grows, and is valid at any moment; .tif, .png, .npy at the end), "-" for label lines
             on stdout, "tcp://HOST:PORT", or FILE.jsonl for events; a folder of maps where the source is one.
         columns, bands, dtype, interleave: of raw lines, as in `hsiedge.live.source.SourceOptions`.
-        idle: seconds without a line after which files have ended, and streams are given up.
-        line_rate: lines a second of the camera's clock, to be compared with.
+        idle: seconds without a new line after which the source counts as ended.
+        line_rate: lines a second that the camera delivers; the summary compares the rate reached with it.
         cube_key: variable of a cube in a file that may have several.
         references: dark and white reference, "beside" for those that lie beside a capture, None for none.
         units: "stored" or "physical", as for `classify`.
         late: "wait": lines that come while the buffer is full wait; "drop": they are dropped, and are no data in the map.
-        rows: lines that are labelled at a time, where the model keeps up; left out, 1 in the native engine and 16 in others,
+        rows: lines that are labelled at a time, where the model keeps up; by default 1 in the native engine and 16 in others,
             which compute what surrounds a push again with each.
-        buffer: bytes of lines that wait, or a text like "16MiB".
+        buffer: memory for lines that wait to be labelled, in bytes or as "16MiB".
         drift: share of values at the ends of the calibrated range, of 100 lines, above which they are marked.
         watch: conditions, "water > 20 % of 100 lines": an event where one begins to hold, and where it ends.
         tile: side in pixels of tiles whose class shares are events.
