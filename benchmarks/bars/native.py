@@ -19,12 +19,13 @@ from hsiedge.shipped import shipped
 
 ASKED = {("student", "whole"): 3, ("student", "16"): 4, ("student", "1"): 15, ("cnn2d", "whole"): 1, ("cnn2d", "1"): 4}
 MOST_MIB = 8
+TWICE, WIDE = 1.8, 640  # times as fast with two threads; columns of the row that they share, a camera's
 SHARES = {"cnn2d": 0.7, "student": 0.4}
 Bar = dict[str, Any]
 
 
 def measured(workshop: Workshop, seconds: float) -> Bar:
-    """Each net at each push: the native engine, and the better of the others in the same run."""
+    """Each net at each push: the native engine, and the better of the others in the same run; two threads beside one."""
     height = workshop.scene.shape[0]
     kernels = kernel_sets()[0]
     with one_core():
@@ -43,6 +44,9 @@ def measured(workshop: Workshop, seconds: float) -> Bar:
             asked += verdicts(name, push, row)
     with tempfile.TemporaryDirectory(dir=workshop.folder) as folder:
         entry["memory"] = memory.measured(nets["student"]["scene int8"], Path(folder), memory="64MiB", runtime="native")
+    entry["threads"] = [two_threads(name, graphs["scene int8"], height, seconds) for name, graphs in nets.items()]
+    title = f"native in two threads against one, {WIDE} columns, times"
+    asked += [Verdict(f"{row['net']}: {title}", row["times"], ">=", TWICE) for row in entry["threads"]]
     beyond = "MiB of classify beyond the imported engine, student, 200 bands x 1000 columns"
     asked.append(Verdict(beyond, entry["memory"]["beyond_mib"], "<=", MOST_MIB))
     return {**entry, "other_cores": busy, "stolen_cores": stolen, "verdicts": [verdict.to_json() for verdict in asked]}
@@ -56,6 +60,15 @@ def contenders(workshop: Workshop, graphs: dict[str, Path], rows: int) -> list[C
     entries = [Contender(name, path, shape=shape, runtime=name) for name in ("native", "ort")]
     lite, _ = workshop.litert(graphs["scene float"], rows, columns)
     return entries if lite is None else [*entries, Contender("litert", lite, shape=scene_shape(lite, rows, columns))]
+
+
+def two_threads(name: str, path: Path, rows: int, seconds: float) -> dict[str, Any]:
+    """One net in two threads beside one, in the same run: `rows` rows at once, so wide that a thread's halo is small."""
+    shape = scene_shape(path, rows, WIDE)
+    one, two = (Contender(f"{threads}", path, shape=shape, runtime="native", threads=threads) for threads in (1, 2))
+    turns = take([one, two], seconds)
+    row = {"net": name, "columns": WIDE, **times_faster(turns.timed["2"], turns.timed["1"])}
+    return {**row, "other_cores": turns.load.cores, "stolen_cores": turns.load.stolen}
 
 
 def row_of(native: Timed, best: Timed, each: int, peak: float) -> dict[str, Any]:

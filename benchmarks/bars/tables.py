@@ -276,7 +276,14 @@ def _native(entry: Entry) -> str:
         versus = f"{row['times']:.2f} {row['against']}"
         figures = [f"{row['us_a_pixel']:.3f}", f"{100 * row['share']:.0f} %", versus, f"{row['low']:.2f} to {row['high']:.2f}"]
         rows.append([row["net"], row["push"], *figures])
-    return markdown(head, rows)
+    return markdown(head, rows) + "".join(f"\n{_two_threads(row, entry)}" for row in entry.get("threads", ()))
+
+
+def _two_threads(row: Entry, entry: Entry) -> str:
+    physical = entry["device"]["cores_physical"]
+    cores = "the two are cores, as far as this machine tells" if (physical or 0) > 1 else "the two are threads of one core"
+    span = f"{row['low']:.2f} to {row['high']:.2f}"
+    return f"\nTwo threads, {row['net']}, rows of {row['columns']} columns: {row['times']:.2f} times one ({span}); {cores}."
 
 
 def _figure(value: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Contender:
         shape: of a scene graph's input, as `--shape` has it.
         program, variables: of a peer's process.
         runtime: the engine, if not the one that runs the file unasked.
+        threads: it works in; where one has more than 1, none is kept on one core.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     runtime: str | None = None
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,14 @@ class Turns:
 def take(contenders: Sequence[Contender], seconds: float, rounds: int = ROUNDS) -> Turns:
     """Times contenders in turns, in `rounds` rounds or more and each for `seconds` seconds or longer, on one core."""
     timed, failed = {}, {}
-    with one_core(), ExitStack() as stack:
+    cores = nullcontext() if any(contender.threads > 1 for contender in contenders) else one_core()
+    with cores, ExitStack() as stack:
         workers: list[Worker] = []
         opened: list[tuple[Contender, dict[str, Any]]] = []
         for contender in contenders:
             worker = Worker(contender.path, contender.program, contender.variables)
             stack.enter_context(worker)
-            plan = Plan(rounds, seconds, 1, (contender.shape,) if contender.shape else (), 0, rounds)
+            plan = Plan(rounds, seconds, contender.threads, (contender.shape,) if contender.shape else (), 0, rounds)
             try:
                 model = replace(model_file(contender.path), runtime=contender.runtime)
                 reply = open_model(worker, model, contender.batch, plan, **contender.options)
