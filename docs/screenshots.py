@@ -56,7 +56,7 @@ def live_picture() -> bytes:
             assert run.stderr is not None
             next(line for line in run.stderr if "live page" in line)
             home = f"http://127.0.0.1:{PORT}/"
-            page.visit(home, 1000, 760, home=home)
+            page.visit(home, 1100, 760, home=home)
             time.sleep(SECONDS)
             picture = page.picture(whole=True)
             run.communicate()
