@@ -18,8 +18,9 @@ def bench_command(
     models: Annotated[
         list[Path] | None,
         typer.Argument(
+            metavar="MODEL",
             help="ONNX or TFLite models. Default: the newest float and INT8 ones in this folder, else those that come with "
-            "hsiedge."
+            "hsiedge.",
         ),
     ] = None,
     runtime: Annotated[
@@ -96,7 +97,8 @@ def bench_command(
 @options.expanded
 def compare_command(
     results: Annotated[
-        list[Path], typer.Argument(help="Files of hsiedge bench --json, two or more. The first is the reference.")
+        list[Path],
+        typer.Argument(metavar="RESULT", help="Files of hsiedge bench --json, two or more. The first is the reference."),
     ],
     json: options.JsonOption = None,
 ) -> None:

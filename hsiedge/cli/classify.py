@@ -31,7 +31,7 @@ def classify_command(
     cubes: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CUBE...",
+            metavar="CUBE",
             help="Cubes to label: ENVI, GeoTIFF, NetCDF-4, HDF5 or .npy; .mat and .npz are read into memory as a whole.",
         ),
     ],

@@ -16,7 +16,7 @@ def eval_command(
     models: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL",
             help="ONNX or TFLite model, or those of all folds. Default: the newest in this folder, else the INT8 one that "
             "comes with hsiedge.",
         ),

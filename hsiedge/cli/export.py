@@ -23,7 +23,7 @@ def export_command(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="Checkpoint; an ONNX model, with --scene-graph or --to ort, tflite or c; or FILE.py:FACTORY, a "
             "PyTorch net of your own. Default: the newest checkpoint in this folder, else the one that comes with hsiedge.",
         ),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from hsiedge.cli import console
 from hsiedge.cli.flags import flag
@@ -485,7 +485,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     for parameter in signature.parameters.values():
         group = parameter.annotation
         if not is_dataclass(group):
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_shown(group)))
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_shown(group, parameter.name)))
             continue
         groups[parameter.name] = group
         hints, own = get_type_hints(group, include_extras=True), vars(group)["__annotations__"]
@@ -495,7 +495,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
                     entry.name,
                     inspect.Parameter.KEYWORD_ONLY,
                     default=entry.default,
-                    annotation=_shown(hints[entry.name], _heading(groups[parameter.name], entry.name)),
+                    annotation=_shown(hints[entry.name], entry.name, _heading(groups[parameter.name], entry.name)),
                 )
             )
 
@@ -516,14 +516,15 @@ def _heading(group: type[Any], name: str) -> str | None:
     return next((vars(kind).get("heading") for kind in group.__mro__ if name in vars(kind).get("__annotations__", {})), None)
 
 
-def _shown(hint: Any, heading: str | None = None) -> Any:
-    """The annotation of an option, as help shows it: under a title, with a word for its value; any other as it is."""
-    if get_origin(hint) is not Annotated or not isinstance(hint.__metadata__[0], OptionInfo):
+def _shown(hint: Any, name: str, heading: str | None = None) -> Any:
+    """The annotation of a parameter, as help shows it: under a title, with a word for its value; any other as it is."""
+    if get_origin(hint) is not Annotated or not isinstance(hint.__metadata__[0], (OptionInfo, ArgumentInfo)):
         return hint
     kind, option = hint.__origin__, copy.copy(hint.__metadata__[0])
     while get_args(kind):  # Path of list[Path] | None
         kind = get_args(kind)[0]
-    option.metavar = option.metavar if option.metavar is not None else _METAVARS.get(kind)
+    word = name.upper() if isinstance(option, ArgumentInfo) else _METAVARS.get(kind)
+    option.metavar = option.metavar if option.metavar is not None else word
     option.rich_help_panel = heading or option.rich_help_panel
     return Annotated[hint.__origin__, option]
 

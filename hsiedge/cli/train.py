@@ -22,7 +22,7 @@ def train_command(
     scene: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENE]...",
+            metavar="SCENE",
             help="Scene of the catalog (hsiedge scenes list), a packed .npz, or a list of flights, flights.toml. Several are "
             "trained on together.",
         ),
