@@ -126,7 +126,7 @@ def try_command(
     ] = None,
     json: options.JsonOption = None,
 ) -> None:
-    """Tries each step on a net, from export to C, and says where one stops.
+    """Tries each step on a net, from export to INT8 and TFLite, and says where one stops.
 
     Nothing is written outside a temporary folder. The exit code is 0 if all steps work, and 3 if one stops.
     """
