@@ -26,12 +26,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import leaderboard
 import study_figures
-from bars import results, tables
+from bars import results, tables, targets
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 TEMPLATES = Path(__file__).parent / "templates"
 PARTS = ("nets3d.md",)  # of other pages
+FIGURES = re.compile(r"<!-- figures -->\n.*?<!-- end -->", re.DOTALL)
 CLAIMS = re.compile(r"(?<=<!-- claims -->\n).*?(?=<!-- end -->)", re.DOTALL)
 NETS = (("cnn2d", "random"), ("cnn2d", "blocks"), ("cnn1d", "random"), ("cnn3d", "random"), ("hybridsn", "random"))
 STUDENT = {"method": "distill", "level": "cnn2d:16,16,16,16,16", "precision": "int8"}
@@ -47,6 +48,10 @@ def pages() -> Iterator[tuple[Path, str]]:
             yield ROOT / "docs" / "benchmarks" / path.stem, rendered(path.name, study_figures.StudyFigures(rows))
     readme = (ROOT / "README.md").read_text()
     yield ROOT / "README.md", CLAIMS.sub(lambda _: claims(study_figures.StudyFigures(rows)) + "\n", readme)
+    microcontroller = ROOT / "docs" / "tutorials" / "microcontroller.md"
+    tables_of_c = iter([targets.sizes(targets.stored()), targets.instructions(targets.stored())])
+    filled = FIGURES.sub(lambda _: f"<!-- figures -->\n{next(tables_of_c)}\n<!-- end -->", microcontroller.read_text())
+    yield microcontroller, filled
     yield DATA, csv_text(rows)
 
 

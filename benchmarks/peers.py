@@ -13,6 +13,7 @@
 5  anonymous memory of a strip and of one a hundred times as long
 6  line rates of real cameras, and how many times faster than real time we are
 7  the native engine against onnxruntime and LiteRT, whole scenes and row by row, and its share of the instruction's peak
+8  the student and liunet in exported C against onnxruntime, LiteRT, TFLite Micro, a public generator of C, and float
 
 Contenders of a run take turns in rounds, in processes of their own on one core; ratios are paired by round. Results go to
 benchmarks/results/peers.json, each bar with the device, the day and how busy other programs kept the cores. Those of another
@@ -32,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bars import cameras, limits, memory, native, results, speed, tables, versus
+from bars import cameras, exported, limits, memory, native, results, speed, tables, versus
 from bars.models import Workshop
 from bars.turns import ROUNDS
 
@@ -41,7 +42,7 @@ from hsiedge.scenes.open import open_scene
 from hsiedge.shipped import shipped
 
 CACHE = Path.home() / ".cache" / "hsiedge-peers"
-BARS = (1, 2, 3, 4, 5, 6, 7)
+BARS = (1, 2, 3, 4, 5, 6, 7, 8)
 QUICK = (1, 3)
 QUICK_SECONDS, QUICK_ROUNDS = 0.2, 4
 
@@ -56,6 +57,7 @@ def measure(bar: int, workshop: Workshop, seconds: float, rounds: int, cache: Pa
         5: lambda: strips(workshop),
         6: lambda: cameras.measured(workshop, seconds),
         7: lambda: native.measured(workshop, seconds),
+        8: lambda: exported.measured(workshop, seconds, cache),
     }
     return actions[bar]()
 
@@ -71,7 +73,7 @@ def strips(workshop: Workshop) -> dict[str, Any]:
 def main() -> None:
     """Measures what is asked for, prints it, and stores it unless it was quick."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bars", type=int, nargs="+", choices=BARS, default=list(BARS), metavar="N", help="1 to 7")
+    parser.add_argument("--bars", type=int, nargs="+", choices=BARS, default=list(BARS), metavar="N", help="1 to 8")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each contender of a run, at least (default: 2)")
     parser.add_argument("--cache", type=Path, default=CACHE, help=f"models and environments (default: {CACHE})")
     parser.add_argument("--quick", action="store_true", help="bars 1 and 3, briefly, stored nowhere")

@@ -94,6 +94,8 @@ def test_the_page_says_what_the_results_say() -> None:
     written = dict(pages.pages())[ROOT / "docs" / "benchmarks" / "speed.md"]
     assert "{{ bars(" in (pages.TEMPLATES / "speed.md.j2").read_text()
     assert (ROOT / "docs" / "benchmarks" / "speed.md").read_text() == written, "run: python benchmarks/pages.py"
+    tutorial = ROOT / "docs" / "tutorials" / "microcontroller.md"
+    assert dict(pages.pages())[tutorial] == tutorial.read_text(), "run: python benchmarks/pages.py"
 
 
 def test_a_table_is_as_the_results_are() -> None:
@@ -113,7 +115,7 @@ def test_a_page_shows_no_time_that_its_warning_withdraws() -> None:
     assert "other programs kept 0.5 cores busy" in shown.lower()
     assert f"{entry['rows'][0]['pixels_per_s']:,.0f}" in tables.page_table(1, quiet)
     assert f"{entry['rows'][0]['pixels_per_s']:,.0f}" not in shown
-    heads = [line for bar in "1234567" for line in tables.page_table(int(bar), results.stored()["bars"][bar]).splitlines()[:1]]
+    heads = [line for bar in "12345678" for line in tables.page_table(int(bar), results.stored()["bars"][bar]).splitlines()[:1]]
     assert not [head for head in heads if any(f"| {name}" in head for name in tables.WITHDRAWN)]
     assert " ms |" not in pages.bars("breakdown", store={"bars": {"2": {**results.stored()["bars"]["2"], "other_cores": 0.5}}})
 
@@ -324,3 +326,59 @@ def test_verdicts() -> None:
 def test_a_table_on_the_terminal_has_columns() -> None:
     text = tables.aligned(tables.markdown(["name", "ms"], [["a", "1"], ["longer", "22"]]))
     assert [line for line in text.splitlines() if line] == ["  name    ms", "  a       1", "  longer  22"]
+
+
+@pytest.mark.slow
+def test_exported_c_does_the_same_work_as_onnxruntime(indian_pines: Scene, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the bar trains a net")
+    from bars import exported, models
+
+    net = exported._Net(models.Workshop(indian_pines, tmp_path), "student", {"scene int8": models.STORED_STUDENT}, tmp_path)
+    contender = net.exported("generic")
+    assert exported._agreement(net, contender) == 100
+    taken = turns.take([contender, net.runtime("scene int8", "ort")], 0.02, 2)
+    assert taken.failed == {}
+    assert {timed.pixels for timed in taken.timed.values()} == {exported.ROWS * exported.COLUMNS}
+    (tmp_path / "generic" / "net.c").write_text("no C")
+    net.add("broken", lambda: net._compiled("broken", "scene int8", tmp_path / "generic" / "rows.c", {"takes": "rows"}))
+    assert "does not compile" in net.failed["broken"]
+
+
+@pytest.mark.slow
+def test_the_float_loop_is_the_net(indian_pines: Scene, tmp_path: Path) -> None:
+    """Labels of torch, for a net that was trained for a moment."""
+    torch = pytest.importorskip("torch", reason="torch trains the net of this test")
+    from bars import c_process, exported, models
+
+    from hsiedge.graphs.c.compilers import host_compiler
+    from hsiedge.training.checkpoint import save_checkpoint
+    from hsiedge.training.fit import FitSettings
+    from hsiedge.training.train import train
+    from tests import workstation
+
+    part = workstation.corner()
+    checkpoint = train(part, models.draw("random", part, 0), "liunet", 1, FitSettings(epochs=20))
+    save_checkpoint(tmp_path / "a.safetensors", checkpoint)
+    ids = [entry.id for entry in checkpoint.card.classes]
+    (tmp_path / "weights.h").write_text(exported.weights(tmp_path / "a.safetensors", ids))
+    source = ROOT / "benchmarks" / "bars" / "float_loop.c"
+    host_compiler().compile(*exported.FLAGS, f"-I{tmp_path}", "-o", tmp_path / "a.so", source)
+    import ctypes
+
+    labels = c_process._Rows(ctypes.CDLL(str(tmp_path / "a.so")), part.shape[1]).push(part.cube)
+    counts = torch.from_numpy(part.cube.reshape(-1, part.bands, 1, 1).astype(np.float32))
+    with torch.no_grad():
+        expected = checkpoint.classifier.eval()(counts).argmax(1).numpy()
+    assert len(np.unique(labels)) > 1
+    assert (np.array(ids)[expected] == labels.ravel()).mean() > 0.999
+
+
+def test_who_stands_beside_exported_c_has_figures_or_a_reason() -> None:
+    entry = results.stored()["bars"]["8"]
+    names = {(row["net"], row["name"]) for row in entry["rows"]} | {tuple(key.split(", ", 1)) for key in entry["failed"]}
+    for net in ("student", "liunet"):
+        for name in ("exported C, x86-64-v3", "exported C, generic", "native", "ort", "litert", "tflm", "emx-onnx-cgen"):
+            assert (net, name) in names
+    assert {("liunet", "float ort"), ("liunet", "float C loop by hand")} <= names
+    exact = {row["agreement"] for row in entry["rows"] if row["name"].startswith("exported C")}
+    assert exact == {100}

@@ -26,6 +26,8 @@ from hsiedge.scenes.splits import draw
 from hsiedge.shipped import shipped
 
 STUDENT_WIDTHS = (16, 28, 28, 28, 28)  # what the search for 16 KiB came to with seed 0: results/compress-*.json
+FRESH = ("cnn1d", "liunet", "cnn3d", "hybridsn")
+STORED_STUDENT = Path(__file__).parents[2] / "tests" / "native" / "data" / "student-int8-scene.onnx"
 CORNER = 64  # pixels a side of the part of the scene that a net is made for of which nothing but its time is asked
 
 
@@ -86,6 +88,24 @@ class Workshop:
         shop = replace(self, scene=part if bands is None else resampled(part, bands))
         model = shop.built(f"{net}-{shop.scene.bands}-bands.onnx", lambda path: _untrained(net, shop.scene, path))
         return shop.graphs(model, patches=CORNER, max_drop=100.0)
+
+    def exported(self) -> dict[str, tuple[Path, Scene]]:
+        """INT8 scene graphs that become C, by the net's name, each with a scene of its classes; FRESH ones untrained."""
+        graphs = {name: (self.untrained(name)["scene int8"], corner(self.scene, CORNER)) for name in FRESH}
+        return {"student": (STORED_STUDENT, self.scene), "cnn2d": (shipped("-int8-scene.onnx"), self.scene), **graphs}
+
+    def liunet(self) -> Path:
+        """Checkpoint of liunet, trained on the scene by blocks, which no test pixel's surroundings train on."""
+        from hsiedge.training.checkpoint import save_checkpoint
+        from hsiedge.training.train import train
+
+        return self.built(
+            "liunet.safetensors", lambda path: save_checkpoint(path, train(self.scene, draw("blocks", self.scene, 0), "liunet"))
+        )
+
+    def liunet_graph(self) -> Path:
+        """The same as ONNX."""
+        return self.built("liunet.onnx", lambda path: _export(self.scene, self.liunet(), path))
 
     def student(self) -> Path:
         """The student of 16 KiB, distilled from the shipped teacher as the search did with seed 0: minutes, but once."""

@@ -20,6 +20,7 @@ TITLES = {
     5: "Memory of a long strip",
     6: "Cameras",
     7: "The native engine",
+    8: "Exported C",
 }
 
 
@@ -286,6 +287,17 @@ def _two_threads(row: Entry, entry: Entry) -> str:
     return f"\nTwo threads, {row['net']}, rows of {row['columns']} columns: {row['times']:.2f} times one ({span}); {cores}."
 
 
+def _exported(entry: Entry) -> str:
+    """Ratios alone: one compiler's on one processor, whose times say nothing of a board's."""
+    rows = []
+    for row in entry["rows"]:
+        times = "1" if row["times"] == 1 else f"{row['times']:.2f}"
+        agrees = "" if row["agreement"] is None else f"{row['agreement']:.2f} %"
+        rows.append([row["net"], row["name"], row["runtime"], times, f"{row['low']:.2f} to {row['high']:.2f}", agrees])
+    rows += [[*name.split(", ", 1), "", "", "", reason.replace("|", "/")] for name, reason in entry["failed"].items()]
+    return markdown(["net", "as", "runtime", "exported C is faster, times", "95 %", "labels of onnxruntime"], rows)
+
+
 def _figure(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
@@ -298,4 +310,5 @@ _TABLES: dict[int, Callable[[Entry], str]] = {
     5: _memory,
     6: _cameras,
     7: _native,
+    8: _exported,
 }

@@ -28,7 +28,7 @@ from hsiedge.runtimes.native_graph import Lowered, lower
 from hsiedge.scenes.scene import Scene
 
 _COLUMNS, _ROWS = 64, 16  # of the strip that is compared, and what it has beside its halo
-_TEST_ROWS = 4  # of the golden test, the same
+_TEST_ROWS, _TEST_COLUMNS = 4, 12  # of the golden test, the same
 
 
 def c_files(model: str | Path, scene: Scene, output: str | Path, *, target: str = "generic", name: str | None = None) -> Card:
@@ -46,7 +46,7 @@ def c_files(model: str | Path, scene: Scene, output: str | Path, *, target: str 
         raise ModelError(f"{path}: C is made of an INT8 scene graph in ONNX")
     lowered = lower(path, card, scene.cube.dtype)
     expected = reference(path, card, lowered, _strip(scene, card.radius, _ROWS, _COLUMNS))
-    golden = reference(path, card, lowered, _strip(scene, card.radius, _TEST_ROWS, 2 * card.radius + 2))
+    golden = reference(path, card, lowered, _strip(scene, card.radius, _TEST_ROWS, max(_TEST_COLUMNS, 2 * card.radius + 2)))
     with files.temporary_folder() as folder:
         export = _Export(lowered, card, chosen, target, name, golden, folder)
         net, written = export.verified(expected, compiler, files.digest(path))

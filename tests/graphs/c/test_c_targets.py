@@ -1,4 +1,4 @@
-"""Exported C on the processors that it is made for, emulated: the shipped net and a student, bit-equal to onnxruntime.
+"""Exported C on the processors that it is made for, emulated: bit-equal to onnxruntime, and as many instructions as are stored.
 
 make test-targets       # those that CI leaves out, too
 """
@@ -22,8 +22,12 @@ from hsiedge.shipped import shipped
 
 pytestmark = [pytest.mark.board, pytest.mark.skipif(not is_available(), reason="the native library was not built")]
 IN_CI = ["cortex-m4", "cortex-a9", "cortex-a76", "powerpc"]
-OTHERS = ["cortex-m7", "cortex-a53", "cortex-a72", "riscv64", "x86-64-v3"]
-CHOSEN = IN_CI + OTHERS * bool(os.environ.get("HSIEDGE_TARGETS"))
+OTHERS = ["cortex-m7", "cortex-m55", "cortex-a53", "cortex-a72", "riscv64", "x86-64-v3"]
+ALL = bool(os.environ.get("HSIEDGE_TARGETS"))
+CHOSEN = IN_CI + OTHERS * ALL
+NETS = ["student", "cnn2d", "cnn1d", "liunet", "cnn3d", "hybridsn"]
+COUNTED = [(net, title) for title in TARGETS for net in NETS] if ALL else [("student", "cortex-m4")]
+CHANGE = 0.03  # of a compiler's next version
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,39 @@ def test_a_missing_emulator_is_said(strip: Scene, tmp_path: Path, monkeypatch: p
     assert "target kernels not run" in (tmp_path / "net.h").read_text()
     assert "stack_bytes" not in card.lineage[-1].options
     assert compilers.target_compiler(TARGETS["cortex-m4"]) is not None
+
+
+@pytest.fixture(scope="module")
+def exported(indian_pines: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Scene]]:
+    """Nets, each with a scene of its classes."""
+    from benchmarks import c_targets
+
+    if ALL:
+        return c_targets.Workshop(indian_pines, tmp_path_factory.mktemp("nets")).exported()
+    return {"student": (Path(__file__).parents[2] / "native" / "data" / "student-int8-scene.onnx", indian_pines)}
+
+
+@pytest.mark.parametrize(("net", "title"), COUNTED)
+def test_figures_are_the_stored_ones(
+    net: str, title: str, exported: dict[str, tuple[Path, Scene]], indian_pines: Scene, tmp_path: Path
+) -> None:
+    """Its labels are onnxruntime's on the target, or nothing is measured."""
+    from benchmarks import c_targets
+
+    expected = c_targets.stored()[title][net]
+    figures = c_targets.measured(title, *exported[net], tmp_path, c_targets.built_plugin(tmp_path), indian_pines)
+    assert figures["kernels"] == expected["kernels"]
+    assert "not run" not in figures["kernels"]
+    assert figures.keys() == expected.keys()
+    for name in expected.keys() & {*c_targets.FIGURES, "instructions"}:
+        assert figures[name] == pytest.approx(expected[name], rel=CHANGE), name
+
+
+def test_bars_hold_in_the_stored_results() -> None:
+    from benchmarks import c_targets
+
+    lines = c_targets.bar_lines(c_targets.stored())
+    assert len(lines) == 5 * 3
+    assert all(line.endswith(": holds") for line in lines), lines
+    (broken,) = c_targets.bar_lines({"cortex-m4": {"student": {"ram_bytes": 64_001}}})
+    assert broken.endswith("DOES NOT HOLD")
