@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,8 @@ from hsiedge.metrics import Accuracy, accuracy, confusion_matrix
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import CATALOG
 from hsiedge.scenes.cubes import spans_of
-from hsiedge.scenes.scene import Scene
+from hsiedge.scenes.io.cube import SceneWarning
+from hsiedge.scenes.scene import UNNAMED, Scene
 from hsiedge.scenes.splits import Split
 
 _LOG = logging.getLogger(__name__)
@@ -222,6 +224,37 @@ def split_for(card: Card, scene: Scene, masks: Split | None = None) -> Split | N
             f"in the Card {card.scene.sha256[:12]}...); a split of one says nothing of the other"
         )
     return None
+
+
+def joined_by_name(card: Card, scene: Scene) -> Scene:
+    """The scene with its classes numbered as in a model's Card, joined by name, as flights are.
+
+    A scene whose ids mean the same already is given back, as is the model's own, and one that does not name all its classes.
+    Pixels of classes that the model does not know lose their label, with a warning.
+
+    Raises:
+        ModelError: the model knows none of the classes.
+    """
+    ids, names = {entry.name: entry.id for entry in card.classes}, {entry.id: entry.name for entry in card.classes}
+    same = all(ids.get(title, label) == label and names.get(label, title) == title for label, title in scene.classes.items())
+    named = not any(f"{UNNAMED} {label}" == title for label, title in [*scene.classes.items(), *names.items()])
+    if same or not named or scene.labels is None or card.scene.sha256 == scene.sha256:
+        return scene
+    table = np.zeros(max(scene.classes) + 1, np.uint16)
+    for label, title in scene.classes.items():
+        table[label] = ids.get(title, 0)
+    labels = table[scene.labelled()]
+    lost = int(np.count_nonzero(scene.labelled()) - np.count_nonzero(labels))
+    unknown = ", ".join(title for title in scene.titles if title not in ids)
+    if not labels.any():
+        raise ModelError(f"the model knows none of the classes of {scene.name} ({unknown}), only {', '.join(ids)}")
+    if lost:
+        warnings.warn(
+            f"{scene.name}: {lost} pixels of classes that the model does not know do not count: {unknown}", SceneWarning, 2
+        )
+    classes = {label: title for title, label in sorted(ids.items(), key=lambda entry: entry[1]) if title in scene.titles}
+    _LOG.info("%s: its classes are joined with the model's by name", scene.name)
+    return replace(scene, labels=labels, classes=classes)
 
 
 def check_no_part(card: Card, scene: Scene, *, held_out: bool = False) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, SceneError, SplitError
-from hsiedge.evaluation import evaluate, split_for
+from hsiedge.evaluation import evaluate, joined_by_name, split_for
 from hsiedge.runtimes import load
 from hsiedge.scenes import splits
+from hsiedge.scenes.io.cube import SceneWarning
 from hsiedge.scenes.scene import Scene
 
 STORED = Path(__file__).parent / "benchmark" / "data"
@@ -72,6 +73,32 @@ def test_a_scene_that_the_model_never_saw(make_card: Callable[..., Card], tiny_s
     assert result.accuracy.n == (tiny_scene.labelled() > 0).sum()
     assert result.split is None
     assert split_for(make_card(tiny_scene, 3), tiny_scene) is None  # a Card that tells of no split
+
+
+def test_classes_of_a_new_scene_are_joined_by_name(make_card: Callable[..., Card], tiny_scene: Scene) -> None:
+    ids = sorted(tiny_scene.classes)
+    tiny_scene = dataclasses.replace(tiny_scene, classes={label: f"crop {label}" for label in ids})
+    card = make_card(tiny_scene, 3)
+    table = np.zeros(max(ids) + 1, np.uint16)
+    table[ids] = ids[1:] + ids[:1]
+    classes = {int(table[label]): title for label, title in tiny_scene.classes.items()}
+    new = {"cube": tiny_scene.cube + np.uint16(1), "labels": table[tiny_scene.labelled()]}
+    other = dataclasses.replace(tiny_scene, classes=dict(sorted(classes.items())), **new)
+    joined = joined_by_name(card, other)
+    assert (joined.labelled() == tiny_scene.labelled()).all()
+    assert joined.classes == tiny_scene.classes
+    unnamed = dataclasses.replace(other, classes={label: f"class {label}" for label in ids})
+    for same in (tiny_scene, dataclasses.replace(tiny_scene, **new), unnamed, dataclasses.replace(other, labels=None)):
+        assert joined_by_name(card, same) is same
+    strange = dataclasses.replace(other, classes=other.classes | {ids[0]: "a crop of its own"})
+    with pytest.warns(
+        SceneWarning, match=r"\d+ pixels of classes that the model does not know do not count: a crop of its own"
+    ):
+        known = joined_by_name(card, strange)
+    assert (known.labelled() == np.where(other.labelled() == ids[0], 0, tiny_scene.labelled())).all()
+    strangest = dataclasses.replace(other, classes={label: f"tree {label}" for label in ids})
+    with pytest.raises(ModelError, match=f"the model knows none of the classes of tiny .tree {ids[0]}"):
+        joined_by_name(card, strangest)
 
 
 def test_another_cube_of_the_same_name(make_card: Callable[..., Card], tiny_scene: Scene) -> None:

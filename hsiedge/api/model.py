@@ -204,6 +204,8 @@ class Model(runtimes.Model):
     ) -> Evaluation:
         """Measures its accuracy on the test pixels of its split; on a scene it was not trained on, on all labelled pixels.
 
+        Classes of such a scene are the model's of the same names, whatever their ids are.
+
         Args:
             masks: the split, for a model whose split came from mask files.
             units: as for `classify`.
@@ -213,7 +215,7 @@ class Model(runtimes.Model):
             SplitError: the scene's labels are not those of the model's split.
             SceneError: the scene has no labels, or is not found.
         """
-        scene = scene_for(self.known, scene, self.own_scene, units, held_out=True)
+        scene = evaluation.joined_by_name(self.known, scene_for(self.known, scene, self.own_scene, units, held_out=True))
         if masks is not None:
             check_split(masks)
         self.check_fits(scene)
