@@ -43,7 +43,7 @@ test-targets: $(INSTALLED)
 	HSIEDGE_TARGETS=1 $(PYTEST) tests/graphs/c/test_c_targets.py tests/arm/test_arm32.py
 
 test-all: $(INSTALLED)
-	$(PYTEST) -m 'not release' $(TESTS)
+	$(PYTEST) --durations=40 -m 'not release' $(TESTS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
