@@ -55,6 +55,7 @@ types: $(VENV)/installed
 
 contracts: $(VENV)/installed
 	$(BIN)/lint-imports
+	@told=$$($(BIN)/python -m tests.device_wing 2>&1) || { echo "$$told"; exit 2; }
 
 # N mutated files of every kind that is opened; the first of them are those of a smaller N.
 fuzz: $(INSTALLED)
