@@ -21,10 +21,10 @@ All else has to be equal."""
 
 
 def in_every_runtime(models: Sequence[ModelFile]) -> list[ModelFile]:
-    """Each model once for each installed runtime that takes it; the one that runs it unasked comes first."""
+    """Each model once for each installed runtime that takes it and is for this machine; the one that runs it unasked first."""
     variants = []
     for model in models:
-        engines = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes]
+        engines = [name for name, engine in ENGINES.items() if model.path.suffix in engine.suffixes and engine.is_for_here]
         # Where none is installed, opening the file says so.
         installed = [name for name in engines if ENGINES[name].installed and ENGINES[name].takes(model.path)] or engines[:1]
         variants += [replace(model, name=f"{model.name} ({name})", runtime=name) for name in installed] or [model]
@@ -38,7 +38,11 @@ def recommend(groups: Sequence[Sequence[Sample]]) -> Recommendation:
     candidates = [(sample, group) for group in groups for sample in group if sample.model.name in agreeing]
     recommendation = Recommendation(
         [entry for entry in agreements if entry.model != entry.reference],
-        {name: engine.extra for name, engine in ENGINES.items() if engine.extra and not engine.installed},
+        {
+            name: engine.extra
+            for name, engine in ENGINES.items()
+            if engine.is_for_here and engine.extra and not engine.installed
+        },
     )
     if not candidates:
         return recommendation

@@ -113,7 +113,7 @@ def runtime_findings(runtime: str, reply: Mapping[str, Any], *, native: bool = F
             do = ("pip install --force-reinstall --no-deps hsiedge, with a C compiler at hand",)
             yield Finding(title, NOTE, "not built", "INT8 scene graphs run in onnxruntime, which takes longer row by row", do)
         if runtime == "ort" and native:
-            why = "INT8 scene graphs run without it, in the native engine, and no other models"
+            why = "INT8 scene graphs run without it, in the native engine; other ONNX files do not"
             yield Finding(title, NOTE, "not installed", why, ("pip install onnxruntime, where it has wheels",))
         elif runtime == "ort":
             yield Finding(title, PROBLEM, "not installed", "nothing runs without it", ("pip install onnxruntime",), stops=True)

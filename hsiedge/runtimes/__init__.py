@@ -44,6 +44,7 @@ class Engine:
         takes_nets: whether it runs checkpoints; `open_session` then takes `net`, FILE.py:NAME of one's own.
         is_built: whether what it needs beside its package is here.
         takes: whether it runs a file of its suffixes, where it does not run all of them.
+        is_for_here: whether this machine is what it is meant for: others are run where they are named, and never recommended.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Engine:
     takes_nets: bool = False
     is_built: Callable[[], bool] = lambda: True
     takes: Callable[[Path], bool] = lambda path: True
+    is_for_here: bool = True
 
     @property
     def installed(self) -> bool:
@@ -88,7 +90,7 @@ ENGINES: Registry[Engine] = Registry(
         "ort": Engine("onnxruntime", (".onnx", ".ort"), "hsiedge.runtimes.ort", "onnxruntime", exact_mode=True),
         "native": _NATIVE,
         "litert": Engine("LiteRT", (".tflite",), "hsiedge.runtimes.litert", "ai_edge_litert.interpreter", "litert"),
-        "tflm": Engine("TFLite Micro", (".tflite",), "hsiedge.runtimes.tflm", "tflite_micro", "tflm"),
+        "tflm": Engine("TFLite Micro", (".tflite",), "hsiedge.runtimes.tflm", "tflite_micro", "tflm", is_for_here=False),
         "openvino": Engine("OpenVINO", (".onnx",), "hsiedge.runtimes.openvino", "openvino", "openvino", True),
         "torch": Engine("PyTorch", (".safetensors",), "hsiedge.training.torch_runtime", "torch", "train", takes_nets=True),
     },

@@ -12,7 +12,7 @@ import pytest
 from hsiedge import bench, load
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Sample
 from hsiedge.benchmark.process import Worker
-from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, recommend
+from hsiedge.benchmark.recommend import ANSWERED, INTEGER_TIE, TIE, in_every_runtime, recommend
 from hsiedge.errors import OptionError
 from hsiedge.runtimes import ENGINES
 from hsiedge.scenes.synthetic import draw_rows
@@ -28,6 +28,13 @@ def sample(runtime: str, labels: list[int], ms: float, margins: list[float] | No
     model = ModelFile(Path("a.onnx"), 1, "", f"a.onnx ({runtime})", runtime)
     rounds = [np.full(4, ms * scale) for scale in (1.0, 1.1, 0.9)]
     return Sample(model, description, rounds, OtherLoad(None, None), [], answers)
+
+
+def test_what_is_not_for_this_machine_is_left_out() -> None:
+    """TFLite Micro's times say nothing of one that has LiteRT."""
+    (model,) = in_every_runtime([ModelFile(Path("a.tflite"), 1, "", "a.tflite")])
+    assert model.runtime == "litert"
+    assert "tflm" not in recommend([[sample("ort", [1], 1.0)]]).missing
 
 
 class TestChoice:
