@@ -373,7 +373,8 @@ class TestWithoutOnnxruntime:
     """As on 32-bit boards, where it has no wheels."""
 
     @pytest.fixture(autouse=True)
-    def _absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _absent(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)
         if not is_available():
             pytest.skip("the native library was not built")
         for name in ("onnxruntime", "hsiedge.runtimes.ort"):
