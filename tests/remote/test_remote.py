@@ -215,7 +215,7 @@ def test_options_of_another_machine_take_one(server: Server) -> None:
 def test_what_is_no_path_of_an_interpreter(python: str) -> None:
     command = [sys.executable, "-m", "hsiedge", "bench", str(FLOAT), "--on", "board", "--python", python]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, "path of an interpreter" in done.stderr) == (2, True)
+    assert (done.returncode, "path of a Python interpreter" in done.stderr) == (2, True)
 
 
 def stop_near(server: Server, process: subprocess.Popen[str]) -> None:
