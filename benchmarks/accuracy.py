@@ -2,11 +2,12 @@
 
     python benchmarks/accuracy.py                             # the default net, 5 seeds, random 10 %
     python benchmarks/accuracy.py --split blocks
+    python benchmarks/accuracy.py --epochs 60                 # for twice as long: how the shipped models were trained
     python benchmarks/accuracy.py --net cnn3d --seeds 1
 
 Each seed draws its own split, trains, exports, quantizes and counts the test pixels once. Results go to
-benchmarks/results/SCENE-NET-SPLIT.json after each seed; seeds that are there already, with as many epochs and of this
-version, are not run again (--fresh does).
+benchmarks/results/SCENE-NET-SPLIT.json after each seed, or SCENE-NET-SPLIT-60epochs.json where the net does not take its own
+number of epochs; seeds that are there already, with as many epochs and of this version, are not run again (--fresh does).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hsiedge.device.facts import device_facts
 from hsiedge.evaluation import evaluate, split_for
 from hsiedge.graphs.export.checkpoint import export
 from hsiedge.graphs.quantization.quantize import quantize
+from hsiedge.nets import spec
 from hsiedge.runtimes import load
 from hsiedge.scenes.open import open_scene
 from hsiedge.scenes.scene import Scene
@@ -101,25 +103,28 @@ def main() -> None:
     parser.add_argument("--net", default="cnn2d")
     parser.add_argument("--split", default="random")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=FitSettings.epochs)
+    parser.add_argument("--epochs", type=int, help="left out, the net's own")
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder for the models; left out, they are thrown away")
     arguments = parser.parse_args()
-    store = RESULTS / f"{arguments.scene}-{arguments.net}-{arguments.split}.json"
+    own = spec(arguments.net).epochs
+    epochs = arguments.epochs or own
+    title = f"{arguments.scene}-{arguments.net}-{arguments.split}" + ("" if epochs == own else f"-{epochs}epochs")
+    store = RESULTS / f"{title}.json"
     rows = [] if arguments.fresh or not store.exists() else json.loads(store.read_text())["seeds"]
     scene = open_scene(arguments.scene)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(arguments.seeds):
-            if any((row["seed"], row["epochs"], row["hsiedge"]) == (seed, arguments.epochs, __version__) for row in rows):
+            if any((row["seed"], row["epochs"], row["hsiedge"]) == (seed, epochs, __version__) for row in rows):
                 continue
             rows = [row for row in rows if row["seed"] != seed]
-            rows.append(run_seed(scene, arguments.net, arguments.split, seed, arguments.epochs, folder))
+            rows.append(run_seed(scene, arguments.net, arguments.split, seed, epochs, folder))
             print(rows[-1], flush=True)
             data = {"device": device_facts().cpu, "seeds": sorted(rows, key=lambda row: row["seed"])}
             files.write_bytes(store, (json.dumps(data, indent=1) + "\n").encode())
-    print(f"{arguments.scene}, {arguments.net}, {arguments.split} split, seeds {[row['seed'] for row in rows]}")
+    print(f"{title}, {epochs} epochs, seeds {[row['seed'] for row in rows]}")
     print(summary(rows))
 
 

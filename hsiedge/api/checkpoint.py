@@ -324,7 +324,8 @@ def train(
             left out, as `Scene.split` draws it.
         net: a net's name, or FILE.py:NAME; one that is not hsiedge's own is checked first (`hsiedge.testing.check_net`).
         patch: side of the patch, odd; by default the net's own.
-        epochs: passes over the training pixels; by default those of `settings`, or the net's own (60; of mlp, 600).
+        epochs: passes over the training pixels; by default those of `settings`, or the net's own: 30 of cnn2d with
+            its own widths, 600 of mlp, else 60.
         settings: how the net is fitted (`hsiedge.training.fit.FitSettings`): batch, rate, decay, smoothing, balance.
         refit: fit the net again on training and validation pixels together, for the epochs that validation pixels chose; left
             out, true for published splits.
@@ -348,7 +349,7 @@ def train(
         from hsiedge.training import train as training
         from hsiedge.training.fit import FitSettings
     net = _checked_net(net, opened, patch, **options)
-    settings = settings or FitSettings(epochs=spec(net).epochs)
+    settings = settings or FitSettings(epochs=spec(net).epochs_for(options))
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
     trained = training.train(opened, drawn, net, patch, settings, progress, refit=refit, device=device, **options)

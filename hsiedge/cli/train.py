@@ -43,7 +43,10 @@ def train_command(
         str | None, typer.Option(metavar="N,N,...", help="Channels of each layer, as 64,64,64. Default: the net's own.")
     ] = None,
     split_options: options.SplitOptions,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of training. Default: 60, for mlp 600.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Epochs of training. Default: 30 for cnn2d without --widths, 600 for mlp, else 60."),
+    ] = None,
     refit: Annotated[
         bool | None,
         typer.Option(

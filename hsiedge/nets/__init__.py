@@ -8,7 +8,7 @@ that it takes part everywhere, `hsiedge.nets.base.Net` tells and `hsiedge.testin
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,18 @@ DEFAULT = "cnn2d"
 class NetSpec:
     """An architecture: its class, built with `(bands, classes, patch, **options)`, its default patch and the least one.
 
-    `epochs`: passes over the training pixels that it takes by default.
+    `epochs`: passes over the training pixels that it takes by default, with a shape of its own; `epochs_reshaped` with another.
     """
 
     build: Callable[..., Net]
     patch: int
     min_patch: int
     epochs: int = 60
+    epochs_reshaped: int = 60
+
+    def epochs_for(self, options: Mapping[str, Any]) -> int:
+        """Default epochs of a net that is built with these options."""
+        return self.epochs_reshaped if options else self.epochs
 
 
 def _spec_of(build: Any) -> NetSpec:
@@ -42,7 +47,8 @@ def _spec_of(build: Any) -> NetSpec:
     default = parameters["patch"].default
     least = getattr(build, "min_patch", 1)
     epochs = getattr(build, "epochs", NetSpec.epochs)
-    return NetSpec(build, default if isinstance(default, int) else max(1, least), least, epochs)
+    patch = default if isinstance(default, int) else max(1, least)
+    return NetSpec(build, patch, least, epochs, getattr(build, "epochs_reshaped", epochs))
 
 
 NETS: Registry[NetSpec] = Registry(

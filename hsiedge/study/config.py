@@ -4,7 +4,7 @@
     scenes = ["indian_pines", "../my/pack.npz"]     # catalog names; packs, mosaic folders, lists of flights by path
     splits = ["random", "blocks", "hong"]           # a published one by its name; "flights" of a list that holds some out
     seeds = [0, 1, 2]
-    epochs = 60                                     # of nets and students; left out, what the net takes in `hsiedge train`
+    epochs = 60                                     # of nets and students; left out, those of `hsiedge train` with widths
     tuning = 60                                     # of what is trained on: pruned nets, QAT; left out, as many as `epochs`
     fraction = 0.1                                  # of each class's pixels: random and blocks
     guard = 6                                       # pixels: blocks
@@ -139,7 +139,7 @@ def _cells(data: dict[str, Any]) -> Iterator[Cell]:
     seen = set()
     for seed, scene, (split, fold), (net, patch, options) in product(seeds, scenes, drawn, architectures):
         beside = _controls(methods, net, patch, options) if controls else []
-        own_epochs = epochs or nets.spec(net).epochs
+        own_epochs = epochs or nets.spec(net).epochs_reshaped  # students and cut nets are of other shapes, and take as many
         for method in (_Method("none", [""], {}), *methods, *beside):
             for level in method.levels:
                 cell = Cell(

@@ -112,7 +112,7 @@ def train_on(
         title: of the fit, in the log.
     """
     net = nets.NETS.name_of(net)
-    settings = checked(settings or FitSettings(epochs=nets.spec(net).epochs))
+    settings = checked(settings or FitSettings(epochs=nets.spec(net).epochs_for(options)))
     patch = nets.spec(net).patch if patch is None else patch
     dataset = prepare(scene, split, patch, refit=validation)
     torch.manual_seed(split.seed)

@@ -101,7 +101,8 @@ def test_mlp_looks_at_one_pixel_and_is_small() -> None:
     alone[:, :, torch.arange(25).reshape(5, 5) != 12] = 0
     torch.testing.assert_close(net(patches), net(alone))
     assert nets.spec("mlp").epochs == 600
-    assert nets.spec("cnn2d").epochs == 60
+    assert nets.spec("cnn2d").epochs == 30
+    assert nets.spec("cnn2d").epochs_for({"widths": (16, 16)}) == nets.spec("dscnn").epochs == 60
 
 
 def test_liunet_has_the_published_number_of_parameters() -> None:
