@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import choose, console, options, remote
+from hsiedge.cli import choose, console, groups, options, remote
 from hsiedge.cli.flags import flag
 
 
-@options.expanded
+@groups.expanded
 def bench_command(
     context: typer.Context,
     models: Annotated[
@@ -94,7 +94,7 @@ def bench_command(
         raise typer.Exit(130)
 
 
-@options.expanded
+@groups.expanded
 def compare_command(
     results: Annotated[
         list[Path],

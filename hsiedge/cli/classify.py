@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.mapping.stream import ClassificationStats, Classify, ClassifyOptions
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MANY_OUTSIDE = 0.01
 
 
-@options.expanded
+@groups.expanded
 def classify_command(
     *,
     model: Annotated[
@@ -81,7 +81,7 @@ def classify_command(
             metavar="ADDRESS", help="Dask scheduler, tcp://HOST:PORT. Its workers must see the cubes at the same paths."
         ),
     ] = None,
-    references: options.ReferenceOptions,
+    references: groups.ReferenceOptions,
     cube_key: options.CubeKeyOption = None,
     units: options.UnitsOption = None,
     cube_reader: options.CubeReaderOption = None,

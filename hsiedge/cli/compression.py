@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsiedge.cli import choose, console, options
+from hsiedge.cli import choose, console, groups, options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ EpochsOption = Annotated[int, typer.Option(help="Epochs of fine-tuning.")]
 
 
 @dataclass(frozen=True)
-class TrainedOptions(options.RunOptions, options.SceneOptions, options.ModelSplitOptions):
+class TrainedOptions(groups.RunOptions, groups.SceneOptions, groups.ModelSplitOptions):
     """Options of a checkpoint that is trained on: its net, its scene, its split, and where the result goes."""
 
     net: options.NetFileOption = None
@@ -57,7 +57,7 @@ class TrainedOptions(options.RunOptions, options.SceneOptions, options.ModelSpli
         return self.running(self.output or Path(f"{stem(source.card)}-{step}"))
 
 
-@options.expanded
+@groups.expanded
 def prune_command(
     *,
     checkpoint: CheckpointArgument = None,
@@ -107,7 +107,7 @@ def prune_command(
     console.say(f"{path}; next: hsiedge export {path}")
 
 
-@options.expanded
+@groups.expanded
 def distill_command(
     *,
     teacher: Annotated[
@@ -179,7 +179,7 @@ def distill_command(
     console.say(f"{path}; next: hsiedge export {path}")
 
 
-@options.expanded
+@groups.expanded
 def qat_command(
     *,
     checkpoint: CheckpointArgument = None,
@@ -262,7 +262,7 @@ def _tell_validation(before: Card, after: Card) -> None:
     console.say(f"validation pixels: OA {f'{had.oa:.2f} -> ' if had else ''}{has.oa:.2f} %, AA {has.aa:.2f} % of {has.n}")
 
 
-@options.expanded
+@groups.expanded
 def compress_command(
     *,
     scene: Annotated[
@@ -294,10 +294,10 @@ def compress_command(
         ),
     ] = None,
     net: options.NetFileOption = None,
-    scene_options: options.SceneOptions,
-    split_options: options.SplitOptions,
+    scene_options: groups.SceneOptions,
+    split_options: groups.SplitOptions,
     seed: options.SeedOption = 0,
-    run: options.RunOptions,
+    run: groups.RunOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model to write. Default: SCENE-NET-SPLIT-sSEED-METHODS-int8.onnx.")
     ] = None,
@@ -339,7 +339,7 @@ def compress_command(
     console.say(f"{path}  {nearest.size:,} bytes of {budget.size:,}; next: hsiedge eval {path}")
 
 
-def _teacher(path: Path | None, scene: Scene, split: Split, run: options.RunOptions) -> Path:
+def _teacher(path: Path | None, scene: Scene, split: Split, run: groups.RunOptions) -> Path:
     """The teacher's file; it is trained and kept where there is none, so that a second run starts from it."""
     from hsiedge.api.checkpoint import train
     from hsiedge.cli.names import file_stem

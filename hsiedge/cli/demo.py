@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 
-@options.expanded
+@groups.expanded
 def demo_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for models, maps and the report.")

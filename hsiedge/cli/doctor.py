@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import console, options, remote
+from hsiedge.cli import console, groups, options, remote
 from hsiedge.cli.flags import flag
 
 
-@options.expanded
+@groups.expanded
 def doctor_command(
     model: Annotated[
         Path | None,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import choose, console, options
+from hsiedge.cli import choose, console, groups, options
 
 
-@options.expanded
+@groups.expanded
 def eval_command(
     *,
     models: Annotated[
@@ -27,8 +27,8 @@ def eval_command(
             "--scene", metavar="SCENE", help="Scene to evaluate on: a catalog name or a packed .npz. Default: the model's own."
         ),
     ] = None,
-    scene_options: options.SceneOptions,
-    masks: options.ModelSplitOptions,
+    scene_options: groups.SceneOptions,
+    masks: groups.ModelSplitOptions,
     units: options.UnitsOption = None,
     runtime: options.RuntimeOption = None,
     provider: options.ProviderOption = None,

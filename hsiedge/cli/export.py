@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsiedge.cli import choose, console, options
+from hsiedge.cli import choose, console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.api.checkpoint import Checkpoint
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
 
 
-@options.expanded
+@groups.expanded
 def export_command(
     *,
     model: Annotated[
@@ -44,7 +44,7 @@ def export_command(
         typer.Option("--accept-labels", metavar="PERCENT", help="Least share of equal labels for --approximate, in percent."),
     ] = 90.0,
     net: options.NetFileOption = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
     weights: Annotated[Path | None, typer.Option(help="State dict of a net of your own, .pt or .safetensors.")] = None,
     bands: Annotated[int | None, typer.Option(help="Number of bands, passed to the factory of a net of your own.")] = None,
     patch: Annotated[

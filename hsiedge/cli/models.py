@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 _STOPS = 3  # exit code of a trial in which a step stops
 
 
-@options.expanded
+@groups.expanded
 def show_command(
     file: Annotated[Path, typer.Argument(help="Checkpoint or model.")],
     json: options.JsonOption = None,
@@ -27,7 +27,7 @@ def show_command(
     console.show([card_table(card, file)], codec.loads(card.to_json()), json)
 
 
-@options.expanded
+@groups.expanded
 def card_command(
     *,
     model: Annotated[Path, typer.Argument(help="ONNX file without a Card.")],
@@ -42,7 +42,7 @@ def card_command(
     scene: Annotated[
         str | None, typer.Option("--scene", metavar="SCENE", help="Catalog name of the scene that the net was trained on.")
     ] = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
     split: Annotated[
         str | None,
         typer.Option(metavar="random|blocks", help="Split that the net was trained on: random or blocks. Default: unknown."),
@@ -53,7 +53,7 @@ def card_command(
     guard: Annotated[
         int, typer.Option(metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks).")
     ] = 6,
-    masks: options.MaskOptions,
+    masks: groups.MaskOptions,
     seed: options.SeedOption = 0,
     logits: Annotated[
         str | None, typer.Option(help="Name of the output that holds the logits, if the graph has several outputs.")
@@ -110,7 +110,7 @@ def card_command(
     console.say(f"{path}: a {card.kind} graph of {opened.name}, {len(card.classes)} classes; next: hsiedge eval {path}")
 
 
-@options.expanded
+@groups.expanded
 def try_command(
     *,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file; or FILE.py:FACTORY, a PyTorch net of your own.")],
@@ -118,7 +118,7 @@ def try_command(
     scene: Annotated[
         str | None, typer.Option("--scene", metavar="SCENE", help="Catalog name of the scene to try the net on.")
     ] = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
     weights: Annotated[Path | None, typer.Option(help="State dict of a net of your own, .pt or .safetensors.")] = None,
     arg: Annotated[
         list[str] | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsiedge.cli import choose, console, options
+from hsiedge.cli import choose, console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.api.model import Model
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hsiedge.scenes.scene import Scene
 
 
-@options.expanded
+@groups.expanded
 def quantize_command(
     *,
     model: Annotated[
@@ -32,7 +32,7 @@ def quantize_command(
             help="Scene to calibrate on: a catalog name, a file, or flights.toml. Default: the model's own.",
         ),
     ] = None,
-    file_options: options.FileOptions,
+    file_options: groups.FileOptions,
     recipe: Annotated[
         str,
         typer.Option(
@@ -47,7 +47,7 @@ def quantize_command(
         typer.Option(metavar="POINTS", help="Largest loss of OA to accept, in points. Layers stay in float until it is met."),
     ] = 0.5,
     explain: Annotated[bool, typer.Option("--explain", help="Print the signal-to-noise ratio of each layer.")] = False,
-    masks: options.ModelSplitOptions,
+    masks: groups.ModelSplitOptions,
     units: options.UnitsOption = None,
     seed: options.SeedOption = 0,
     to: options.ToOption = None,
@@ -78,7 +78,7 @@ def quantize_command(
 
     if not calib:
         source = model or choose.float_model()
-        scene = options.SceneOptions(**vars(file_options)).open_for(require_card(source))
+        scene = groups.SceneOptions(**vars(file_options)).open_for(require_card(source))
     else:
         scene = (file_options if model is None else file_options.counting(require_card(model))).open_named(calib)
         source = model or _float_model_for(scene)

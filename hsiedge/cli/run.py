@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.live.sinks import Event
 
 
-@options.expanded
+@groups.expanded
 def run_command(
     *,
     model: Annotated[
@@ -94,7 +94,7 @@ def run_command(
             "$HSIEDGE_PAGE_TOKEN.",
         ),
     ] = None,
-    references: options.ReferenceOptions,
+    references: groups.ReferenceOptions,
     cube_key: options.CubeKeyOption = None,
     units: options.UnitsOption = None,
     cube_reader: options.CubeReaderOption = None,

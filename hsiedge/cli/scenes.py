@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 app = typer.Typer(help="Lists, shows, downloads and packs scenes.", no_args_is_help=True)
 
@@ -15,7 +15,7 @@ NameArgument = Annotated[str | None, typer.Argument(help="Scene of the catalog, 
 
 
 @app.command("list")
-@options.expanded
+@groups.expanded
 def list_command(data_dir: options.DataDirOption = None) -> None:
     """Lists the catalog, and which of its scenes are on this machine."""
     from hsiedge.report.terminal.scene import catalog_table
@@ -26,11 +26,11 @@ def list_command(data_dir: options.DataDirOption = None) -> None:
 
 
 @app.command("show")
-@options.expanded
+@groups.expanded
 def show_command(
     *,
     name: NameArgument = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
     seed: options.SeedOption = 0,
 ) -> None:
     """Shows a scene's size, bands and classes, and how many pixels of each class the splits train, validate and test on."""
@@ -44,7 +44,7 @@ def show_command(
 
 
 @app.command("fetch")
-@options.expanded
+@groups.expanded
 def fetch_command(
     name: Annotated[str, typer.Argument(help="Scene of the catalog (hsiedge scenes list).")],
     data_dir: Annotated[
@@ -63,12 +63,12 @@ def fetch_command(
 
 
 @app.command("pack")
-@options.expanded
+@groups.expanded
 def pack_command(
     *,
     name: NameArgument = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: NAME.npz.")] = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
 ) -> None:
     """Packs cube, labels and metadata into one .npz, which a board reads without further packages."""
     from hsiedge.cli.names import safe

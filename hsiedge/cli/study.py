@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.study.rows import Row
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FORMATS = ("terminal", "html", "markdown", "csv", "latex")
 
 
-@options.expanded
+@groups.expanded
 def study_command(
     config: Annotated[Path, typer.Argument(help="TOML file of the study: scenes, splits, nets, methods and their levels.")],
     output: Annotated[
@@ -67,14 +67,14 @@ def study_command(
     if scheduler is None:  # a cluster's workers find scenes for themselves
         with console.waiting("reading scenes"):
             places = [scene_place(name, study.base) for name in study.scenes]
-            check(study, [options.open_named(place, None, None, None, data_dir) for place in places])
+            check(study, [groups.open_named(place, None, None, None, data_dir) for place in places])
     note = console.say if not sys.stderr.isatty() else lambda text: None
     run_study(study, Plan(folder, scheduler, workers, data_dir, console.progress, console.say, note, measure, device))
     state = "what was made is measured" if measure == "only" else "the study is whole"
     console.say(f"{folder}: {state}; next: hsiedge report {folder}")
 
 
-@options.expanded
+@groups.expanded
 def report_command(
     study: Annotated[Path, typer.Argument(help="Folder that hsiedge study has written, or its study.sqlite.")],
     kind: Annotated[

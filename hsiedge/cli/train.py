@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hsiedge.cli import console, options
+from hsiedge.cli import console, groups, options
 
 if TYPE_CHECKING:
     from hsiedge.card import Card
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hsiedge.scenes.splits import Split
 
 
-@options.expanded
+@groups.expanded
 def train_command(
     *,
     scene: Annotated[
@@ -27,7 +27,7 @@ def train_command(
             "trained on together.",
         ),
     ] = None,
-    scene_options: options.SceneOptions,
+    scene_options: groups.SceneOptions,
     net: Annotated[
         str,
         typer.Option(
@@ -42,7 +42,7 @@ def train_command(
     widths: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Channels of each layer, as 64,64,64. Default: the net's own.")
     ] = None,
-    split_options: options.SplitOptions,
+    split_options: groups.SplitOptions,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", help="Epochs of training. Default: 30 for cnn2d without --widths, 600 for mlp, else 60."),
@@ -55,7 +55,7 @@ def train_command(
             "Default: only for published splits.",
         ),
     ] = None,
-    run: options.RunOptions,
+    run: groups.RunOptions,
     seed: options.SeedOption = 0,
     output: Annotated[
         Path | None,

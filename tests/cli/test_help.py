@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from hsiedge.cli import options
+from hsiedge.cli import groups, options
 from hsiedge.cli.app import app
 
 BANNED = (
@@ -73,21 +73,21 @@ def test_there_are_options_to_look_at() -> None:
 def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
     seen: list[object] = []
 
-    @options.expanded
-    def scene_command(*, scene_options: options.SceneOptions, seed: options.SeedOption = 3) -> None:
+    @groups.expanded
+    def scene_command(*, scene_options: groups.SceneOptions, seed: options.SeedOption = 3) -> None:
         seen.extend([scene_options, seed])
 
     readers = {"cube_reader": None, "labels_reader": "mine.py:READER", "class_field": "crop", "align": False}
     readers |= {"dark": None, "white": None, "panel": 1.0, "raw": False}
     scene_command(cube=[Path("a.npy")], labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
     assert seen == [
-        options.SceneOptions(cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
+        groups.SceneOptions(cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
         4,
     ]
 
 
 def test_the_next_command_names_a_scene_of_ones_own() -> None:
-    own = options.SceneOptions(cube=[Path("a b.hdr")], labels=[Path("l.mat")], labels_key="gt", align=True)
+    own = groups.SceneOptions(cube=[Path("a b.hdr")], labels=[Path("l.mat")], labels_key="gt", align=True)
     assert own.again() == " --cube 'a b.hdr' --labels l.mat --labels-key gt --align"
-    assert options.SceneOptions().again(["flights.toml"]) == " --cube flights.toml"
-    assert options.SceneOptions().again(["indian_pines"]) == ""
+    assert groups.SceneOptions().again(["flights.toml"]) == " --cube flights.toml"
+    assert groups.SceneOptions().again(["indian_pines"]) == ""

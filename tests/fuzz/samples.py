@@ -37,7 +37,7 @@ _WARM = (
     "onnxruntime", "ai_edge_litert.interpreter", "hsiedge.cli.app", "hsiedge.mapping.writers", "hsiedge.scenes.open",
     "hsiedge.report.terminal.scene", "hsiedge.report.terminal.model", "hsiedge.report.terminal.compare", "hsiedge.runtimes.ort",
     "hsiedge.runtimes.litert", "hsiedge.benchmark.across_devices", "hsiedge.graphs.quantization.recipes", "hsiedge.study.store",
-    "hsiedge.study.config", "hsiedge.scenes.splits", "hsiedge.cli.options", "hsiedge.mapping.stream", "hsiedge.card_packing",
+    "hsiedge.study.config", "hsiedge.scenes.splits", "hsiedge.cli.groups", "hsiedge.mapping.stream", "hsiedge.card_packing",
     "hsiedge.scenes.flights",
 )  # fmt: skip
 """Modules that the parent imports, where they are installed, so that no child has to."""
