@@ -87,13 +87,14 @@ def page_table(bar: int, entry: Entry) -> str:
     text, busy = _TABLES[bar](entry), entry.get("other_cores") or 0
     if busy <= BUSY:
         return text
+    text, *ratios = text.split("\n\n")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     kept = [place for place, name in enumerate(lines[0]) if not name.startswith(WITHDRAWN)]
     rows = [[line[place] for place in kept] for line in lines[2:]]
     why = (
         f"Other programs kept {busy:.1f} cores busy meanwhile: ratios hold, for both took turns; times and rates are left out."
     )
-    return f"{markdown([lines[0][place] for place in kept], rows)}\n\n{why}"
+    return "\n\n".join([markdown([lines[0][place] for place in kept], rows), *ratios, why])
 
 
 def verdicts(entry: Entry) -> str:
