@@ -63,14 +63,14 @@ class TflmSession(Session):
         rows = tensor.astype(self._input["dtype"], copy=False)
         outputs = []
         try:
-            with _stderr() as said:
+            with _stderr() as lines:
                 for first in range(0, len(rows), self._batch):
                     self._interpreter.set_input(rows[first : first + self._batch], 0)
                     self._interpreter.invoke()
                     outputs.append(self._interpreter.get_output(0))
             return np.concatenate(outputs)
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"TFLite Micro could not run {self._path}: {_line(said, error)}") from error
+            raise ModelError(f"TFLite Micro could not run {self._path}: {_line(lines, error)}") from error
 
     def values(self, output: NDArray[Any]) -> NDArray[Any]:
         """Values that integers stand for, float32; other outputs as they are."""
@@ -94,13 +94,13 @@ class TflmSession(Session):
         arena = _LEAST_ARENA
         while arena <= _MOST_ARENA:
             try:
-                with _stderr() as said:
+                with _stderr() as lines:
                     interpreter = MicroInterpreter.from_bytes(graph, arena_size=arena)
                     interpreter.print_allocations()
-                return interpreter, next(int(total[1]) for total in map(_TOTAL.search, said) if total)
+                return interpreter, next(int(total[1]) for total in map(_TOTAL.search, lines) if total)
             except RuntimeError as error:
-                if not any(map(_TOO_SMALL.search, said)):
-                    raise ModelError(f"{self._path}: {self.runtime} does not load it: {_line(said, error)}") from error
+                if not any(map(_TOO_SMALL.search, lines)):
+                    raise ModelError(f"{self._path}: {self.runtime} does not load it: {_line(lines, error)}") from error
             arena *= 2
         raise ModelError(f"{self._path}: takes an arena of more than {_MOST_ARENA >> 30} GiB in {self.runtime}")
 
@@ -110,7 +110,7 @@ open_session = TflmSession
 
 @contextmanager
 def _stderr() -> Iterator[list[str]]:
-    """Keeps from the user's terminal what is said there past Python: its lines, once the block has ended."""
+    """Keeps from the user's terminal what is written there past Python: its lines, once the block has ended."""
     lines: list[str] = []
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:
@@ -124,6 +124,6 @@ def _stderr() -> Iterator[list[str]]:
             lines += file.read().decode(errors="replace").splitlines()
 
 
-def _line(said: Sequence[str], error: Exception) -> str:
-    """The first thing that was said, else the error itself."""
-    return [*said, str(error)][0][:200]
+def _line(lines: Sequence[str], error: Exception) -> str:
+    """The first of the lines, else the error itself."""
+    return [*lines, str(error)][0][:200]

@@ -60,7 +60,7 @@ def test_from_a_checkpoint_to_labels(hsiedge: Hsiedge, tmp_path: Path) -> None:
         (("export", "--to", "tflite", "--tile", "3x3"), "this is a patch graph"),
         (("export", "--to", "tflite", "--scene-graph", "--tile", "3by3"), "--tile 3by3: ROWSxCOLUMNS is expected"),
         (("quantize", "--to", "tflite", "--tile", "0x3"), "--tile 0x3: at least one pixel"),
-        (("quantize", "--to", "tflite", "--recipe", "tensorrt"), "--recipe tensorrt: for onnxruntime"),
+        (("quantize", "--to", "tflite", "--recipe", "tensorrt"), "--recipe tensorrt: is for onnxruntime"),
         (("bench", "a.onnx", "--runtime", "litert"), "--runtime litert: runs .tflite files, not a.onnx"),
         (("eval", "a.tflite", "--runtime", "ort"), "--runtime ort: runs .onnx and .ort files, not a.tflite"),
         (("classify", "a.onnx", "a.npy", "--runtime", "litert"), "--runtime litert: runs .tflite files, not a.onnx"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def test_it_runs_and_says_what_it_shows(name: str, tmp_path: Path, monkeypatch: 
     stored = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     executed = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(executed, kernel_name="python3", startup_timeout=300, timeout=1800, resources=place).execute()
+    client = NotebookClient(executed, kernel_name="python3", startup_timeout=300, timeout=1800, resources=place)
+    asyncio.run(client.async_execute())  # `execute` leaves its event loop open
     for before, after in zip(stored.cells, executed.cells, strict=True):
         if before.cell_type == "code":
             compare(_text(before), _text(after))

@@ -291,7 +291,7 @@ def test_wrong_options(tmp_path: Path) -> None:
         (lambda: tflite(patch, scene, path, (3, 3)), OptionError, "this is a patch graph"),
         (lambda: tflite(integer, scene, path), ModelError, "takes a float graph"),
         (lambda: tflite(workstation.scene_file("cnn2d"), scene, path, (0, 3)), OptionError, "at least one pixel"),
-        (lambda: quantize(patch, scene, path, "avx2"), OptionError, "recipe=avx2: for onnxruntime"),
+        (lambda: quantize(patch, scene, path, "avx2"), OptionError, "recipe=avx2: is for onnxruntime"),
         (lambda: quantize(patch, scene, path, explain=True), OptionError, "explain: shows single layers"),
         (lambda: quantize(patch, scene, tmp_path / "a.onnx", tile=(3, 3)), OptionError, "TFLite scene graphs only"),
         (lambda: tflite(patch, dataclasses.replace(scene, cube=scene.cube[..., :9]), path), ModelError, "takes 200 bands"),
