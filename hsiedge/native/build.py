@@ -43,7 +43,7 @@ _NEW = {"avxvnni": "-mavxvnni"}
 _ZIG = {"-march=armv8.2-a+dotprod": "-mcpu=generic+dotprod"}  # its own spelling
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "armv7l": 40}
 _TRIPLES = {"armv7l": "arm-linux-gnueabihf"}
-"""What compilers call a processor, where that is not its own name with -linux-gnu."""
+"""Target triples of compilers by processor, where one is not the processor's name with -linux-gnu behind it."""
 _ZIG_CPU = {"armv7l": ("-mcpu=generic+v7a+vfp3d16-neon",)}  # of Debian's armhf, as its gcc has it
 
 
