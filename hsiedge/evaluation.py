@@ -230,7 +230,8 @@ def joined_by_name(card: Card, scene: Scene) -> Scene:
     """The scene with its classes numbered as in a model's Card, joined by name, as flights are.
 
     A scene whose ids mean the same already is given back, as is the model's own, and one that does not name all its classes.
-    Pixels of classes that the model does not know lose their label, with a warning.
+    Where two classes of the model share a name, no scene is joined. Pixels of classes that the model does not know lose their
+    label, with a warning.
 
     Raises:
         ModelError: the model knows none of the classes.
@@ -238,7 +239,7 @@ def joined_by_name(card: Card, scene: Scene) -> Scene:
     ids, names = {entry.name: entry.id for entry in card.classes}, {entry.id: entry.name for entry in card.classes}
     same = all(ids.get(title, label) == label and names.get(label, title) == title for label, title in scene.classes.items())
     named = not any(f"{UNNAMED} {label}" == title for label, title in [*scene.classes.items(), *names.items()])
-    if same or not named or scene.labels is None or card.scene.sha256 == scene.sha256:
+    if same or not named or len(ids) < len(names) or scene.labels is None or card.scene.sha256 == scene.sha256:
         return scene
     table = np.zeros(max(scene.classes) + 1, np.uint16)
     for label, title in scene.classes.items():

@@ -90,6 +90,9 @@ def test_classes_of_a_new_scene_are_joined_by_name(make_card: Callable[..., Card
     unnamed = dataclasses.replace(other, classes={label: f"class {label}" for label in ids})
     for same in (tiny_scene, dataclasses.replace(tiny_scene, **new), unnamed, dataclasses.replace(other, labels=None)):
         assert joined_by_name(card, same) is same
+    twins = dataclasses.replace(tiny_scene, classes=dict.fromkeys(ids, "a crop"))
+    unseen = dataclasses.replace(twins, cube=new["cube"])
+    assert joined_by_name(make_card(twins, 3), unseen) is unseen  # ids of two classes of one name
     strange = dataclasses.replace(other, classes=other.classes | {ids[0]: "a crop of its own"})
     with pytest.warns(
         SceneWarning, match=r"\d+ pixels of classes that the model does not know do not count: a crop of its own"
