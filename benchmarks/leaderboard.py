@@ -9,7 +9,8 @@ benchmarks/results/leaderboard.json, and not run again. Splits are hong and paol
 pixels train (nets are refitted), and blocks, in five folds whose confusion matrices are added up: one run is a seed's five
 nets. Seeds are those of the forest's and the nets' draws; svm and lda draw nothing: one run on a fixed split.
 
-The published maps lie in $HSIEDGE_DATA or its folder splits, or are downloaded.
+The published maps lie in $HSIEDGE_DATA or its folder splits, or are downloaded. Figures of others stand in published.toml, each
+with where it was looked up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,15 +41,35 @@ METHODS = ("svm", "forest", "lda", "mlp:1", "cnn1d:1", "cnn2d:7", "cnn2d:13", "d
 FOLDS = 5
 LEAST_EPOCHS = 60  # twice what cnn2d takes by default
 GRID = {"svc__C": [1, 10, 100, 1000, 10000], "svc__gamma": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]}
-PUBLISHED = (
-    ("hong", "SVM", 72.36, "Hong et al. 2022, SpectralFormer, IEEE TGRS 60"),
-    ("hong", "1-D CNN", 70.43, "Hong et al. 2022, SpectralFormer, IEEE TGRS 60"),
-    ("hong", "2-D CNN", 75.89, "Hong et al. 2022, SpectralFormer, IEEE TGRS 60"),
-    ("hong", "miniGCN", 75.11, "Hong et al. 2022, SpectralFormer, IEEE TGRS 60"),
-    ("hong", "SpectralFormer, patches", 81.76, "Hong et al. 2022, SpectralFormer, IEEE TGRS 60"),
-    ("hong", "HyLITE", 89.80, "Zhou et al. 2023, arXiv 2309.01561"),
-)
-"""OA in percent as recalled; none of these could be looked up where the table was made, and it says so."""
+PUBLISHED = Path(__file__).with_name("published.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """An accuracy that others published on one of the splits, in percent; published.toml says what each field holds."""
+
+    split: str
+    method: str
+    oa: float
+    source: str
+    note: str
+    aa: float | None = None
+    kappa: float | None = None
+    parameters: int | None = None
+    address: str | None = None
+    read: date | None = None
+    recalls: tuple[float, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """Whether somebody could look it up."""
+        return "recalled, not verified" if self.address is None else "verified"
+
+
+def published(split: str) -> list[Published]:
+    """What others published on a split, best OA first."""
+    entries = [Published(**facts) for facts in files.read_toml(PUBLISHED)["published"]]
+    return sorted((entry for entry in entries if entry.split == split), key=lambda entry: -entry.oa)
 
 
 def splits_of(kind: str, scene: Scene, seed: int) -> tuple[Split, ...]:
@@ -155,24 +177,36 @@ def row(kind: str, method: str, seed: int, precision: str, entries: list[tuple[E
 
 def stored() -> list[dict[str, Any]]:
     """The rows that are stored."""
-    rows: list[dict[str, Any]] = json.loads(STORE.read_text())["rows"] if STORE.exists() else []
+    rows: list[dict[str, Any]] = content()["rows"]
     return rows
 
 
-def store(rows: list[dict[str, Any]]) -> None:
-    """Adds rows to what is stored, whatever else has been stored in the meantime."""
+def content() -> dict[str, Any]:
+    """All that is stored: `rows`, and `leaks` of the fixed splits."""
+    return {"rows": [], "leaks": {}, **(json.loads(STORE.read_text()) if STORE.exists() else {})}
+
+
+def store(rows: list[dict[str, Any]], shares: dict[str, dict[str, float]] | None = None) -> None:
+    """Adds rows and leaks to what is stored, whatever else has been stored in the meantime."""
     key: Callable[[dict[str, Any]], tuple[Any, ...]] = lambda entry: tuple(  # noqa: E731
         entry[name] for name in ("split", "method", "seed", "precision")
     )
-    merged = {key(entry): entry for entry in [*stored(), *rows]}
-    text = json.dumps({"rows": [merged[name] for name in sorted(merged)]}, indent=1)
-    files.write_bytes(STORE, (text + "\n").encode())
+    before = content()
+    merged = {key(entry): entry for entry in [*before["rows"], *rows]}
+    after = {"leaks": before["leaks"] | (shares or {}), "rows": [merged[name] for name in sorted(merged)]}
+    files.write_bytes(STORE, (json.dumps(after, indent=1) + "\n").encode())
 
 
 def leaks(scene: Scene) -> dict[str, dict[str, float]]:
     """The share of test pixels of each fixed split, in percent, within 3 and 6 pixels of a training pixel."""
     fixed = {kind: draw(kind, scene) for kind in SPLITS if kind != "blocks"}
     return {kind: {str(reach): round(100 * leaked(split, reach), 1) for reach in (3, 6)} for kind, split in fixed.items()}
+
+
+def accuracies(split: str, method: str, precision: str = "float") -> list[float]:
+    """The stored OA of a method on a split, one a seed, in percent."""
+    wanted = (split, method, precision)
+    return [row["oa"] for row in stored() if (row["split"], row["method"], row["precision"]) == wanted]
 
 
 HEAD = """\
@@ -196,12 +230,24 @@ def table(kind: str, rows: list[dict[str, Any]]) -> str:
         sizes = [f"{runs[0][name]:,}" if name in runs[0] else "" for name in ("bytes", "parameters", "macs")]
         mean = statistics.mean(entry["oa"] for entry in runs)
         lines.append((mean, f"| {title} | {' | '.join(figures)} | {len(runs)} | {' | '.join(sizes)} |"))
-    lines += [
-        (oa, f"| {name} ({source}; as recalled) | {oa:.2f} | | | | | | |")
-        for split, name, oa, source in PUBLISHED
-        if split == kind
-    ]
+    lines += [(entry.oa, published_line(entry)) for entry in published(kind)]
     return "\n".join([HEAD, *(text for _, text in sorted(lines, reverse=True))])
+
+
+def published_line(entry: Published) -> str:
+    """A figure of others as a line of the table."""
+    figures = ["" if figure is None else f"{figure:.2f}" for figure in (entry.oa, entry.aa, entry.kappa)]
+    parameters = "" if entry.parameters is None else f"{entry.parameters:,}"
+    return f"| {entry.method}, published ({entry.status}) | {' | '.join(figures)} |  |  | {parameters} |  |"
+
+
+def sources(kind: str) -> str:
+    """The table that says where each published figure of a split comes from."""
+    lines = ["| published figure | OA % | source | looked up |", "|---|---|---|---|"]
+    for entry in published(kind):
+        shown = "nothing that shows it" if entry.address is None else f"[shown here]({entry.address}), {entry.read}"
+        lines.append(f"| {entry.method} | {entry.oa:.2f} | {entry.source} | **{entry.status}**: {shown}; {entry.note} |")
+    return "\n".join(lines)
 
 
 def spread(values: list[float]) -> str:
@@ -232,6 +278,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     scene = open_scene("indian_pines")
     assert int((draw("hong", scene).parts == TEST).sum()) == 9671
+    store([], leaks(scene))
     for seed in arguments.seeds:
         for kind in arguments.splits:
             for method in arguments.methods:
