@@ -260,6 +260,11 @@ class Card:
     head: str = ""
     schema: int = SCHEMA
 
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the classes by label id."""
+        return {entry.id: entry.name for entry in self.classes}
+
     def __repr__(self) -> str:
         net = f", {self.net.name}" if self.net is not None else ""
         size = f"{self.scene.bands} bands, {len(self.classes)} classes, patch {self.patch}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,10 +126,13 @@ class Evaluation:
         }
 
 
-def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
+def evaluate(predict: Predict, scene: Scene, split: Split | None, *, names: Mapping[int, str] | None = None) -> Evaluation:
     """Counts a split's test pixels; with no split, all labelled pixels.
 
     A label that only the model knows, and gives, is wrong wherever it stands: it has a column, and no pixels.
+
+    Args:
+        names: those of the model's classes by id, for classes that the scene does not know or does not name.
 
     Raises:
         SceneError: the scene has no labels.
@@ -141,7 +144,10 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None) -> Evaluation:
     _LOG.info("%s: counting %d %s pixels", scene.name, len(pixels), "labelled" if split is None else "test")
     predicted = predict(scene, pixels)
     for label in map(int, np.unique(predicted)):
-        classes.setdefault(label, scene.classes.get(label, f"class {label}"))
+        classes.setdefault(label, scene.classes.get(label, f"{UNNAMED} {label}"))
+    for label, title in classes.items():
+        if title == f"{UNNAMED} {label}":
+            classes[label] = (names or {}).get(label, title)
     confusion = confusion_matrix(labels[pixels], predicted, list(classes))
     flights = tuple(_by_flight(scene, split, labels, pixels, predicted, list(classes)))
     return Evaluation(scene.name, split.facts if split else None, classes, accuracy(confusion), flights)
@@ -236,7 +242,7 @@ def joined_by_name(card: Card, scene: Scene) -> Scene:
     Raises:
         ModelError: the model knows none of the classes.
     """
-    ids, names = {entry.name: entry.id for entry in card.classes}, {entry.id: entry.name for entry in card.classes}
+    ids, names = {entry.name: entry.id for entry in card.classes}, card.class_names
     same = all(ids.get(title, label) == label and names.get(label, title) == title for label, title in scene.classes.items())
     named = not any(f"{UNNAMED} {label}" == title for label, title in [*scene.classes.items(), *names.items()])
     if same or not named or len(ids) < len(names) or scene.labels is None or card.scene.sha256 == scene.sha256:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hsiedge as he
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, SceneError, SplitError
 from hsiedge.evaluation import evaluate, joined_by_name, split_for
@@ -177,9 +178,21 @@ def test_labels_that_only_the_model_knows_are_wrong(tiny_scene: Scene) -> None:
 def test_a_model_of_more_classes_on_a_piece_of_its_land(tiny_scene: Scene) -> None:
     labels = np.where(np.isin(tiny_scene.labelled(), (1, 11)), tiny_scene.labelled(), 0).astype(np.uint16)
     piece = dataclasses.replace(tiny_scene, name="piece", labels=labels, classes={1: "class 1", 11: "class 11"})
-    result = evaluate(load(STORED / "float.onnx").predict, piece, None)
+    model = load(STORED / "float.onnx")
+    result = evaluate(model.predict, piece, None)
     assert result.accuracy.n == (labels > 0).sum()
     assert set(result.classes) == {1, 10, 11, 14}
+    assert result.classes[14] == "class 14"
+    named = evaluate(model.predict, piece, None, names=model.known.class_names).classes
+    assert (
+        named
+        == he.load(model.path).evaluate(piece).classes
+        == he.evaluate(model.path, piece, None).classes
+        == model.known.class_names
+    )
+    own = dataclasses.replace(piece, classes={1: "mine", 11: "class 11"})
+    named = evaluate(model.predict, own, None, names=model.known.class_names).classes
+    assert named == {**model.known.class_names, 1: "mine"}
 
 
 def test_json(tiny_scene: Scene) -> None:

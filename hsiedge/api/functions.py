@@ -50,7 +50,8 @@ def evaluate(
     if split == "own":
         return opened.evaluate(scene, progress=progress)
     where = scene_for(opened.known, scene, opened.own_scene)
-    return evaluation.evaluate(lambda cube, pixels: opened.predict(cube, pixels, progress), where, _given(split))
+    names = opened.known.class_names
+    return evaluation.evaluate(lambda cube, pixels: opened.predict(cube, pixels, progress), where, _given(split), names=names)
 
 
 def classify(

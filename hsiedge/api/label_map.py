@@ -103,7 +103,7 @@ def classified(
 ) -> LabelMap:
     """The map of a cube; see `Model.classify`."""
     options = ClassifyOptions(reject, probabilities, units)
-    classes = {entry.id: entry.name for entry in model.known.classes}
+    classes = model.known.class_names
     strips: list[Strip] = []
     with _rows(cube, cube_key) as source:
         if isinstance(references, References) or isinstance(cube, (str, os.PathLike)):

@@ -220,7 +220,8 @@ class Model(runtimes.Model):
             check_split(masks)
         self.check_fits(scene)
         split = evaluation.split_for(self.known, scene, masks)
-        return evaluation.evaluate(lambda where, pixels: self.predict(where, pixels, progress), scene, split)
+        names = self.known.class_names
+        return evaluation.evaluate(lambda where, pixels: self.predict(where, pixels, progress), scene, split, names=names)
 
     def classify(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from hsiedge.api.resolve import SceneLike, scene_of
 from hsiedge.arguments import PathLike, path_of, wrong_type
 from hsiedge.scenes import open as scenes
+from hsiedge.scenes.classes import ClassNames, name_classes
 from hsiedge.scenes.references import BESIDE, ReferencesLike
 from hsiedge.scenes.scene import Scene
 
@@ -22,6 +23,7 @@ def open_scene(
     class_field: str | None = None,
     align: bool = False,
     references: ReferencesLike = BESIDE,
+    classes: ClassNames | None = None,
 ) -> Scene:
     """Opens a scene: by its name in the catalog, from a file, or from a folder of GeoTIFF tiles.
 
@@ -35,11 +37,25 @@ def open_scene(
         align: resample a label map that lies elsewhere than the cube, by nearest neighbour; a warning counts its pixels.
         references: dark and white reference of a file of raw counts, which make reflectance of them (`hsiedge.References`);
             left out, those that lie beside it as DARKREF_NAME and WHITEREF_NAME; None for none.
+        classes: names of classes that the labels do not name: by id, in the order of the ids 1, 2, 3, ..., or a text file of
+            `id,name` lines. A Scene gets them, too.
 
     Raises:
         SceneError: not found, not readable, or not believable; references that do not fit.
-        OptionError: an argument of another type.
+        OptionError: an argument of another type; an id without a name, or one that contradicts the label file's own.
     """
+    if classes is not None:
+        opened = open_scene(
+            source,
+            labels=labels,
+            data_dir=data_dir,
+            cube_key=cube_key,
+            labels_key=labels_key,
+            class_field=class_field,
+            align=align,
+            references=references,
+        )
+        return name_classes([opened], classes)[0]
     if isinstance(source, Scene):
         return source
     if not isinstance(source, (str, os.PathLike)):

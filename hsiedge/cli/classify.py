@@ -123,7 +123,7 @@ def classify_command(
         check_file(cube)
     engine = engine_for_rows(model, runtime, provider, fast_int8=fast_int8)
     loaded = load(model, threads, engine, provider, fast_int8=fast_int8, net=net)
-    classes = {entry.id: entry.name for entry in loaded.known.classes}
+    classes = loaded.known.class_names
     entries: list[dict[str, Any]] = []
     started = time.perf_counter()
     with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:

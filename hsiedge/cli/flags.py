@@ -6,6 +6,7 @@ from hsiedge.errors import HsiedgeError
 
 _NAMES = {
     "batches": "--batch",
+    "classes": "--class-names",
     "kind": "--split",
     "models": "MODEL",
     "output": "-o",

@@ -102,6 +102,15 @@ class FileOptions(ReferenceOptions):
     class_field: Annotated[
         str | None, typer.Option("--class-field", metavar="NAME", help="Attribute of the polygons that holds the class name.")
     ] = None
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            "--class-names",
+            metavar="NAME,...|FILE",
+            help="Names of the classes, for labels that hold ids alone: with commas, those of the ids 1, 2, 3, ...; or a text "
+            "file of id,name lines.",
+        ),
+    ] = None
     align: Annotated[
         bool,
         typer.Option(
@@ -131,7 +140,7 @@ class FileOptions(ReferenceOptions):
         Several are flights, joined into one scene, with a label map each.
 
         Raises:
-            OptionError: labels for another number of flights.
+            OptionError: labels for another number of flights; names that are none of the labels' classes.
         """
         from hsiedge.errors import OptionError
 
@@ -143,6 +152,10 @@ class FileOptions(ReferenceOptions):
             open_named(name, place, self.cube_key, self.labels_key, self.data_dir, **self._meaning)
             for name, place in zip(names, labels)
         ]
+        if self.class_names is not None:
+            from hsiedge.scenes.classes import name_classes
+
+            opened = name_classes(opened, options.class_names(self.class_names))
         if len(opened) == 1:
             return opened[0]
         from hsiedge.scenes.flights import join_flights
@@ -211,7 +224,7 @@ class SceneOptions(FileOptions):
         from hsiedge.scenes.catalog import CATALOG
 
         if name is not None or self.cube:
-            return self.counting(card).open(name, {entry.id: entry.name for entry in card.classes})
+            return self.counting(card).open(name, card.class_names)
         if card.scene.name not in CATALOG:
             raise SceneError(
                 f"the model was made on {card.scene.name}, which is not in the catalog; give it again with --cube and --labels"

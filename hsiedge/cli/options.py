@@ -137,6 +137,12 @@ def widths_of(text: str | None) -> dict[str, Any]:
     return {"widths": widths}
 
 
+def class_names(text: str) -> list[str] | Path:
+    """Names of classes, of text like "corn,oats": those of the ids 1, 2, ..., or the path of a file of them."""
+    path = Path(text)
+    return path if path.suffix.lower() in (".csv", ".tsv", ".txt") or path.is_file() else text.split(",")
+
+
 def file_kind(to: str | None, output: Path | None) -> str:
     """Kind of file to make: "onnx", "ort", "tflite" or "c", by --to, else by the ending of the output. Raises OptionError."""
     from hsiedge.errors import OptionError

@@ -117,7 +117,7 @@ def run(
         MissingExtraError: the page's package, or that of a map's format, is not installed.
     """
     opened = model if isinstance(model, Model) else load_for_rows(path_of(model, "model"))
-    classes = {entry.id: entry.name for entry in opened.known.classes}
+    classes = opened.known.class_names
     conditions = tuple(Condition.parse(text, classes) for text in ([watch] if isinstance(watch, str) else watch))
     settings = _Settings(units, late, _rows(opened, rows), _bytes(buffer), drift, references, conditions, tile)
     options = SourceOptions(columns, bands, dtype, interleave, idle, line_rate, cube_key)
@@ -214,7 +214,7 @@ class _Run:
     ) -> None:
         self.model, self.source, self.sinks, self.settings, self.on_event = model, source, sinks, settings, on_event
         self.page = page
-        self.classes = {entry.id: entry.name for entry in model.known.classes}
+        self.classes = model.known.class_names
         self.latencies, self.stop = Latencies(), threading.Event()
         self._stems: set[str] = set()
         session = model.session

@@ -226,7 +226,7 @@ def _made(cell: Cell, parent: Parent, places: Places) -> Made:
     assert card.net is not None
     row = Row(
         cell=cell,
-        classes={entry.id: entry.name for entry in card.classes},
+        classes=card.class_names,
         split_digest=split.digest,
         train=facts.train,
         validation=facts.validation,

@@ -46,7 +46,7 @@ SIGNATURES = {
     "evaluate": "(model, scene=None, split='own', *, progress=silent)",
     "load": "(path, *, threads=0, runtime=None, provider=None, fast_int8=False, net=None)",
     "open_scene": "(source, *, labels=None, data_dir=None, cube_key=None, labels_key=None, class_field=None, align=False, "
-    "references='beside')",
+    "references='beside', classes=None)",
     "quantize": "(model, scene, output, **options)",
     "run": "(model, source, output=(), *, columns=None, bands=None, dtype='uint16', interleave='bil', idle=10.0, "
     "line_rate=None, cube_key=None, references='beside', units=None, late='wait', rows=None, buffer=16777216, drift=0.01, "

@@ -77,17 +77,27 @@ def test_a_group_of_options_is_taken_apart_and_put_together() -> None:
     def scene_command(*, scene_options: groups.SceneOptions, seed: options.SeedOption = 3) -> None:
         seen.extend([scene_options, seed])
 
-    readers = {"cube_reader": None, "labels_reader": "mine.py:READER", "class_field": "crop", "align": False}
+    readers = {
+        "cube_reader": None,
+        "labels_reader": "mine.py:READER",
+        "class_field": "crop",
+        "class_names": "rye,oats",
+        "align": False,
+    }
     readers |= {"dark": None, "white": None, "panel": 1.0, "raw": False}
     scene_command(cube=[Path("a.npy")], labels=None, cube_key="k", labels_key=None, data_dir=None, seed=4, **readers)
     assert seen == [
-        groups.SceneOptions(cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop"),
+        groups.SceneOptions(
+            cube=[Path("a.npy")], cube_key="k", labels_reader="mine.py:READER", class_field="crop", class_names="rye,oats"
+        ),
         4,
     ]
 
 
 def test_the_next_command_names_a_scene_of_ones_own() -> None:
-    own = groups.SceneOptions(cube=[Path("a b.hdr")], labels=[Path("l.mat")], labels_key="gt", align=True)
-    assert own.again() == " --cube 'a b.hdr' --labels l.mat --labels-key gt --align"
+    own = groups.SceneOptions(
+        cube=[Path("a b.hdr")], labels=[Path("l.mat")], labels_key="gt", class_names="rye,oats", align=True
+    )
+    assert own.again() == " --cube 'a b.hdr' --labels l.mat --labels-key gt --class-names rye,oats --align"
     assert groups.SceneOptions().again(["flights.toml"]) == " --cube flights.toml"
     assert groups.SceneOptions().again(["indian_pines"]) == ""

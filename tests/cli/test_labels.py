@@ -59,3 +59,21 @@ def test_they_go_with_labels(hsiedge: Hsiedge) -> None:
     refused = hsiedge("scenes", "show", "indian_pines", "--align")
     assert refused.code == 2
     assert "--align: goes with labels of your own; use --labels FILE" in refused.err
+
+
+def test_class_names(hsiedge: Hsiedge, tmp_path: Path, cube: Path) -> None:
+    np.save(tmp_path / "ids.npy", IDS)
+    scene = ["scenes", "pack", "--cube", cube, "--labels", "ids.npy", "-o", "scene.npz"]
+    refused = hsiedge(*scene, "--class-names", "rye,oats")
+    assert refused.error.startswith("hsiedge: error: --class-names: a list names the ids 1 to 2, the labels go to 3;")
+    assert not (tmp_path / "scene.npz").exists()
+    assert hsiedge(*scene, "--class-names", "rye,oats,bare soil").code == 0
+    assert open_scene(tmp_path / "scene.npz").classes == {1: "rye", 2: "oats", 3: "bare soil"}
+    (tmp_path / "legend.csv").write_text("1,rye\n2,wheat\n3,bare soil\n")
+    assert hsiedge(*scene, "--class-names", "legend.csv").code == 0
+    assert open_scene(tmp_path / "scene.npz").titles == ["rye", "wheat", "bare soil"]
+    contradicted = hsiedge("scenes", "show", "scene.npz", "--class-names", "rye,oats,bare soil")
+    assert "--class-names: class 2 is 'wheat' by the label file of flight, not 'oats'" in contradicted.error
+    assert (
+        "--class-names: none.csv: cannot be read" in hsiedge("scenes", "show", "scene.npz", "--class-names", "none.csv").error
+    )
