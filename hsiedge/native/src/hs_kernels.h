@@ -148,7 +148,7 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
 #endif
 
 /* gcc hoists loads and spills sums unless their order is kept. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && !defined(HS_KEEP)
 #if defined(__x86_64__)
 #define HS_KEEP(a) __asm__ volatile("" : "+x"(a))
 #define HS_KEEP_WIDE(a) __asm__ volatile("" : "+v"(a))

@@ -16,19 +16,26 @@ enum { HS_MAGIC = 0x314E5348, HS_VERSION = 1, HS_HEADER = 16, HS_TENSOR_WORDS = 
 enum { HS_MOST_BYTES = 1 << 28 };
 
 extern const hs_set hs_set_plain;
-#if defined(__x86_64__)
+#if defined(HS_EVERY_SET) /* of tests, which compile x86's sets for other processors than these ask for */
+#define HS_X86
+#define HS_HAS(feature) 1
+#elif defined(__x86_64__)
+#define HS_X86
+#define HS_HAS(feature) __builtin_cpu_supports(feature)
+#include <cpuid.h>
+#endif
+#if defined(HS_X86)
 extern const hs_set hs_set_avx2, hs_set_avx512vnni;
 #if defined(HS_WITH_AVXVNNI)
 extern const hs_set hs_set_avxvnni;
-#include <cpuid.h>
 /* Asked of the processor itself: compilers learned the name of this set later than the set. */
 static int has_avxvnni(void)
 {
-#if defined(HS_VNNI_BY_AVX512)
-    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl");
+#if defined(HS_EVERY_SET)
+    return 1;
 #else
     unsigned a, b, c, d;
-    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+    return HS_HAS("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 #endif
 }
 #endif
@@ -44,13 +51,12 @@ static const hs_set *const *sets_here(void)
 {
     static const hs_set *sets[5];
     int n = 0;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) sets[n++] = &hs_set_avx512vnni;
+#if defined(HS_X86)
+    if (HS_HAS("avx512vnni") && HS_HAS("avx512bw") && HS_HAS("avx512vl")) sets[n++] = &hs_set_avx512vnni;
 #if defined(HS_WITH_AVXVNNI)
     if (has_avxvnni()) sets[n++] = &hs_set_avxvnni;
 #endif
-    if (__builtin_cpu_supports("avx2")) sets[n++] = &hs_set_avx2;
+    if (HS_HAS("avx2")) sets[n++] = &hs_set_avx2;
 #elif defined(__aarch64__)
     if (getauxval(AT_HWCAP) & (1 << 20)) sets[n++] = &hs_set_dot; /* HWCAP_ASIMDDP */
     sets[n++] = &hs_set_neon;
