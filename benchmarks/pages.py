@@ -137,7 +137,8 @@ def measured(name: str) -> str:
     days = sorted({row.get("measured") or f"{stored('committed')[name]}\\*" for row in rows})
     machines = sorted({row.get("device") or content.get("device") or content.get("cpu") or content["core"] for row in rows})
     versions = [f"{package} {version}" for package, version in content.get("versions", {}).items()]
-    return ", ".join([" to ".join(dict.fromkeys([days[0], days[-1]])), " and ".join(machines), *versions])
+    span = days[-1:] if days[-1].startswith(days[0]) else [days[0], days[-1]]
+    return ", ".join([" to ".join(span), " and ".join(machines), *versions])
 
 
 def tried(name: str, *titles: str) -> str:

@@ -38,6 +38,8 @@ def test_a_figure_says_when_and_where_it_was_measured(monkeypatch: pytest.Monkey
     files = {"committed": {"x": "2026-01-02"}, "x": {**old, "seeds": [{}, {"measured": "2026-03-04", "device": "CPU B"}]}}
     monkeypatch.setattr(pages, "stored", files.__getitem__)
     assert pages.measured("x") == r"2026-01-02\* to 2026-03-04, CPU A and CPU B"
+    files["x"] = {**old, "seeds": [{}, {"measured": "2026-01-02"}]}
+    assert pages.measured("x") == r"2026-01-02\*, CPU A"
     files["x"] = {"device": "CPU A", "versions": {"torch": "2"}, "seeds": [{"measured": "2026-03-04"}]}
     assert pages.measured("x") == "2026-03-04, CPU A, torch 2"
 

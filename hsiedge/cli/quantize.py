@@ -175,8 +175,9 @@ def _tell_accuracy(card: Card) -> None:
     if quantization.oa_int8 is None or quantization.oa_float is None:
         console.say(f"{quantization.pixels} held-out pixels: labels agree with float on {quantization.agreement:.2f} %")
     else:
+        which = f", {quantization.calibration['judged']}" if "judged" in quantization.calibration else ""
         console.say(
-            f"{quantization.pixels} validation pixels: labels agree with float on {quantization.agreement:.2f} %, "
+            f"{quantization.pixels} validation pixels{which}: labels agree with float on {quantization.agreement:.2f} %, "
             f"OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
         )
     for check in card.checks:

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hsiedge.card import Card
+
 torch = pytest.importorskip("torch", reason="training needs torch")
+rich = pytest.importorskip("rich.console", reason="a Card is shown by rich")
 
 from hsiedge.cli import choose  # noqa: E402
 from hsiedge.compression.budget import Budget, compress  # noqa: E402
@@ -21,6 +24,7 @@ from hsiedge.graphs.export.checkpoint import export  # noqa: E402
 from hsiedge.graphs.quantization.quantize import quantize  # noqa: E402
 from hsiedge.graphs.refit import graph_before, place_before  # noqa: E402
 from hsiedge.progress import Progress, silent  # noqa: E402
+from hsiedge.report.terminal.model import card_table  # noqa: E402
 from hsiedge.runtimes import require_card  # noqa: E402
 from hsiedge.scenes.splits import TRAIN, VALIDATION, draw, masks_split  # noqa: E402
 from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
@@ -65,6 +69,25 @@ def test_both_weights_and_what_the_card_says(refitted: Checkpoint) -> None:
     assert any(differ)
     if card.lineage[1].options["epochs"] == 4:  # nothing but the choice of epochs sets it apart from a net without a refit
         assert torch.equal(refitted.before.net.classifier.weight, plain.classifier.net.classifier.weight)
+
+
+def shown_card(card: Card, path: Path) -> str:
+    """The table of a Card as text."""
+    console = rich.Console(width=200)
+    with console.capture() as printed:
+        console.print(card_table(card, path))
+    return printed.get()
+
+
+def test_show_calls_no_pixel_that_trained_a_validation_pixel(refitted: Checkpoint) -> None:
+    facts = draw("random", workstation.corner(), 0).facts
+    both = facts.train + facts.validation
+    text = shown_card(refitted.card, Path(__file__))
+    trained = f"{both} train ({facts.validation} of them validated before the refit), {facts.test} test"
+    assert trained in text
+    assert f"on {facts.validation} validation pixels, seed 0, weights before the refit" in text
+    before = shown_card(refitted.views()[0].card, Path(__file__))
+    assert f"{facts.train} train, {facts.validation} validate, {facts.test} test" in before
 
 
 def test_the_weights_from_before_saw_no_validation_pixel(refitted: Checkpoint) -> None:
@@ -161,7 +184,10 @@ def test_quantize_chooses_layers_with_the_weights_from_before(refitted: Checkpoi
     assert ours is not None
     assert theirs is not None
     assert (ours.oa_float, ours.oa_int8, ours.float_layers) == (theirs.oa_float, theirs.oa_int8, theirs.float_layers)
+    assert ours.pixels == theirs.pixels == draw("random", scene, 0).facts.validation
     assert ours.calibration["judged"] == "weights before the refit"
+    assert "of labels as in float, OA" in shown_card(card, path)
+    assert shown_card(card, path).count("(weights before the refit)") == 1
     beside.unlink()
     bare = quantize(path, scene, tmp_path / "bare.onnx", max_drop=100).quantization
     assert bare is not None

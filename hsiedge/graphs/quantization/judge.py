@@ -23,8 +23,9 @@ MIN_AGREEMENT = 90.0  # percent; of an unlabelled cube, where agreement is repor
 
 @dataclass(frozen=True)
 class Judgement:
-    """Comparison of an artifact with the float model on the judging pixels, in percent; OAs are None without labels."""
+    """Comparison of an artifact with the float model on `pixels` judging pixels, in percent; OAs are None without labels."""
 
+    pixels: int
     agreement: float
     oa_float: float | None
     oa: float | None
@@ -48,10 +49,10 @@ def judge(source: FloatModel, artifact: Artifact) -> Judgement:
     agreement = 100 * float((ours == theirs).mean())
     truth = source.pixels.truth
     if truth is None:
-        return Judgement(agreement, None, None)
+        return Judgement(len(ours), agreement, None, None)
     ids = np.array([entry.id for entry in source.card.classes])
     oas = [metrics.accuracy(metrics.confusion_matrix(truth, ids[labels], list(ids))).oa for labels in (theirs, ours)]
-    return Judgement(agreement, oas[0], oas[1])
+    return Judgement(len(ours), agreement, oas[0], oas[1])
 
 
 def labelled_accuracy(source: FloatModel, artifact: Artifact) -> Check | None:

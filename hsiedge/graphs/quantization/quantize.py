@@ -199,7 +199,7 @@ def _card(
             options=vars(plan),
             calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed, **refit},
             float_layers=choice.float_layers,
-            pixels=len(source.pixels.judging),
+            pixels=judgement.pixels,
             agreement=judgement.agreement,
             oa_float=judgement.oa_float,
             oa_int8=judgement.oa,

@@ -116,7 +116,7 @@ def card_table(card: Card, file: Path) -> Table:
             f"{shown(card.net.name)}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel",
         )
     if split:
-        table.add_row("split", f"{split_words(split)}: {split.train} train, {split.validation} validate, {split.test} test")
+        table.add_row("split", f"{split_words(split)}: {_parts(split, card.refitted)}")
         if split.dropped:
             table.add_row("left out", f"classes {', '.join(map(str, split.dropped))}")
     for entry in card.accuracy:
@@ -125,7 +125,7 @@ def card_table(card: Card, file: Path) -> Table:
         table.add_row(
             "accuracy",
             f"OA {entry.oa:.2f} %{spread}, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} "
-            f"on {entry.n} {shown(entry.part)} pixels, {seeds}",
+            f"on {entry.n} {shown(entry.part)} pixels, {seeds}{f', weights {shown(entry.weights)}' if entry.weights else ''}",
         )
     for check in card.checks:
         figures = ", ".join(f"{shown(name.replace('_', ' '))} {value:.2g}" for name, value in check.figures.items())
@@ -136,6 +136,8 @@ def card_table(card: Card, file: Path) -> Table:
             if quantization.oa_float is not None and quantization.oa_int8 is not None
             else ""
         )
+        if "judged" in quantization.calibration:
+            oa += f" ({shown(quantization.calibration['judged'])})"
         table.add_row(
             "quantization",
             f"recipe {shown(quantization.recipe)}; {shown(quantization.calibration.get('patches'))} calibration patches; "
@@ -150,6 +152,14 @@ def card_table(card: Card, file: Path) -> Table:
         device = f" on {shown(step.options['device'])}" if "device" in step.options else " on a CPU" * (step.step in _TRAINED)
         table.add_row("made by", f"{shown(step.step)}{device}{parent} ({versions})")
     return table
+
+
+def _parts(split: SplitFacts, refitted: bool) -> str:
+    """Numbers of pixels of a split's parts; after a refit those that validated have trained, too."""
+    if refitted:
+        trained = f"{split.train + split.validation} train ({split.validation} of them validated before the refit)"
+        return f"{trained}, {split.test} test"
+    return f"{split.train} train, {split.validation} validate, {split.test} test"
 
 
 def c_lines(card: Card) -> list[str]:
