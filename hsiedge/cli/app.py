@@ -22,9 +22,11 @@ from hsiedge.cli import (
     study,
     train,
 )
+from hsiedge.cli.help import Command, Group
 
 app = typer.Typer(
     name="hsiedge",
+    cls=Group,
     help="From a labelled hyperspectral scene to a verified model on a small computer. A model is one file. Its Card, in it, "
     "says for which bands and classes it is, and what it was trained on.",
     epilog="For example: hsiedge train indian_pines; hsiedge export --scene-graph; hsiedge quantize; hsiedge eval. Each takes "
@@ -58,10 +60,10 @@ _COMMANDS = {
         "report": study.report_command,
     },
 }
-app.command("demo")(demo.demo_command)
+app.command("demo", cls=Command)(demo.demo_command)
 for heading, commands in _COMMANDS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=heading)(command)
+        app.command(name, cls=Command, rich_help_panel=heading)(command)
 app.add_typer(scenes.app, name="scenes")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -67,7 +68,7 @@ def run_demo(folder: Path, seed: int, data_dir: Path | None, watch: Watch, say: 
     with watch("the same lines as from a camera, for three seconds"):
         live = run(
             models[-1],
-            Player(scene.as_cube(), scene.shape[0] / _LIVE_SECONDS),
+            Player(replace(scene.as_cube(), path=Path(scene.name)), scene.shape[0] / _LIVE_SECONDS),
             [folder / name for name in ("live.hdr", "live.png", "live.jsonl")],
             watch="Woods > 20 % of 20 lines",
         )

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from hsiedge.cli import console, groups, options
+from hsiedge.cli.help import Command, Group
 
-app = typer.Typer(help="Lists, shows, downloads and packs scenes.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Lists, shows, downloads and packs scenes.", no_args_is_help=True)
 
 NameArgument = Annotated[str | None, typer.Argument(help="Scene of the catalog, or a packed .npz.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 @groups.expanded
 def list_command(data_dir: options.DataDirOption = None) -> None:
     """Lists the catalog, and which of its scenes are on this machine."""
@@ -25,7 +26,7 @@ def list_command(data_dir: options.DataDirOption = None) -> None:
     console.stdout().print(catalog_table({entry: locate(entry, data_dir) for entry in CATALOG.values()}))
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 @groups.expanded
 def show_command(
     *,
@@ -43,7 +44,7 @@ def show_command(
     console.stdout().print(*tables, sep="\n")
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 @groups.expanded
 def fetch_command(
     name: Annotated[str, typer.Argument(help="Scene of the catalog (hsiedge scenes list).")],
@@ -62,7 +63,7 @@ def fetch_command(
             console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
-@app.command("pack")
+@app.command("pack", cls=Command)
 @groups.expanded
 def pack_command(
     *,

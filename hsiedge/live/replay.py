@@ -38,6 +38,7 @@ class Player(Source):
             raise OptionError("lines a second, above 0, were expected, and at least once", option="rate", value=rate)
         self.cube = cube if cube.valid is None else replace(cube, valid=self._valid)
         self.line_rate, self._times, self._mask = rate, times, cube.valid
+        self.title = f"replay of {cube.path.name} at {rate:.4g} lines a second"
 
     def _valid(self, first: int, count: int) -> NDArray[np.bool_]:
         """Mask of lines of the cube, which is played over and over."""

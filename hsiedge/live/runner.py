@@ -130,13 +130,19 @@ def run(
         _open_sinks(sinks, [os.fspath(entry) for entry in outputs], opened, opened_source, settings)
         if tile is not None and not sinks.keep_events and on_event is None:
             raise OptionError("class shares of tiles are written as events", option="tile", use={"output": "FILE.jsonl"})
-        name = type(source).__name__ if isinstance(source, Source) else "stdin" if source == "-" else source
+        name = _name_of(source)
         shown = None if page is None else _open_page(page, f"{opened.path.name}, {name}", classes, page_token)
         if shown is not None:
             sinks.add(shown)
             if on_page is not None:
                 on_page(shown.address)
         return _Run(opened, opened_source, name, sinks, settings, on_event, shown).go()
+
+
+def _name_of(source: Source | str) -> str:
+    if isinstance(source, Source):
+        return source.title or type(source).__name__
+    return "stdin" if source == "-" else source
 
 
 def _open_page(place: int | str, title: str, classes: dict[int, str], token: str | None) -> Page:

@@ -108,10 +108,12 @@ class Source:
     Attributes:
         cube: facts of the lines; `line_cube` makes it.
         line_rate: lines a second of its clock; None where it is not known.
+        title: its name in summaries, where no text named it; "" for that of its class.
         stopped: set when no more lines are wanted; who waits for a line looks at it a few times a second.
     """
 
     cube: Cube
+    title = ""
     several = False
     """True for a source of several captures, each of which makes a map."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from hsiedge.errors import ModelError
 from hsiedge.runtimes.int8_weights import has_wide_weights
 from hsiedge.runtimes.model import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
+
+
+@cache
+def _core() -> openvino.Core:
+    """OpenVINO, once a process.
+
+    Its CPU plugin has signals handled on a stack of its own, and gives back the one before when it goes. Of two the one that
+    came first leaves the other a stack that is gone, and Ctrl-C then ends in a segmentation fault (src/plugins/intel_cpu).
+    """
+    return openvino.Core()
 
 
 class OpenvinoSession(Session):
@@ -46,7 +57,7 @@ class OpenvinoSession(Session):
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
-            core = openvino.Core()
+            core = _core()
             model = core.read_model(path)
             self._request = core.compile_model(model, self.provider, settings).create_infer_request()
             self.inputs = [_spec(port) for port in model.inputs]

@@ -101,3 +101,13 @@ def test_the_next_command_names_a_scene_of_ones_own() -> None:
     assert own.again() == " --cube 'a b.hdr' --labels l.mat --labels-key gt --class-names rye,oats --align"
     assert groups.SceneOptions().again(["flights.toml"]) == " --cube flights.toml"
     assert groups.SceneOptions().again(["indian_pines"]) == ""
+
+
+def test_no_page_shows_the_name_of_a_type(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["train"], ["classify"], ["scenes"], ["scenes", "show"]):
+        app([*words, "--help"], standalone_mode=False)
+        page = capsys.readouterr().out
+        assert "--help" in page
+        assert "<" not in page, page
+        assert max(map(len, page.splitlines())) <= 80

@@ -189,6 +189,7 @@ def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypa
     assert (live["lines_in"], live["labelled"], live["dropped"]) == (145, 145, 0)
     assert live["seconds"] >= 2.9
     assert "145 lines in, 145 labelled, none dropped" in done.out
+    assert "replay of indian_pines at 48.33 lines a second: the source ended" in done.out
     page = (tmp_path / "out" / "report.html").read_text()
     assert "http://" not in page
     assert "https://" not in page

@@ -537,4 +537,5 @@ def test_what_the_board_tells(model: Model, tiny_scene: Scene, tmp_path: Path, m
     assert summary.energy["mj_per_line"] == pytest.approx(1e3 * summary.energy["joules"] / 40)
     assert summary.to_json()["temperature_c"] == 61.25
     assert any("INA3221" in line for line in summary.text())
+    assert summary.text()[0] == "replay of the array at 100 lines a second: the source ended"
     assert any("61" in line for line in summary.text())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,23 @@ class TestSession:
         sure = np.diff(np.sort(expected, axis=0)[-2:], axis=0)[0] > limit * spread
         assert sure.mean() > 0.8
         np.testing.assert_array_equal(output.argmax(0)[sure], expected.argmax(0)[sure])
+
+    def test_a_signal_after_two_sessions_does_not_crash(self) -> None:
+        """A stack for signals that OpenVINO gave back while it was in use ended the process, by no exception."""
+        lines = f"""
+            import signal
+            from pathlib import Path
+            from hsiedge.runtimes.openvino import OpenvinoSession
+            first, second = (OpenvinoSession(Path({str(STORED / "float.onnx")!r}), 1) for _ in range(2))
+            del first
+            del second
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                print("interrupted")
+        """
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(lines)], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
     def test_any_number_of_patches_one_after_the_other(self) -> None:
         session, other = load(STORED / "float.onnx", 1, "openvino").session, load(STORED / "float.onnx", 1).session
