@@ -49,6 +49,12 @@ def test_the_command_line_writes_flags() -> None:
     assert message(missing) == "a.onnx: has no Card; hsiedge card a.onnx --scene NAME --patch P"
     both = errors.SplitError("give them", use={"train_mask": "FILE", "test_mask": "FILE"})
     assert message(both) == "give them; use --train-mask FILE and --test-mask FILE"
+    switch = errors.SplitError("takes no labels of masks", use={"mask_labels": True})
+    assert (str(switch), message(switch)) == (
+        "takes no labels of masks; use mask_labels=True",
+        "takes no labels of masks; use --mask-labels",
+    )
+    assert message(switch.within("a.tif")) == "a.tif: takes no labels of masks; use --mask-labels"
     assert message(OSError("gone")) == "gone"
 
 

@@ -206,9 +206,10 @@ def qat_command(
     differ = check.figures["labels_differ"]
     words = f"{differ:g} labels differ, each a tie" if differ else "labels equal"
     console.say(f"onnxruntime against the simulation on {check.patches} patches: {words}")
+    which = f", {judged.calibration['judged']}" if "judged" in judged.calibration else ""
     console.say(
-        f"validation pixels: OA {judged.oa_int8:.2f} %; control (as many steps in float, then quantized to {bits} bits): "
-        f"{control:.2f} %; before both: {judged.oa_float:.2f} % in float"
+        f"validation pixels{which}: OA {judged.oa_int8:.2f} %; control (as many steps in float, then quantized to "
+        f"{bits} bits): {control:.2f} %; before both: {judged.oa_float:.2f} % in float"
     )
     if bits < 8:
         console.say(f"{bits} bits are simulated: the weights take {2**bits - 1} values, and a byte each in the file")
@@ -259,7 +260,9 @@ def _compressed(path: Path) -> int:
 def _tell_validation(before: Card, after: Card) -> None:
     had = next((entry for entry in before.accuracy if entry.part == "validation"), None)
     has = after.accuracy[0]
-    console.say(f"validation pixels: OA {f'{had.oa:.2f} -> ' if had else ''}{has.oa:.2f} %, AA {has.aa:.2f} % of {has.n}")
+    which = f", weights {has.weights}" if has.weights else ""
+    oa = f"{f'{had.oa:.2f} -> ' if had else ''}{has.oa:.2f}"
+    console.say(f"validation pixels{which}: OA {oa} %, AA {has.aa:.2f} % of {has.n}")
 
 
 @groups.expanded

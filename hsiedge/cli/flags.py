@@ -21,9 +21,9 @@ _NAMES = {
 
 
 def flag(option: str, value: object = "") -> str:
-    """A parameter as it is written on the command line: "--threads 4", or "--threads" alone."""
+    """A parameter as it is written on the command line: "--threads 4"; "--threads" alone, or a switch that is on, "--align"."""
     name = _NAMES.get(option, f"--{option.replace('_', '-')}")
-    return name if value == "" else f"{name} {value}"
+    return name if str(value) in ("", "True") else f"{name} {value}"
 
 
 def message(error: Exception) -> str:

@@ -22,7 +22,7 @@ from hsiedge.graphs.passes import apply, read
 from hsiedge.graphs.passes.conv3d_to_conv2d import raised
 from hsiedge.graphs.passes.extract_input_affine import affine_nodes, affine_values
 from hsiedge.graphs.passes.float_logits import FloatLogits
-from hsiedge.graphs.quantization.judge import Judgement, judge, run_artifact
+from hsiedge.graphs.quantization.judge import Judgement, judge, judged_weights, run_artifact
 from hsiedge.graphs.quantization.recipes import RECIPES
 from hsiedge.graphs.quantization.session import (
     CalibratedModel,
@@ -235,12 +235,13 @@ def _card(
     source: FloatModel, judged: Judgement, artifact: Artifact, lineage: list[Step], bits: int, checks: list[Check]
 ) -> Card:
     plan: dict[str, Any] = {**vars(RECIPES["default"]), "weight_bits": bits, "simulated": bits < 8}
+    calibration = {"patches": len(source.pixels.calibration), "pixels": source.pixels.source}
     quantization = Quantization(
         recipe="qat",
         options=plan,
-        calibration={"patches": len(source.pixels.calibration), "pixels": source.pixels.source},
+        calibration={**calibration, **judged_weights(source, judged)},
         float_layers=[],
-        pixels=len(source.pixels.judging),
+        pixels=judged.pixels,
         agreement=judged.agreement,
         oa_float=judged.oa_float,
         oa_int8=judged.oa,

@@ -11,6 +11,8 @@ from hsiedge.card import Card
 from hsiedge.errors import DownloadError, OptionError, SplitError
 from hsiedge.scenes import splits
 from hsiedge.scenes.catalog import RemoteFile
+from hsiedge.scenes.io.cube import SceneWarning
+from hsiedge.scenes.io.reader import read_labels
 from hsiedge.scenes.open import open_scene
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, PublishedMaps, PublishedSplit
@@ -147,13 +149,21 @@ def test_mask_labels(tiny_scene: Scene) -> None:
     split = tiny_scene.split(train_mask=train, test_mask=test, mask_labels=True)
     assert (split.labels_on(tiny_scene) == labels).all()
     assert split.dropped == (10,)
-    same = splits.masks_split(tiny_scene, (train != 0) * 1, (test != 0) * 1, mask_labels=True)
+    with pytest.warns(SceneWarning, match=r"other labels than the scene does: are their values its label ids"):
+        same = splits.masks_split(tiny_scene, (train != 0) * 1, (test != 0) * 1, mask_labels=True)
     assert (same.parts != 0).sum() == (split.parts != 0).sum()
     assert same.digest != split.digest
     with pytest.raises(SplitError, match="holds 7, which are no label ids of tiny"):
         tiny_scene.split(train_mask=np.where(train == 14, 7, train), test_mask=test, mask_labels=True)
     with pytest.raises(OptionError, match="use train_mask and test_mask"):
         tiny_scene.split(mask_labels=True)
+
+
+def test_labels_in_another_order_are_not_taken_without_a_word(indian_pines: Scene, maps: Path) -> None:
+    """Hong's own maps as masks with labels: their values are the scene's ids in another order."""
+    train, test = (read_labels(maps / f"Indian{part}123_temp123.tif").array for part in ("TR", "TE"))
+    with pytest.warns(SceneWarning, match=r"indian_pines: the masks give \d+ of 10110 pixels other labels"):
+        splits.masks_split(indian_pines, train, test, mask_labels=True)
 
 
 def test_card_keeps_name_digests_and_order(indian_pines: Scene, maps: Path, make_card: object) -> None:

@@ -223,6 +223,8 @@ def test_quantization_aware_training_is_judged_with_the_weights_from_before(refi
     assert both.checkpoint.before is not None
     assert both.card.quantization is not None
     assert both.card.quantization.oa_int8 == alone.judged.oa
+    assert both.card.quantization.pixels == both.judged.pixels == split.facts.validation
+    assert both.card.quantization.calibration["judged"] == "weights before the refit"
 
 
 def test_compress_judges_the_weights_from_before(refitted: Checkpoint) -> None:

@@ -118,10 +118,10 @@ def name_layers(model: ModelProto) -> ModelProto:
 def check_pixels(scene: Scene, card: Card, count: int = CHECK_PATCHES) -> NDArray[np.intp]:
     """Draws at most `count` pixels to compare two forms of a model on, labels unseen: those outside of the test part first.
 
-    The test part of a split that came from mask files is not known here; unlabelled pixels come first then.
+    The test part of a split that came from files of one's own is not known here; unlabelled pixels come first then.
     """
     everywhere = np.arange(scene.shape[0] * scene.shape[1])
-    if card.split is None or card.split.kind == "masks":
+    if card.split is None or not splits.drawable(card.split):
         last = scene.labelled().ravel() != 0
     else:
         last = splits.redraw(scene, card.split).parts.ravel() == splits.TEST

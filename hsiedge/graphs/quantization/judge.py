@@ -55,6 +55,11 @@ def judge(source: FloatModel, artifact: Artifact) -> Judgement:
     return Judgement(len(ours), agreement, oas[0], oas[1])
 
 
+def judged_weights(source: FloatModel, judgement: Judgement) -> dict[str, str]:
+    """Entry of a Card's calibration where other weights than the model's own were judged: a refit fits those to all pixels."""
+    return {"judged": "weights before the refit"} if source.card.refitted and judgement.oa is not None else {}
+
+
 def labelled_accuracy(source: FloatModel, artifact: Artifact) -> Check | None:
     """OA of both on labelled pixels, for a net whose split is not known: reported, and nothing is chosen by it.
 

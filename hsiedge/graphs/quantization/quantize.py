@@ -17,7 +17,7 @@ from hsiedge.graphs.passes.float16_weights import Float16Weights
 from hsiedge.graphs.passes.minify import Minify
 from hsiedge.graphs.passes.unroll_recurrent import UnrollRecurrent
 from hsiedge.graphs.quantization.calibration import CALIBRATION_PATCHES
-from hsiedge.graphs.quantization.judge import judge, labelled_accuracy
+from hsiedge.graphs.quantization.judge import judge, judged_weights, labelled_accuracy
 from hsiedge.graphs.quantization.recipes import RECIPES, Recipe, find_recipe
 from hsiedge.graphs.quantization.search import Choice, search
 from hsiedge.graphs.quantization.session import FloatModel, calibrate, deploy, finished, open_float, quantize_layers
@@ -178,7 +178,6 @@ def _card(
     import onnxruntime
 
     judgement = choice.judgement
-    refit = {"judged": "weights before the refit"} if source.card.refitted and judgement.oa is not None else {}
     calibrated = 0 if plan.weights == "float16" else len(source.pixels.calibration)
     return replace(
         source.card,
@@ -197,7 +196,13 @@ def _card(
         quantization=Quantization(
             recipe=recipe,
             options=vars(plan),
-            calibration={"patches": calibrated, "asked": patches, "pixels": source.pixels.source, "seed": seed, **refit},
+            calibration={
+                "patches": calibrated,
+                "asked": patches,
+                "pixels": source.pixels.source,
+                "seed": seed,
+                **judged_weights(source, judgement),
+            },
             float_layers=choice.float_layers,
             pixels=judgement.pixels,
             agreement=judgement.agreement,

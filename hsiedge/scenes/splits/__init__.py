@@ -60,6 +60,7 @@ __all__ = [
     "dilate",
     "draw",
     "draw_all",
+    "drawable",
     "flights_split",
     "folds_split",
     "leaked",
@@ -136,6 +137,11 @@ def draw_all(scene: Scene, seed: int = 0) -> dict[str, Split | str]:
     return drawn
 
 
+def drawable(facts: SplitFacts) -> bool:
+    """True where a Card tells enough to draw its split: not of masks, nor of a split in a file of one's own."""
+    return facts.kind != "masks" and facts.kind in (*KINDS, *PUBLISHED)
+
+
 def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split:
     """The split that a Card tells of, drawn again on `scene`.
 
@@ -149,7 +155,7 @@ def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split
         raise SplitError(
             "the model's split came from mask files; give the same ones", use={"train_mask": "FILE", "test_mask": "FILE"}
         )
-    if masks is None and facts.kind not in (*KINDS, *PUBLISHED):  # a Card's word runs no file
+    if masks is None and not drawable(facts):  # a Card's word runs no file
         raise SplitError(
             f"the model's split {facts.kind!r} is not known here; if it is one of yours, give it again",
             use={"split": "FILE.py:NAME"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SplitError
+from hsiedge.scenes.io.cube import SceneWarning
 from hsiedge.scenes.scene import Scene
 from hsiedge.scenes.splits.hashing import ranked
 from hsiedge.scenes.splits.split import TEST, TRAIN, VALIDATION, VALIDATION_SHARE, Split, check_any, rounded
@@ -28,16 +30,17 @@ def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int
     _check_shapes(scene, train, test)
     if mask_labels:
         own = merged_labels(scene, train, test)
+        _warn_of_another_order(scene, own)
         return divided(scene, "masks", own, train != 0, test != 0, seed, own=True)
     labels = scene.labelled()
     for name, mask in (("training", train), ("test", test)):
         inside = mask != 0
         unlabelled = int((labels[inside] == 0).sum())
         if unlabelled:
-            reason = f"the {name} mask has {unlabelled} pixels that the scene leaves unlabelled; if it holds labels of its own"
+            reason = f"the {name} mask has {unlabelled} pixels that the scene leaves unlabelled; its own labels are not taken"
             raise SplitError(reason, use={"mask_labels": True})
         if len(np.unique(mask[inside])) > 1 and (mask[inside] != labels[inside]).any():
-            reason = f"the {name} mask gives pixels other labels than the scene does; if these are the ones that count"
+            reason = f"the {name} mask gives pixels other labels than the scene does; its own are not taken"
             raise SplitError(reason, use={"mask_labels": True})
     return divided(scene, "masks", labels, train != 0, test != 0, seed, own=False)
 
@@ -88,6 +91,16 @@ def divided(
             )
     check_any(scene, parts, "in the masks")
     return Split(kind, parts, seed, None, None, tuple(dropped), labels if own else None)
+
+
+def _warn_of_another_order(scene: Scene, own: NDArray[np.uint16]) -> None:
+    """Warns where the labels of masks contradict the scene's on most pixels: their ids may stand for other classes."""
+    labels = scene.labelled()
+    both = (own != 0) & (labels != 0)
+    other = int((own != labels)[both].sum())
+    if 2 * other > int(both.sum()):
+        note = f"the masks give {other} of {int(both.sum())} pixels other labels than the scene does"
+        warnings.warn(f"{scene.name}: {note}: are their values its label ids?", SceneWarning, stacklevel=4)
 
 
 def _check_shapes(scene: Scene, train: NDArray[Any], test: NDArray[Any]) -> None:

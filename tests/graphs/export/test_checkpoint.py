@@ -14,11 +14,11 @@ onnx = pytest.importorskip("onnx", reason="export needs onnx")
 pytest.importorskip("tensorly", reason="Indian Pines comes with tensorly")
 
 from hsiedge import files  # noqa: E402
-from hsiedge.errors import CheckError, ModelError  # noqa: E402
+from hsiedge.errors import CheckError, ModelError, SplitError  # noqa: E402
 from hsiedge.graphs.export.checkpoint import check_pixels, compare, export, to_onnx  # noqa: E402
 from hsiedge.runtimes import load  # noqa: E402
 from hsiedge.scenes.patches import extract  # noqa: E402
-from hsiedge.scenes.splits import TEST, draw  # noqa: E402
+from hsiedge.scenes.splits import TEST, draw, redraw  # noqa: E402
 from hsiedge.training.checkpoint import Checkpoint  # noqa: E402
 from hsiedge.training.fit import FitSettings  # noqa: E402
 from hsiedge.training.train import train  # noqa: E402
@@ -97,6 +97,16 @@ def test_the_check_looks_at_no_test_pixels() -> None:
     pixels = check_pixels(workstation.scene(), workstation.checkpoint("cnn2d").card)
     assert len(np.unique(pixels)) >= 256
     assert not (workstation.split().parts.ravel()[pixels] == TEST).any()
+
+
+def test_a_split_of_ones_own_needs_no_file_to_export() -> None:
+    """No Card runs a file, so its test pixels are not known here: unlabelled ones are looked at first."""
+    card, scene = workstation.checkpoint("cnn2d").card, workstation.scene()
+    assert card.split is not None
+    mine = dataclasses.replace(card, split=dataclasses.replace(card.split, kind="mine.py:MINE"))
+    with pytest.raises(SplitError, match="not known here"):
+        redraw(scene, mine.split)  # type: ignore[arg-type]
+    assert (scene.labelled().ravel()[check_pixels(scene, mine)] == 0).all()
 
 
 def test_another_scene_is_refused(tmp_path: Path) -> None:
