@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import itertools
 import os
 import re
@@ -26,6 +27,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: before torch or a BLAS counts them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+gc.set_threshold(100_000, 20, 20)  # a worker holds PyTorch and TensorFlow: looking through them is dear, and finds nothing
 
 try:
     from hypothesis import settings
@@ -85,6 +88,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _loads_much(item.path):
             item.add_marker("slow")
     items.sort(key=_place)
+
+
+def pytest_collection_finish() -> None:
+    """What all tests import is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -41,6 +41,17 @@ def test_help_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     assert not imported_by(*words, folder=tmp_path) & {"numpy", "onnxruntime", "scipy", "psutil", *HEAVY}
 
 
+def test_nothing_is_looked_through_at_the_end(tmp_path: Path) -> None:
+    """What a command has imported is no garbage: Python would take as long again to find that out."""
+    ending = (
+        "import atexit, gc, sys; from hsiedge.__main__ import main; sys.argv = ['hsiedge', '--version'];"
+        "atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects()))); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", ending], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    frozen, left = map(int, done.stdout.split()[-2:])
+    assert frozen > 10 * left
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
