@@ -11,7 +11,7 @@ def main() -> None:
     """Runs the command line. Ctrl-C ends the program without a word as long as it has nothing to tidy up."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.set_threshold(20_000)  # an import of PyTorch makes a quarter of a million objects, and none of them is garbage
+    gc.set_threshold(5_000)  # an import of PyTorch makes a quarter of a million objects, and none of them is garbage
     try:
         from hsiedge.cli.main import main as run
 
