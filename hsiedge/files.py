@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -103,11 +103,17 @@ def temporary_folder() -> Iterator[Path]:
         _begun.discard(folder)
 
 
-def check_writable(path: Path) -> None:
-    """Raises OutputError where `path` cannot be written, before the work whose result it is to hold. Leaves nothing behind."""
+def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raises OutputError where `path` cannot be written, before the work whose result it is to hold. Leaves nothing behind.
+
+    Args:
+        inputs: files that are read for it, none of which it may take the place of.
+    """
     target = Path(path)
     if _is_special(target):
         return
+    if any(target.exists() and entry.exists() and target.samefile(entry) for entry in inputs):
+        raise OutputError(f"{path}: {target.name} is what is read; choose another place")
     if target.is_dir():
         raise _folder(path)
     folder = target.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -281,11 +282,16 @@ class Checkpoint:
         return opened, own_split(self.card, opened)
 
 
-def check_place(path: Path, option: str = "path") -> Path:
-    """The place of a checkpoint that is yet to be made. Raises OptionError for another suffix, and OutputError."""
+def check_place(path: Path, option: str = "path", inputs: Sequence[Path] = ()) -> Path:
+    """The place of a checkpoint that is yet to be made.
+
+    Raises:
+        OptionError: another suffix.
+        OutputError: as `files.check_writable`.
+    """
     if path.suffix != ".safetensors":
         raise OptionError("a checkpoint is written as .safetensors", option=option, value=str(path))
-    files.check_writable(path)
+    files.check_writable(path, inputs)
     return path
 
 

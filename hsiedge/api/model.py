@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hsiedge import evaluation, notebook, runtimes
+from hsiedge import evaluation, files, notebook, runtimes
 from hsiedge.api.label_map import LabelMap, classified
 from hsiedge.api.resolve import SceneLike, check_recipe, check_split, scene_for
 from hsiedge.arguments import PathLike, path_of
@@ -269,7 +269,11 @@ class Model(runtimes.Model):
         return notebook.facts_html(facts, str(self.path))
 
     def _output(self, path: PathLike | None, mark: str, suffix: str = ".onnx") -> Path:
-        return self.path.with_name(f"{self.path.stem}{mark}{suffix}") if path is None else path_of(path, "path")
+        if path is None:
+            return self.path.with_name(f"{self.path.stem}{mark}{suffix}")
+        place = path_of(path, "path")
+        files.check_writable(place, [self.path])
+        return place
 
     def _made(self, path: Path, scene: Scene) -> Model:
         return Model.of(runtimes.load(path), scene)

@@ -47,7 +47,7 @@ class TrainedOptions(groups.RunOptions, groups.SceneOptions, groups.ModelSplitOp
         with console.waiting("reading"):
             scene = self.open_for(source.card)
             split = self.split_for(source.card, scene)
-        check_place(self.output or Path("checkpoint.safetensors"))
+        check_place(self.output or Path("checkpoint.safetensors"), inputs=[path])
         return source, {"scene": scene, "split": split}
 
     def training(self, source: Checkpoint, step: str) -> AbstractContextManager[None]:

@@ -101,7 +101,7 @@ def export_command(
     if size is not None and kind != "tflite":
         raise OptionError("--tile needs --to tflite: only TFLite scene graphs have a fixed size")
     path = output or Path(f"{source.stem if kind == 'c' else stem(known)}{'-' + SCENE if scene_graph else ''}.{kind}")
-    files.check_writable(path)
+    files.check_writable(path, [source])
     with tempfile.TemporaryDirectory() as folder:
         between, patches = Path(folder), scene_graph or kind != "onnx"  # whether more is made of the patch graph
         if known.kind == "checkpoint" or not patches:

@@ -147,7 +147,7 @@ class FileOptions(ReferenceOptions):
         self.load_readers()
         labels: Sequence[Path | None] = self.labels or [None for _ in names]
         if len(labels) != len(names):
-            raise OptionError(f"a label map for each cube: there are {len(names)} cubes, and {len(labels)}", option="labels")
+            raise OptionError(f"one for each cube was expected: {len(names)}, not {len(labels)}", option="labels")
         opened = [
             open_named(name, place, self.cube_key, self.labels_key, self.data_dir, **self._meaning)
             for name, place in zip(names, labels)

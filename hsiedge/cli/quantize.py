@@ -89,7 +89,7 @@ def quantize_command(
     if kind == "c" and card.kind != "scene":
         raise ModelError(f"{source}: C is made of a scene graph; hsiedge export --scene-graph makes one of this patch graph")
     path = output or Path(f"{quantized_stem(source.stem, recipe)}.{kind}")
-    files.check_writable(path)
+    files.check_writable(path, [source])
     if path.exists():
         console.say(f"replacing {path}")
     floating = load(source)

@@ -26,7 +26,7 @@ class _Raw(Source):
 
     def __init__(self, address: str, options: SourceOptions) -> None:
         super().__init__(address, options)
-        self.cube = options.raw_cube(address)
+        self.cube = options.raw_cube("stdin" if address == "-" else address)
         self._file = -1
 
     def lines(self) -> Iterator[NDArray[Any]]:

@@ -142,6 +142,8 @@ def load(
         allow_modified: open a file that is no longer as it was written, by the digest in it; else that is a ModelError.
     """
     path = Path(path)
+    if threads < 0:
+        raise OptionError("0 or more was expected", option="threads", value=threads)
     name = engine_of(path, runtime, provider)
     engine = ENGINES[name]
     if fast_int8 and not engine.exact_mode:

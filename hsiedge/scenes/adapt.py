@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,8 @@ def adapted_scene(card: Card, scene: Scene, units: str | None = None) -> Scene:
     Raises:
         ModelError, SceneError, OptionError: see `adapt`.
     """
-    fit = adapt(card, scene.as_cube(), units)
+    cube_read = scene.as_cube()
+    fit = adapt(card, cube_read if cube_read.path.is_file() else replace(cube_read, path=Path(scene.name)), units)
     if not fit.changes:
         return scene
     cube: CubeLike

@@ -206,8 +206,13 @@ def versions() -> dict[str, str]:
 
 def checked(settings: FitSettings) -> FitSettings:
     """Returns the settings. Raises OptionError where they make no sense."""
-    if settings.epochs < 1 or settings.batch < 2 or settings.rate <= 0:
-        raise OptionError(f"epochs {settings.epochs}, batch {settings.batch}, rate {settings.rate}: too small")
+    for name, value, enough, least in (
+        ("epochs", settings.epochs, settings.epochs >= 1, "1 or more"),
+        ("batch", settings.batch, settings.batch >= 2, "2 or more"),
+        ("rate", settings.rate, settings.rate > 0, "a number above 0"),
+    ):
+        if not enough:
+            raise OptionError(f"{least} was expected", option=name, value=value)
     return settings
 
 

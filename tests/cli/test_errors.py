@@ -35,7 +35,14 @@ def own(tmp_path: Path) -> Path:
         ("scenes show --cube pack.npz --labels labels.npy --cube-key b", "has no variable 'b'; it has a 20x30x12"),
         ("scenes show --cube pickled.npy", "cannot be read"),
         ("scenes show --cube cube.npy --labels half.npy", "not whole numbers"),
+        ("scenes show --cube text.mat", "text.mat: cannot be read: it is no .mat file"),
+        ("scenes show --cube text.npy", "text.npy: cannot be read (not a .npy file)"),
+        (
+            "scenes show --cube cube.npy --labels labels.npy --labels labels.npy",
+            "--labels: one for each cube was expected: 1, not 2",
+        ),
         ("eval gone.onnx", "no such file"),
+        ("eval model.onnx --threads -1", "--threads -1: 0 or more was expected"),
         ("eval garbage.onnx", "not an ONNX file, or cut short"),
         ("eval cube.npy", "not a model"),
         ("show garbage.safetensors", "not a safetensors file"),
@@ -53,6 +60,9 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
     np.save(own / "nan.npy", np.full((20, 30, 12), np.nan, np.float32))
     np.save(own / "pickled.npy", np.array([{"a": 1}], object), allow_pickle=True)
     np.savez(own / "pack.npz", a=np.load(own / "cube.npy"))
+    (own / "model.onnx").write_bytes((DATA / "float.onnx").read_bytes())
+    for name in ("text.mat", "text.npy"):
+        (own / name).write_text("words")
     (own / "cut.npy").write_bytes((own / "cube.npy").read_bytes()[:900])
     (own / "cut.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 105 + b"\x00\x01IM" + b"\x0f\x00\x00\x00\xff\xff\x00\x00")
     (own / "garbage.onnx").write_bytes(b"\x08\x07garbage" * 30)
@@ -73,7 +83,10 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
         ("train --cube cube.npy --labels labels.npy --patch 21", "wider than the scene"),
         ("train --cube cube.npy --labels labels.npy --widths 8,x", "whole numbers with commas"),
         ("train --cube cube.npy --labels labels.npy --train-fraction 0.9", "training fraction 0.9"),
-        ("train --cube cube.npy --labels labels.npy --split stripes", "choose random, blocks or"),
+        (
+            "train --cube cube.npy --labels labels.npy --split stripes",
+            "or one that papers use, hong, paoletti; one that has no name here is given as two maps; use --train-mask",
+        ),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 30", "guard"),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 2", "keeps only 2"),
         ("train --cube cube.npy --labels labels.npy --train-mask labels.npy", "go together"),
@@ -82,10 +95,12 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
             "are in the training mask",
         ),
         ("train --cube cube.npy --labels labels.npy -o file/a.safetensors", "cannot write"),
-        ("train --cube cube.npy --labels labels.npy --epochs 0", "epochs 0"),
+        ("train --cube cube.npy --labels labels.npy --epochs 0", "--epochs 0: 1 or more was expected"),
         ("export gone.safetensors", "no such file"),
         ("export garbage.safetensors", "not a safetensors file"),
         ("quantize gone.onnx", "no such file"),
+        ("quantize float.onnx --cube cube.npy --labels labels.npy -o float.onnx", "float.onnx is what is read; choose another"),
+        ("quantize float.onnx --calib indian_pines", "indian_pines has 200 bands, "),
         ("quantize --calib nowhere", "no scene is called"),
         ("quantize --calib cube.npy", "hsiedge train --cube"),
         ("card float.onnx --patch 9 --cube cube.npy --labels labels.npy", "float.onnx"),

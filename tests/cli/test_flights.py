@@ -119,7 +119,7 @@ def test_some_of_a_models_flights_are_not_taken_for_a_strangers(hsiedge, trained
 
 
 def test_what_does_not_go_together_is_one_line(hsiedge, here) -> None:
-    assert "a label map for each cube: there are 3 cubes, and 2" in hsiedge("train", *FLAGS[:-2]).error
+    assert "--labels: one for each cube was expected: 3, not 2" in hsiedge("train", *FLAGS[:-2]).error
     assert (
         "no flight is called so; there are north, middle, south" in hsiedge("train", "flights.toml", "--hold-out", "east").error
     )

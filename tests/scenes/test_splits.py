@@ -177,7 +177,7 @@ def test_fractions_that_cannot_be(tiny_scene: Scene, kind: str, fraction: float)
 
 
 def test_unknown_kind_and_unlabelled_scene(tiny_scene: Scene) -> None:
-    with pytest.raises(OptionError, match="choose random, blocks or"):
+    with pytest.raises(OptionError, match="choose random, blocks, lists"):
         splits.draw("stripes", tiny_scene)
     bare = dataclasses.replace(tiny_scene, labels=None)
     with pytest.raises(SceneError, match="has no labels"):

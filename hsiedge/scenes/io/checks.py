@@ -28,6 +28,7 @@ from hsiedge.quiet import quiet
 from hsiedge.scenes.io.cube import fits
 
 MOST_BANDS = 1 << 16
+_NPY = b"\x93NUMPY"
 _HEADER_BYTES = 1 << 16  # of a .npy; numpy believes 10,000
 _MOST_OBJECTS = 10_000  # that an HDF5 file is looked through for
 _DEEPEST_GROUP = 8
@@ -78,8 +79,11 @@ def npy_header(file: Stream) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     Raises:
         ValueError: not a .npy file, a header that is too long, or a shape that is none.
     """
-    start = exactly(file, 8)
-    if start[:6] != b"\x93NUMPY" or start[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
+    start = file.read(6)
+    if not _NPY.startswith(start):
+        raise ValueError("not a .npy file")
+    start += exactly(file, 8 - len(start))
+    if start[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise ValueError("not a .npy file")
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(exactly(file, width), "little")

@@ -37,10 +37,9 @@ def check_mat5(path: Path) -> None:
     try:
         with path.open("rb") as file:
             if 0 not in exactly(file, 4):
-                head = exactly(file, 124)
-                order = {b"IM": "<", b"MI": ">"}.get(head[122:])
+                order = {b"IM": "<", b"MI": ">"}.get(file.read(124)[122:])
                 if order is None:
-                    raise ValueError("it does not say its byte order")
+                    raise SceneError(f"{path}: cannot be read: it is no .mat file, or cut short in its header")
                 _check_elements(file, order)
     except (ValueError, struct.error, zlib.error) as error:
         raise SceneError(f"{path}: cannot be read ({error}); is it truncated? fetch or copy it again") from error

@@ -252,7 +252,8 @@ def _guarded(path: Path, act: Callable[[], T], row: int | None = None) -> T:
     except MemoryError as error:
         raise SceneError(f"{path}: does not fit into memory") from error
     except Exception as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
+        cause = error.__cause__ if "previous exception" in str(error) and error.__cause__ else error  # as rasterio says
+        reason = str(cause).split("\n")[0] or type(cause).__name__
         where = "cannot be read" if row is None else f"row {row} cannot be read"
         raise SceneError(f"{path}: {where} ({reason}); is it truncated? fetch or copy it again") from error
 

@@ -117,8 +117,8 @@ def draw(
     if kind in PUBLISHED or ".py:" in kind:
         return published_split(kind, scene, seed)
     raise OptionError(
-        f"split {kind!r}: choose random, blocks or (a mosaic's own) lists; one that papers use: {', '.join(PUBLISHED)}; "
-        "or, for a published one that has no name here",
+        f"split {kind!r}: choose random, blocks, lists (of a mosaic), flights, or one that papers use, {', '.join(PUBLISHED)}"
+        "; one that has no name here is given as two maps",
         use={"train_mask": "FILE", "test_mask": "FILE"},
     )
 
