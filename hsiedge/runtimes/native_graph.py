@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.card import Card
-from hsiedge.errors import ModelError
 from hsiedge.native.program import Filters, Input, InputKind, Kind, Op, Program, Tensor
 from hsiedge.runtimes.input_affine import InputAffine
+from hsiedge.runtimes.native_lowering import UnsupportedNodeError
+from hsiedge.runtimes.native_moves import Moves
 from hsiedge.runtimes.native_values import (
     FUNCTIONS,
     Axes,
@@ -36,15 +37,10 @@ from hsiedge.runtimes.native_values import (
     relu,
     table_of,
 )
-from hsiedge.runtimes.onnx_graph import Graph, Node, read_graph
+from hsiedge.runtimes.onnx_graph import Node, read_graph
 
-_FAR = 1 << 31
 _MOST_WEIGHTS = 1 << 26  # of a convolution in groups, with the zeros between them
 _SCALES = 1e-4  # that the bias's scale may be off the product of the others, relatively
-
-
-class UnsupportedNodeError(ModelError):
-    """The native engine computes no such node; other runtimes do."""
 
 
 @dataclass(frozen=True)
@@ -93,39 +89,13 @@ def lower(path: Path, card: Card, dtype: np.dtype[Any] | None = None, *, output:
     return walk.finished(dtype)
 
 
-def _unsupported(path: Path, node: Node, reason: str) -> UnsupportedNodeError:
-    return UnsupportedNodeError(
-        f"{path}: the native engine does not compute {node.title} ({reason}); onnxruntime does", use={"runtime": "ort"}
-    )
-
-
-class _Walk:
+class _Walk(Moves):
     """A graph on its way to a program, node by node."""
-
-    def __init__(self, graph: Graph, card: Card, path: Path) -> None:
-        self._graph, self._card, self._path = graph, card, path
-        self._tensors = [Tensor(1, card.scene.bands)]
-        self._ops: list[Op] = []
-        self._node = Node("", "", [], [], {})
-        self.values: dict[str, Any] = {}
-        signed = card.input_affine is not None and card.input_affine.dtype == "int8"
-        if (
-            card.input_affine is None
-            or card.input_affine.dtype not in ("uint8", "int8")
-            or card.kind != "scene"
-            or len(graph.inputs) != 1
-        ):
-            raise UnsupportedNodeError(
-                f"{path}: the native engine runs INT8 scene graphs that take integers; onnxruntime runs the others",
-                use={"runtime": "ort"},
-            )
-        self._signed = signed
-        self.values[graph.inputs[0]] = Stored(0, ("1", "r", "x", "c"), signed)
 
     def take(self, node: Node) -> None:
         """Takes the next node."""
         self._node = node
-        handler = getattr(self, f"_{node.op.lower()}", None)
+        handler = getattr(self, f"on_{node.op.lower()}", None)
         if len(node.outputs) != 1 or (handler is None and node.op not in FUNCTIONS):
             raise self._refused("no kernel for it")
         try:
@@ -134,24 +104,9 @@ class _Walk:
             raise self._refused(f"not well formed: {error}") from error
         self.values[node.outputs[0]] = value
 
-    def _refused(self, reason: str) -> UnsupportedNodeError:
-        return _unsupported(self._path, self._node, reason)
-
-    def _constant(self, name: str) -> NDArray[Any]:
-        value = self._graph.initializers.get(name, self.values.get(name))
-        if not isinstance(value, np.ndarray):
-            raise self._refused("an input that is not constant")
-        return value
-
-    def _value(self, name: str, *kinds: type) -> Any:
-        value = self.values.get(name)
-        if not isinstance(value, kinds):
-            raise self._refused("it takes other than it can here" if value is not None else "it takes a constant")
-        return value
-
     # ---- integers <-> floats ----
 
-    def _dequantizelinear(self, node: Node) -> Any:
+    def on_dequantizelinear(self, node: Node) -> Any:
         scale = self._constant(node.inputs[1])
         if node.inputs[0] in self._graph.initializers:
             zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.int8)
@@ -164,7 +119,7 @@ class _Walk:
             raise self._refused("a scale for each channel")
         return Real(stored, np.float32(scale.ravel()[0]), int(zero.ravel()[0]) + 128 * stored.signed)
 
-    def _quantizelinear(self, node: Node) -> Stored:
+    def on_quantizelinear(self, node: Node) -> Stored:
         scale = np.float32(self._constant(node.inputs[1]).ravel()[0])
         zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
         if zero.size != 1 or zero.dtype not in (np.uint8, np.int8):
@@ -195,53 +150,9 @@ class _Walk:
         shape = self._shape(source)
         return self._added(self._table_op(source, shape, table), shape, source.axes, signed)
 
-    def _table_op(self, source: Stored, shape: Tensor, table: NDArray[np.uint8]) -> Op:
-        place = (source.row,), (source.column,)
-        return Op(Kind.TABLE, -1, (source.tensor,), rows=place[0], columns=place[1], channels=shape.channels, table=table)
-
-    def _join(self, value: Joined, scale: np.float32, zero: int, signed: bool) -> Stored:
-        sources = [self._plain(part.stored) for part in value.parts]
-        shapes = [self._shape(source) for source in sources]
-        if len({(shape.positions, shape.shrink) for shape in shapes}) > 1:
-            raise self._refused("parts of other sizes")
-        if value.adds:
-            if shapes[0].channels != shapes[1].channels:
-                raise self._refused("a sum of other channels")
-            first, second = (np.float32(part.scale / scale) for part in value.parts)
-            fixed = np.float32(zero) - (first * np.float32(value.parts[0].zero) + second * np.float32(value.parts[1].zero))
-            terms = np.array([first, second, fixed], np.float32)
-            inputs, rows, columns = zip(*((source.tensor, source.row, source.column) for source in sources))
-            op = Op(Kind.ADD, -1, inputs, rows=rows, columns=columns, channels=shapes[0].channels, terms=terms)
-            return self._added(op, shapes[0], value.axes, signed)
-        shape = replace(shapes[0], channels=sum(entry.channels for entry in shapes))
-        out, begin = self._new(shape), 0
-        for part, source, entry in zip(value.parts, sources, shapes):
-            op = self._table_op(source, entry, table_of(part, scale, zero))
-            self._ops.append(replace(op, out=out, channel=begin))
-            begin += entry.channels
-        return Stored(out, value.axes, signed, shrink=shape.shrink)
-
-    def _new(self, shape: Tensor) -> int:
-        self._tensors.append(replace(shape))
-        return len(self._tensors) - 1
-
-    def _added(self, op: Op, shape: Tensor, axes: Axes, signed: bool) -> Stored:
-        out = self._new(shape)
-        self._ops.append(replace(op, out=out))
-        return Stored(out, axes, signed, shrink=shape.shrink)
-
-    def _plain(self, stored: Stored) -> Stored:
-        """Integers that are all of a tensor's positions and channels."""
-        if stored.window > 1 or stored.first or stored.last is not None:
-            raise self._refused("part of the positions")
-        return stored
-
-    def _shape(self, stored: Stored) -> Tensor:
-        return replace(self._tensors[stored.tensor], shrink=stored.shrink)
-
     # ---- floats ----
 
-    def _conv(self, node: Node) -> Sums:
+    def on_conv(self, node: Node) -> Sums:
         source: Real = self._value(node.inputs[0], Real)
         weights, weight_scale = self._pair(node.inputs[1])
         outputs = len(weights)
@@ -318,22 +229,6 @@ class _Walk:
                 source = replace(source, stored=self._extended(source.stored, first, last, source.zero))
         return source
 
-    def _extended(self, stored: Stored, before: int, behind: int, zero: int) -> Stored:
-        source = self._plain(stored)
-        shape = self._shape(source)
-        wider = replace(shape, positions=shape.positions + before + behind)
-        op = Op(
-            Kind.EXTEND,
-            -1,
-            (source.tensor,),
-            rows=(source.row,),
-            columns=(source.column,),
-            zero=zero,
-            channels=shape.channels,
-            position=before,
-        )
-        return self._added(op, wider, source.axes, source.signed)
-
     def _filters(
         self, weights: NDArray[Any], spatial: Axes, group: int, channels: int, window: int
     ) -> tuple[NDArray[np.int8], bool]:
@@ -363,7 +258,7 @@ class _Walk:
             full[index, ..., first : first + each] = ordered[index]
         return full, False
 
-    def _maxpool(self, node: Node) -> Largest:
+    def on_maxpool(self, node: Node) -> Largest:
         source: Real = self._value(node.inputs[0], Real)
         stored = self._plain(source.stored)
         spatial = stored.axes[2:]
@@ -384,7 +279,7 @@ class _Walk:
         )
         return Largest(source, op, Tensor(positions, shape.channels, stored.shrink + wide), stored.axes)
 
-    def _averagepool(self, node: Node) -> Pooled:
+    def on_averagepool(self, node: Node) -> Pooled:
         source: Real = self._value(node.inputs[0], Real)
         sizes = node.integers("kernel_shape", [])
         geometry = _geometry(node, 2)
@@ -399,14 +294,14 @@ class _Walk:
             raise self._refused("a pad or a stride")
         return Pooled(source, sizes[0], np.float32(1))
 
-    def _mul(self, node: Node) -> Pooled:
+    def on_mul(self, node: Node) -> Pooled:
         value, factor = self._value(node.inputs[0], Pooled), self._constant(node.inputs[1])
         if factor.size != 1:
             raise self._refused("a factor for each channel")
         pooled: Pooled = replace(value, factor=np.float32(factor.ravel()[0]))
         return pooled
 
-    def _add(self, node: Node) -> Joined:
+    def on_add(self, node: Node) -> Joined:
         parts = tuple(self._value(name, Real) for name in node.inputs)
         if any(part.functions for part in parts) or parts[0].stored.axes != parts[1].stored.axes:
             raise self._refused("a sum of other than integers")
@@ -428,145 +323,6 @@ class _Walk:
                 return function(values.astype(np.float64)).astype(np.float32)
 
         return replace(value, functions=(*value.functions, rounded))
-
-    def _identity(self, node: Node) -> Any:
-        return self._value(node.inputs[0], object)
-
-    # ---- moves ----
-
-    def _transpose(self, node: Node) -> Any:
-        value = self._value(node.inputs[0], Stored, Real, Sums)
-        axes = value.stored.axes if isinstance(value, Real) else value.axes
-        order = node.integers("perm", list(range(len(axes)))[::-1])
-        if sorted(order) != list(range(len(axes))):
-            raise self._refused("an order of other axes")
-        moved = tuple(axes[i] for i in order)
-        return (
-            replace(value, stored=replace(value.stored, axes=moved)) if isinstance(value, Real) else replace(value, axes=moved)
-        )
-
-    def _reshape(self, node: Node) -> Stored:
-        stored: Stored = self._value(node.inputs[0], Stored)
-        target, axes = self._constant(node.inputs[1]).astype(int).tolist(), stored.axes
-        tensor = self._tensors[stored.tensor]
-        if len(target) == 4 and not any(target[2:]) and axes[2:] == ("r", "x"):
-            if axes[:2] == ("1", "c") and target[:2] == [tensor.channels, 1]:
-                return self._as_positions(stored)
-            if axes[:2] == ("p", "c") and target[:2] == [1, tensor.positions * tensor.channels]:
-                plain = self._plain(stored)
-                return replace(plain, axes=("1", "c", "r", "x"), window=tensor.positions)
-        if (
-            axes[2:] == ("p", "c")
-            and len(target) == 4
-            and target[:2] in ([0, 0],)
-            and target[2] == -1
-            and tensor.channels % target[3] == 0
-        ):
-            return self._unrolled(stored, target[3])
-        raise self._refused(f"from axes {axes} to {target}")
-
-    def _as_positions(self, stored: Stored) -> Stored:
-        """Channels that become positions, as where a net of the spectrum begins, or goes on after principal axes."""
-        source = self._plain(stored)
-        channels = self._tensors[source.tensor].channels
-        if source.tensor == 0 and not self._ops:
-            self._tensors[0] = Tensor(channels, 1)
-            return replace(source, axes=("p", "c", "r", "x"))
-        shape = Tensor(channels, 1, source.shrink)
-        op = Op(Kind.EXTEND, -1, (source.tensor,), rows=(source.row,), columns=(source.column,), channels=1)
-        return self._added(op, shape, ("p", "c", "r", "x"), source.signed)
-
-    def _unrolled(self, stored: Stored, channels: int) -> Stored:
-        """Undoes steps along the spectrum that one convolution takes at once: their parts of its channels are positions.
-
-        A pool of 5 behind a convolution is computed so: its 5 steps are 5 times the channels, with weights that are shifted.
-        """
-        op = next(op for op in self._ops if op.out == stored.tensor)
-        filters, shape = op.filters, self._tensors[stored.tensor]
-        steps = shape.channels // channels
-        if op.kind is not Kind.DENSE or filters is None or op.stride % steps or self._ops[-1] is not op:
-            raise self._refused("channels that become positions")
-        step = op.stride // steps
-        parts = filters.weights.reshape(steps, channels, *filters.weights.shape[1:])
-        length = parts.shape[4] - step * (steps - 1)
-        first = parts[0][..., :length, :]
-        for index, part in enumerate(parts):
-            begin = index * step
-            if not (part[..., begin : begin + length, :] == first).all() or np.count_nonzero(part) != np.count_nonzero(first):
-                raise self._refused("channels that become positions")
-        same = [entry.reshape(steps, channels) for entry in (filters.bias, filters.scale)]
-        if any((entry != entry[0]).any() for entry in same):
-            raise self._refused("channels that become positions")
-        one = Filters(np.ascontiguousarray(first), same[0][0], same[1][0], filters.input_zero)
-        kernel = (*op.kernel[:2], length)
-        self._ops[-1] = replace(op, kernel=kernel, stride=step, channels=channels, filters=one)
-        self._tensors[stored.tensor] = replace(shape, positions=shape.positions * steps, channels=channels)
-        return stored
-
-    def _slice(self, node: Node) -> Any:
-        value = self._value(node.inputs[0], Stored, Real)
-        if isinstance(value, Real):
-            return replace(value, stored=self._sliced(node, value.stored))
-        return self._sliced(node, value)
-
-    def _sliced(self, node: Node, stored: Stored) -> Stored:
-        """Part of the rows, columns or positions."""
-        starts, ends, axes = (self._constant(name).ravel().astype(int).tolist() for name in node.inputs[1:4])
-        steps = self._constant(node.inputs[4]).ravel().tolist() if len(node.inputs) > 4 else [1] * len(starts)
-        if any(step != 1 for step in steps):
-            raise self._refused("a step")
-        cuts: dict[str, tuple[int, int]] = {}
-        for start, end, axis in zip(starts, ends, axes):
-            name = stored.axes[axis]
-            if name == "p":
-                stored = self._some_positions(stored, start, end)
-            elif name in "rx" and start >= 0 and (end >= _FAR or end < 0):
-                cuts[name] = (start, 0 if end >= _FAR else -end)
-            else:
-                raise self._refused("part of the channels")
-        if not cuts:
-            return stored
-        (top, bottom), (left, right) = cuts.get("r", (0, 0)), cuts.get("x", (0, 0))
-        if top + bottom and left + right and top + bottom != left + right:
-            raise self._refused("other rows than columns")
-        return replace(stored, row=stored.row + top, column=stored.column + left, shrink=stored.shrink + left + right)
-
-    def _some_positions(self, stored: Stored, start: int, end: int) -> Stored:
-        all_of_them = self._tensors[stored.tensor].positions
-        if start < 0 or end < 0 or stored.first or stored.last is not None:
-            raise self._refused("positions from behind")
-        return replace(stored, first=start, last=min(end, all_of_them))
-
-    def _concat(self, node: Node) -> Any:
-        values = [self._value(name, Stored, Real) for name in node.inputs]
-        axes = values[0].axes if isinstance(values[0], Stored) else values[0].stored.axes
-        if axes[node.integer("axis", 0)] != "c" or any(type(value) is not type(values[0]) for value in values):
-            raise self._refused("along other than channels")
-        if isinstance(values[0], Real):
-            return Joined(tuple(values), axes, False)
-        if all(value.tensor == values[0].tensor and value.last is not None for value in values):
-            return self._window(values)
-        parts = tuple(Real(value, np.float32(1), 0) for value in values)
-        if len({value.signed for value in values}) > 1:
-            raise self._refused("signed and unsigned integers")
-        return self._join(Joined(parts, axes, False), np.float32(1), 0, values[0].signed)
-
-    def _window(self, values: list[Stored]) -> Stored:
-        """Neighbouring positions as channels: what a kernel over positions sees."""
-        count, positions = len(values), self._tensors[values[0].tensor].positions
-        if any((value.first, value.last) != (k, positions - count + 1 + k) for k, value in enumerate(values)):
-            raise self._refused("positions that are no window")
-        return replace(values[0], first=0, last=None, window=count)
-
-    def _pad(self, node: Node) -> Stored:
-        stored: Stored = self._value(node.inputs[0], Stored)
-        pads = self._constant(node.inputs[1]).ravel().astype(int).tolist()
-        fill = int(self._constant(node.inputs[2]).ravel()[0]) if len(node.inputs) > 2 and node.inputs[2] else 0
-        count = len(stored.axes)
-        sizes = {axis: (pads[i], pads[i + count]) for i, axis in enumerate(stored.axes) if pads[i] or pads[i + count]}
-        if node.attributes.get("mode", "constant") != "constant" or set(sizes) - {"p"} or min(pads) < 0:
-            raise self._refused("a pad around pixels")
-        return self._extended(stored, *sizes["p"], fill + 128 * stored.signed) if sizes else stored
 
     # ---- the end ----
 

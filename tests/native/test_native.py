@@ -20,7 +20,8 @@ from hsiedge.native import library  # noqa: E402
 from hsiedge.native.library import KERNELS, LibraryMissingError, Network, Stream, is_available, kernel_sets  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
 from hsiedge.runtimes.input_affine import InputAffine  # noqa: E402
-from hsiedge.runtimes.native_graph import UnsupportedNodeError, lower  # noqa: E402
+from hsiedge.runtimes.native_graph import lower  # noqa: E402
+from hsiedge.runtimes.native_lowering import UnsupportedNodeError  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
 from tests.native.quantized_nets import BANDS, CLASSES, NETS, NetBuilder, with_outputs  # noqa: E402
@@ -146,6 +147,17 @@ def test_what_no_kernel_computes_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedNodeError, match=r"does not compute Erf 'v\d+' \(no kernel for it\); onnxruntime does"):
         load(path, 1, "native")
     assert load(path, 1).session.runtime.startswith("onnxruntime")
+
+
+@pytest.mark.parametrize("op", ["Shape", "Constant"])
+def test_a_node_that_is_called_as_a_step_of_ours_is_refused(nets: dict[str, Path], tmp_path: Path, op: str) -> None:
+    model = onnx.load(nets["chain"])
+    node = next(node for node in model.graph.node if node.op_type == "Transpose")
+    node.op_type = op
+    del node.attribute[:]
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedNodeError, match=rf"does not compute {op} .*\(no kernel for it\)"):
+        lower(tmp_path / "odd.onnx", require_card(nets["chain"]))
 
 
 def test_a_float_layer_is_named(tmp_path: Path) -> None:
