@@ -67,7 +67,7 @@ class Counts:
         if card.input_affine is not None:
             limits = np.iinfo(row.dtype)
             self.values += row.size
-            self.at_ends += int(((row == limits.min) | (row == limits.max)).sum())
+            self.at_ends += sum(int(np.count_nonzero(row == limit)) for limit in (limits.min, limits.max))
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ def _streamed(model: Model, source: ModelRows, part: range, size: StripSize, cou
         counts.saturation(model.prepare(stored[:1], None, source.references, without_data[:1])[0], model.known)
         output = stream.push(*source.pushed(stored, without_data))
         empty, end = np.concatenate([empty, without_data]), end + len(stored)
+        del stored, without_data  # before the next are read: they are most of what this takes
         if end == height:
             output = np.concatenate([output, stream.finish()], axis=-2)
         count = min(output.shape[-2], part.stop - done)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from hsiedge.mapping.stream import (
     strips,
 )
 from hsiedge.mapping.writers import MapFacts, writer
+from hsiedge.native.library import is_available
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.georeference import Georeference, from_envi
 from hsiedge.scenes.io.reader import open_cube, read_labels
@@ -421,6 +423,21 @@ def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:
     assert strip_size(stored, 30).rows > 1
     with pytest.raises(OptionError, match=r"memory: rows of 30000 pixels take some [0-9]+ MiB at least"):
         strip_size(stored, 30000, 100_000)
+
+
+@pytest.mark.skipif(not is_available(), reason="the native library was not built: there was no C compiler")
+def test_rows_that_are_streamed_lie_in_memory_once(tmp_path: Path) -> None:
+    """A row as it is stored, its integers, and what is counted in them: less than two and a quarter of the first."""
+    cube = np.random.default_rng(0).integers(0, 5000, (30, 1000, 200)).astype(np.uint16)
+    model = load(shipped("-int8-scene.onnx"), 1, "native")
+    with open_cube(envi(tmp_path, cube)) as source:
+        classify_rows(model, source, lambda strip: None)
+        tracemalloc.start()
+        classify_rows(model, source, lambda strip: None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert strip_size(model, 1000).rows == 1
+    assert 1.5 < peak / cube[0].nbytes < 2.25
 
 
 @pytest.mark.slow
