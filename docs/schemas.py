@@ -82,6 +82,7 @@ class Eval(TypedDict):
         per_class: by the class's name.
         confusion: rows the truth, columns the prediction, in the order of per_class.
         flights: where the scene is of several.
+        runtime, provider: the engine, and what it ran on: a provider of onnxruntime, or kernels of the native engine.
     """
 
     schema: Literal[1]
@@ -96,6 +97,8 @@ class Eval(TypedDict):
     per_class: dict[str, EvalClass]
     confusion: list[list[int]]
     flights: NotRequired[list[EvalFlight]]
+    runtime: NotRequired[str]
+    provider: NotRequired[str]
     warnings: NotRequired[list[str]]
 
 

@@ -62,13 +62,17 @@ def eval_command(
 
     evaluations: list[Evaluation] = []
     warnings: dict[str, None] = {}
+    engines: dict[tuple[str, str], None] = {}
     paths = list(models) if models else [choose.any_model(runtime)]
     for path in paths:  # one at a time: a fold's model is let go before the next is opened
         loaded = load(path, threads=threads, runtime=runtime, provider=provider, fast_int8=fast_int8, net=net)
         evaluations.append(judged(loaded))
         warnings |= dict.fromkeys(loaded.warnings)
+        engines[loaded.session.runtime, loaded.session.provider] = None
     result = evaluations[0] if len(paths) == 1 else pooled(evaluations)
     name = ", ".join(path.name for path in paths)
     lines = fold_lines(evaluations) if len(paths) > 1 else []
-    console.show([*lines, *accuracy_tables(result, name)], {**result.to_json(name), "warnings": list(warnings)}, json)
+    engine = {key: ", ".join(dict.fromkeys(entries)) for key, entries in zip(("runtime", "provider"), zip(*engines))}
+    facts = {**result.to_json(name), **engine, "warnings": list(warnings)}
+    console.show([*lines, *accuracy_tables(result, name)], facts, json)
     console.warn(list(warnings))

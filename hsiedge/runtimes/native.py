@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,7 @@ class NativeSession(Session):
         card = require_card(path)
         self._lowered = lower(path, card)
         self._network = Network(self._lowered.program)
-        self._of_dtype: Callable[[np.dtype[Any]], tuple[Lowered, Network]] = lru_cache(maxsize=2)(
-            lambda dtype: (lowered := lower(path, card, dtype), Network(lowered.program))
-        )
-        self._path, self._radius, self._dtype = path, card.radius, np.dtype(card.scene.dtype)
+        self._path, self._card, self._radius = path, card, card.radius
         self._threads = threads or psutil.cpu_count(logical=False) or 1
         self.runtime, self.provider = f"hsiedge native {__version__}", self._network.kernels
         integers = np.dtype(np.int8 if self._lowered.program.input.signed else np.uint8)
@@ -69,9 +66,14 @@ class NativeSession(Session):
 
     def stream(self, width: int, above: int, *, logits: bool = False, references: ReferenceTables | None = None) -> RowStream:
         """A stream of rows as the sensor stores them; raw ones where there are references."""
-        lowered, network = self._of_dtype(self._dtype)
-        columns = _Columns(lowered, network, width, above, self._threads, logits, references)
+        columns = _Columns(*self._rows, width, above, self._threads, logits, references)
         return columns.alone or columns
+
+    @cached_property
+    def _rows(self) -> tuple[Lowered, Network]:
+        """Program for rows as the sensor stores them, packed when they first come; the file need not be there any more."""
+        lowered = self._lowered.for_rows(self._card, np.dtype(self._card.scene.dtype))
+        return lowered, Network(lowered.program)
 
 
 class _Columns:

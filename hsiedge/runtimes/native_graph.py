@@ -59,6 +59,10 @@ class Lowered:
     factor: np.float32
     names: dict[int, tuple[str, Axes]] = field(default_factory=dict)
 
+    def for_rows(self, card: Card, dtype: np.dtype[Any]) -> Lowered:
+        """Program for rows of counts of a dtype, in place of the integers that they become."""
+        return replace(self, program=replace(self.program, input=_input(card, self.program.input.signed, dtype)))
+
     def logits(self, sums: NDArray[np.int32]) -> NDArray[np.float32]:
         """float32 logits of `(..., classes)` sums."""
         values = (sums - np.int32(self.taken)).astype(np.float32) * self.rate

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="checkpoints are run by torch")
 pytest.importorskip("openvino", reason="OpenVINO runs ONNX files")
 
+from hsiedge.native.library import is_available, kernel_sets
 from hsiedge.runtimes import load, read_card
 from hsiedge.shipped import shipped
 from tests import workstation
@@ -63,6 +64,27 @@ def test_labels_are_the_same_in_every_runtime(hsiedge: Hsiedge, tmp_path: Path) 
         assert json.loads(done.out)["runtime"] == load(shipped(suffix), runtime=runtime).session.runtime
     np.testing.assert_array_equal(maps["openvino"], maps["ort"])
     np.testing.assert_array_equal(maps["torch"], maps["ort"])
+
+
+@pytest.mark.skipif(not is_available(), reason="the native library was not built: there was no C compiler")
+def test_the_native_engine_wherever_it_is_named(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    """Its labels are onnxruntime's; each result says which engine gave it, and with which kernels."""
+    model, maps, scores = shipped("-int8-scene.onnx"), [], []
+    np.save(tmp_path / "flight.npy", workstation.corner(24).cube)
+    for runtime, title in (("native", "hsiedge native "), ("ort", "onnxruntime ")):
+        words = ("--runtime", runtime, "--json", "-")
+        done = json.loads(hsiedge("classify", model, "flight.npy", "-o", f"{runtime}.npy", *words).out)
+        scores.append(json.loads(hsiedge("eval", model, *words).out))
+        for result in (done, scores[-1]):
+            assert result["runtime"].startswith(title)
+        assert done["provider"] == (kernel_sets()[0] if runtime == "native" else "CPUExecutionProvider")
+        maps.append(np.load(tmp_path / f"{runtime}.npy"))
+    np.testing.assert_array_equal(*maps)
+    assert len(np.unique(maps[0])) > 1
+    assert scores[0]["confusion"] == scores[1]["confusion"]
+    measured = hsiedge("bench", model, "--runtime", "all", "--seconds", "0.05", "--runs", "2", "--json", "-")
+    engines = {entry["runtime"].rpartition(" ")[0]: entry["provider"] for entry in json.loads(measured.out)["results"]}
+    assert engines.items() >= {"hsiedge native": kernel_sets()[0], "onnxruntime": "CPUExecutionProvider"}.items()
 
 
 def test_a_checkpoint_is_evaluated_and_measured(hsiedge: Hsiedge, tmp_path: Path) -> None:

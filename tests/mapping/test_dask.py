@@ -22,6 +22,7 @@ from hsiedge import cluster as joining
 from hsiedge.errors import ClusterError, ModelError, OptionError, SceneError
 from hsiedge.mapping import classify, dask
 from hsiedge.mapping.stream import ClassificationStats, ClassifyOptions, Strip, StripSize, classify_rows
+from hsiedge.native.library import is_available
 from hsiedge.progress import silent
 from hsiedge.runtimes import Model, load
 from hsiedge.scenes.io.reader import open_cube
@@ -122,6 +123,23 @@ def test_labels_and_probabilities_are_those_of_one_piece(address: str, model: Mo
     assert (
         alone[[*range(6), *range(34, 40)]] != on_cluster(address, model, flight)[0][2].labels[[*range(6), *range(34, 40)]]
     ).any()
+
+
+@pytest.mark.skipif(not is_available(), reason="the native library was not built: there was no C compiler")
+@pytest.mark.usefixtures("low")
+def test_the_native_engine_on_a_cluster(address: str, flight: Path) -> None:
+    path, asked = shipped("-int8-scene.onnx"), ClassifyOptions(reject=0.7, probabilities=True)
+    model = load(path, 1, "native")
+    assert dask._plan(model, flight, None, asked, MEMORY, 1).runtime == "native"
+    mapped, _ = on_cluster(address, model, flight, asked)
+    whole, stats = in_one_piece(model, flight, asked)
+    for ours, theirs in zip(joined(mapped), joined(whole)):
+        np.testing.assert_array_equal(ours, theirs)
+    assert 0 < stats.unknown < stats.pixels / 2
+    theirs, _ = in_one_piece(load(path, 1, "ort"), flight, PLAIN)
+    ours, _ = on_cluster(address, model, flight)
+    assert len(ours) == 6
+    np.testing.assert_array_equal(np.concatenate([s.labels for s in ours]), np.concatenate([s.labels for s in theirs]))
 
 
 @pytest.mark.slow
