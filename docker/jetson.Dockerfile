@@ -20,13 +20,16 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 # hadolint ignore=DL3013
 RUN python3 -m venv /opt/pip && /opt/pip/bin/pip install --upgrade pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
-COPY . .
+COPY docker/wheels docker/wheels
+# hsiedge is a wheel in docker/wheels, never one of an index: this processor's, which has the native engine in it.
 # constraints.txt is for Python 3.11. The two builds of onnxruntime install over each other: only NVIDIA's may be there.
-RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: \
-        ".${EXTRAS:+[${EXTRAS}]}" \
+RUN /opt/pip/bin/pip download --no-deps --no-index --find-links docker/wheels --dest own "hsiedge==${VERSION}" \
+    && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: \
+        "$(echo own/hsiedge-*.whl)${EXTRAS:+[${EXTRAS}]}" \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 uninstall --yes onnxruntime \
     && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --only-binary=:all: --find-links docker/wheels "${ONNXRUNTIME}" \
     && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}" \
+    && /opt/hsiedge/bin/python3 -c "from hsiedge.native.library import kernel_sets; print('native:', *kernel_sets())" \
     && /opt/hsiedge/bin/python3 -c "import hsiedge, onnxruntime as ort; assert 'TensorrtExecutionProvider' in ort.get_available_providers()"
 
 FROM ${BASE}

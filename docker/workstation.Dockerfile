@@ -16,10 +16,14 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # pip stays here: the environment that goes into the image is filled from outside.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/hsiedge
 WORKDIR /src
-COPY . .
-RUN /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --find-links docker/wheels --constraint constraints.txt \
-        ".${EXTRAS:+[${EXTRAS}]}" \
-    && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}"
+COPY constraints.txt ./
+COPY docker/wheels docker/wheels
+# hsiedge is a wheel in docker/wheels, never one of an index: this processor's, which has the native engine in it.
+RUN /opt/pip/bin/pip download --no-deps --no-index --find-links docker/wheels --dest own "hsiedge==${VERSION}" \
+    && /opt/pip/bin/pip --python /opt/hsiedge/bin/python3 install --find-links docker/wheels --constraint constraints.txt \
+        "$(echo own/hsiedge-*.whl)${EXTRAS:+[${EXTRAS}]}" \
+    && test "$(/opt/hsiedge/bin/hsiedge --version)" = "hsiedge ${VERSION}" \
+    && /opt/hsiedge/bin/python3 -c "from hsiedge.native.library import kernel_sets; print('native:', *kernel_sets())"
 
 FROM ${BASE}
 ARG BASE

@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 DOCKER = ROOT / "docker"
 TOOLS = {**board.TOOLS, "buildah": "buildah"}
 PLACES = ("./opt/*", "./work", "./sys/*", "./lib64", "./usr/lib/x86_64-linux-gnu", "./var/cache/apt/*")  # no part of a base
+MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}  # what images and wheels call the same
 NAMESPACE = ("unshare", "--mount", "--propagation", "private")
 
 
@@ -34,6 +35,20 @@ class Store:
     """A folder of images and containers of its own, apart from the user's."""
 
     folder: Path
+
+    @property
+    def context(self) -> Path:
+        """What images are built of: a checkout's files as .dockerignore leaves them, with wheels for both architectures."""
+        return self.folder / "context"
+
+    def lay_out(self) -> None:
+        """Fills the context. Raises UnavailableError where no wheel can be built."""
+        wheels = self.context / "docker" / "wheels"
+        wheels.mkdir(parents=True)
+        for name in (".dockerignore", "constraints.txt"):
+            shutil.copy(ROOT / name, self.context)
+        for machine in MACHINES.values():
+            shutil.copy(board.own_wheel(self.folder / machine, machine), wheels)
 
     def buildah(self, *words: object, core: Core | None = None) -> str:
         """Runs a command of buildah; gives what it printed. What it starts in a container sees the core's /proc/cpuinfo.
@@ -81,9 +96,8 @@ class Store:
         build_arguments = [word for argument in arguments for word in ("--build-arg", argument)]
         mounts = [word for folder in folders for word in ("--volume", f"{folder}:{folder}:ro")]
         how = ["--isolation", "chroot", "--pull=never", "--platform", f"linux/{arch}", "--quiet"]
-        self.buildah(
-            "bud", *how, *build_arguments, *mounts, "--file", DOCKER / f"{name}.Dockerfile", "--tag", tag, ROOT, core=image.core
-        )
+        words = ["--file", DOCKER / f"{name}.Dockerfile", "--tag", tag, self.context]
+        self.buildah("bud", *how, *build_arguments, *mounts, *words, core=image.core)
         return image
 
 
@@ -197,6 +211,7 @@ def store() -> Iterator[Store]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="images-", dir=CACHE) as folder:
         store = Store(Path(folder))
+        store.lay_out()
         try:
             yield store
         finally:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import hsiedge
-from tests.docker.images import DOCKER, Image
+from hsiedge.native.library import kernel_sets
+from tests.docker.images import DOCKER, MACHINES, Image
 
 PATCH, SCENE = (f"indian_pines-cnn2d-random-s0-int8{suffix}.onnx" for suffix in ("", "-scene"))
 PI_MB, WORKSTATION_MB = 220, 2000  # torch's CUDA alone would take more than the second
@@ -32,6 +33,16 @@ def test_each_says_the_version_of_this_checkout(dockerfiles: list[Path]) -> None
     assert [path.name for path in dockerfiles] == ["jetson.Dockerfile", "pi.Dockerfile", "workstation.Dockerfile"]
     for path in dockerfiles:
         assert set(re.findall(r"^ARG VERSION=(.*)$", path.read_text(), re.M)) == {hsiedge.__version__}, path.name
+
+
+def native_engine(image: Image, work: Path, data: Path) -> None:
+    """Doctor finds the engine's library in the image, with kernels of its processor, and its labels right."""
+    image.run("hsiedge", "doctor", "--json", "doctor.json", work=work, data=data)
+    findings = json.loads((work / "doctor.json").read_text())["findings"]
+    (native,) = (finding for finding in findings if finding["topic"] == "native engine")
+    kernels = {"arm64": "dot neon plain", "amd64": " ".join(kernel_sets())}[image.arch]
+    right = "the shipped INT8 model gives the labels that it should"
+    assert (native["severity"], native["what"]) == ("good", f"{kernels}: {right}")
 
 
 def facts(image: Image) -> None:
@@ -73,11 +84,15 @@ def test_pi_commands(pi: Image, work: Path, data: Path) -> None:
     bench = ["bench", PATCH, "--seconds", 0.1, "--runs", 3, "--batch", 1, "--json", "bench.json"]
     pi.run("hsiedge", *bench, work=work, data=data)
     report = json.loads((work / "bench.json").read_text())
-    assert report["device"]["machine"] == {"arm64": "aarch64", "amd64": "x86_64"}[pi.arch]
+    assert report["device"]["machine"] == MACHINES[pi.arch]
     assert [(result["model"], result["precision"]) for result in report["results"]] == [(PATCH, "int8")]
     pi.run("hsiedge", "eval", SCENE, "--json", "eval.json", work=work, data=data)
     here(work, "eval", SCENE, "--data-dir", data, "--json", "here.json")
     assert json.loads((work / "eval.json").read_text()) == json.loads((work / "here.json").read_text())
+
+
+def test_pi_has_the_native_engine(pi: Image, work: Path, data: Path) -> None:
+    native_engine(pi, work, data)
 
 
 def test_pi_read_only(pi: Image, work: Path, data: Path) -> None:
@@ -105,6 +120,10 @@ def test_workstation_adds_the_toolkit_and_little_else(workstation: Image) -> Non
     assert not packages & {"tensorflow", "pip", "hatchling"}
     assert not [path for path in added if re.search(r"\.cache|\.whl$|^src|^var/lib/apt/lists/.+_", path)]
     assert workstation.added_mb < WORKSTATION_MB
+
+
+def test_workstation_has_the_native_engine(workstation: Image, work: Path, data: Path) -> None:
+    native_engine(workstation, work, data)
 
 
 def test_workstation_commands(workstation: Image, work: Path, data: Path) -> None:
