@@ -6,6 +6,9 @@ The shipped net, from rows as stored to labels, one thread. What one more pixel 
 batch of 256 patches run once and twice; a strip of a scene, 145 pixels wide, of 8 rows and of 16. So what is done once a run is
 left out, and of scene graphs the rows above and below the strip.
 
+The native engine is counted with the shipped INT8 scene graph and the student's: rows in one push, one by one, and one by one
+through LineClassifier; those of the student also seven times as wide, for what Python does around a push is the same for any.
+
 Results go to benchmarks/results/instructions.json; tests/arm/test_arm_instructions.py counts again, with fewer patches.
 """
 
@@ -14,12 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from hsiedge import files
 from hsiedge.graphs.quantization.quantize import quantize
@@ -28,11 +33,16 @@ from hsiedge.runtimes import require_card
 from hsiedge.scenes.open import open_scene
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
-from tests.arm.board import Boards, Core, boards, on_each
+from tests.arm.board import ROOT, Boards, Core, boards, on_each
+from tests.arm.guest.native import ROWS as NATIVE_ROWS
 
 RESULTS = Path(__file__).parent / "results" / "instructions.json"
 BATCH, WIDTH, ROWS = 256, 145, 8
+STRIP = 40  # rows that the native engine gets
 FAST, BASELINE = "scene int8", "patch float"
+NATIVE = {"student": ROOT / "tests" / "native" / "data" / "student-int8-scene.onnx", "cnn2d": shipped("-int8-scene.onnx")}
+PUSHES = ("one push", "row by row", "LineClassifier")
+"""How rows come to the native engine, in the order of tests/arm/guest/native.py's marks."""
 
 
 def graph_paths(model: Path, folder: Path) -> dict[str, Path]:
@@ -92,6 +102,24 @@ def counted(arm: Boards, core: Core, graphs: Mapping[str, Path], batch: int = BA
     return {"per pixel": totals, "times fewer": round(totals[BASELINE] / totals[FAST], 1), f"of {FAST}": where}
 
 
+def native_counted(arm: Boards, strip: NDArray[np.uint16], nets: Sequence[str] = tuple(NATIVE)) -> dict[str, Any]:
+    """Instructions a pixel of the native engine, by core, net and push; what it answers lies in /work/native-CORE.npz.
+
+    Args:
+        strip: rows `(n, columns, bands)`, n of 3 radii of each net and 1 + 2 * NATIVE_ROWS at least.
+    """
+    np.save(arm.work / "strip.npy", strip)
+    for net in nets:
+        (arm.work / f"{net}.onnx").write_bytes(NATIVE[net].read_bytes())
+
+    def job(core: Core) -> dict[str, Any]:
+        words = ["strip.npy", f"native-{core.name}.npz", *(f"{net}.onnx" for net in nets)]
+        counts = iter([count for mark, count in arm.counted(core, "native.py", *words) if mark])
+        return {net: {push: round(next(counts) / NATIVE_ROWS / strip.shape[1]) for push in PUSHES} for net in nets}
+
+    return on_each(job)
+
+
 def laid_out(arm: Boards, graphs: Mapping[str, Path]) -> None:
     """Puts the graphs where the boards see them."""
     for path in graphs.values():
@@ -107,10 +135,15 @@ def main() -> None:
         folder, work = Path(name) / "graphs", Path(name) / "work"
         folder.mkdir()
         work.mkdir()
-        graphs = make_graphs(shipped(".onnx"), open_scene("indian_pines"), folder)
+        scene = open_scene("indian_pines")
+        graphs = make_graphs(shipped(".onnx"), scene, folder)
         arm = boards(work)
         laid_out(arm, graphs)
+        strip = np.ascontiguousarray(scene.cube[:STRIP])
+        native, wide = native_counted(arm, strip), native_counted(arm, np.tile(strip, (1, 7, 1)), ["student"])
         cores = on_each(lambda core: counted(arm, core, graphs, batch))
+        for core, entry in cores.items():
+            entry["native"] = {**native[core], f"student, {7 * WIDTH} columns": wide[core]["student"]}
         cards = {kind: require_card(path) for kind, path in graphs.items()}
     macs = {kind: card.net.macs_per_pixel for kind, card in cards.items() if card.net is not None}
     stored = {"onnxruntime": onnxruntime.__version__, "model": shipped(".onnx").name, "batch": batch, "macs per pixel": macs}
@@ -119,6 +152,7 @@ def main() -> None:
     for core, entry in cores.items():
         print(f"{core}: {entry['times fewer']} times fewer, {entry['per pixel']}")
         print(f"  {FAST}: {entry[f'of {FAST}']}")
+        print(f"  native: {entry['native']}")
 
 
 if __name__ == "__main__":

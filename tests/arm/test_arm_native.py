@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hsiedge.mapping.line_classifier import LineClassifier
 from hsiedge.runtimes import load
 from hsiedge.scenes.scene import Scene
 from hsiedge.shipped import shipped
-from tests.arm.board import A72, A76, Boards, Core, on_each
+from tests.arm.board import A72, A76, ROOT, Boards
 from tests.arm.guest.native import references
 
 pytest.importorskip("onnx", reason="onnx makes what the boards run, and is not installed")
@@ -24,8 +25,8 @@ MODELS = {
 SETS = {A72.name: "neon", A76.name: "dot"}
 MOST = {("student", A76.name): 2000, ("student", A72.name): 3300, ("cnn2d", A76.name): 13_500, ("cnn2d", A72.name): 44_000}
 CALL = 60_000  # instructions of Python and ctypes for a push
-ROWS, HEIGHT = 8, 40  # rows of each count (guest/native.py), and of the strip
-STREAM, ROW_BY_ROW, LINES = 1, 2, 3
+HEIGHT = 40  # rows of the strip
+STORED, CHANGE = ROOT / "benchmarks" / "results" / "instructions.json", 0.03
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +46,11 @@ def expected(strip: NDArray[np.uint16]) -> dict[str, NDArray[np.uint16]]:
 
 
 @pytest.fixture(scope="module")
-def counted(arm: Boards, strip: NDArray[np.uint16]) -> dict[str, dict[str, dict[int, float]]]:
-    """Instructions a pixel on each core, of each model, by mark; answers lie in /work."""
-    np.save(arm.work / "strip.npy", strip)
-    for name, path in MODELS.items():
-        (arm.work / f"{name}.onnx").write_bytes(path.read_bytes())
+def counted(arm: Boards, strip: NDArray[np.uint16]) -> dict[str, dict[str, dict[str, float]]]:
+    """Instructions a pixel on each core, of each net, by push; answers lie in /work."""
+    from benchmarks.instructions import native_counted
 
-    def job(core: Core) -> dict[str, dict[int, float]]:
-        words = ["strip.npy", f"native-{core.name}.npz", *(f"{name}.onnx" for name in MODELS)]
-        marks = [(mark, count / ROWS / strip.shape[1]) for mark, count in arm.counted(core, "native.py", *words) if mark]
-        return {name: dict(marks[3 * index : 3 * index + 3]) for index, name in enumerate(MODELS)}
-
-    return on_each(job)
+    return native_counted(arm, strip)
 
 
 @pytest.mark.parametrize("core", [A72.name, A76.name])
@@ -71,10 +65,12 @@ def test_labels_are_those_of_this_machine(
 
 
 @pytest.mark.parametrize(("name", "core"), MOST)
-def test_instructions_a_pixel(name: str, core: str, counted: dict[str, dict[str, dict[int, float]]]) -> None:
-    """Rows that come one by one cost as much, but for Python's calls, whatever the width."""
+def test_instructions_a_pixel(name: str, core: str, counted: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Rows that come one by one cost as much, but for Python's calls, whatever the width; as many are stored."""
     counts = counted[core][name]
-    assert counts[STREAM] <= MOST[name, core]
+    assert counts["one push"] <= MOST[name, core]
     columns = 145
-    assert (counts[ROW_BY_ROW] - counts[STREAM]) * columns <= CALL
-    assert (counts[LINES] - counts[STREAM]) * columns <= 2 * CALL
+    assert (counts["row by row"] - counts["one push"]) * columns <= CALL
+    assert (counts["LineClassifier"] - counts["one push"]) * columns <= 2 * CALL
+    stored = json.loads(STORED.read_text())["cores"][core]["native"][name]
+    assert counts == {push: pytest.approx(count, rel=CHANGE) for push, count in stored.items()}
