@@ -11,7 +11,7 @@ class _WithoutTypes:
     """A command whose help shows `<list[Path]>` and `<bool>` beside none of its parameters."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Its parameters; typer asks each for the word of its type, which a value of ours has as its metavar."""
+        """Parameters of the command; typer asks each for the word of its type, which a value of ours has as its metavar."""
         parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for parameter in parameters:
             if parameter.param_type_name == "argument" or parameter.is_flag:

@@ -99,7 +99,7 @@ class _Walk(Moves):
     def take(self, node: Node) -> None:
         """Takes the next node."""
         self._node = node
-        handler = getattr(self, f"on_{node.op.lower()}", None)
+        handler = getattr(self, f"_on_{node.op.lower()}", None)
         if len(node.outputs) != 1 or (handler is None and node.op not in FUNCTIONS):
             raise self._refused("no kernel for it")
         try:
@@ -110,7 +110,7 @@ class _Walk(Moves):
 
     # ---- integers <-> floats ----
 
-    def on_dequantizelinear(self, node: Node) -> Any:
+    def _on_dequantizelinear(self, node: Node) -> Any:
         scale = self._constant(node.inputs[1])
         if node.inputs[0] in self._graph.initializers:
             zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.int8)
@@ -123,7 +123,7 @@ class _Walk(Moves):
             raise self._refused("a scale for each channel")
         return Real(stored, np.float32(scale.ravel()[0]), int(zero.ravel()[0]) + 128 * stored.signed)
 
-    def on_quantizelinear(self, node: Node) -> Stored:
+    def _on_quantizelinear(self, node: Node) -> Stored:
         scale = np.float32(self._constant(node.inputs[1]).ravel()[0])
         zero = self._constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.uint8)
         if zero.size != 1 or zero.dtype not in (np.uint8, np.int8):
@@ -156,7 +156,7 @@ class _Walk(Moves):
 
     # ---- floats ----
 
-    def on_conv(self, node: Node) -> Sums:
+    def _on_conv(self, node: Node) -> Sums:
         source: Real = self._value(node.inputs[0], Real)
         weights, weight_scale = self._pair(node.inputs[1])
         outputs = len(weights)
@@ -262,7 +262,7 @@ class _Walk(Moves):
             full[index, ..., first : first + each] = ordered[index]
         return full, False
 
-    def on_maxpool(self, node: Node) -> Largest:
+    def _on_maxpool(self, node: Node) -> Largest:
         source: Real = self._value(node.inputs[0], Real)
         stored = self._plain(source.stored)
         spatial = stored.axes[2:]
@@ -283,7 +283,7 @@ class _Walk(Moves):
         )
         return Largest(source, op, Tensor(positions, shape.channels, stored.shrink + wide), stored.axes)
 
-    def on_averagepool(self, node: Node) -> Pooled:
+    def _on_averagepool(self, node: Node) -> Pooled:
         source: Real = self._value(node.inputs[0], Real)
         sizes = node.integers("kernel_shape", [])
         geometry = _geometry(node, 2)
@@ -298,14 +298,14 @@ class _Walk(Moves):
             raise self._refused("a pad or a stride")
         return Pooled(source, sizes[0], np.float32(1))
 
-    def on_mul(self, node: Node) -> Pooled:
+    def _on_mul(self, node: Node) -> Pooled:
         value, factor = self._value(node.inputs[0], Pooled), self._constant(node.inputs[1])
         if factor.size != 1:
             raise self._refused("a factor for each channel")
         pooled: Pooled = replace(value, factor=np.float32(factor.ravel()[0]))
         return pooled
 
-    def on_add(self, node: Node) -> Joined:
+    def _on_add(self, node: Node) -> Joined:
         parts = tuple(self._value(name, Real) for name in node.inputs)
         if any(part.functions for part in parts) or parts[0].stored.axes != parts[1].stored.axes:
             raise self._refused("a sum of other than integers")

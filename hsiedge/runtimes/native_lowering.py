@@ -1,4 +1,4 @@
-"""What the nodes of an INT8 graph share on their way to a program: values by name, tensors and ops, and one error."""
+"""Lowering: values by name, tensors and ops of an INT8 graph on its way to a program, and the one error of its nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnsupportedNodeError(ModelError):
 class Lowering:
     """A graph on its way to a program: what is known of its values, and the tensors and ops that there are.
 
-    Handlers of nodes derive from it: `on_conv(node)` gives the value of a Conv.
+    Handlers of nodes derive from it: `_on_conv(node)` gives the value of a Conv.
     """
 
     def __init__(self, graph: Graph, card: Card, path: Path) -> None:

@@ -21,10 +21,10 @@ _FAR = 1 << 31
 class Moves(Lowering):
     """Identity, Transpose, Reshape, Slice, Concat and Pad."""
 
-    def on_identity(self, node: Node) -> Any:
+    def _on_identity(self, node: Node) -> Any:
         return self._value(node.inputs[0], object)
 
-    def on_transpose(self, node: Node) -> Any:
+    def _on_transpose(self, node: Node) -> Any:
         value = self._value(node.inputs[0], Stored, Real, Sums)
         axes = value.stored.axes if isinstance(value, Real) else value.axes
         order = node.integers("perm", list(range(len(axes)))[::-1])
@@ -35,7 +35,7 @@ class Moves(Lowering):
             replace(value, stored=replace(value.stored, axes=moved)) if isinstance(value, Real) else replace(value, axes=moved)
         )
 
-    def on_reshape(self, node: Node) -> Stored:
+    def _on_reshape(self, node: Node) -> Stored:
         stored: Stored = self._value(node.inputs[0], Stored)
         target, axes = self._constant(node.inputs[1]).astype(int).tolist(), stored.axes
         tensor = self._tensors[stored.tensor]
@@ -93,7 +93,7 @@ class Moves(Lowering):
         self._tensors[stored.tensor] = replace(shape, positions=shape.positions * steps, channels=channels)
         return stored
 
-    def on_slice(self, node: Node) -> Any:
+    def _on_slice(self, node: Node) -> Any:
         value = self._value(node.inputs[0], Stored, Real)
         if isinstance(value, Real):
             return replace(value, stored=self._sliced(node, value.stored))
@@ -127,7 +127,7 @@ class Moves(Lowering):
             raise self._refused("positions from behind")
         return replace(stored, first=start, last=min(end, all_of_them))
 
-    def on_concat(self, node: Node) -> Any:
+    def _on_concat(self, node: Node) -> Any:
         values = [self._value(name, Stored, Real) for name in node.inputs]
         axes = values[0].axes if isinstance(values[0], Stored) else values[0].stored.axes
         if axes[node.integer("axis", 0)] != "c" or any(type(value) is not type(values[0]) for value in values):
@@ -148,7 +148,7 @@ class Moves(Lowering):
             raise self._refused("positions that are no window")
         return replace(values[0], first=0, last=None, window=count)
 
-    def on_pad(self, node: Node) -> Stored:
+    def _on_pad(self, node: Node) -> Stored:
         stored: Stored = self._value(node.inputs[0], Stored)
         pads = self._constant(node.inputs[1]).ravel().astype(int).tolist()
         fill = int(self._constant(node.inputs[2]).ravel()[0]) if len(node.inputs) > 2 and node.inputs[2] else 0
