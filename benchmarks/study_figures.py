@@ -42,7 +42,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsiedge.errors import StudyError
-from hsiedge.report.study.figures import MAIN_CONTROLS, Entry, Group, control_of, groups
+from hsiedge.report.study.figures import MAIN_CONTROLS, Entry, Group, control_of
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.tables import UNITS, markdown_notes, markdown_table, sheet, spread_words
 from hsiedge.report.study.warnings import warning_words
 from hsiedge.study.rows import Row

@@ -17,7 +17,8 @@ from hsiedge.mapping import palette
 from hsiedge.metrics import accuracy
 from hsiedge.report.html import page_template
 from hsiedge.report.plots import Plot, amount
-from hsiedge.report.study.figures import CONTROLS, METHODS, Entry, Group, groups, scene_title
+from hsiedge.report.study.figures import CONTROLS, METHODS, Entry, Group, scene_title
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.plots import Tradeoff, kind_of, levels, scored, shape_of, tradeoffs
 from hsiedge.report.study.tables import Sheet, figure_words, sheet, spread_words
 from hsiedge.report.study.warnings import warning_lines

@@ -25,9 +25,9 @@ from hsiedge.report.study.figures import (
     Group,
     Spread,
     control_of,
-    groups,
     signed,
 )
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.warnings import SIGN, warning_words
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ pytest.importorskip("matplotlib", reason="the page needs matplotlib")
 from rich.console import Console
 
 from hsiedge.errors import StudyError
-from hsiedge.report.study.figures import Contrast, Entry, Spread, groups
+from hsiedge.report.study.figures import Contrast, Entry, Spread
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.page import chapter
 from hsiedge.report.study.tables import csv_text, markdown, sheets, study_tables
 from hsiedge.study.rows import Row

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 
 from hsiedge.mapping import palette
 from hsiedge.report.study import plots
-from hsiedge.report.study.figures import groups
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.page import chapter, render_study
 from hsiedge.study.rows import Row
 from tests import study_rows

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from hsiedge.errors import StudyError
 from hsiedge.report.study import figures
-from hsiedge.report.study.figures import Entry, groups, pareto_front
+from hsiedge.report.study.figures import Entry, pareto_front
+from hsiedge.report.study.gather import groups
 from hsiedge.report.study.tables import csv_text, latex, markdown, sheet, sheets, short_level, study_tables, tex
 from hsiedge.study.rows import METHODS, Row
 from tests import study_rows
