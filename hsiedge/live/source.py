@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import OptionError, SourceError
+from hsiedge.errors import HsiedgeError, OptionError, SourceError
 from hsiedge.registry import Registry
 from hsiedge.scenes.io.cube import Cube
 
@@ -140,6 +140,14 @@ class Source:
     def stalled(self) -> NoReturn:
         """Raises the error of a source that gave nothing for as long as it may."""
         raise SourceError(f"{self.address}: no line for {self.options.idle:g} s", use={"idle": "SECONDS"})
+
+
+def own_error(source: str, error: Exception) -> HsiedgeError:
+    """An error of ours for whatever a source raised."""
+    if isinstance(error, HsiedgeError):
+        return error
+    reason = next(iter(str(error).splitlines()), "")
+    return SourceError(f"{source}: failed ({type(error).__name__}{': ' if reason else ''}{reason})")
 
 
 def line_cube(name: str, columns: int, bands: int, dtype: str, **facts: Any) -> Cube:

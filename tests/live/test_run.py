@@ -23,7 +23,6 @@ import pytest
 import hsiedge
 from hsiedge.device import energy, facts
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, OutputError, SourceError
-from hsiedge.live import runner
 from hsiedge.live.buffer import LineBuffer
 from hsiedge.live.latency import Latencies
 from hsiedge.live.replay import Player
@@ -526,8 +525,8 @@ def test_what_the_board_tells(model: Model, tiny_scene: Scene, tmp_path: Path, m
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(f"{text}\n")
     monkeypatch.setattr(energy, "SAMPLE_SECONDS", 0.05)
-    monkeypatch.setattr(runner.energy, "find_meter", partial(energy.find_meter, tmp_path))
-    monkeypatch.setattr(runner.facts, "temperature_c", partial(facts.temperature_c, tmp_path))
+    monkeypatch.setattr(energy, "find_meter", partial(energy.find_meter, tmp_path))
+    monkeypatch.setattr(facts, "temperature_c", partial(facts.temperature_c, tmp_path))
     began = time.perf_counter()
     summary = run(model, Player(Cube.of_array(tiny_scene.cube), 100.0), tmp_path / "map.hdr")
     seconds = time.perf_counter() - began
