@@ -17,14 +17,22 @@ import numpy as np
 
 from hsiedge.live.raw import TcpListen
 from hsiedge.live.source import Source, SourceOptions, line_cube
+from hsiedge.scenes.io.reader import read_labels
 
 SEEDS = (0, 1)
+RAW = {"columns": 30, "bands": 5, "dtype": "uint16"}
+"""What `run` must be told of raw lines of the tiny scene."""
 
 
 def raw(cube: np.ndarray, interleave: str = "bil") -> bytes:
     """Lines as a recorder sends them."""
     order = (0, 2, 1) if interleave == "bil" else (0, 1, 2)
     return np.ascontiguousarray(cube.transpose(order)).astype(cube.dtype.newbyteorder("<")).tobytes()
+
+
+def labels(path: Path) -> np.ndarray:
+    """Label map of a file."""
+    return read_labels(path).array
 
 
 def pieces(data: bytes, seed: int) -> Iterator[bytes]:
