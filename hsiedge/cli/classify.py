@@ -100,7 +100,7 @@ def classify_command(
     from hsiedge import files
     from hsiedge.cli import names
     from hsiedge.mapping.stream import ClassifyOptions
-    from hsiedge.mapping.writers import WRITERS, MapFacts, check_places, check_suffix, maps, not_kept
+    from hsiedge.mapping.writers import WRITERS, check_places, check_suffix
     from hsiedge.runtimes import check_engine, engine_for_rows, load
     from hsiedge.scenes.io.reader import CUBE_READERS, check_file, open_cube
 
@@ -123,7 +123,6 @@ def classify_command(
         check_file(cube)
     engine = engine_for_rows(model, runtime, provider, fast_int8=fast_int8)
     loaded = load(model, threads, engine, provider, fast_int8=fast_int8, net=net)
-    classes = loaded.known.class_names
     entries: list[dict[str, Any]] = []
     started = time.perf_counter()
     with _classifier(loaded, cubes, cube_key, asked, limit, threads, scheduler) as classified:
@@ -133,19 +132,7 @@ def classify_command(
                 if stored.whole:
                     console.say(f"{cube.name} is read as a whole: its format cannot be read by rows")
                 console.warn([f"{cube.name}: {note}" for note in source.notes])
-                facts = MapFacts(source.shape, classes, source.georeference)
-                count = source.shape[0] * source.shape[1]
-                with (
-                    maps(paths, next(iter(probable), None), facts) as take,
-                    console.progress(f"classifying {cube.name}", count, "pixels") as tick,
-                ):
-                    stats = classified(source, take, tick)
-                written = [*paths, *probable]
-                _tell(stats, source, written, reject)
-                for path in written:
-                    if lost := not_kept(path, source.georeference):
-                        console.say(f"{path.name} does not keep {' and '.join(lost)}")
-                entries.append(_json(stats, source, written))
+                entries.append(_write_maps(classified, source, loaded.known.class_names, paths, probable, reject))
     if len(cubes) > 1:
         pixels, seconds = sum(math.prod(entry["shape"]) for entry in entries), time.perf_counter() - started
         console.say(f"{len(cubes)} cubes: {pixels:,} pixels in {seconds:.2f} s: {pixels / seconds:,.0f} a second")
@@ -178,6 +165,32 @@ def _classifier(
     from hsiedge.mapping.dask import on_cluster
 
     return on_cluster(scheduler, model, cubes, key, asked, memory, threads)
+
+
+def _write_maps(
+    classified: Classify, source: Cube, classes: dict[int, str], places: list[Path], likely: list[Path], reject: float
+) -> dict[str, Any]:
+    """Classifies one cube, writes its maps and says what came out; gives the cube's part of the JSON.
+
+    Args:
+        classes: names of the labels by id.
+        places, likely: of its label maps, and of its probabilities, one at most.
+        reject: least probability of a label.
+    """
+    from hsiedge.mapping.writers import MapFacts, maps, not_kept
+
+    facts = MapFacts(source.shape, classes, source.georeference)
+    with (
+        maps(places, next(iter(likely), None), facts) as take,
+        console.progress(f"classifying {source.path.name}", math.prod(source.shape), "pixels") as tick,
+    ):
+        stats = classified(source, take, tick)
+    written = [*places, *likely]
+    _tell(stats, source, written, reject)
+    for path in written:
+        if lost := not_kept(path, source.georeference):
+            console.say(f"{path.name} does not keep {' and '.join(lost)}")
+    return _json(stats, source, written)
 
 
 def _tell(stats: ClassificationStats, source: Cube, paths: list[Path], reject: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from rich import box
@@ -94,64 +95,78 @@ def card_table(card: Card, file: Path) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    scene, quantization, split = card.scene, card.quantization, card.split
-    official = {True: "official", False: "NOT the official file", None: "not compared with a published one"}[scene.official]
     table.add_row("file", f"{file.name}, {file.stat().st_size:,} bytes, a {card.kind}, {card.precision}")
     table.add_row("created", shown(card.created))
-    table.add_row(
-        "scene", f"{shown(scene.name)} ({official}), {scene.bands} bands of {scene.dtype}, sha256 {scene.sha256[:16]}..."
-    )
+    for name, words in chain(_scene_rows(card), _net_rows(card), _judged_rows(card), _quantization_rows(card)):
+        table.add_row(name, words)
+    for line in c_lines(card):
+        table.add_row("C", Text(line))
+    for name, words in _lineage_rows(card):
+        table.add_row(name, words)
+    return table
+
+
+def _scene_rows(card: Card) -> Iterator[tuple[str, str]]:
+    """Facts of what a model was made on."""
+    scene, split = card.scene, card.split
+    official = {True: "official", False: "NOT the official file", None: "not compared with a published one"}[scene.official]
+    yield "scene", f"{shown(scene.name)} ({official}), {scene.bands} bands of {scene.dtype}, sha256 {scene.sha256[:16]}..."
     roles = split.roles if split and split.roles else [""] * len(scene.flights)
     for flight, role in zip(scene.flights, roles):
-        table.add_row(
-            "flight", f"{shown(flight.name)}, sha256 {shown(flight.sha256[:16])}...{f', {shown(role)}' if role else ''}"
-        )
-    table.add_row("input", f"(N, {scene.bands}, {card.patch}, {card.patch}) {scene.dtype}; looks {card.radius} pixels around")
-    table.add_row("preprocessing", shown(card.preprocess, LONGEST_LINE) or "unknown")
-    table.add_row("classes", ", ".join(f"{entry.id} {shown(entry.name)}" for entry in card.classes))
-    if card.net:
-        options = "".join(f", {shown(name)} {shown(value)}" for name, value in card.net.options.items())
-        table.add_row(
-            "net",
-            f"{shown(card.net.name)}{options}: {card.net.parameters:,} parameters, {card.net.macs_per_pixel:,} MACs a pixel",
-        )
-    if split:
-        table.add_row("split", f"{split_words(split)}: {_parts(split, card.refitted)}")
+        yield "flight", f"{shown(flight.name)}, sha256 {shown(flight.sha256[:16])}...{f', {shown(role)}' if role else ''}"
+
+
+def _net_rows(card: Card) -> Iterator[tuple[str, str]]:
+    """Facts of what a model takes, computes and gives."""
+    scene = card.scene
+    yield "input", f"(N, {scene.bands}, {card.patch}, {card.patch}) {scene.dtype}; looks {card.radius} pixels around"
+    yield "preprocessing", shown(card.preprocess, LONGEST_LINE) or "unknown"
+    yield "classes", ", ".join(f"{entry.id} {shown(entry.name)}" for entry in card.classes)
+    if net := card.net:
+        options = "".join(f", {shown(name)} {shown(value)}" for name, value in net.options.items())
+        yield "net", f"{shown(net.name)}{options}: {net.parameters:,} parameters, {net.macs_per_pixel:,} MACs a pixel"
+
+
+def _judged_rows(card: Card) -> Iterator[tuple[str, str]]:
+    """Facts of how right a model is: its split, its accuracy, and the checks of its making."""
+    if split := card.split:
+        yield "split", f"{split_words(split)}: {_parts(split, card.refitted)}"
         if split.dropped:
-            table.add_row("left out", f"classes {', '.join(map(str, split.dropped))}")
+            yield "left out", f"classes {', '.join(map(str, split.dropped))}"
     for entry in card.accuracy:
         seeds = f"seed {entry.seeds[0]}" if len(entry.seeds) == 1 else f"seeds {', '.join(map(str, entry.seeds))}"
         spread = f" (standard deviation {entry.oa_std:.2f})" if entry.oa_std is not None else ""
-        table.add_row(
-            "accuracy",
-            f"OA {entry.oa:.2f} %{spread}, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f} "
-            f"on {entry.n} {shown(entry.part)} pixels, {seeds}{f', weights {shown(entry.weights)}' if entry.weights else ''}",
-        )
+        weights = f", weights {shown(entry.weights)}" if entry.weights else ""
+        figures = f"OA {entry.oa:.2f} %{spread}, AA {entry.aa:.2f} %, kappa {entry.kappa:.2f}"
+        yield "accuracy", f"{figures} on {entry.n} {shown(entry.part)} pixels, {seeds}{weights}"
     for check in card.checks:
         figures = ", ".join(f"{shown(name.replace('_', ' '))} {value:.2g}" for name, value in check.figures.items())
-        table.add_row("verified", f"{shown(check.step)} against {shown(check.against)} on {check.patches} patches: {figures}")
-    if quantization:
-        oa = (
-            f", OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
-            if quantization.oa_float is not None and quantization.oa_int8 is not None
-            else ""
-        )
-        if "judged" in quantization.calibration:
-            oa += f" ({shown(quantization.calibration['judged'])})"
-        table.add_row(
-            "quantization",
-            f"recipe {shown(quantization.recipe)}; {shown(quantization.calibration.get('patches'))} calibration patches; "
-            f"on {quantization.pixels} pixels {quantization.agreement:.2f} % of labels as in float{oa}",
-        )
-        table.add_row("float layers", ", ".join(map(shown, quantization.float_layers)) or "none")
-    for line in c_lines(card):
-        table.add_row("C", Text(line))
+        yield "verified", f"{shown(check.step)} against {shown(check.against)} on {check.patches} patches: {figures}"
+
+
+def _quantization_rows(card: Card) -> Iterator[tuple[str, str]]:
+    quantization = card.quantization
+    if quantization is None:
+        return
+    oa = ""
+    if quantization.oa_float is not None and quantization.oa_int8 is not None:
+        oa = f", OA {quantization.oa_float:.2f} -> {quantization.oa_int8:.2f} %"
+    if "judged" in quantization.calibration:
+        oa += f" ({shown(quantization.calibration['judged'])})"
+    recipe = f"recipe {shown(quantization.recipe)}; {shown(quantization.calibration.get('patches'))} calibration patches"
+    yield (
+        "quantization",
+        f"{recipe}; on {quantization.pixels} pixels {quantization.agreement:.2f} % of labels as in float{oa}",
+    )
+    yield "float layers", ", ".join(map(shown, quantization.float_layers)) or "none"
+
+
+def _lineage_rows(card: Card) -> Iterator[tuple[str, str]]:
     for step in card.lineage:
         parent = f" from {step.parent[:16]}..." if step.parent else ""
         versions = ", ".join(f"{shown(name)} {shown(version)}" for name, version in step.versions.items())
         device = f" on {shown(step.options['device'])}" if "device" in step.options else " on a CPU" * (step.step in _TRAINED)
-        table.add_row("made by", f"{shown(step.step)}{device}{parent} ({versions})")
-    return table
+        yield "made by", f"{shown(step.step)}{device}{parent} ({versions})"
 
 
 def _parts(split: SplitFacts, refitted: bool) -> str:
