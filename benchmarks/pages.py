@@ -80,6 +80,7 @@ def rendered(template: str, study: study_figures.StudyFigures) -> str:
         "leaks": leaderboard.content()["leaks"],
         "measured": measured,
         "nets": nets,
+        "pixel_oa": statistics.mean(leaderboard.accuracies("hong", "mlp:1")),
         "published": leaderboard.sources,
         "shipped_models": shipped_models,
         "study": study,
