@@ -71,9 +71,7 @@ def classify_command(
     net: options.NetFileOption = None,
     threads: Annotated[
         int,
-        typer.Option(
-            min=0, help="Number of threads; 0 leaves it to the runtime. With --scheduler: threads per block, 0 for one."
-        ),
+        typer.Option(help="Number of threads; 0 leaves it to the runtime. With --scheduler: threads per block, 0 for one."),
     ] = 0,
     scheduler: Annotated[
         str | None,

@@ -35,7 +35,7 @@ class TrainedOptions(groups.RunOptions, groups.SceneOptions, groups.ModelSplitOp
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Checkpoint to write. Default: SCENE-NET-SPLIT-sSEED-METHOD, ending in .safetensors."
+            "--output", "-o", help="Checkpoint to write. Default: SCENE-NET-SPLIT-sSEED and the method, ending in .safetensors."
         ),
     ] = None
 
@@ -88,7 +88,7 @@ def prune_command(
 ) -> None:
     """Prunes a trained net, and fine-tunes it.
 
-    Without channels a net is smaller and faster. Single weights set to zero make it neither, in the runtimes that there are.
+    A net that loses channels is smaller and faster. Weights set to zero one by one make it neither, in today's runtimes.
     """
     source, own = trained.opened(checkpoint or choose.checkpoint())
     with trained.training(source, "prune"):

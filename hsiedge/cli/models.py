@@ -82,7 +82,7 @@ def card_command(
     The graph is normalized, and compared with what it was before: old opsets are converted, a batch size fixed at 1 is freed,
     constants, shapes and known branches are folded, and another layout of the patch gets a Transpose or Unsqueeze in front.
 
-    A file that has a Card is written anew, if no scene is named. INT8 ones of hsiedge 0.1.0 are then exact on x86 without VNNI.
+    A file that has a Card is written anew, if no scene is named. INT8 of hsiedge 0.1.0 is then exact on x86 without VNNI.
     """
     from hsiedge.errors import OptionError
     from hsiedge.graphs.export.attach_card import attach_card, rewrite

@@ -102,7 +102,7 @@ def run_command(
     provider: options.ProviderOption = None,
     fast_int8: options.FastInt8Option = False,
     net: options.NetFileOption = None,
-    threads: Annotated[int, typer.Option(min=0, help="Number of threads; 0 leaves it to the runtime.")] = 0,
+    threads: Annotated[int, typer.Option(help="Number of threads; 0 leaves it to the runtime.")] = 0,
     json: options.JsonOption = None,
 ) -> None:
     """Labels the lines of a camera as they come.

@@ -364,8 +364,9 @@ def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDA
             f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {labels.shape[0]} x {labels.shape[1]}"
         )
     whole = np.asarray(labels)
-    if whole.dtype.kind == "f" and not (np.isfinite(whole).all() and (whole == np.round(whole)).all()):
-        raise SceneError(f"{source}: its labels are not whole numbers")
+    if whole.dtype.kind == "f" and (odd := np.argwhere(~np.isfinite(whole) | (whole != np.round(whole)))).size:
+        row, column = odd[0]
+        raise SceneError(f"{source}: its labels are not whole numbers: {whole[row, column]:g} at row {row}, column {column}")
     if whole.min() < 0 or whole.max() > 65535:
         raise SceneError(f"{source}: its labels go from {whole.min()} to {whole.max()}; 0 to 65535 is allowed, 0 = unlabelled")
     if whole.max() == 0:

@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Path:
         ("scenes show --cube cut.mat --labels labels.npy", "cut.mat"),
         ("scenes show --cube pack.npz --labels labels.npy --cube-key b", "has no variable 'b'; it has a 20x30x12"),
         ("scenes show --cube pickled.npy", "cannot be read"),
-        ("scenes show --cube cube.npy --labels half.npy", "not whole numbers"),
+        ("scenes show --cube cube.npy --labels half.npy", "its labels are not whole numbers: 0.5 at row 0, column 0"),
         ("scenes show --cube text.mat", "text.mat: cannot be read: it is no .mat file"),
         ("scenes show --cube text.npy", "text.npy: cannot be read (not a .npy file)"),
         (
