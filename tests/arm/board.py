@@ -230,11 +230,21 @@ def requirements(extras: Sequence[str] = EXTRAS) -> list[str]:
     return [*project["dependencies"], *(entry for name in extras for entry in optional.get(name, []))]
 
 
+def download(folder: Path, *words: object) -> None:
+    """Wheels for the boards, into a folder."""
+    _pip("download", "--dest", folder, *_for_boards(), *words)
+
+
 def _install(target: Path, *words: object) -> None:
     """Installs for the boards: wheels for aarch64 or for any machine. Nothing is built from source, or for this machine."""
+    _pip("install", "--target", target, *_for_boards(), *words)
+
+
+def _for_boards() -> list[str]:
+    """What pip is told of the boards."""
     abi = ["--implementation", "cp", "--abi", "cp" + PYTHON.replace(".", ""), "--abi", "abi3", "--abi", "none"]
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    _pip("install", "--target", target, "--only-binary=:all:", "--python-version", PYTHON, *abi, *platforms, *words)
+    return ["--only-binary=:all:", "--python-version", PYTHON, *abi, *platforms]
 
 
 def _pip(command: str, *words: object, **options: Any) -> None:

@@ -95,23 +95,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def sanitizer_of(compiler: str) -> Path | None:
+    """The library of a compiler's sanitizers that a program is to be started with; None where it is not installed."""
+    name = {"gcc": "libasan.so", "clang": f"libclang_rt.asan-{machine_here()}.so"}[compiler]
+    if shutil.which(compiler) is None:
+        return None
+    path = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    return Path(path) if Path(path).is_absolute() else None
+
+
+SANITIZED = {name: path for name in ("gcc", "clang") if (path := sanitizer_of(name)) is not None}
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, whose sanitizers these are, is not installed")
-def test_sanitizers_find_nothing(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", SANITIZED)
+def test_sanitizers_find_nothing(compiler: str, folder: Path, tmp_path: Path) -> None:
     """Whole programs run, mutated ones run or are refused; at a fault the process would end."""
-    done = run_sanitized(build.compiled(["gcc"], machine_here(), tmp_path, (*build.FLAGS, *SANITIZERS)), folder)
+    shared = ("-shared-libasan", "-Wno-unused-command-line-argument") if compiler == "clang" else ()
+    flags = (*build.FLAGS, *SANITIZERS, *shared)
+    path = build.compiled([compiler], machine_here(), tmp_path, flags)
+    words = [sys.executable, "-m", "tests.native.programs", path, folder, MUTATED]
+    variables = {
+        "LD_PRELOAD": str(SANITIZED[compiler]),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    environment = {**os.environ, **variables}
+    done = subprocess.run([*map(str, words)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     ended = json.loads(done.stdout)
     assert ended["whole"] == len(list(folder.glob("*.program")))
     assert ended["ran"] + ended["refused"] == MUTATED
     assert min(ended["ran"], ended["refused"]) > MUTATED / 10
-
-
-def run_sanitized(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    asan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
-    words = [sys.executable, "-m", "tests.native.programs", path, folder, MUTATED]
-    variables = {**os.environ, "LD_PRELOAD": asan, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([*map(str, words)], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_a_library_of_older_sources_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
