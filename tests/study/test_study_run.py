@@ -65,7 +65,7 @@ def config(name: str, text: str = CONFIG) -> Path:
 
 
 def start(path: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hsiedge", "study", str(path), "-o", str(folder), "--workers", "2", *words]
+    command = [sys.executable, "-m", "hsiedge", "study", str(path), "-o", str(folder), "--workers", "1", *words]
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -188,7 +188,7 @@ def test_its_report(tmp_path: Path) -> None:
 def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
     dice, titles = random.Random(time.time_ns()), []
     for line in ("expected", "1/"):  # while the parent trains, and while cells are under way
-        process = start(config("whole"), tmp_path, "--measure", "no")
+        process = start(config("whole"), tmp_path, "--measure", "no", "--workers", "2")
         assert process.stderr is not None
         output = ""
         for text in process.stderr:
@@ -201,7 +201,7 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
         titles += noted(output + process.communicate()[1])
         _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive, "a worker outlives its client"
-    code, output = run(config("whole"), tmp_path, "--measure", "no")
+    code, output = run(config("whole"), tmp_path, "--measure", "no", "--workers", "2")
     assert code == 0, output
     titles += noted(output)
     assert len(set(titles)) == len(titles) >= 2, "a finished cell was run again"
@@ -211,14 +211,14 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
 
 def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_other(tmp_path: Path) -> None:
     """First without measuring; then with a cell more, and a split on which the parent cannot be trained; then once more."""
-    folder, one = tmp_path / "study", ("--workers", "1")
-    code, output = run(config("first", FEW), folder, *one, "--measure", "no")
+    folder = tmp_path / "study"
+    code, output = run(config("first", FEW), folder, "--measure", "no")
     assert (code, len(noted(output))) == (0, 2), output
     before = rows(folder)
     second = (
         FEW.replace('["random"]', '["random", "blocks"]').replace("[0.5]", "[0.5, 0.6]").replace("seeds", "guard = 2\nseeds")
     )
-    code, output = run(config("second", second), folder, *one)
+    code, output = run(config("second", second), folder)
     assert code == 2
     assert "6 cells, 2 of them done" in output
     assert noted(output) == ["corner.npz random s0 cnn2d magnitude 0.6"]
@@ -236,7 +236,7 @@ def test_resuming_measures_and_runs_new_cells_alone_and_a_failing_one_stops_no_o
             assert [entry.batch for entry in form.timings] == ([] if row.cell.method == "magnitude" else [1, 256])
             assert all(0 < entry.p50 <= entry.p90 and entry.memory_mib > 0 for entry in form.timings)
             assert bool(row.untimed(form)) == (row.cell.method == "magnitude")
-    code, output = run(config("first", FEW), folder, *one)
+    code, output = run(config("first", FEW), folder)
     assert (code, "measured" in output, "2 cells, 2 of them done" in output) == (0, False, True), output
 
 
