@@ -88,7 +88,7 @@ def test_study(hsiedge, here) -> None:
     (here / "study.toml").write_text(
         'scenes = ["flights.toml"]\nsplits = ["flights"]\nseeds = [0]\nepochs = 1\n[nets.cnn2d]\npatch = 5\nwidths = [8, 8]\n'
     )
-    run = hsiedge("study", "study.toml", "-o", "out", "--workers", 1)
+    run = hsiedge("study", "study.toml", "-o", "out", "--workers", 1, "--measure", "no")
     assert run.code == 0, run.err
 
 

@@ -171,13 +171,14 @@ def test_ctrl_c_leaves_nothing_but_a_state(moment: float, tmp_path: Path) -> Non
 
 
 def test_demo_leaves_what_it_promises(hsiedge: Hsiedge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo in full, but for the time it trains."""
+    """The demo in full, but for the size of its net and the time it trains."""
     import functools
 
     from hsiedge.cli import demo_job
     from hsiedge.training.fit import FitSettings
 
-    monkeypatch.setattr(demo_job, "train", functools.partial(demo_job.train, settings=FitSettings(epochs=1)))
+    small = {"settings": FitSettings(epochs=1), "patch": 7, "widths": (24, 24, 24)}
+    monkeypatch.setattr(demo_job, "train", functools.partial(demo_job.train, **small))
     monkeypatch.setattr(demo_job, "bench", functools.partial(demo_job.bench, seconds=0.2, runs=3))
     monkeypatch.setattr(demo_job.Model, "quantize", functools.partialmethod(demo_job.Model.quantize, max_drop=20))
     done = hsiedge("demo", "-o", "out")

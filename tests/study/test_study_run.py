@@ -74,7 +74,7 @@ def start(path: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
 def run(path: Path, folder: Path, *words: str) -> tuple[int, str]:
     """Exit code and stderr of a whole run."""
     process = start(path, folder, *words)
-    _, output = process.communicate(timeout=300)
+    _, output = process.communicate(timeout=900)
     assert "Traceback" not in output, output
     return process.returncode, output
 
