@@ -113,7 +113,7 @@ def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
     if _is_special(target):
         return
     if any(target.exists() and entry.exists() and target.samefile(entry) for entry in inputs):
-        raise OutputError(f"{path}: {target.name} is what is read; choose another place")
+        raise OutputError(f"cannot write {path}: it is a file that is read; choose another place")
     if target.is_dir():
         raise _folder(path)
     folder = target.parent
@@ -256,8 +256,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise OptionError(f"{path}: not a TOML file ({error})") from error
 
 
-def parse_size(text: str) -> int:
-    """Number of bytes that "16KiB", "20kB", "1GiB" or "16384" stand for. Raises OptionError."""
+def parse_size(text: str, option: str) -> int:
+    """Number of bytes that "16KiB", "20kB", "1GiB" or "16384" stand for. Raises OptionError, of the option that it is."""
     units = {
         "": 1,
         "B": 1,
@@ -271,7 +271,7 @@ def parse_size(text: str) -> int:
     }
     size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMG]?i?B?)", text.strip())
     if size is None or size[2] not in units or float(size[1]) * units[size[2]] < 1:
-        raise OptionError(f"{text}: not a size; write it as 16KiB, 20kB or 16384")
+        raise OptionError("not a size; write it as 16KiB, 20kB or 16384", option=option, value=text)
     return int(float(size[1]) * units[size[2]])
 
 

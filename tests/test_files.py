@@ -134,13 +134,13 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
     ("text", "size"), [("16KiB", 16384), ("16384", 16384), ("20kB", 20000), ("1.5 MiB", 1572864), ("9B", 9)]
 )
 def test_sizes(text, size) -> None:
-    assert files.parse_size(text) == size
+    assert files.parse_size(text, "memory") == size
 
 
 @pytest.mark.parametrize("text", ["", "KiB", "16 elephants", "-1", "0", "nan", "1e3", "1..5kB"])
 def test_sizes_that_are_none(text) -> None:
     with pytest.raises(OptionError, match="not a size"):
-        files.parse_size(text)
+        files.parse_size(text, "memory")
 
 
 def test_interrupted_at_any_call_on_the_way_in_leaves_nothing(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def classify_command(
         check_suffix(path)
     for path in chain(*likely):
         check_suffix(path, probabilities=True)
-    limit, known = files.parse_size(memory), references.references
+    limit, known = files.parse_size(memory, "memory"), references.references
     asked = ClassifyOptions(reject, probabilities is not None, units)
     console.check_json(json)
     check_places([*chain(*places), *chain(*likely)], [model, *cubes, *filter(None, (references.dark, references.white))])

@@ -318,7 +318,7 @@ def compress_command(
     with needs_extra("compressing", "train"):
         from hsiedge.compression.budget import Budget, compress
         from hsiedge.training.checkpoint import load_checkpoint
-    budget = Budget(files.parse_size(max_size), max_drop, min_oa)
+    budget = Budget(files.parse_size(max_size, "max_size"), max_drop, min_oa)
     files.check_writable(output or Path("model.onnx"))
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)

@@ -99,7 +99,8 @@ def _run(app: Any, stopped: Sequence[int]) -> int:
         raise KeyboardInterrupt from error
     except usage_error as error:
         if error.format_message():  # without one, the help has been printed
-            console.fail(f"{error.format_message()} (see {error.ctx.command_path if error.ctx else 'hsiedge'} --help)")
+            command = " ".join(["hsiedge", *(word for word in arguments[:1] if not word.startswith("-"))])
+            console.fail(f"{error.format_message()} (see {error.ctx.command_path if error.ctx else command} --help)")
         return 2
     except BrokenPipeError:  # whoever read our output has seen enough, as in `hsiedge eval | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

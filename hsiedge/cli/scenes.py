@@ -72,10 +72,12 @@ def pack_command(
     scene_options: groups.SceneOptions,
 ) -> None:
     """Packs cube, labels and metadata into one .npz, which a board reads without further packages."""
+    from hsiedge import files
     from hsiedge.cli.names import safe
     from hsiedge.scenes.pack import pack
 
     scene = scene_options.open(name)
     path = output or Path(f"{safe(scene.name)}.npz")
+    files.check_writable(path, [*([Path(name)] if name else []), *(scene_options.cube or []), *(scene_options.labels or [])])
     pack(scene, path)
     console.say(f"{path}  {path.stat().st_size / 2**20:.1f} MiB; on the device: hsiedge eval MODEL --scene {path}")

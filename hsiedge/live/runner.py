@@ -132,7 +132,7 @@ def _rows(model: Model, rows: int | None) -> int:
 
 
 def _bytes(buffer: int | str) -> int:
-    size = files.parse_size(buffer) if isinstance(buffer, str) else buffer
+    size = files.parse_size(buffer, "buffer") if isinstance(buffer, str) else buffer
     if size < 1:
         raise OptionError("a size above 0 was expected", option="buffer", value=buffer)
     return size

@@ -77,7 +77,4 @@ def lookup(name: str) -> CatalogEntry:
     for entry in CATALOG.values():
         if wanted == entry.name or wanted in entry.aliases:
             return entry
-    raise SceneError(
-        f"no scene is called {name!r}; the catalog has {', '.join(CATALOG)}",
-        use={"cube": "FILE", "labels": "FILE"},
-    )
+    raise SceneError(f"no scene is called {name!r}; the catalog has {', '.join(CATALOG)}")

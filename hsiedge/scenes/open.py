@@ -55,7 +55,7 @@ def open_scene(
     if isinstance(references, References) and (not _looks_like_file(text) or Path(text).is_dir()):
         raise OptionError("goes with a cube of your own, one file", option="dark")
     if labels is None and not _looks_like_file(text):
-        return _open_catalog(lookup(text), data_dir)
+        return _open_catalog(_entry(text), data_dir)
     path = Path(text)
     if path.is_dir() and _looks_like_file(text):
         own = None if labels is None else Path(labels)
@@ -133,8 +133,16 @@ def missing(name: str, data_dir: Path | None = None) -> CatalogEntry | None:
     """The catalog entry of `name` where that is one that is not on this machine; else None. Raises SceneError."""
     if _looks_like_file(name):
         return None
-    entry = lookup(name)
+    entry = _entry(name)
     return entry if locate(entry, data_dir) is None else None
+
+
+def _entry(name: str) -> CatalogEntry:
+    """The entry of a name that may have been meant as a file of one's own. Raises SceneError."""
+    try:
+        return lookup(name)
+    except SceneError as error:
+        raise SceneError(error.reason, use={"cube": "FILE", "labels": "FILE"}) from error
 
 
 def _open_catalog(entry: CatalogEntry, data_dir: Path | None) -> Scene:

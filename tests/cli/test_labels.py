@@ -77,3 +77,22 @@ def test_class_names(hsiedge: Hsiedge, tmp_path: Path, cube: Path) -> None:
     assert (
         "--class-names: none.csv: cannot be read" in hsiedge("scenes", "show", "scene.npz", "--class-names", "none.csv").error
     )
+
+
+@pytest.mark.slow
+def test_class_names_go_into_the_card_tables_and_maps(hsiedge: Hsiedge, tmp_path: Path, cube: Path) -> None:
+    for package in ("torch", "onnx"):
+        pytest.importorskip(package, reason="it trains and exports, and is not installed")
+    np.save(tmp_path / "ids.npy", IDS)
+    scene = ["--cube", cube, "--labels", "ids.npy"]
+    trained = hsiedge(
+        "train", *scene, "--class-names", "rye,oats,bare soil", "--net", "mlp", "--epochs", "1", "-o", "a.safetensors"
+    )
+    assert "--class-names 'rye,oats,bare soil'" in trained.err
+    assert hsiedge("export", "a.safetensors", *scene, "-o", "a.onnx").code == 0
+    assert "1 rye, 2 oats, 3 bare soil" in hsiedge("show", "a.onnx").out
+    judged = hsiedge("eval", "a.onnx", *scene).out
+    assert "bare soil" in judged
+    assert "class 1" not in judged
+    assert hsiedge("classify", "a.onnx", cube, "-o", "map.hdr").code == 0
+    assert "bare soil" in (tmp_path / "map.hdr").read_text()
