@@ -1,9 +1,11 @@
 /* AVX-512 with VNNI: unsigned bytes, vpdpbusd. 512 bits hold 16 sums, or 64 values of a row. */
 
-/* Four vectors of 16 sums each -> 64 bytes: lane l holds values 4l..4l+3 of each of the four. */
-HS_INLINE __m512i hs_narrowed(__m512i a, __m512i b, __m512i c, __m512i d, __m512i zero)
+/* Four vectors of 16 sums each -> 64 bytes: lane l holds values 4l..4l+3 of each of the four. Sums that saturate are computed where
+   products are: without a zero point there are none. */
+HS_INLINE __m512i hs_narrowed(__m512i a, __m512i b, __m512i c, __m512i d, __m512i zero, const int shifted)
 {
     __m512i low = _mm512_packs_epi32(a, b), high = _mm512_packs_epi32(c, d);
+    if (!shifted) return _mm512_packus_epi16(low, high);
     return _mm512_packus_epi16(_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero));
 }
 HS_INLINE __m512i hs_rounded(__m512i sum, __m512 scale)
@@ -15,7 +17,7 @@ HS_INLINE __m512i hs_rounded(__m512i sum, __m512 scale)
    one of four pointers and one of two steps, for there are not enough registers for twelve. */
 #define HS_EACH(do) do(0, 0) do(1, 0) do(2, 0) do(3, 1) do(4, 1) do(5, 1) do(6, 2) do(7, 2) do(8, 2) do(9, 3) do(10, 3) do(11, 3)
 #define HS_PAIRS_OF(do) do(0, 1) do(2, 3) do(4, 5) do(6, 7) do(8, 9) do(10, 11)
-HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x, const int P, const int two, const int sums)
+HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x, const int P, const int two, const int sums, const int shifted)
 {
     const int32_t groups = (job->length + HS_GROUP - 1) / HS_GROUP;
     const ptrdiff_t second = (ptrdiff_t)job->runs * groups * 64, step = job->step;
@@ -60,7 +62,7 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
     if (two) {
 #define HS_STORE(p, q) \
     if (P > p) { \
-        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(b##p, scale_b), hs_rounded(a##q, scale_a), hs_rounded(b##q, scale_b), zero); \
+        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(b##p, scale_b), hs_rounded(a##q, scale_a), hs_rounded(b##q, scale_b), zero, shifted); \
         const __m512i both = _mm512_permutexvar_epi32(order, bytes); \
         _mm256_storeu_si256((__m256i *)(void *)(out + p * next), _mm512_castsi512_si256(both)); \
         _mm256_storeu_si256((__m256i *)(void *)(out + q * next), _mm512_extracti64x4_epi64(both, 1)); \
@@ -71,7 +73,7 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
     }
 #define HS_STORE(p, q, u, v) \
     if (P > p) { \
-        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(a##q, scale_a), hs_rounded(a##u, scale_a), hs_rounded(a##v, scale_a), zero); \
+        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(a##q, scale_a), hs_rounded(a##u, scale_a), hs_rounded(a##v, scale_a), zero, shifted); \
         const __m512i four = _mm512_permutexvar_epi32(order, bytes); \
         _mm_storeu_si128((__m128i *)(void *)(out + p * next), _mm512_castsi512_si128(four)); \
         _mm_storeu_si128((__m128i *)(void *)(out + q * next), _mm512_extracti32x4_epi32(four, 1)); \
@@ -83,23 +85,27 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
 }
 
 /* What is left of a row is a tile that overlaps the one before, of twelve pixels where four would not do twice. */
-HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums)
+HS_INLINE void hs_dense_block(const hs_dense_job *job, int32_t block, int32_t n, const int two, const int sums, const int shifted)
 {
-    for (int32_t block = 0; block < job->blocks; block += 2) {
-        const int two = block + 1 < job->blocks;
-        int32_t x = 0;
-        for (; x + 8 < n && n >= 12; x += 12) {
-            const int32_t begin = x + 12 <= n ? x : n - 12;
-            if (two) hs_dense_tile(job, block, begin, 12, 1, sums);
-            else hs_dense_tile(job, block, begin, 12, 0, sums);
-        }
-        for (; x < n; x += 4)
-            if (two) hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 1, sums);
-            else hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, 0, sums);
+    int32_t x = 0;
+    for (; x + 8 < n && n >= 12; x += 12) {
+        if (block == 0) hs_fetch(job, x, 12);
+        hs_dense_tile(job, block, x + 12 <= n ? x : n - 12, 12, two, sums, shifted);
     }
+    for (; x < n; x += 4) hs_dense_tile(job, block, x + 4 <= n || n < 4 ? x : n - 4, 4, two, sums, shifted);
 }
-static void hs_dense(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 0); }
-static void hs_dense_sums(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 1); }
+HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums, const int shifted)
+{
+    int32_t block = 0;
+    for (; block + 1 < job->blocks; block += 2) hs_dense_block(job, block, n, 1, sums, shifted);
+    if (block < job->blocks) hs_dense_block(job, block, n, 0, sums, shifted);
+}
+static void hs_dense(const hs_dense_job *job, int32_t n)
+{
+    if (job->zero) hs_dense_all(job, n, 0, 1);
+    else hs_dense_all(job, n, 0, 0);
+}
+static void hs_dense_sums(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 1, 0); }
 
 /* Four values of each of 64 channels, of four taps, side by side: 16 channels a vector, in the order in which hs_narrowed undoes it. */
 typedef struct { __m512i part[4]; } hs_quad;
@@ -142,7 +148,7 @@ HS_INLINE void hs_depthwise_3x3(const hs_depthwise_job *job, int32_t end, int32_
             sum[i] = _mm512_dpbusd_epi32(sum[i], middle, weight[1][i]);
             sum[i] = hs_rounded(_mm512_dpbusd_epi32(sum[i], right, weight[2][i]), _mm512_loadu_ps(scale + 16 * i));
         }
-        _mm512_storeu_si512(out, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
+        _mm512_storeu_si512(out, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero, 1));
         if (pixels == 1) { c0 = c1; c1 = next; }
         if (pixels > 1) c0 = next;
     }
@@ -164,7 +170,7 @@ HS_INLINE void hs_depthwise_any(const hs_depthwise_job *job, int32_t end, int32_
             for (int i = 0; i < 4; i++) sum[i] = _mm512_dpbusd_epi32(sum[i], v.part[i], _mm512_loadu_si512(w + 256 * q + 64 * i));
         }
         for (int i = 0; i < 4; i++) sum[i] = hs_rounded(sum[i], _mm512_loadu_ps(job->scale + phase * 64 + 16 * i));
-        _mm512_storeu_si512(job->out + at, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero));
+        _mm512_storeu_si512(job->out + at, hs_narrowed(sum[0], sum[1], sum[2], sum[3], zero, 1));
     }
 }
 
@@ -182,8 +188,6 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
         else hs_depthwise_3x3(job, end, period, phase, 0);
     }
 }
-
-#define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
 
 /* Numbers of the input step for 32 bands, and what it makes of their counts: what is above `high` is cut by a sum that saturates, what
    is below `first` by a difference. */

@@ -67,7 +67,10 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
 HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums)
 {
     for (int32_t block = 0; block < job->blocks; block++)
-        for (int32_t x = 0; x < n; x += 6) hs_dense_tile(job, block, x + 6 <= n || n < 6 ? x : n - 6, sums);
+        for (int32_t x = 0; x < n; x += 6) {
+            if (block == 0) hs_fetch(job, x, 6);
+            hs_dense_tile(job, block, x + 6 <= n || n < 6 ? x : n - 6, sums);
+        }
 }
 static void hs_dense(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 0); }
 static void hs_dense_sums(const hs_dense_job *job, int32_t n) { hs_dense_all(job, n, 1); }
@@ -140,8 +143,6 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
         else hs_depthwise_3x3(job, end, period, phase, 2);
     }
 }
-
-#define HS_FETCH(pointer) _mm_prefetch(pointer, _MM_HINT_T1)
 
 HS_INLINE void hs_store_steps(hs_act *out, __m256i v)
 {

@@ -15,6 +15,7 @@
 
 #if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
 #include <immintrin.h>
+#define HS_FETCH /* dense kernels fetch the row that comes next */
 #elif defined(HS_SET_DOT) || defined(HS_SET_NEON)
 #include <arm_neon.h>
 #endif
@@ -95,7 +96,19 @@ typedef struct {
     int32_t blocks, zero;
     hs_act *out; /* of hs_dense_sums: int32_t */
     int32_t out_step;
+#ifdef HS_FETCH
+    const char *fetch; /* what is to be fetched meanwhile, or NULL; */
+    int32_t share;     /* its bytes a pixel */
+#endif
 } hs_dense_job;
+#ifdef HS_FETCH
+/* Lines of the row that comes next, a few each time some pixels are computed: for all at once, the processor would wait. */
+HS_INLINE void hs_fetch(const hs_dense_job *job, int32_t x, int32_t pixels)
+{
+    if (job->fetch == NULL) return;
+    for (int32_t k = x * job->share; k < (x + pixels) * job->share; k += 64) _mm_prefetch(job->fetch + k, _MM_HINT_T1);
+}
+#endif
 
 /* Depthwise: `taps` pointers to pixel 0, row by row, and four more behind the last that may be read; `stride` acts a pixel. */
 typedef struct {
@@ -108,13 +121,25 @@ typedef struct {
     hs_act *out;
 } hs_depthwise_job;
 
+/* gcc hoists loads and spills sums unless their order is kept. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && !defined(HS_KEEP)
+#if defined(__x86_64__)
+#define HS_KEEP(a) __asm__ volatile("" : "+x"(a))
+#define HS_KEEP_WIDE(a) __asm__ volatile("" : "+v"(a))
+#else
+#define HS_KEEP(a) __asm__ volatile("" : "+w"(a))
+#endif
+#endif
+
 /* Index of the largest of unsigned values, the first of several. */
 #if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
 HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
 { /* phminposuw finds the least of eight, and where it is first; beyond `count` lie channels that do not count */
     int32_t best = 0, least = 1 << 16;
+    __m128i ones = _mm_set1_epi16(-1);
+    HS_KEEP(ones); /* else gcc makes a NOT of it that waits for the result before */
     for (int32_t i = 0; i < count; i += 8) {
-        __m128i v = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(values + i)), _mm_set1_epi16(-1));
+        __m128i v = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(values + i)), ones);
         if (count - i < 8) v = _mm_or_si128(v, _mm_cmpgt_epi16(_mm_setr_epi16(1, 2, 3, 4, 5, 6, 7, 8), _mm_set1_epi16((short)(count - i))));
         const int32_t found = _mm_cvtsi128_si32(_mm_minpos_epu16(v)), value = found & 0xFFFF, is_less = value < least;
         best = is_less ? i + (found >> 16) : best;
@@ -145,16 +170,6 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
         if (values[i] > values[best]) best = i;
     return best;
 }
-#endif
-
-/* gcc hoists loads and spills sums unless their order is kept. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && !defined(HS_KEEP)
-#if defined(__x86_64__)
-#define HS_KEEP(a) __asm__ volatile("" : "+x"(a))
-#define HS_KEEP_WIDE(a) __asm__ volatile("" : "+v"(a))
-#else
-#define HS_KEEP(a) __asm__ volatile("" : "+w"(a))
-#endif
 #endif
 
 #if defined(HS_SET_AVX512VNNI)

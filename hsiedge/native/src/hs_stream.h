@@ -28,8 +28,11 @@ typedef struct {
     int32_t step;                  /* pieces of the rows that are there */
     int32_t head[HS_MOST_TENSORS]; /* place in the circle, of the next pixel that comes */
 #endif
-    uint16_t *sums, *running;    /* of `pool` rows of logits, by column; of `pool` columns of them */
-    const char *next;            /* the row that comes next, of which a part is fetched at each op; NULL where none is there */
+    uint16_t *sums, *running;    /* of `pool` rows of logits, by column; of `pool` columns of them, and those columns */
+#ifdef HS_FETCH
+    const char *next;            /* what was not fetched yet of the row that comes next; NULL where none is there */
+    int32_t share;               /* its bytes that a dense op fetches a pixel */
+#endif
 } hs_state;
 
 /* Where rows of the map go: labels, or for each pixel the sums that its logits are made of. */
@@ -80,11 +83,11 @@ HS_INLINE size_t hs_tensor_bytes(const hs_net *net, int32_t tensor, int32_t colu
     return (hs_is_circle(net, tensor) ? circle : hs_row_acts(net, tensor, columns) * (size_t)t->ring) * sizeof(hs_act);
 }
 
-/* Bytes of the sums of a column of logits, and of the pixel that is summed. */
+/* Bytes of the sums of a row's columns of logits, of the window that is summed, and of the columns in it. */
 HS_INLINE size_t hs_sums_bytes(const hs_net *net, int32_t columns)
 {
     if (net->pool == 1) return 0;
-    return HS_UP((size_t)(HS_LEAN ? 1 : hs_columns(net, &net->tensors[net->output], columns) + 1) * (size_t)hs_pixel(net, net->output) * sizeof(uint16_t), HS_ALIGN);
+    return HS_UP((size_t)(HS_LEAN ? 1 : hs_columns(net, &net->tensors[net->output], columns) + 1 + net->pool) * (size_t)hs_pixel(net, net->output) * sizeof(uint16_t), HS_ALIGN);
 }
 
 /* Bytes that a stream of so many columns takes. */
@@ -185,6 +188,9 @@ HS_INLINE void hs_do_dense(hs_state *s, const hs_op *op, int32_t row, int32_t x,
     job.out_step = sums ? HS_UP(op->channels, 16) : to->positions == 1 ? s->pixel[op->out] : hs_stride(to->channels);
     if (to->positions > 1) { /* along the spectrum, pixel by pixel */
         job.step = op->stride * stride;
+#ifdef HS_FETCH
+        job.fetch = NULL;
+#endif
         for (int32_t i = 0; i < n; i++, job.out += s->pixel[op->out]) {
             hs_dense(&job, to->positions);
             for (int32_t r = 0; r < job.runs; r++) s->run[r] += pixel;
@@ -192,6 +198,11 @@ HS_INLINE void hs_do_dense(hs_state *s, const hs_op *op, int32_t row, int32_t x,
         return;
     }
     job.step = pixel;
+#ifdef HS_FETCH
+    job.fetch = s->next;
+    job.share = s->share;
+    if (s->next != NULL) s->next += (ptrdiff_t)n * s->share;
+#endif
     if (HS_USES(HS_DENSE_SUMS) && sums) hs_dense_sums(&job, n);
     else hs_dense(&job, n);
 }
@@ -432,8 +443,8 @@ static int hs_pointwise(hs_state *s, const char *counts, int dtype, const hs_sin
 {
     const hs_net *net = s->net;
     const int32_t width = s->columns + s->left + s->right, begin = net->radius - s->left, row = s->received + s->above;
-    for (int32_t x = 0; x < width; x += HS_PIECE) {
-        const int32_t n = x + HS_PIECE < width ? HS_PIECE : width - x;
+    for (int32_t x = 0, n; x < width; x += n) {
+        n = width - x < HS_PIECE + HS_PIXELS ? width - x : HS_PIECE; /* a few that are left come with those before */
         s->piece = begin + x;
         if (hs_columns_in(s, counts, dtype, sink, x, n) != HS_OK) return HS_BAD;
         for (int32_t i = 0; i < net->n_pointwise; i++) hs_do(s, &net->ops[i], row, begin + x, n);
@@ -478,47 +489,58 @@ static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
 typedef uint16_t hs_sums16 __attribute__((vector_size(32)));
 typedef hs_act hs_acts16 __attribute__((vector_size(16 * sizeof(hs_act))));
 HS_INLINE hs_sums16 hs_sums_at(const uint16_t *sums) { hs_sums16 v; memcpy(&v, sums, sizeof v); return v; }
+#if defined(HS_SET_AVX512VNNI) || defined(HS_SET_AVXVNNI)
+HS_INLINE hs_sums16 hs_widened(const hs_act *acts) { return (hs_sums16)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)acts)); }
+#else
 HS_INLINE hs_sums16 hs_widened(const hs_act *acts)
 {
     hs_acts16 v;
     memcpy(&v, acts, sizeof v);
     return __builtin_convertvector(v, hs_sums16) + HS_OFF;
 }
+#endif
 HS_INLINE void hs_keep_sums(uint16_t *at, hs_sums16 v) { memcpy(at, &v, sizeof v); }
-/* Sums of `pool` pixels' channels, which begin `step` apart. */
-HS_INLINE void hs_summed(const uint16_t *sums, ptrdiff_t step, int32_t pool, uint16_t *window)
+/* Sums of `pool` columns of the columns' sums, pixel by pixel: as they are, or the label that they say. `one`: a pixel is one vector,
+   whose sum stays in a register. A column's sum is whole with the newest row; then the oldest is taken away, for the next row. */
+HS_INLINE void hs_pool_columns(const hs_state *s, const hs_act *newest, const hs_act *oldest, uint16_t *labels, int32_t *values, const int one)
 {
-    for (ptrdiff_t c = 0; c < step; c += 16) {
-        hs_sums16 v = hs_sums_at(sums + c);
-        for (int32_t k = 1; k < pool; k++) v += hs_sums_at(sums + k * step + c);
-        hs_keep_sums(window + c, v);
+    const hs_net *net = s->net;
+    const ptrdiff_t step = one ? 16 : s->pixel[net->output];
+    const int32_t pool = net->pool, classes = net->classes, columns = s->columns + pool - 1;
+    uint16_t *const window = s->running, *const ring = window + step, *const last = ring + (pool - 1) * step; /* the last `pool` columns */
+    uint16_t *sums = s->sums, *column = ring;
+    hs_sums16 total = {0};
+    memset(window, 0, (size_t)(pool + 1) * (size_t)step * sizeof(uint16_t));
+    for (int32_t x = 1 - pool; x < columns - pool + 1; x++, sums += step, newest += step, oldest += step) {
+        for (ptrdiff_t c = 0; c < step; c += 16) {
+            const hs_sums16 whole = hs_sums_at(sums + c) + hs_widened(newest + c);
+            if (!one) total = hs_sums_at(window + c);
+            total += whole - hs_sums_at(column + c);
+            hs_keep_sums(window + c, total);
+            hs_keep_sums(column + c, whole);
+            hs_keep_sums(sums + c, whole - hs_widened(oldest + c));
+        }
+        column = column == last ? ring : column + step;
+        if (x < 0) continue;
+        if (values == NULL) labels[x] = net->ids[hs_largest(window, classes)];
+        for (int32_t c = 0; values != NULL && c < classes; c++) *values++ = window[c];
     }
 }
-static __attribute__((noinline)) void hs_label(const hs_net *net, const uint16_t *sums, ptrdiff_t step, int32_t columns, uint16_t *window, uint16_t *labels)
-{
-    const int32_t pool = net->pool, classes = net->classes;
-    for (int32_t x = 0; x < columns; x++, sums += step) {
-        hs_summed(sums, step, pool, window);
-        labels[x] = net->ids[hs_largest(window, classes)];
-    }
-}
-/* Sums of `pool` columns of the columns' sums, pixel by pixel, and what they say. */
 static void hs_pooled(hs_state *s, int32_t row, hs_sink *sink)
 {
     const hs_net *net = s->net;
-    const hs_act *newest = hs_at(s, net->output, row, 0), *oldest = row + 1 < net->pool ? NULL : hs_at(s, net->output, row + 1 - net->pool, 0);
+    const hs_act *newest = hs_at(s, net->output, row, 0);
     const ptrdiff_t step = s->pixel[net->output], count = (s->columns + net->pool - 1) * step;
-    for (ptrdiff_t i = 0; i < count; i += 16) hs_keep_sums(s->sums + i, hs_sums_at(s->sums + i) + hs_widened(newest + i));
-    if (oldest == NULL) return;
-    if (sink->values == NULL) {
-        hs_label(net, s->sums, step, s->columns, s->running, sink->labels);
-        sink->labels += s->columns;
+    if (row + 1 < net->pool) {
+        for (ptrdiff_t i = 0; i < count; i += 16) hs_keep_sums(s->sums + i, hs_sums_at(s->sums + i) + hs_widened(newest + i));
+        return;
     }
-    for (int32_t x = 0; sink->values != NULL && x < s->columns; x++) {
-        hs_summed(s->sums + x * step, step, net->pool, s->running);
-        for (int32_t c = 0; c < net->classes; c++) *sink->values++ = s->running[c];
-    }
-    for (ptrdiff_t i = 0; i < count; i += 16) hs_keep_sums(s->sums + i, hs_sums_at(s->sums + i) - hs_widened(oldest + i));
+    const hs_act *oldest = hs_at(s, net->output, row + 1 - net->pool, 0);
+    if (sink->values != NULL) hs_pool_columns(s, newest, oldest, NULL, sink->values, 0);
+    else if (step == 16) hs_pool_columns(s, newest, oldest, sink->labels, NULL, 1);
+    else hs_pool_columns(s, newest, oldest, sink->labels, NULL, 0);
+    if (sink->values != NULL) sink->values += (ptrdiff_t)s->columns * net->classes;
+    else sink->labels += s->columns;
 }
 #endif
 
@@ -587,16 +609,9 @@ HS_INLINE void hs_advance(hs_state *s, int32_t now)
 #else
 HS_INLINE void hs_advance(hs_state *s, int32_t now)
 {
-    const size_t share = (size_t)(s->columns + s->left + s->right) * (size_t)s->net->bands * 2 / (size_t)(s->net->n_ops - s->net->n_pointwise + 1);
     for (int32_t i = s->net->n_pointwise; i < s->net->n_ops; i++) {
         const hs_op *op = &s->net->ops[i];
         const hs_tensor *t = &s->net->tensors[op->out];
-#ifdef HS_FETCH
-        for (size_t k = 0; s->next != NULL && k < share; k += 64) HS_FETCH(s->next + k);
-        if (s->next != NULL) s->next += share;
-#else
-        (void)share;
-#endif
         if (now >= t->lag) hs_do(s, op, now - t->lag, 0, hs_columns(s->net, t, s->columns));
     }
 }
@@ -617,17 +632,32 @@ static int hs_take(hs_state *s, hs_sink *sink)
     return row + 1 >= net->pool;
 }
 
+#ifdef HS_FETCH
+/* Dense ops, at least 1. */
+HS_INLINE int32_t hs_dense_ops(const hs_net *net)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < net->n_ops; i++) count += net->ops[i].kind == HS_DENSE;
+    return count ? count : 1;
+}
+#endif
 /* Takes one row of counts; the number of rows that were written to the sink, or an hs_code. */
 static int hs_push_row(hs_state *s, const void *counts, int dtype, hs_sink *sink)
 {
     if (s->ended) return HS_ENDED;
     if (s->received >= INT32_MAX / 2 || dtype < HS_U8 || dtype > HS_I64) return HS_BAD;
+#ifdef HS_FETCH
+    s->next = sink->next;
+    s->share = s->net->bands * hs_sizes[dtype] / hs_dense_ops(s->net) + 1;
+#endif
     if (hs_pointwise(s, counts, dtype, sink) != HS_OK) return HS_BAD;
     s->received++;
-    s->next = sink->next;
     if (s->received <= s->above) return 0;
     int rows = 0;
     while (s->taken < s->received + s->above) rows += hs_take(s, sink); /* the first time those above, too */
+#ifdef HS_FETCH
+    s->next = NULL;
+#endif
     return rows;
 }
 
