@@ -120,7 +120,8 @@ def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: {folder} is no folder that can be written to; choose another place")
+        place = folder.absolute() if folder == Path() else folder  # "." says little
+        raise OutputError(f"cannot write {path}: {place} is no folder that can be written to; choose another place")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -173,3 +173,16 @@ def _is_interrupted(path: Path, at: int) -> bool:
     finally:
         sys.setprofile(None)
     return False
+
+
+def test_a_file_that_is_read_and_a_folder_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(b"weights")
+    Path("link.onnx").symlink_to("model.onnx")
+    files.check_writable(Path("new.onnx"), [Path("model.onnx"), Path("gone.onnx")])
+    for place in ("model.onnx", "link.onnx", str(tmp_path / "model.onnx")):
+        with pytest.raises(OutputError, match=f"cannot write {place}: it is a file that is read"):
+            files.check_writable(Path(place), [Path("model.onnx")])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match=f"cannot write new.onnx: {tmp_path} is no folder that can be written to"):
+        files.check_writable(Path("new.onnx"))
