@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from hsiedge import files
 from hsiedge.graphs.export.checkpoint import export, to_onnx
@@ -20,6 +21,9 @@ from hsiedge.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from hsiedge.training.fit import FitSettings
 from hsiedge.training.train import train
 from tests.once import made_once
+
+# PyTorch reads its list of operators anew for every export, which takes a third of the time of a small net's.
+ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 SMALL = {
     "cnn1d": {"widths": (8, 32)},

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import functools
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +71,7 @@ def to_onnx(
         stacks: keep at each node which lines of code it was made of (`hsiedge.graphs.code_lines`).
     """
     example = torch.zeros(2, bands, patch, patch, dtype=torch.from_numpy(np.zeros(1, dtype)).dtype)
-    with quiet(), _operators_read_once():
+    with quiet():
         program = torch.onnx.export(
             copy.deepcopy(module),
             (example,),
@@ -88,32 +85,6 @@ def to_onnx(
         )
     assert program is not None
     return name_layers(strip(program.model_proto, stacks=stacks))
-
-
-@contextmanager
-def _operators_read_once() -> Iterator[None]:
-    """Keeps PyTorch's list of operators from one export to the next: reading it takes a third of the time of a small net's."""
-    if (kept := _kept_operators()) is None:
-        yield
-        return
-    registry, read, read_once = kept
-    registry.from_torchlib = read_once
-    try:
-        yield
-    finally:  # an export of the user's own may add operators to a list, which is then not ours
-        registry.from_torchlib = read
-
-
-@functools.cache
-def _kept_operators() -> tuple[Any, Any, Any] | None:
-    """PyTorch's class of lists, its reading as it is, and done once; None where they, which are private, lie elsewhere."""
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
-    except ImportError:
-        return None
-    if "from_torchlib" not in vars(ONNXRegistry):
-        return None
-    return ONNXRegistry, vars(ONNXRegistry)["from_torchlib"], staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 def strip(model: ModelProto, *, stacks: bool = False) -> ModelProto:

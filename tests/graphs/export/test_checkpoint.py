@@ -74,21 +74,6 @@ def test_lineage_and_check_are_in_the_card() -> None:
     assert card.checks[0].figures["logit_difference"] <= 1e-4
 
 
-def test_operators_are_read_once_and_those_of_other_exports_are_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.onnx._internal.exporter import _core
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    before, export_program, lists = vars(ONNXRegistry)["from_torchlib"], _core.export, []
-    monkeypatch.setattr(
-        _core, "export", lambda *args, **options: lists.append(options["registry"]) or export_program(*args, **options)
-    )
-    for bands in (4, 5):
-        to_onnx(torch.nn.Conv2d(bands, 2, 1), bands, 1)
-    assert len(lists) == 2
-    assert lists[0] is lists[1]
-    assert vars(ONNXRegistry)["from_torchlib"] is before
-
-
 def test_a_graph_that_is_not_the_net_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One weight of the exported graph is changed: a hundredth of it must be enough to be noticed, and nothing written."""
     trained, scene = workstation.checkpoint("cnn2d"), workstation.scene()
