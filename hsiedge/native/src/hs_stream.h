@@ -500,29 +500,44 @@ HS_INLINE hs_sums16 hs_widened(const hs_act *acts)
 }
 #endif
 HS_INLINE void hs_keep_sums(uint16_t *at, hs_sums16 v) { memcpy(at, &v, sizeof v); }
-/* Sums of `pool` columns of the columns' sums, pixel by pixel: as they are, or the label that they say. `one`: a pixel is one vector,
-   whose sum stays in a register. A column's sum is whole with the newest row; then the oldest is taken away, for the next row. */
+/* The largest of 16 sums, the first of several; `beyond` has ones where there is no class. */
+HS_INLINE int32_t hs_largest_of_16(hs_sums16 sums, hs_sums16 beyond)
+{
+#ifdef HS_FETCH /* on x86 */
+    const __m256i v = (__m256i)(~sums | beyond);
+    const int32_t low = _mm_cvtsi128_si32(_mm_minpos_epu16(_mm256_castsi256_si128(v))), high = _mm_cvtsi128_si32(_mm_minpos_epu16(_mm256_extracti128_si256(v, 1)));
+    return (high & 0xFFFF) < (low & 0xFFFF) ? 8 + (high >> 16) : low >> 16;
+#else
+    uint16_t values[16];
+    hs_keep_sums(values, sums & ~beyond);
+    return hs_largest(values, 16);
+#endif
+}
+/* Sums of `pool` columns of the columns' sums, pixel by pixel: as they are, or the label that they say. `one`: labels of up to 16 classes,
+   whose sums stay in a register. A column's sum is whole with the newest row; then the oldest is taken away, for the next row. */
 HS_INLINE void hs_pool_columns(const hs_state *s, const hs_act *newest, const hs_act *oldest, uint16_t *labels, int32_t *values, const int one)
 {
     const hs_net *net = s->net;
     const ptrdiff_t step = one ? 16 : s->pixel[net->output];
-    const int32_t pool = net->pool, classes = net->classes, columns = s->columns + pool - 1;
+    const int32_t pool = net->pool, classes = net->classes;
     uint16_t *const window = s->running, *const ring = window + step, *const last = ring + (pool - 1) * step; /* the last `pool` columns */
     uint16_t *sums = s->sums, *column = ring;
+    const uint16_t *const ids = net->ids;
+    const hs_sums16 order = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, beyond = (hs_sums16)(order >= (uint16_t)classes);
     hs_sums16 total = {0};
     memset(window, 0, (size_t)(pool + 1) * (size_t)step * sizeof(uint16_t));
-    for (int32_t x = 1 - pool; x < columns - pool + 1; x++, sums += step, newest += step, oldest += step) {
+    for (int32_t x = 1 - pool; x < s->columns; x++, sums += step, newest += step, oldest += step) {
         for (ptrdiff_t c = 0; c < step; c += 16) {
             const hs_sums16 whole = hs_sums_at(sums + c) + hs_widened(newest + c);
             if (!one) total = hs_sums_at(window + c);
             total += whole - hs_sums_at(column + c);
-            hs_keep_sums(window + c, total);
+            if (!one) hs_keep_sums(window + c, total);
             hs_keep_sums(column + c, whole);
             hs_keep_sums(sums + c, whole - hs_widened(oldest + c));
         }
         column = column == last ? ring : column + step;
         if (x < 0) continue;
-        if (values == NULL) labels[x] = net->ids[hs_largest(window, classes)];
+        if (values == NULL) labels[x] = ids[one ? hs_largest_of_16(total, beyond) : hs_largest(window, classes)];
         for (int32_t c = 0; values != NULL && c < classes; c++) *values++ = window[c];
     }
 }
