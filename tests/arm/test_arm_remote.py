@@ -83,7 +83,7 @@ def test_the_native_engine_on_the_pi(pi: Server, tmp_path: Path) -> None:
     assert native(tmp_path / "native.json") == (f"hsiedge native {hsiedge.__version__}", "dot")
 
 
-@pytest.mark.slow
+@pytest.mark.release  # two minutes: wheels are installed under emulation
 def test_a_wheel_that_fits_is_sent(bare_pi: Server, arm: Boards, checkout: Path, tmp_path: Path) -> None:
     """From the wheelhouse the board gets the wheel with its own library; doctor finds it there, and this machine's nowhere."""
     wheels = tmp_path / "wheelhouse"

@@ -60,7 +60,9 @@ HS_INLINE void hs_dense_all(const hs_dense_job *job, int32_t n, const int sums)
 {
     for (int32_t block = 0; block < job->blocks; block++)
         for (int32_t x = 0; x < n; x += 6) {
+#ifdef HS_FETCH /* not in exported C */
             if (block == 0) hs_fetch(job, x, 6);
+#endif
             hs_dense_tile(job, block, x + 6 <= n || n < 6 ? x : n - 6, 6, sums);
         }
 }
