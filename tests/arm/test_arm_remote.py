@@ -96,8 +96,8 @@ def test_a_wheel_that_fits_is_sent(bare_pi: Server, arm: Boards, checkout: Path,
     assert native(out) == (f"hsiedge native {hsiedge.__version__}", "dot")
     (library,) = (arm.work / "bare" / ".cache" / "hsiedge").rglob("libhsiedge.so")
     assert int.from_bytes(library.read_bytes()[18:20], "little") == 183  # ELF's number of aarch64
-    said = on_the_board(bare_pi, "doctor", "--json", tmp_path / "doctor.json").stderr
-    assert "making" not in said
+    stderr = on_the_board(bare_pi, "doctor", "--json", tmp_path / "doctor.json").stderr
+    assert "making" not in stderr
     findings: list[dict[str, Any]] = json.loads((tmp_path / "doctor.json").read_text())["findings"]
     (finding,) = (finding for finding in findings if finding["topic"] == "native engine")
     assert finding["what"] == "dot neon plain: the shipped INT8 model gives the labels that it should"
