@@ -16,7 +16,6 @@ HS_INLINE __m512i hs_rounded(__m512i sum, __m512 scale)
 /* P pixels, 12, 8 or 4, and one or `two` blocks of 16 outputs. Sums have names, for gcc keeps arrays of them in memory; addresses are
    one of four pointers and one of two steps, for there are not enough registers for twelve. */
 #define HS_EACH(do) do(0, 0) do(1, 0) do(2, 0) do(3, 1) do(4, 1) do(5, 1) do(6, 2) do(7, 2) do(8, 2) do(9, 3) do(10, 3) do(11, 3)
-#define HS_PAIRS_OF(do) do(0, 1) do(2, 3) do(4, 5) do(6, 7) do(8, 9) do(10, 11)
 HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x, const int P, const int two, const int sums, const int shifted)
 {
     const int32_t groups = (job->length + HS_GROUP - 1) / HS_GROUP;
@@ -26,10 +25,7 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
 #define HS_BEGIN(p, q) __m512i a##p = bias_a, b##p = bias_b;
     HS_EACH(HS_BEGIN)
 #undef HS_BEGIN
-    for (int32_t r = 0; r < job->runs; r++) {
-        const hs_act *s0 = job->run[r] + x * step, *s1 = s0 + 3 * step, *s2 = s1 + 3 * step, *s3 = s2 + 3 * step;
-        for (int32_t k = 0; k < groups; k++, w += 64, s0 += 4, s1 += 4, s2 += 4, s3 += 4) {
-            const __m512i wa = _mm512_loadu_si512(w), wb = two ? _mm512_loadu_si512(w + second) : wa;
+    const hs_act *s0 = NULL, *s1 = NULL, *s2 = NULL, *s3 = NULL;
 #define HS_STEP(p, q) \
     if (P > p) { \
         int32_t four; \
@@ -39,11 +35,17 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
         HS_KEEP_WIDE(a##p); \
         if (two) { b##p = _mm512_dpbusd_epi32(b##p, v, wb); HS_KEEP_WIDE(b##p); } \
     }
+    for (int32_t r = 0; r < job->runs; r++) {
+        const int32_t most = groups - (r + 1 == job->runs); /* the last of all comes below */
+        s0 = job->run[r] + x * step, s1 = s0 + 3 * step, s2 = s1 + 3 * step, s3 = s2 + 3 * step;
+        for (int32_t k = 0; k < most; k++, w += 64, s0 += 4, s1 += 4, s2 += 4, s3 += 4) {
+            const __m512i wa = _mm512_loadu_si512(w), wb = two ? _mm512_loadu_si512(w + second) : wa;
             HS_EACH(HS_STEP)
-#undef HS_STEP
         }
     }
+    const __m512i wa = _mm512_loadu_si512(w), wb = two ? _mm512_loadu_si512(w + second) : wa;
     if (sums) {
+        HS_EACH(HS_STEP)
         int32_t *out = (int32_t *)(void *)job->out + x * job->out_step + block * 16;
 #define HS_STORE(p, q) \
     if (P > p) { \
@@ -60,28 +62,41 @@ HS_INLINE void hs_dense_tile(const hs_dense_job *job, int32_t block, ptrdiff_t x
     hs_act *out = job->out + x * job->out_step + block * 16;
     const ptrdiff_t next = job->out_step;
     if (two) {
-#define HS_STORE(p, q) \
+#define HS_STORE(p, q, i, j) \
     if (P > p) { \
+        HS_STEP(p, i) \
+        HS_STEP(q, j) \
         const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(b##p, scale_b), hs_rounded(a##q, scale_a), hs_rounded(b##q, scale_b), zero, shifted); \
         const __m512i both = _mm512_permutexvar_epi32(order, bytes); \
-        _mm256_storeu_si256((__m256i *)(void *)(out + p * next), _mm512_castsi512_si256(both)); \
-        _mm256_storeu_si256((__m256i *)(void *)(out + q * next), _mm512_extracti64x4_epi64(both, 1)); \
+        if (next == 32) _mm512_storeu_si512(out + p * 32, both); \
+        else { \
+            _mm256_storeu_si256((__m256i *)(void *)(out + p * next), _mm512_castsi512_si256(both)); \
+            _mm256_storeu_si256((__m256i *)(void *)(out + q * next), _mm512_extracti64x4_epi64(both, 1)); \
+        } \
     }
-        HS_PAIRS_OF(HS_STORE)
+        HS_STORE(0, 1, 0, 0) HS_STORE(2, 3, 0, 1) HS_STORE(4, 5, 1, 1) HS_STORE(6, 7, 2, 2) HS_STORE(8, 9, 2, 3) HS_STORE(10, 11, 3, 3)
 #undef HS_STORE
         return;
     }
-#define HS_STORE(p, q, u, v) \
+#define HS_STORE(p, q, u, t, i, j, k, l) \
     if (P > p) { \
-        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(a##q, scale_a), hs_rounded(a##u, scale_a), hs_rounded(a##v, scale_a), zero, shifted); \
+        HS_STEP(p, i) \
+        HS_STEP(q, j) \
+        HS_STEP(u, k) \
+        HS_STEP(t, l) \
+        const __m512i bytes = hs_narrowed(hs_rounded(a##p, scale_a), hs_rounded(a##q, scale_a), hs_rounded(a##u, scale_a), hs_rounded(a##t, scale_a), zero, shifted); \
         const __m512i four = _mm512_permutexvar_epi32(order, bytes); \
-        _mm_storeu_si128((__m128i *)(void *)(out + p * next), _mm512_castsi512_si128(four)); \
-        _mm_storeu_si128((__m128i *)(void *)(out + q * next), _mm512_extracti32x4_epi32(four, 1)); \
-        _mm_storeu_si128((__m128i *)(void *)(out + u * next), _mm512_extracti32x4_epi32(four, 2)); \
-        _mm_storeu_si128((__m128i *)(void *)(out + v * next), _mm512_extracti32x4_epi32(four, 3)); \
+        if (next == 16) _mm512_storeu_si512(out + p * 16, four); \
+        else { \
+            _mm_storeu_si128((__m128i *)(void *)(out + p * next), _mm512_castsi512_si128(four)); \
+            _mm_storeu_si128((__m128i *)(void *)(out + q * next), _mm512_extracti32x4_epi32(four, 1)); \
+            _mm_storeu_si128((__m128i *)(void *)(out + u * next), _mm512_extracti32x4_epi32(four, 2)); \
+            _mm_storeu_si128((__m128i *)(void *)(out + t * next), _mm512_extracti32x4_epi32(four, 3)); \
+        } \
     }
-    HS_STORE(0, 1, 2, 3) HS_STORE(4, 5, 6, 7) HS_STORE(8, 9, 10, 11)
+    HS_STORE(0, 1, 2, 3, 0, 0, 0, 1) HS_STORE(4, 5, 6, 7, 1, 1, 2, 2) HS_STORE(8, 9, 10, 11, 2, 3, 3, 3)
 #undef HS_STORE
+#undef HS_STEP
 }
 
 /* What is left of a row is a tile that overlaps the one before, of twelve pixels where four would not do twice. */
