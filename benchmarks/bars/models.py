@@ -78,14 +78,18 @@ class Workshop:
             return None, str(error)
         return path, ""
 
+    def small(self, bands: int | None = None) -> Workshop:
+        """The workshop for a corner of the scene: there nets are made that nothing but their time is asked of."""
+        part = corner(self.scene, CORNER)
+        return replace(self, scene=part if bands is None else resampled(part, bands))
+
     def untrained(self, net: str, bands: int | None = None) -> dict[str, Path]:
         """The graphs of a seeded net of the registry, fresh, behind real preprocessing: its times are those of a trained one.
 
         Args:
             bands: of the scene, whose spectra are drawn out, or together; None for its own.
         """
-        part = corner(self.scene, CORNER)
-        shop = replace(self, scene=part if bands is None else resampled(part, bands))
+        shop = self.small(bands)
         model = shop.built(f"{net}-{shop.scene.bands}-bands.onnx", lambda path: _untrained(net, shop.scene, path))
         return shop.graphs(model, patches=CORNER, max_drop=100.0)
 
