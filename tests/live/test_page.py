@@ -310,5 +310,6 @@ def test_what_waits_for_a_client_is_bounded(model: Model, tiny_scene: Scene) -> 
             assert len(waiting._messages) == most == 32
     finally:
         page.close()
+    assert page._loop.is_closed()
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OutputError, match="cannot be listened on"):
         Page(str(taken.getsockname()[1]), "title", {1: "a"})
