@@ -204,6 +204,32 @@ static void hs_depthwise(const hs_depthwise_job *job, int32_t n)
     }
 }
 
+/* Table activations, 64 acts at a time: a shuffle looks up sixteen values by the lower half of an act; one of each two is chosen by its
+   bit 4 meanwhile, of those by bits 5, 6 and 7. */
+#define HS_OWN_TABLE
+static void hs_look_up(const uint8_t *table, const hs_act *a, hs_act *out, ptrdiff_t count)
+{
+    __m512i part[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) part[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
+    for (ptrdiff_t i = 0; i < count; i += 64) {
+        const __m512i v = _mm512_loadu_si512(a + i), lower = _mm512_and_si512(v, _mm512_set1_epi8(15));
+        const __mmask64 by4 = _mm512_movepi8_mask(_mm512_slli_epi16(v, 3)), by5 = _mm512_movepi8_mask(_mm512_slli_epi16(v, 2));
+        const __mmask64 by6 = _mm512_movepi8_mask(_mm512_slli_epi16(v, 1)), by7 = _mm512_movepi8_mask(v);
+        __m512i chosen[8];
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) chosen[k] = _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(part[2 * k], lower), by4, part[2 * k + 1], lower);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) chosen[k] = _mm512_mask_mov_epi8(chosen[2 * k], by5, chosen[2 * k + 1]);
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) chosen[k] = _mm512_mask_mov_epi8(chosen[2 * k], by6, chosen[2 * k + 1]);
+        const __m512i values = _mm512_mask_mov_epi8(chosen[0], by7, chosen[1]);
+        hs_act last[64];
+        _mm512_storeu_si512(count - i < 64 ? last : out + i, values);
+        if (count - i < 64) memcpy(out + i, last, (size_t)(count - i));
+    }
+}
+
 /* Numbers of the input step for 32 bands, and what it makes of their counts: what is above `high` is cut by a sum that saturates, what
    is below `first` by a difference. */
 typedef struct { __m512i above, below, factor; } hs_bands;

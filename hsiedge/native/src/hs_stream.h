@@ -224,6 +224,12 @@ HS_INLINE void hs_do_depthwise(hs_state *s, const hs_op *op, int32_t row, int32_
 }
 
 HS_INLINE hs_act hs_looked_up(const uint8_t *table, hs_act value) { return (hs_act)((int32_t)table[(int32_t)value + HS_OFF] - HS_OFF); }
+#ifndef HS_OWN_TABLE
+HS_INLINE void hs_look_up(const uint8_t *table, const hs_act *a, hs_act *out, ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i++) out[i] = hs_looked_up(table, a[i]);
+}
+#endif
 HS_INLINE void hs_do_table(hs_state *s, const hs_op *op, int32_t row, int32_t x, int32_t n, hs_act *out)
 {
     const hs_tensor *in = &s->net->tensors[op->in[0]], *to = &s->net->tensors[op->out];
@@ -231,7 +237,7 @@ HS_INLINE void hs_do_table(hs_state *s, const hs_op *op, int32_t row, int32_t x,
     hs_runs(s, op, 0, row, x, 0);
     const hs_act *a = s->run[0];
     if (in->channels == to->channels) { /* as wide: all at once */
-        for (ptrdiff_t i = 0; i < n * step; i++) out[i] = hs_looked_up(op->table, a[i]);
+        hs_look_up(op->table, a, out, n * step);
         return;
     }
     out += op->channel;
