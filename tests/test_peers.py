@@ -15,7 +15,7 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.device.facts import device_facts
-from hsiedge.runtimes import load
+from hsiedge.runtimes import NATIVE_FIRST, load
 from hsiedge.scenes.patches import surrounded
 from hsiedge.scenes.scene import Scene
 
@@ -96,6 +96,13 @@ def test_the_page_says_what_the_results_say() -> None:
     assert (ROOT / "docs" / "benchmarks" / "speed.md").read_text() == written, "run: python benchmarks/pages.py"
     tutorial = ROOT / "docs" / "tutorials" / "microcontroller.md"
     assert dict(pages.pages())[tutorial] == tutorial.read_text(), "run: python benchmarks/pages.py"
+
+
+def test_native_is_taken_unasked_only_where_it_was_measured_to_be_faster() -> None:
+    entry = results.stored()["bars"]["7"]
+    faster = {row["net"] for row in entry["rows"] if row["push"] == "whole" and row["low"] > 1}
+    assert list(NATIVE_FIRST) == [entry["kernels"]]
+    assert set(NATIVE_FIRST[entry["kernels"]]) == {"dscnn" if net == "student" else net for net in faster}
 
 
 def test_a_table_is_as_the_results_are() -> None:

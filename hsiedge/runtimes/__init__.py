@@ -247,8 +247,8 @@ def _runs_alone(path: Path) -> bool:
 
 
 NATIVE_FIRST = {"avx512vnni": ("cnn1d", "cnn2d", "cnn3d", "dscnn", "hybridsn", "mlp")}
-"""Nets whose rows the native engine labels in less time than any other, by its kernel set: cnn2d and dscnn as measured by
-`python benchmarks/peers.py --bars 7`, the others beside onnxruntime, on the whole of Indian Pines."""
+"""Nets whose rows the native engine labels in less time than any other, by its kernel set: as bar 7 of `benchmarks/peers.py`
+measured, beside onnxruntime and LiteRT, on the whole of Indian Pines."""
 
 
 def engine_for_rows(path: Path, runtime: str | None, provider: str | None, *, fast_int8: bool = False) -> str | None:
