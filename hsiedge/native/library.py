@@ -26,7 +26,7 @@ KERNELS = "HSIEDGE_NATIVE_KERNELS"
 _DTYPES = {"u1": 1, "i1": 2, "u2": 3, "i2": 4, "u4": 5, "i4": 6, "f4": 7, "f8": 8, "u8": 9, "i8": 10}
 _MESSAGE = 200
 _ENDED = -3
-_LABEL_ROWS = 64
+_LABELS = 1 << 14
 _BYTES = (ctypes.c_char * 0).from_buffer
 """An array's memory as C takes it, in a fifth of the time of an address; for arrays in one piece that may be written."""
 
@@ -276,7 +276,7 @@ class Stream:
     def _room(self, rows: int) -> tuple[NDArray[np.uint16], int]:
         """Labels `(rows, columns)` to be written, and their address: both take long, so many rows get them together."""
         if self._used + rows > len(self._labels):
-            self._labels, self._used = np.empty((max(rows, _LABEL_ROWS), self._columns), np.uint16), 0
+            self._labels, self._used = np.empty((max(rows, _LABELS // self._columns), self._columns), np.uint16), 0
             self._labels_at = ctypes.addressof(_BYTES(self._labels.data))
         first, self._used = self._used, self._used + rows
         return self._labels[first : self._used], self._labels_at + 2 * first * self._columns
