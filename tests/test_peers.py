@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 from hsiedge.card import Card
+from hsiedge.device import int8
 from hsiedge.device.facts import device_facts
 from hsiedge.runtimes import NATIVE_FIRST, load
 from hsiedge.scenes.patches import surrounded
@@ -29,7 +34,7 @@ pytest.importorskip("jinja2", reason="jinja2 writes the pages, and is not instal
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import pages  # noqa: E402
-from bars import cameras, environments, limits, memory, results, speed, tables, turns  # noqa: E402
+from bars import cameras, environments, limits, memory, older, results, speed, tables, turns  # noqa: E402
 
 STORED = Path(__file__).parent / "benchmark" / "data"
 FLOAT, INT8 = STORED / "float.onnx", STORED / "int8.onnx"
@@ -389,3 +394,31 @@ def test_who_stands_beside_exported_c_has_figures_or_a_reason() -> None:
     assert {("liunet", "float ort"), ("liunet", "float C loop by hand")} <= names
     exact = {row["agreement"] for row in entry["rows"] if row["name"].startswith("exported C")}
     assert exact == {100}
+
+
+_OVERFLOWING = """
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper
+
+weights = onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "b")
+a = helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 64])
+y = helper.make_tensor_value_info("y", TensorProto.INT32, [1, 16])
+graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "one", [a], [y], [weights])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+print(session.run(None, {"a": np.full((1, 64), 255, np.uint8)})[0][0, 0])
+"""
+
+
+@pytest.mark.release
+@pytest.mark.skipif(int8.overflows_here() or platform.machine() != "x86_64", reason="this processor has no VNNI to hide")
+@pytest.mark.skipif(None in map(shutil.which, ("gcc", "objdump")), reason="what is hidden is found by objdump, answered by C")
+def test_runtimes_believe_that_the_processor_is_older(tmp_path: Path) -> None:
+    """8-bit sums saturate in onnxruntime's kernels of AVX2, not in those of VNNI."""
+
+    def largest(variables: dict[str, str]) -> int:
+        words = [sys.executable, "-c", _OVERFLOWING]
+        return int(subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, check=True).stdout)
+
+    assert largest({}) == 64 * 255 * 127
+    assert largest(older.variables(tmp_path)) == 32 * 32767

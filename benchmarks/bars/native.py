@@ -7,10 +7,11 @@ A share of the peak is the multiply-accumulates of the net over those of the ker
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bars import memory
+from bars import memory, older
 from bars.limits import instruction_peak
 from bars.models import Workshop, macs, pixel_bytes, scene_shape
 from bars.results import Verdict
@@ -27,6 +28,7 @@ ASKED = {
     ("cnn2d", "1"): 4,
     **{(net, "whole"): 1 for net in UNTRAINED},
 }
+ON_AVX2 = "cnn2d on AVX2, a whole scene: native against the better of the others, times"
 MOST_MIB = 8
 TWICE, WIDE = 1.8, 640  # times as fast with two threads; columns of the row that they share, a camera's
 SHARES = {"cnn2d": 0.7, "student": 0.4}
@@ -53,6 +55,8 @@ def measured(workshop: Workshop, seconds: float) -> Bar:
         row = row_of(turns.timed["native"], turns.best(others), macs(graphs["scene int8"]), peak)
         entry["rows"].append({"net": name, "push": push, **row, "others": [turns.timed[key].row() for key in others]})
         asked += verdicts(name, push, row)
+    entry["avx2"] = [on_avx2(name, workshop, graphs, (height, width), seconds) for name, graphs in nets.items()]
+    asked += [Verdict(ON_AVX2, row["times"], ">=", 1) for row in entry["avx2"] if row["net"] == "cnn2d"]
     with tempfile.TemporaryDirectory(dir=workshop.folder) as folder:
         entry["memory"] = memory.measured(nets["student"]["scene int8"], Path(folder), memory="64MiB", runtime="native")
     entry["threads"] = [two_threads(name, graphs["scene int8"], height, seconds) for name, graphs in nets.items()]
@@ -71,6 +75,18 @@ def contenders(workshop: Workshop, graphs: dict[str, Path], pixels: tuple[int, i
     entries = [Contender(name, path, shape=shape, runtime=name) for name in ("native", "ort")]
     lite, _ = workshop.litert(graphs["scene float"], rows, columns)
     return entries if lite is None else [*entries, Contender("litert", lite, shape=scene_shape(lite, rows, columns))]
+
+
+def on_avx2(name: str, workshop: Workshop, graphs: dict[str, Path], pixels: tuple[int, int], seconds: float) -> dict[str, Any]:
+    """One net, a whole scene, in each runtime as it is on a processor without AVX-512 and VNNI."""
+    variables = older.variables(workshop.folder.parent)
+    turns = take(
+        [replace(one, program=older.PROGRAM, variables=variables) for one in contenders(workshop, graphs, pixels)], seconds
+    )
+    native, best = turns.timed["native"], turns.best([key for key in turns.timed if key != "native"])
+    load = {"other_cores": turns.load.cores, "stolen_cores": turns.load.stolen}
+    others = [turns.timed[key].row() for key in turns.timed if key != "native"]
+    return {"net": name, "against": best.contender.name, **native.row(), **times_faster(native, best), **load, "others": others}
 
 
 def two_threads(name: str, path: Path, rows: int, seconds: float) -> dict[str, Any]:

@@ -278,7 +278,15 @@ def _native(entry: Entry) -> str:
         versus = f"{row['times']:.2f} {row['against']}"
         figures = [f"{row['us_a_pixel']:.3f}", f"{100 * row['share']:.0f} %", versus, f"{row['low']:.2f} to {row['high']:.2f}"]
         rows.append([row["net"], row["push"], *figures])
-    return markdown(head, rows) + "".join(f"\n{_two_threads(row, entry)}" for row in entry.get("threads", ()))
+    lines = [_two_threads(row, entry) for row in entry.get("threads", ())] + [_on_avx2(row) for row in entry.get("avx2", ())]
+    return markdown(head, rows) + "".join(f"\n{line}" for line in lines)
+
+
+def _on_avx2(row: Entry) -> str:
+    faster = f"{row['times']:.2f} times as fast as {row['against']} ({row['low']:.2f} to {row['high']:.2f})"
+    return (
+        f"\nWhere CPUID tells the runtimes of neither AVX-512 nor VNNI, kernels of AVX2, {row['net']}, a whole scene: {faster}."
+    )
 
 
 def _two_threads(row: Entry, entry: Entry) -> str:
