@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def instruction_peak(seconds: float) -> float:
     kernels = kernel_sets()[0]
     rounds = ROUNDS_OF_PEAK
     return peak_macs(kernels, rounds) / _fastest(lambda: peak_macs(kernels, rounds), seconds) / 1e9
+
+
+def worth_of_two(rounds: int = 32 * ROUNDS_OF_PEAK) -> float:
+    """Times as much as in one thread that the instruction does in two: 2 on two cores, some 1 on two threads of one.
+
+    A virtual machine's two cores may be the one or the other, as its host places them from second to second.
+    """
+    kernels = kernel_sets()[0]
+
+    def seconds(threads: int) -> float:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda _: peak_macs(kernels, rounds), range(threads)))
+        return time.perf_counter() - start
+
+    return 2 * seconds(1) / seconds(2)
 
 
 def theory(facts: DeviceFacts) -> dict[str, Any] | None:
