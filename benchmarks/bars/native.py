@@ -100,7 +100,7 @@ def two_threads(name: str, path: Path, rows: int, seconds: float) -> dict[str, A
     one, two = (Contender(f"{threads}", path, shape=shape, runtime="native", threads=threads) for threads in (1, 2))
     control = worth_of_two()
     turns = take([one, two], seconds, 2 * ROUNDS)
-    best = turns.timed["1"].per_pixel.min() / turns.timed["2"].per_pixel.min()
+    best = float(turns.timed["1"].per_pixel.min() / turns.timed["2"].per_pixel.min())
     load = {"other_cores": turns.load.cores, "stolen_cores": turns.load.stolen}
     times = times_faster(turns.timed["2"], turns.timed["1"])
     return {"net": name, "columns": WIDE, "control": control, "best": best, **times, **load}
