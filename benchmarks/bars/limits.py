@@ -22,6 +22,7 @@ from hsiedge.native.library import is_available, kernel_sets, peak_macs
 
 SIDE = 1536  # of the matrices: 7 MiB in float32, far more work than there are bytes to move
 ROUNDS_OF_PEAK = 1 << 18  # of twelve instructions: some milliseconds
+APART = 1.9  # times one thread's peak in two: they have a core each
 BYTES = 1 << 29  # of the array that is copied: beyond any cache
 
 # 8-bit multiply-accumulates a cycle: lanes of a vector instruction, by the ports that take it (Intel Optimization Reference

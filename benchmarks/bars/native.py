@@ -17,9 +17,10 @@ from bars.models import Workshop, macs, pixel_bytes, scene_shape
 from bars.results import Verdict
 from bars.turns import ROUNDS, Contender, Timed, one_core, take, times_faster
 from hsiedge.native.library import kernel_sets
+from hsiedge.runtimes import NATIVE_FIRST
 from hsiedge.shipped import shipped
 
-UNTRAINED = ("cnn1d", "mlp", "cnn3d", "hybridsn")
+UNTRAINED = sorted({net for nets in NATIVE_FIRST.values() for net in nets} - {"cnn2d", "dscnn"})
 ASKED = {
     ("student", "whole"): 3,
     ("student", "16"): 4,

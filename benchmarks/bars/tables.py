@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bars.limits import APART
+
 Entry = dict[str, Any]
 BUSY = 0.1  # cores: more than that, and times are not to be trusted
+
 WITHDRAWN = (
     "pixels a second", "ours, pixels", "GMAC/s", "of the peak", "share of the peak", "GB/s", "of memory", "float ms", "INT8 ms",
     "INT8 of the peak", "us a pixel", "times real time",
@@ -291,7 +294,7 @@ def _on_avx2(row: Entry) -> str:
 
 def _two_threads(row: Entry) -> str:
     control = f"the instruction's peak in two threads is {row['control']:.2f} times that in one"
-    cores = f"{control}: they had a core each" if row["control"] >= 1.9 else f"{control}: they were threads of one core"
+    cores = f"{control}: they had a core each" if row["control"] >= APART else f"{control}: they were threads of one core"
     rounds = f"best rounds; in paired ones {row['low']:.2f} to {row['high']:.2f}"
     return f"\nTwo threads, {row['net']}, rows of {row['columns']} columns: {row['best']:.2f} times one ({rounds}); {cores}."
 
