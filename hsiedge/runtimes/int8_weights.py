@@ -1,11 +1,14 @@
-"""8-bit weights of an ONNX file, read and separated on the wire: a board has no onnx to do it with.
+"""8-bit weights of an ONNX file, read and made ready on the wire: a board has no onnx to do it with.
 
 onnxruntime's exact mode (`hsiedge.device.int8`) puts an unsigned tensor in the place of each signed 8-bit initializer that a
 layer takes, by its name, and fails where two take the same one: "Attempt to replace the existing tensor". Files of hsiedge
-0.1.0 shared the zero points of layers that are equally wide. `separated` gives each input of a node a tensor of its own:
+0.1.0 shared the zero points of layers that are equally wide. Where weights have a scale a channel and no zero point, the mode
+gives them a single one, and the session fails as it runs: "x_zero_point must be null or 1D tensor". `for_exact_mode` gives each
+input of a node a tensor of its own, and such weights their zero points, which are zeros:
 
     DequantizeLinear(w1, s1, zeros)        DequantizeLinear(w1, s1, zeros)
     DequantizeLinear(w2, s2, zeros)   ->   DequantizeLinear(w2, s2, zeros_1), zeros_1 a copy of zeros
+    DequantizeLinear(w3, s3)               DequantizeLinear(w3, s3, w3_zeros), as many as s3 has scales
 
 Layers of a graph inside of a node (If, Loop) that take a tensor from outside of it are not reached by the mode, without a word;
 `reaches_inward` finds them, and `hsiedge.graphs.passes.separate_int8_tensors`, which has onnx, gives them tensors of their own.
@@ -24,10 +27,10 @@ from hsiedge.runtimes.onnx_file import DEEPEST, GRAPH, fields, mapped, tensors, 
 
 # Field numbers of onnx.proto3, by message.
 _NODE, _INITIALIZER, _INPUT = 1, 5, 11
-_NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_GRAPHS = (6, 11)
 _VALUE_NAME = 1
-_TENSOR_TYPE, _TENSOR_INT32, _TENSOR_NAME, _TENSOR_RAW = 2, 5, 8, 9
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_INT32, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 5, 8, 9
 _INT8 = 3  # TensorProto.DataType
 _BYTES = 2  # wire type: length, then that many bytes
 Span = tuple[int, int]
@@ -65,8 +68,8 @@ def _inner_names(view: memoryview, node: Span, depth: int) -> Iterator[str]:
                 yield from _inner_names(view, inner, depth + 1)
 
 
-def separated(data: bytes) -> bytes:
-    """An ONNX file in which no two inputs of nodes take the same signed 8-bit initializer; itself where none did.
+def for_exact_mode(data: bytes) -> bytes:
+    """An ONNX file as onnxruntime's exact mode takes it: see above; itself where nothing is to be done.
 
     Raises:
         ValueError: it is no ONNX file.
@@ -75,40 +78,100 @@ def separated(data: bytes) -> bytes:
     graphs = list(_graphs(view))
     if len(graphs) != 1:
         return data
-    graph = _separated_graph(view, graphs[0])
-    if graph is None:
+    graph = _Graph(view, graphs[0])
+    if not graph.is_shared and not graph.is_unmarked:
         return data
     content, at = bytearray(), 0
     for number, _, end in fields(view, 0, len(view)):
-        content += _field(GRAPH, graph) if number == GRAPH else view[at:end]
+        content += _field(GRAPH, graph.rewritten()) if number == GRAPH else view[at:end]
         at = end
     return bytes(content)
 
 
-def _separated_graph(view: memoryview, graph: Span) -> bytes | None:
-    """The graph's bytes, tensors copied and nodes renamed; None where no tensor is shared."""
-    inputs = {_text(view, _find(view, (a, b), _VALUE_NAME)) for number, a, b in fields(view, *graph) if number == _INPUT}
-    tensors = {name: span for name, span in _int8_initializers(view, graph).items() if name not in inputs}
-    taken = Counter(name for node in _spans(view, graph, _NODE) for name in _names(view, node))
-    if not any(taken[name] > 1 for name in tensors):
-        return None
-    known, seen, copies = set(taken), Counter[str](), bytearray()
+class _Graph:
+    """The outer graph of a file, and its signed 8-bit tensors.
 
-    def own(name: str) -> str:
-        """The name under which a node takes a tensor; each but the first gets a copy."""
-        seen[name] += 1
-        if name not in tensors or seen[name] == 1:
-            return name
-        fresh = next(text for number in range(seen[name] - 1, len(known) + 3) if (text := f"{name}_{number}") not in known)
-        known.add(fresh)
-        copies.extend(_field(_INITIALIZER, _renamed(view, tensors[name], fresh)))
+    Attributes:
+        is_shared: whether two inputs of nodes take the same one.
+        is_unmarked: whether one has a scale a channel, and no zero point.
+    """
+
+    def __init__(self, view: memoryview, span: Span) -> None:
+        self._view, self._span = view, span
+        inputs = {_text(view, _find(view, (a, b), _VALUE_NAME)) for number, a, b in fields(view, *span) if number == _INPUT}
+        self._bytes = {name: place for name, place in _int8_initializers(view, span).items() if name not in inputs}
+        initializers = {_text(view, _find(view, place, _TENSOR_NAME)): place for place in _spans(view, span, _INITIALIZER)}
+        self._scales = {name: _length(view, place) for name, place in initializers.items() if name not in inputs}
+        nodes = [*_spans(view, span, _NODE)]
+        taken = Counter(name for node in nodes for name in _names(view, node))
+        self._known = set(taken) | set(initializers)
+        self.is_shared = any(taken[name] > 1 for name in self._bytes)
+        self.is_unmarked = any(self._missing(node) for node in nodes)
+
+    def rewritten(self) -> bytes:
+        """The graph's bytes: each but the first use of a tensor takes a copy, and zero points are there."""
+        view, seen, added = self._view, Counter[str](), bytearray()
+
+        def own(name: str) -> str:
+            """The name under which a node takes a tensor."""
+            seen[name] += 1
+            if name not in self._bytes or seen[name] == 1:
+                return name
+            fresh = self._fresh(name, seen[name] - 1)
+            added.extend(_field(_INITIALIZER, _renamed(view, self._bytes[name], fresh)))
+            return fresh
+
+        content, at = bytearray(), self._span[0]
+        for number, start, end in fields(view, *self._span):
+            if number != _NODE:
+                content += view[at:end]
+            else:
+                node, zeros = _with_own_inputs(view, (start, end), own), self._missing((start, end))
+                if zeros:
+                    name = self._fresh(f"{_inputs(view, (start, end))[0]}_zeros", 0)
+                    node += _field(_NODE_INPUT, _encoded_text(name))
+                    added.extend(_field(_INITIALIZER, _zeros(name, zeros)))
+                content += _field(_NODE, node)
+            at = end
+        return bytes(content + added)
+
+    def _missing(self, node: Span) -> int:
+        """Zero points that a node's weights lack: as many as there are scales; 0 for any other node."""
+        if _text(self._view, _find(self._view, node, _NODE_OP_TYPE)) != "DequantizeLinear":
+            return 0
+        inputs = _inputs(self._view, node)
+        return self._scales.get(inputs[1], 0) if len(inputs) == 2 and inputs[0] in self._bytes else 0
+
+    def _fresh(self, name: str, first: int) -> str:
+        fresh = next(text for number in range(first, len(self._known) + 3) if (text := f"{name}_{number}") not in self._known)
+        self._known.add(fresh)
         return fresh
 
-    content, at = bytearray(), graph[0]
-    for number, start, end in fields(view, *graph):
-        content += _field(_NODE, _with_own_inputs(view, (start, end), own)) if number == _NODE else view[at:end]
-        at = end
-    return bytes(content + copies)
+
+def _inputs(view: memoryview, node: Span) -> list[str]:
+    return [_text(view, span) for span in _spans(view, node, _NODE_INPUT)]
+
+
+def _length(view: memoryview, tensor: Span) -> int:
+    """Entries of a tensor of one dimension; 0 for any other."""
+    found = [_numbers(view, *span) for span in _spans(view, tensor, _TENSOR_DIMS)]
+    dims = [size for sizes in found for size in sizes]
+    return dims[0] if len(dims) == 1 else 0
+
+
+def _numbers(view: memoryview, at: int, end: int) -> list[int]:
+    """Varints that lie side by side: one, or several that are packed."""
+    values = []
+    while at < end:
+        value, at = varint(view, at, end)
+        values.append(value)
+    return values
+
+
+def _zeros(name: str, count: int) -> bytes:
+    """A tensor of `count` signed bytes of 0."""
+    head = b"".join(_encoded(number << 3) + _encoded(value) for number, value in ((_TENSOR_DIMS, count), (_TENSOR_TYPE, _INT8)))
+    return head + _field(_TENSOR_NAME, _encoded_text(name)) + _field(_TENSOR_RAW, bytes(count))
 
 
 def _with_own_inputs(view: memoryview, node: Span, own: Callable[[str], str]) -> bytes:

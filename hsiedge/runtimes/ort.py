@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hsiedge.device import int8
 from hsiedge.errors import CardError, ModelError
-from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated
+from hsiedge.runtimes.int8_weights import for_exact_mode, has_wide_weights, reaches_inward
 from hsiedge.runtimes.model import Session, TensorSpec
 from hsiedge.runtimes.onnx_file import check_whole
 from hsiedge.runtimes.providers import CPU, check_started, configured, named, placed, prepare
@@ -101,18 +101,18 @@ class OrtSession(Session):
         self.provider = placed(self._path, provider, self._session)
 
     def _open_exactly(self, threads: int, profile: Path | None, provider: str) -> bool:
-        """Opens it in exact mode, where need be once tensors that layers share are copied. False where it cannot be exact."""
+        """Opens it in exact mode, made ready for it where need be. False where it cannot be exact."""
         if reaches_inward(self._path):
             return False
-        for source in (lambda: self._path, lambda: separated(self._path.read_bytes())):
-            options = _options(threads, profile)
-            options.add_session_config_entry(*_EXACT)
-            try:
-                self._open(source(), options, provider)
-            except ModelError:
-                continue
-            return True
-        return False
+        data = self._path.read_bytes()
+        ready = for_exact_mode(data)
+        options = _options(threads, profile)
+        options.add_session_config_entry(*_EXACT)
+        try:
+            self._open(self._path if ready is data else ready, options, provider)
+        except ModelError:
+            return False
+        return True
 
     @property
     def metadata(self) -> dict[str, str]:

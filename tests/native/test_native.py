@@ -20,6 +20,7 @@ from hsiedge.native import library  # noqa: E402
 from hsiedge.native.library import KERNELS, LibraryMissingError, Network, Stream, is_available, kernel_sets  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
 from hsiedge.runtimes.input_affine import InputAffine  # noqa: E402
+from hsiedge.runtimes.int8_weights import for_exact_mode  # noqa: E402
 from hsiedge.runtimes.native_graph import lower  # noqa: E402
 from hsiedge.runtimes.native_lowering import UnsupportedNodeError  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
@@ -53,7 +54,7 @@ def exact_session(path: Path) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     if int8.overflows_here():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(for_exact_mode(path.read_bytes()), options, providers=["CPUExecutionProvider"])
 
 
 @pytest.mark.parametrize("kernels", SETS)

@@ -90,6 +90,34 @@ def test_an_older_file_is_mended_as_it_is_opened(overflowing: None, old: Path, i
     np.testing.assert_array_equal(model.logits_at(indian_pines, PIXELS), expected)
 
 
+def test_weights_without_zero_points_are_given_them(overflowing: None, tmp_path: Path) -> None:
+    """Where a layer's logits stay float, onnxruntime's exact mode opens the file as it is, and fails as it runs."""
+    import onnxruntime
+
+    from tests.native.quantized_nets import wide_first
+
+    path, options = wide_first(tmp_path / "net.onnx"), onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    model = load(path)
+    rows = np.random.default_rng(0).integers(0, 256, (1, 30, 40, 37)).astype(np.uint8)
+    with pytest.raises(Exception, match="x_zero_point must be null or 1D"):
+        onnxruntime.InferenceSession(str(path), options).run(None, {"counts": rows})
+    logits = model.session.run([rows])
+    assert model.session.exact_mode
+    expected = onnxruntime.InferenceSession(str(path), _unfused()).run(None, {"counts": rows})[0]
+    assert np.mean(logits.argmax(1) == expected.argmax(1)) > 0.97
+
+
+def _unfused() -> Any:
+    """Options under which onnxruntime computes each node in float, as it stands."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
 def inside_an_if(model: Any) -> Any:
     """The graph as a branch of an If, which is taken whenever there is an input."""
     from onnx import TensorProto, helper, numpy_helper

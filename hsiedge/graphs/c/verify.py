@@ -20,7 +20,7 @@ from hsiedge.graphs.c.compilers import STRICT, Compiler, run
 from hsiedge.graphs.c.emit import PackedNet
 from hsiedge.native.program import Kind, Program
 from hsiedge.runtimes.input_affine import InputAffine
-from hsiedge.runtimes.int8_weights import separated
+from hsiedge.runtimes.int8_weights import for_exact_mode
 from hsiedge.runtimes.native_graph import Lowered
 
 _HARNESS = """#include <stdio.h>
@@ -106,7 +106,9 @@ def reference(model: Path, card: Card, lowered: Lowered, rows: NDArray[Any]) -> 
     options = onnxruntime.SessionOptions()
     if int8.overflows_here():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(separated(graph.SerializeToString()), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        for_exact_mode(graph.SerializeToString()), options, providers=["CPUExecutionProvider"]
+    )
     logits, *values = session.run(None, {session.get_inputs()[0].name: integers})
     ids = np.array([entry.id for entry in card.classes], np.uint16)
     labels = ids[np.moveaxis(logits[0], 0, -1).argmax(-1)]

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from hsiedge.graphs.passes import apply  # noqa: E402
 from hsiedge.graphs.passes.separate_int8_tensors import SeparateInt8Tensors  # noqa: E402
-from hsiedge.runtimes.int8_weights import has_wide_weights, reaches_inward, separated  # noqa: E402
+from hsiedge.runtimes.int8_weights import for_exact_mode, has_wide_weights, reaches_inward  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
 from tests.graphs.shared_weights import shared_by, sharing  # noqa: E402
 
@@ -53,7 +53,7 @@ def test_both_separate_what_an_older_version_shared(suffix: str) -> None:
     model = sharing(onnx.load(shipped(suffix)))
     before, kept = shared_by(model), model.SerializeToString()
     assert before
-    on_the_wire, by_onnx = onnx.load_from_string(separated(kept)), apply(model, SeparateInt8Tensors())
+    on_the_wire, by_onnx = onnx.load_from_string(for_exact_mode(kept)), apply(model, SeparateInt8Tensors())
     assert model.SerializeToString() == kept
     for make in (on_the_wire, by_onnx):
         onnx.checker.check_model(make, full_check=True)
@@ -69,10 +69,27 @@ def test_both_separate_what_an_older_version_shared(suffix: str) -> None:
 
 def test_the_shipped_ones_share_nothing() -> None:
     for suffix in ("-int8.onnx", "-int8-scene.onnx", ".onnx"):
-        data = shipped(suffix).read_bytes()
-        assert separated(data) is data
-        model = onnx.load_from_string(data)
+        model = onnx.load(shipped(suffix))
         assert apply(model, SeparateInt8Tensors()) is model
+
+
+def test_weights_get_their_zero_points() -> None:
+    """One for each scale; what has them, or needs none, stays the same bytes."""
+    float_data = shipped(".onnx").read_bytes()
+    assert for_exact_mode(float_data) is float_data
+    before = onnx.load(shipped("-int8-scene.onnx"))
+    data = for_exact_mode(before.SerializeToString())
+    assert for_exact_mode(data) is data
+    after = onnx.load_from_string(data)
+    onnx.checker.check_model(after, full_check=True)
+    tensors = {entry.name: numpy_helper.to_array(entry) for entry in after.graph.initializer}
+    weights = [node for node in after.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors]
+    weights = [node for node in weights if tensors[node.input[0]].dtype == np.int8]
+    assert len(weights) >= 5
+    for node in weights:
+        zeros, scales = tensors[node.input[2]], tensors[node.input[1]]
+        assert (zeros.dtype, zeros.shape, zeros.any()) == (np.int8, scales.shape, False)
+    assert {entry.name for entry in before.graph.initializer} <= set(tensors)
 
 
 def test_inner_graphs_are_done_by_onnx() -> None:
@@ -102,7 +119,7 @@ def test_a_tensor_that_may_be_fed_stays() -> None:
     model = sharing(onnx.load(shipped("-int8.onnx")))
     name = shared_by(model)[0]
     model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT8, None))
-    assert shared_by(onnx.load_from_string(separated(model.SerializeToString()))) == [name]
+    assert shared_by(onnx.load_from_string(for_exact_mode(model.SerializeToString()))) == [name]
     assert shared_by(apply(model, SeparateInt8Tensors())) == [name]
 
 
@@ -129,7 +146,7 @@ def test_damaged_files_are_refused_or_read() -> None:
         for place in rng.integers(0, len(hurt), 4):
             hurt[place] = rng.integers(0, 256)
         try:
-            separated(bytes(hurt))
+            for_exact_mode(bytes(hurt))
             read += 1
         except ValueError:
             pass
