@@ -198,7 +198,7 @@ def take_turns(
     joules: list[list[float | None]] = [[] for _ in workers]
     waits: list[list[float | None]] = [[] for _ in workers]
     runs, seconds = math.ceil(plan.runs / plan.rounds), plan.seconds / plan.rounds
-    before, start, spent = facts.cpu_seconds(), time.perf_counter(), time.process_time()
+    before, start, spent = facts.cpu_seconds(), time.perf_counter(), _spent(workers)
     for done in range(plan.rounds):
         progress(0.3 + 0.7 * done / plan.rounds)
         shuffled.shuffle(order)
@@ -207,10 +207,14 @@ def take_turns(
             times[index].append(np.asarray(reply["ms"], np.float64))
             joules[index].append(reply["joules"])
             waits[index].append(reply["waited_s"])
-            spent -= reply["cpu_s"]
-    ours = time.process_time() - spent
+    ours = _spent(workers) - spent
     waited = [_share(seconds, runs) for seconds, runs in zip(waits, times)]
     return times, joules, waited, _other_load(before, facts.cpu_seconds(), ours, time.perf_counter() - start)
+
+
+def _spent(workers: Sequence[Worker]) -> float:
+    """Seconds of CPU of this process and of the workers, all of them: runs that nobody times, replies as JSON."""
+    return time.process_time() + sum(float(worker.ask("spent")["cpu_s"]) for worker in workers)
 
 
 def _share(waits: Sequence[float | None], rounds: Sequence[NDArray[np.float64]]) -> float | None:

@@ -259,6 +259,16 @@ def test_models_that_do_not_fit(name: str, options: dict[str, Any], error: type[
         bench([DATA / name], batches=[64], **options)
 
 
+@linux
+def test_all_that_the_workers_do_is_known_not_to_be_others_load() -> None:
+    """Also what is between their runs: warming up, and writing a thousand times as JSON."""
+    with Worker(FLOAT) as worker:
+        worker.ask("open", path=str(FLOAT), **OPEN)
+        worker.ask("measure", runs=3000, seconds=0.2)
+        spent, times = worker.ask("spent")["cpu_s"], psutil.Process(worker.pid).cpu_times()
+    assert spent == pytest.approx(times.user + times.system, abs=0.05)
+
+
 def test_a_worker_that_is_killed_is_one_clear_line() -> None:
     with Worker(FLOAT) as worker:
         worker.ask("open", path=str(FLOAT), **OPEN)
