@@ -187,6 +187,47 @@ HS_INLINE int32_t hs_largest(const uint16_t *values, int32_t count)
 #endif
 
 #if defined(HS_SET_AVXVNNI) || defined(HS_SET_AVX2)
+/* Table activations of 32 bytes: a shuffle looks up sixteen values by the lower half of a byte; of each two, one is chosen by bits 4 to 7. */
+#define HS_OWN_TABLE
+HS_INLINE __m256i hs_looked_up_32(const uint8_t *table, __m256i v)
+{
+    const __m256i lower = _mm256_and_si256(v, _mm256_set1_epi8(15));
+    const __m256i by4 = _mm256_slli_epi16(v, 3), by5 = _mm256_slli_epi16(v, 2), by6 = _mm256_slli_epi16(v, 1);
+    __m256i eighth[2], quarter[2], half[2];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        const __m256i even = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(table + 32 * k)));
+        const __m256i odd = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(table + 32 * k + 16)));
+        eighth[k & 1] = _mm256_blendv_epi8(_mm256_shuffle_epi8(even, lower), _mm256_shuffle_epi8(odd, lower), by4);
+        if (k & 1) quarter[k >> 1 & 1] = _mm256_blendv_epi8(eighth[0], eighth[1], by5);
+        if ((k & 3) == 3) half[k >> 2] = _mm256_blendv_epi8(quarter[0], quarter[1], by6);
+    }
+    return _mm256_blendv_epi8(half[0], half[1], v);
+}
+HS_INLINE void hs_look_up_32(const uint8_t *table, const hs_act *a, hs_act *out)
+{
+    const __m256i *from = (const __m256i *)(const void *)a;
+    __m256i *into = (__m256i *)(void *)out;
+#if defined(HS_SET_AVX2)
+    const __m256i v = hs_looked_up_32(table, _mm256_packus_epi16(_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)));
+    _mm256_storeu_si256(into, _mm256_unpacklo_epi8(v, _mm256_setzero_si256()));
+    _mm256_storeu_si256(into + 1, _mm256_unpackhi_epi8(v, _mm256_setzero_si256()));
+#else
+    _mm256_storeu_si256(into, hs_looked_up_32(table, _mm256_loadu_si256(from)));
+#endif
+}
+/* `count` is a multiple of 16: every pixel has HS_PAD channels, or a multiple. */
+static void hs_look_up(const uint8_t *table, const hs_act *a, hs_act *out, ptrdiff_t count)
+{
+    ptrdiff_t i = 0;
+    for (; i + 32 <= count; i += 32) hs_look_up_32(table, a + i, out + i);
+    if (i == count) return;
+    hs_act last[32] = {0};
+    memcpy(last, a + i, HS_PAD * sizeof(hs_act));
+    hs_look_up_32(table, last, last);
+    memcpy(out + i, last, HS_PAD * sizeof(hs_act));
+}
+
 /* Counts of 16 bits to integers, 16 bands at a time: their numbers stay in registers for all pixels. What is above `high` is cut by a
    sum that saturates, what is below `first` by a difference: `low` is the first count that is not less. */
 #define HS_OWN_STEPS

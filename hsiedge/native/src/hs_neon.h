@@ -306,6 +306,24 @@ static void hs_steps_u16(const hs_affine *f, const uint16_t *x, int32_t n, int32
         for (int32_t p = 0; p < n; p++) out[(ptrdiff_t)p * step + b] = hs_step(f, x[(ptrdiff_t)p * bands + b], b);
 }
 
+/* Table activations, 16 at a time: of four shuffles over 64 values each, the one that a value lies in says something. */
+#define HS_OWN_TABLE
+static void hs_look_up(const uint8_t *table, const hs_act *a, hs_act *out, ptrdiff_t count)
+{
+    const uint8x16_t off = vdupq_n_u8(HS_OFF), quarter = vdupq_n_u8(64);
+    const uint8x16x4_t t0 = vld1q_u8_x4(table), t1 = vld1q_u8_x4(table + 64), t2 = vld1q_u8_x4(table + 128), t3 = vld1q_u8_x4(table + 192);
+    for (ptrdiff_t i = 0; i < count; i += 16) {
+        uint8x16_t v = veorq_u8(vreinterpretq_u8_s8(vld1q_s8(a + i)), off), found = vqtbl4q_u8(t0, v);
+        v = vsubq_u8(v, quarter);
+        found = vqtbx4q_u8(found, t1, v);
+        v = vsubq_u8(v, quarter);
+        found = vqtbx4q_u8(found, t2, v);
+        v = vsubq_u8(v, quarter);
+        found = vqtbx4q_u8(found, t3, v);
+        vst1q_s8(out + i, vreinterpretq_s8_u8(veorq_u8(found, off)));
+    }
+}
+
 #ifndef HS_EXPORTED
 /* The peak that dense kernels are measured against: their multiply-adds alone. */
 static double hs_peak(long rounds)
