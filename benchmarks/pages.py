@@ -94,8 +94,8 @@ def bars(*asked: str | int, store: dict[str, Any] | None = None) -> str:
 
     Args:
         asked: a bar's number; "verdicts" and a number, or alone for all bars; "device" and a number for the machine and its
-            limits; "measured" and a number for
-            date, machine and command; "breakdown" for where the student's time goes; "processors" for speeds on other ones too.
+            limits; "measured" and a number for date, machine and command; "breakdown" for where the student's time goes;
+            "processors" for speeds on other ones too, and "native processors" for the native engine's.
         store: in the place of the stored results.
 
     Raises:
@@ -106,6 +106,8 @@ def bars(*asked: str | int, store: dict[str, Any] | None = None) -> str:
         return tables.all_verdicts(content)
     if asked == ("processors",):
         return tables.processors([content, *results.elsewhere()])
+    if asked == ("native processors",):
+        return tables.native_processors([content, *results.elsewhere()])
     bar = 2 if asked == ("breakdown",) else int(asked[-1])
     entry = content["bars"].get(str(bar))
     if entry is None:

@@ -155,6 +155,24 @@ def _speed(verdicts: Sequence[Entry], words: str) -> str:
     return f"**{_figure(verdict_row['value'])}**" if verdict_row["holds"] is False else _figure(verdict_row["value"])
 
 
+def native_processors(stores: Sequence[Entry]) -> str:
+    """What of bar 7 is a ratio, a column for each processor; **bold** where it is not what was asked."""
+    entries = [store["bars"]["7"] for store in stores if "7" in store["bars"]]
+    titles = list(dict.fromkeys(verdict["what"] for entry in entries for verdict in entry["verdicts"]))
+    columns = [{verdict["what"]: verdict for verdict in entry["verdicts"]} for entry in entries]
+    limits = {title: next(column[title] for column in columns if title in column) for title in titles}
+    head = ["", "asked", *(f"{entry['device']['cpu']}, {entry['kernels']}, {entry['measured'][:10]}" for entry in entries)]
+    rows = [
+        [
+            title,
+            f"{limits[title]['sense']} {limits[title]['limit']:g}",
+            *(_speed([*column.values()], title) for column in columns),
+        ]
+        for title in titles
+    ]
+    return markdown(head, rows)
+
+
 def breakdown(entry: Entry) -> str:
     """Where the student's time goes, and what would be allowed."""
     breakdown = entry["breakdown"]
