@@ -1,8 +1,8 @@
 """The process in which one model is measured at one batch: `python -m hsiedge.benchmark.worker`.
 
 Commands come as JSON objects, one a line, on stdin; each is answered by one on stdout. "open" comes first, then "measure",
-"window", "answers", "profile" or "spent" (seconds of CPU since the process began), as often as wanted. The process ends with its
-stdin: when the parent dies, however it dies, so does it.
+"window", "answers", "profile" or "spent" (seconds of CPU since the process began), as often as wanted. The process ends with
+its stdin: when the parent dies, however it dies, so does it.
 """
 
 from __future__ import annotations

@@ -25,18 +25,23 @@ Install = Callable[..., None]
 @pytest.fixture(scope="module")
 def simde_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All kernel sets of x86, for a target that has none of their instructions."""
-    headers = ("-isystem", simde.get_include(), "-isystem", str(Path(__file__).with_name("simde")))
-    target = ("-march=x86-64",) if build.machine_here() == "x86_64" else ()
-    return compiled(tmp_path_factory.mktemp("simde"), dict.fromkeys(EMULATED, ()), "-O1", *target, *headers)
+    return compiled(tmp_path_factory.mktemp("simde"), dict.fromkeys(EMULATED, ()), *simde_flags())
 
 
 @pytest.fixture(scope="module")
 def avx512_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kernels of AVX-VNNI as they are compiled for AVX-512, whose encoding of the same instructions this processor has."""
+    """The kernels of AVX-VNNI as they are compiled for AVX-512, whose encoding of these instructions a processor may have."""
+    folder, encoding = tmp_path_factory.mktemp("avx512"), "-DHS_VNNI_BY_AVX512"
     if "avx512vnni" not in test_native.SETS:
-        pytest.skip("this processor has no AVX-512 VNNI")
+        return compiled(folder, dict.fromkeys(EMULATED, ()), *simde_flags(), encoding)
     sets = {**build._SETS["x86_64"], "avxvnni": ("-mavx2", "-mavx512vl", "-mavx512vnni")}
-    return compiled(tmp_path_factory.mktemp("avx512"), sets, *build.STRICT, "-DHS_VNNI_BY_AVX512")
+    return compiled(folder, sets, *build.STRICT, encoding)
+
+
+def simde_flags() -> tuple[str, ...]:
+    """The compiler's, for SIMDe in the place of the processor's instructions."""
+    target = ("-march=x86-64",) if build.machine_here() == "x86_64" else ()
+    return ("-O1", *target, "-isystem", simde.get_include(), "-isystem", str(Path(__file__).with_name("simde")))
 
 
 def compiled(folder: Path, sets: dict[str, tuple[str, ...]], *flags: str) -> Path:
