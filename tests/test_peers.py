@@ -104,10 +104,11 @@ def test_the_page_says_what_the_results_say() -> None:
 
 
 def test_native_is_taken_unasked_only_where_it_was_measured_to_be_faster() -> None:
-    entry = results.stored()["bars"]["7"]
-    faster = {row["net"] for row in entry["rows"] if row["push"] == "whole" and row["low"] > 1}
-    assert list(NATIVE_FIRST) == [entry["kernels"]]
-    assert set(NATIVE_FIRST[entry["kernels"]]) == {"dscnn" if net == "student" else net for net in faster}
+    entries = [store["bars"]["7"] for store in (results.stored(), *results.elsewhere()) if "7" in store["bars"]]
+    assert [entry["kernels"] for entry in entries] == list(NATIVE_FIRST)
+    for entry in entries:
+        faster = {row["net"] for row in entry["rows"] if row["push"] == "whole" and row["low"] > 1}
+        assert set(NATIVE_FIRST[entry["kernels"]]) == {"dscnn" if net == "student" else net for net in faster}
 
 
 def test_a_table_is_as_the_results_are() -> None:

@@ -213,7 +213,7 @@ extern const char *const {n}_card[]; /* parts of one text; NULL behind the last 
         target = self.target
         macros: dict[str, bool | None] = {"HS_EXPORTED": True, "HS_TRACE": trace, "HS_LEAN": target.layout.is_lean}
         if not target.layout.is_lean:
-            macros["HS_OWN_STEPS"] = None  # which kernels define
+            macros.update(HS_OWN_STEPS=None, HS_OWN_TABLE=None)  # which kernels define
         choice = "" if target.condition or not target.kernels else f"#define {target.kernels}\n"
         if target.kernels:
             macros[target.kernels] = None if target.condition else True
