@@ -32,6 +32,7 @@ _ATTRIBUTE_GRAPHS = (6, 11)
 _VALUE_NAME = 1
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_INT32, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 5, 8, 9
 _INT8 = 3  # TensorProto.DataType
+_MOST_TIMES = 16  # a file may grow
 _BYTES = 2  # wire type: length, then that many bytes
 Span = tuple[int, int]
 
@@ -72,7 +73,7 @@ def for_exact_mode(data: bytes) -> bytes:
     """An ONNX file as onnxruntime's exact mode takes it: see above; itself where nothing is to be done.
 
     Raises:
-        ValueError: it is no ONNX file.
+        ValueError: it is no ONNX file, or would grow to many times its size: a small one can share a tensor ever so often.
     """
     view = memoryview(data)
     graphs = list(_graphs(view))
@@ -118,8 +119,13 @@ class _Graph:
             if name not in self._bytes or seen[name] == 1:
                 return name
             fresh = self._fresh(name, seen[name] - 1)
-            added.extend(_field(_INITIALIZER, _renamed(view, self._bytes[name], fresh)))
+            add(_renamed(view, self._bytes[name], fresh))
             return fresh
+
+        def add(tensor: bytes) -> None:
+            added.extend(_field(_INITIALIZER, tensor))
+            if len(added) > _MOST_TIMES * len(view):
+                raise ValueError(f"copies of its 8-bit tensors would take over {_MOST_TIMES} times its size")
 
         content, at = bytearray(), self._span[0]
         for number, start, end in fields(view, *self._span):
@@ -130,7 +136,7 @@ class _Graph:
                 if zeros:
                     name = self._fresh(f"{_inputs(view, (start, end))[0]}_zeros", 0)
                     node += _field(_NODE_INPUT, _encoded_text(name))
-                    added.extend(_field(_INITIALIZER, _zeros(name, zeros)))
+                    add(_zeros(name, zeros))
                 content += _field(_NODE, node)
             at = end
         return bytes(content + added)
@@ -153,10 +159,9 @@ def _inputs(view: memoryview, node: Span) -> list[str]:
 
 
 def _length(view: memoryview, tensor: Span) -> int:
-    """Entries of a tensor of one dimension; 0 for any other."""
-    found = [_numbers(view, *span) for span in _spans(view, tensor, _TENSOR_DIMS)]
-    dims = [size for sizes in found for size in sizes]
-    return dims[0] if len(dims) == 1 else 0
+    """Entries of a tensor of one dimension; 0 for any other, and for one that says it has more than its bytes."""
+    dims = [size for span in _spans(view, tensor, _TENSOR_DIMS) for size in _numbers(view, *span)]
+    return dims[0] if len(dims) == 1 and dims[0] <= tensor[1] - tensor[0] else 0
 
 
 def _numbers(view: memoryview, at: int, end: int) -> list[int]:

@@ -104,13 +104,12 @@ class OrtSession(Session):
         """Opens it in exact mode, made ready for it where need be. False where it cannot be exact."""
         if reaches_inward(self._path):
             return False
-        data = self._path.read_bytes()
-        ready = for_exact_mode(data)
-        options = _options(threads, profile)
+        data, options = self._path.read_bytes(), _options(threads, profile)
         options.add_session_config_entry(*_EXACT)
         try:
+            ready = for_exact_mode(data)
             self._open(self._path if ready is data else ready, options, provider)
-        except ModelError:
+        except (ModelError, ValueError):
             return False
         return True
 

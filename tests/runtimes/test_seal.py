@@ -93,7 +93,7 @@ def test_onnx_and_ort_files_are_sealed_as_they_are_written(tmp_path: Path) -> No
         path = tmp_path / f"m{artifact.suffix}"
         artifact.write(path, card)
         assert seal.holds(path) is True
-        assert load(path).card == card
+        assert load(path, fast_int8=True).card == card  # an ORT file would be warned of where 8-bit sums overflow
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)

@@ -92,6 +92,23 @@ def test_weights_get_their_zero_points() -> None:
     assert {entry.name for entry in before.graph.initializer} <= set(tensors)
 
 
+def test_a_file_does_not_grow_without_bounds() -> None:
+    """A tensor that a small file shares a thousand times, and scales that say they are more than there are."""
+    model = inner_graphs()
+    weights = numpy_helper.from_array(np.full(5000, 99, np.int8), "w")
+    scales = numpy_helper.from_array(np.ones(1, np.float32), "s")
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.initializer.extend([weights, scales])
+    model.graph.node.extend(helper.make_node("DequantizeLinear", ["w", "s"], [f"y{n}"], axis=0) for n in range(100))
+    with pytest.raises(ValueError, match="over 16 times its size"):
+        for_exact_mode(model.SerializeToString())
+    del model.graph.node[1:]
+    assert len(for_exact_mode(model.SerializeToString())) < model.ByteSize() + 50
+    model.graph.initializer[1].dims[0] = 1 << 40
+    data = model.SerializeToString()
+    assert for_exact_mode(data) is data
+
+
 def test_inner_graphs_are_done_by_onnx() -> None:
     model = inner_graphs()
     separated = apply(model, SeparateInt8Tensors())
