@@ -268,8 +268,10 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
     stored = width * card.scene.bands * np.dtype(card.scene.dtype).itemsize
     # A graph with a tile takes what it takes, and a stream the same for any number of rows.
     grown = _grown(model, width) if tile is None and not model.streams else 0.0
-    # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared.
-    each = 4 * stored + 2 * grown
+    in_pieces = card.kind == "scene" and tile is None and not model.streams
+    prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
+    # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared. Of a row in pieces the engine takes less.
+    each = 4 * stored + (6 * prepared if in_pieces else 2 * grown)
     least = 1 if tile is None else tile[0]
     if each * (card.radius * 2 + least) > 4 * memory:
         needed = int(each * (card.radius * 2 + least) / 4) >> 20
@@ -278,8 +280,7 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
     if model.streams:  # few rows at a time cost it nothing
         few = int(np.clip(min(memory, _STREAMED) / (12 * stored), 1, _MOST_ROWS))
         return StripSize(few, width, few)
-    if card.kind == "scene" and tile is None:
-        prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
+    if in_pieces:
         return StripSize(*_least_work(card.patch - 1, width, prepared, 2 * grown / width, 0.75 * memory), read)
     rows = int(np.clip(memory / max(each, 1) - card.patch, 1, _MOST_ROWS))
     return StripSize(max(least, rows // least * least), width, read)
