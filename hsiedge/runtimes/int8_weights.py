@@ -4,7 +4,8 @@ onnxruntime's exact mode (`hsiedge.device.int8`) puts an unsigned tensor in the 
 layer takes, by its name, and fails where two take the same one: "Attempt to replace the existing tensor". Files of hsiedge
 0.1.0 shared the zero points of layers that are equally wide. Where weights have a scale a channel and no zero point, the mode
 gives them a single one, and the session fails as it runs: "x_zero_point must be null or 1D tensor". `for_exact_mode` gives each
-input of a node a tensor of its own, and such weights their zero points, which are zeros:
+input of a node a tensor of its own, such weights their zero points, which are zeros, and layers that take the same weights, as
+the steps of a loop do, weights of their own:
 
     DequantizeLinear(w1, s1, zeros)        DequantizeLinear(w1, s1, zeros)
     DequantizeLinear(w2, s2, zeros)   ->   DequantizeLinear(w2, s2, zeros_1), zeros_1 a copy of zeros
@@ -65,7 +66,7 @@ def _inner_names(view: memoryview, node: Span, depth: int) -> Iterator[str]:
     for attribute in _spans(view, node, _NODE_ATTRIBUTE):
         for graph in (span for number in _ATTRIBUTE_GRAPHS for span in _spans(view, attribute, number)):
             for inner in _spans(view, graph, _NODE):
-                yield from _names(view, inner)
+                yield from (*_names(view, inner, _NODE_INPUT), *_names(view, inner, _NODE_OUTPUT))
                 yield from _inner_names(view, inner, depth + 1)
 
 
@@ -80,7 +81,7 @@ def for_exact_mode(data: bytes) -> bytes:
     if len(graphs) != 1:
         return data
     graph = _Graph(view, graphs[0])
-    if not graph.is_shared and not graph.is_unmarked:
+    if graph.is_ready:
         return data
     content, at = bytearray(), 0
     for number, _, end in fields(view, 0, len(view)):
@@ -93,8 +94,8 @@ class _Graph:
     """The outer graph of a file, and its signed 8-bit tensors.
 
     Attributes:
-        is_shared: whether two inputs of nodes take the same one.
-        is_unmarked: whether one has a scale a channel, and no zero point.
+        is_ready: whether the exact mode takes it as it is: no two inputs of nodes take the same tensor, no two layers the same
+            weights, and zero points are there where weights have a scale a channel.
     """
 
     def __init__(self, view: memoryview, span: Span) -> None:
@@ -104,17 +105,23 @@ class _Graph:
         initializers = {_text(view, _find(view, place, _TENSOR_NAME)): place for place in _spans(view, span, _INITIALIZER)}
         self._scales = {name: _length(view, place) for name, place in initializers.items() if name not in inputs}
         nodes = [*_spans(view, span, _NODE)]
-        taken = Counter(name for node in nodes for name in _names(view, node))
-        self._known = set(taken) | set(initializers)
-        self.is_shared = any(taken[name] > 1 for name in self._bytes)
-        self.is_unmarked = any(self._missing(node) for node in nodes)
+        taken = Counter(name for node in nodes for name in _names(view, node, _NODE_INPUT))
+        self._known = set(taken).union(initializers, *(_names(view, node, _NODE_OUTPUT) for node in nodes))
+        self._uses = {
+            name: taken[name] for node in nodes if self._is_weights(node) for name in _names(view, node, _NODE_OUTPUT)
+        }
+        shared = any(taken[name] > 1 for name in self._bytes) or any(count > 1 for count in self._uses.values())
+        self.is_ready = not shared and not any(self._missing(node) for node in nodes)
 
     def rewritten(self) -> bytes:
-        """The graph's bytes: each but the first use of a tensor takes a copy, and zero points are there."""
+        """The graph's bytes, as the exact mode takes them."""
         view, seen, added = self._view, Counter[str](), bytearray()
+        names: dict[str, list[str]] = {}  # of weights that several layers take, one for each that is still to come
 
         def own(name: str) -> str:
             """The name under which a node takes a tensor."""
+            if name in names:
+                return names[name].pop(0)
             seen[name] += 1
             if name not in self._bytes or seen[name] == 1:
                 return name
@@ -127,35 +134,44 @@ class _Graph:
             if len(added) > _MOST_TIMES * len(view):
                 raise ValueError(f"copies of its 8-bit tensors would take over {_MOST_TIMES} times its size")
 
+        def written(node: Span, output: str | None = None) -> bytes:
+            """A node with tensors of its own; `output` in the place of its output's name."""
+            content, zeros = _with_names(view, node, own, output), self._missing(node)
+            if zeros:
+                name = self._fresh(f"{_names(view, node, _NODE_INPUT)[0]}_zeros", 0)
+                content += _field(_NODE_INPUT, _encoded_text(name))
+                add(_zeros(name, zeros))
+            return _field(_NODE, content)
+
         content, at = bytearray(), self._span[0]
         for number, start, end in fields(view, *self._span):
-            if number != _NODE:
-                content += view[at:end]
-            else:
-                node, zeros = _with_own_inputs(view, (start, end), own), self._missing((start, end))
-                if zeros:
-                    name = self._fresh(f"{_inputs(view, (start, end))[0]}_zeros", 0)
-                    node += _field(_NODE_INPUT, _encoded_text(name))
-                    add(_zeros(name, zeros))
-                content += _field(_NODE, node)
+            content += written((start, end)) if number == _NODE else view[at:end]
+            for output in (
+                _names(view, (start, end), _NODE_OUTPUT) if number == _NODE and self._is_weights((start, end)) else ()
+            ):
+                copies = [self._fresh(output, count) for count in range(1, self._uses[output])]
+                for copy in copies:
+                    content += written((start, end), copy)
+                names[output] = [output, *copies]
             at = end
         return bytes(content + added)
 
+    def _is_weights(self, node: Span) -> bool:
+        """Whether a node makes 8-bit weights floats."""
+        if _text(self._view, _find(self._view, node, _NODE_OP_TYPE)) != "DequantizeLinear":
+            return False
+        inputs = _names(self._view, node, _NODE_INPUT)
+        return bool(inputs) and inputs[0] in self._bytes
+
     def _missing(self, node: Span) -> int:
         """Zero points that a node's weights lack: as many as there are scales; 0 for any other node."""
-        if _text(self._view, _find(self._view, node, _NODE_OP_TYPE)) != "DequantizeLinear":
-            return 0
-        inputs = _inputs(self._view, node)
-        return self._scales.get(inputs[1], 0) if len(inputs) == 2 and inputs[0] in self._bytes else 0
+        inputs = _names(self._view, node, _NODE_INPUT)
+        return self._scales.get(inputs[1], 0) if len(inputs) == 2 and self._is_weights(node) else 0
 
     def _fresh(self, name: str, first: int) -> str:
         fresh = next(text for number in range(first, len(self._known) + 3) if (text := f"{name}_{number}") not in self._known)
         self._known.add(fresh)
         return fresh
-
-
-def _inputs(view: memoryview, node: Span) -> list[str]:
-    return [_text(view, span) for span in _spans(view, node, _NODE_INPUT)]
 
 
 def _length(view: memoryview, tensor: Span) -> int:
@@ -179,10 +195,16 @@ def _zeros(name: str, count: int) -> bytes:
     return head + _field(_TENSOR_NAME, _encoded_text(name)) + _field(_TENSOR_RAW, bytes(count))
 
 
-def _with_own_inputs(view: memoryview, node: Span, own: Callable[[str], str]) -> bytes:
+def _with_names(view: memoryview, node: Span, own: Callable[[str], str], output: str | None) -> bytes:
+    """A node whose inputs have names that `own` gives, and its output one's own where there is one."""
     content, at = bytearray(), node[0]
     for number, start, end in fields(view, *node):
-        content += _field(_NODE_INPUT, _encoded_text(own(_text(view, (start, end))))) if number == _NODE_INPUT else view[at:end]
+        if number == _NODE_INPUT:
+            content += _field(number, _encoded_text(own(_text(view, (start, end)))))
+        elif number == _NODE_OUTPUT and output is not None:
+            content += _field(number, _encoded_text(output))
+        else:
+            content += view[at:end]
         at = end
     return bytes(content)
 
@@ -207,8 +229,9 @@ def _text(view: memoryview, span: Span | None) -> str:
     return bytes(view[span[0] : span[1]]).decode("utf-8", "surrogateescape") if span is not None else ""
 
 
-def _names(view: memoryview, node: Span) -> Iterator[str]:
-    return (_text(view, (a, b)) for number, a, b in fields(view, *node) if number in (_NODE_INPUT, _NODE_OUTPUT))
+def _names(view: memoryview, node: Span, which: int) -> list[str]:
+    """Names of a node's inputs, or outputs."""
+    return [_text(view, span) for span in _spans(view, node, which)]
 
 
 def _int8_initializers(view: memoryview, graph: Span) -> dict[str, Span]:

@@ -109,6 +109,39 @@ def test_weights_without_zero_points_are_given_them(overflowing: None, tmp_path:
     assert np.mean(logits.argmax(1) == expected.argmax(1)) > 0.97
 
 
+def test_layers_that_share_weights_are_given_their_own(overflowing: None, tmp_path: Path) -> None:
+    """As the steps of a loop do that was unrolled: onnxruntime refuses them in exact mode as they are."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng, path = np.random.default_rng(0), tmp_path / "loop.onnx"
+    tensors = {"w": rng.integers(-127, 128, (8, 8)).astype(np.int8), "ws": np.full(8, 0.01, np.float32)}
+    tensors |= {"s": np.float32(0.02), "z": np.uint8(128)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws"], ["weights"], axis=1)]
+    for step in range(3):
+        before = f"y{step}"
+        nodes += [
+            helper.make_node("QuantizeLinear", [before, "s", "z"], [f"q{step}"]),
+            helper.make_node("DequantizeLinear", [f"q{step}", "s", "z"], [f"d{step}"]),
+            helper.make_node("MatMul", [f"d{step}", "weights"], [f"y{step + 1}"]),
+        ]
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [5, 8]) for name in ("y0", "y3")]
+    initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()]
+    graph = helper.make_graph(nodes, "loop", shape[:1], shape[1:], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    rows = rng.normal(size=(5, 8)).astype(np.float32)
+    with pytest.raises(Exception, match=r"Attempt to replace|AddInitializer"):
+        onnxruntime.InferenceSession(str(path), options)
+    session = load(path).session
+    assert session.exact_mode
+    expected = onnxruntime.InferenceSession(str(path), _unfused()).run(None, {"y0": rows})[0]
+    np.testing.assert_allclose(session.run([rows]), expected, atol=0.1)  # an integer may be rounded otherwise
+
+
 def _unfused() -> Any:
     """Options under which onnxruntime computes each node in float, as it stands."""
     import onnxruntime
