@@ -127,7 +127,8 @@ def verdicts(net: str, push: str, row: dict[str, Any]) -> list[Verdict]:
     asked = []
     if (net, push) in ASKED:
         title = f"{net}, {push} rows a push" if push != "whole" else f"{net}, a whole scene"
-        asked.append(Verdict(f"{title}: native against the better of the others, times", row["times"], ">=", ASKED[net, push]))
+        what = f"{title}: native against the better of the others, times"
+        asked.append(Verdict(what, row["times"], ">=", ASKED[net, push], f"{row['low']:.2f} to {row['high']:.2f}"))
     if push == "whole" and net in SHARES:
         asked.append(Verdict(f"{net}: share of the instruction's peak", row["share"], ">=", SHARES[net]))
     return asked

@@ -166,11 +166,17 @@ def native_processors(stores: Sequence[Entry]) -> str:
         [
             title,
             f"{limits[title]['sense']} {limits[title]['limit']:g}",
-            *(_speed([*column.values()], title) for column in columns),
+            *(_with_note(column.get(title)) for column in columns),
         ]
         for title in titles
     ]
     return markdown(head, rows)
+
+
+def _with_note(verdict: Entry | None) -> str:
+    """What was measured, and its interval."""
+    note = f" ({verdict['note']})" if verdict and verdict["note"] else ""
+    return "not measured" if verdict is None else _speed([verdict], verdict["what"]) + note
 
 
 def breakdown(entry: Entry) -> str:

@@ -246,9 +246,12 @@ def _runs_alone(path: Path) -> bool:
     return path.suffix in native.suffixes and not ENGINES["ort"].installed and native.installed and native.takes(path)
 
 
-NATIVE_FIRST = {"avx512vnni": ("cnn1d", "cnn2d", "cnn3d", "dscnn", "hybridsn", "mlp")}
+NATIVE_FIRST = {
+    "avx512vnni": ("cnn1d", "cnn2d", "cnn3d", "dscnn", "hybridsn", "mlp"),
+    "avx2": ("cnn2d", "dscnn", "hybridsn", "mlp"),
+}
 """Nets whose rows the native engine labels in less time than any other, by its kernel set: as bar 7 of `benchmarks/peers.py`
-measured, beside onnxruntime and LiteRT, on the whole of Indian Pines."""
+measured on a processor that has no better one, beside onnxruntime and LiteRT, on the whole of Indian Pines."""
 
 
 def engine_for_rows(path: Path, runtime: str | None, provider: str | None, *, fast_int8: bool = False) -> str | None:
