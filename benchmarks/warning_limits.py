@@ -95,6 +95,15 @@ def record(sample: Sample) -> Run:
     return {"precision": sample.opened["precision"], "batch": sample.opened["batch"], **kept}
 
 
+def counted(runs: list[Run]) -> str:
+    """A line that says what was counted as others' load, for each share of a core that a program took."""
+    shares: dict[float, list[float]] = {}
+    for run in runs:
+        shares.setdefault(run["disturber"], []).append(run["others"])
+    ranges = [f"{min(of):.2f} to {max(of):.2f} of {share:g}" for share, of in sorted(shares.items())]
+    return f"cores that others took, as counted: {', '.join(ranges)}"
+
+
 def judged(runs: list[Run]) -> list[Run]:
     """Records with "late", by how much the median lies above the quickest, and "off", how far the ratio is from the usual."""
     groups: dict[tuple[object, ...], list[Run]] = {}
@@ -143,6 +152,7 @@ def main() -> None:
         data["runs"] += measured(seed)
         data["devices"] = sorted({*data["devices"], str(device_facts().cpu)})
         files.write_bytes(RESULTS, (json.dumps(data) + "\n").encode())
+    print(counted(data["runs"]))
     print(table(judged(data["runs"])))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsiedge.benchmark.measure import ModelFile, OtherLoad, Plan, Sample
 from hsiedge.benchmark.paired import paired_comparisons
-from hsiedge.benchmark.warnings import MeasurementWarning, advice, still_holds, warnings_of, withdrawn
+from hsiedge.benchmark.warnings import OTHER_CORES, MeasurementWarning, advice, still_holds, warnings_of, withdrawn
 from hsiedge.cli.flags import flag
 from hsiedge.device.facts import DeviceFacts
 
@@ -165,3 +166,14 @@ def test_a_line_tells_its_kind() -> None:
 def test_a_line_that_bench_did_not_say_is_of_no_kind() -> None:
     assert MeasurementWarning.of("p90 lies far from p50") is None
     assert MeasurementWarning.of("the drift: the last third took 20% longer than the first") is None
+
+
+def test_the_stored_runs_count_what_others_took() -> None:
+    """Of the limits' calibration: no quiet run is said to be disturbed, and most that are disturbed are found out."""
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "warning_limits.json"
+    if not path.is_file():
+        pytest.skip("the benchmarks lie in a checkout, not beside an installed wheel")
+    runs = json.loads(path.read_text())["runs"]
+    assert all(run["others"] <= run["disturber"] + 0.03 for run in runs)
+    assert sum(run["disturber"] == 0 for run in runs) >= 20
+    assert all(run["others"] >= OTHER_CORES for run in runs if run["disturber"] >= 0.5)
