@@ -134,7 +134,7 @@ def test_a_page_shows_no_time_that_its_warning_withdraws() -> None:
 
 
 def test_processors_stand_side_by_side() -> None:
-    stores = [results.stored(), *results.elsewhere()]
+    stores = [store for store in (results.stored(), *results.elsewhere()) if "1" in store["bars"]]
     assert len(stores) > 1
     rows = processors(stores)
     assert len(rows) == len(stores)
@@ -143,6 +143,18 @@ def test_processors_stand_side_by_side() -> None:
         student = store["bars"]["2"]["verdicts"][0]
         assert cells[4].startswith("**") == (student["value"] < 600)
         assert float(cells[4].strip("*")) == pytest.approx(student["value"], abs=0.5)
+
+
+def test_native_stands_side_by_side_too() -> None:
+    stores = [store for store in (results.stored(), *results.elsewhere()) if "7" in store["bars"]]
+    assert len(stores) > 1
+    head, _, *rows = tables.native_processors(stores).splitlines()
+    assert head.count(" EPYC, ") == len(stores)
+    (whole,) = [row.split(" | ") for row in rows if row.startswith("| student, a whole scene:")]
+    for cell, store in zip(whole[2:], stores):
+        verdict = store["bars"]["7"]["verdicts"][0]
+        assert cell.startswith("**") == (not verdict["holds"])
+        assert f"({verdict['note']})" in cell
 
 
 def test_how_far_from_the_limit() -> None:
