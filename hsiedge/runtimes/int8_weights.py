@@ -107,9 +107,8 @@ class _Graph:
         nodes = [*_spans(view, span, _NODE)]
         taken = Counter(name for node in nodes for name in _names(view, node, _NODE_INPUT))
         self._known = set(taken).union(initializers, *(_names(view, node, _NODE_OUTPUT) for node in nodes))
-        self._uses = {
-            name: taken[name] for node in nodes if self._is_weights(node) for name in _names(view, node, _NODE_OUTPUT)
-        }
+        weights = [node for node in nodes if self._is_weights(node)]
+        self._uses = {name: taken[name] for node in weights for name in _names(view, node, _NODE_OUTPUT)}
         shared = any(taken[name] > 1 for name in self._bytes) or any(count > 1 for count in self._uses.values())
         self.is_ready = not shared and not any(self._missing(node) for node in nodes)
 
@@ -145,13 +144,11 @@ class _Graph:
 
         content, at = bytearray(), self._span[0]
         for number, start, end in fields(view, *self._span):
-            content += written((start, end)) if number == _NODE else view[at:end]
-            for output in (
-                _names(view, (start, end), _NODE_OUTPUT) if number == _NODE and self._is_weights((start, end)) else ()
-            ):
+            node = (start, end)
+            content += written(node) if number == _NODE else view[at:end]
+            for output in _names(view, node, _NODE_OUTPUT) if number == _NODE and self._is_weights(node) else []:
                 copies = [self._fresh(output, count) for count in range(1, self._uses[output])]
-                for copy in copies:
-                    content += written((start, end), copy)
+                content += b"".join(written(node, copy) for copy in copies)
                 names[output] = [output, *copies]
             at = end
         return bytes(content + added)
