@@ -24,6 +24,7 @@ def test_this_device(hsiedge: Hsiedge, tmp_path: Path) -> None:
     assert json.loads(hsiedge("doctor", "--json", "-").out)["device"]["machine"] == seen.device.machine
 
 
+@pytest.mark.slow
 def test_the_lines_to_run_and_the_exit_code(hsiedge: Hsiedge, monkeypatch: pytest.MonkeyPatch) -> None:
     import hsiedge.doctor as home
 

@@ -134,6 +134,7 @@ def shipped_c(int8_scene: Path, strip: Scene, tmp_path_factory: pytest.TempPathF
     return path, export.c_files(int8_scene, strip, path)
 
 
+@pytest.mark.slow
 def test_a_shipped_net_becomes_a_file_that_says_what_it_takes(shipped_c: tuple[Path, Card]) -> None:
     path, card = shipped_c
     facts, check = card.lineage[-1].options, card.checks[-1]
@@ -147,6 +148,7 @@ def test_a_shipped_net_becomes_a_file_that_says_what_it_takes(shipped_c: tuple[P
     assert facts["ram_bytes"] <= 150_000  # the bar, 64-bit pointers and all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", [name for name in ("gcc", "clang") if shutil.which(name)])
 def test_its_own_test_passes_without_a_warning(shipped_c: tuple[Path, Card], compiler: str, tmp_path: Path) -> None:
     folder = shipped_c[0].parent
@@ -156,6 +158,7 @@ def test_its_own_test_passes_without_a_warning(shipped_c: tuple[Path, Card], com
     assert b"net: 0 of " in compilers.run([tmp_path / "t"])
 
 
+@pytest.mark.slow
 def test_a_wrong_weight_is_found_and_nothing_is_written(
     int8_scene: Path, strip: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,12 +268,14 @@ int main(void)
 """
 
 
+@pytest.mark.slow
 def test_each_call_returns_a_code_and_streams_do_not_meet(tmp_path: Path) -> None:
     write(net_of(small_program()), tmp_path)
     printed = run_c(tmp_path, CALLS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     assert printed == "-1 -1 -2 0 0 -1 -1 12 12 -3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "pool"), [(4, 3), (5, 1), (37, 3), (145, 3), (6, 5)])
 def test_memory_is_enough_and_labels_are_the_engines(width: int, pool: int, tmp_path: Path) -> None:
     program, rows = small_program(pool=pool), random_rows(11, width)
@@ -282,6 +287,7 @@ def test_memory_is_enough_and_labels_are_the_engines(width: int, pool: int, tmp_
     verify.check_labels(net, got, expected)
 
 
+@pytest.mark.slow
 def test_products_are_rounded_before_they_are_added(tmp_path: Path) -> None:
     """GNU C fuses them where the processor can, which gives other integers."""
     if "avx2" not in Path("/proc/cpuinfo").read_text():
@@ -342,6 +348,7 @@ def test_a_library_of_other_sources_is_an_error(tmp_path: Path, monkeypatch: pyt
         library.load_library.cache_clear()
 
 
+@pytest.mark.slow
 def test_what_a_file_says_it_takes_is_text(shipped_c: tuple[Path, Card]) -> None:
     """Hostile facts of a Card neither colour the terminal nor break its lines."""
     card = shipped_c[1]
