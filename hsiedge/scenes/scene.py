@@ -288,7 +288,7 @@ def build_scene(
     label_map = None
     if labels is not None:
         labels = placed(labels, cube, align=align)
-        label_map = _label_map(source, labels.array, cube.shape)
+        label_map = _label_map(source, labels, cube.shape)
         present = [int(label) for label in np.unique(label_map) if label]
         names = {label: labels.class_names.get(label) or f"{UNNAMED} {label}" for label in present}
         classes = _same_classes(source, classes or names, present)
@@ -358,19 +358,21 @@ def labels_digest(labels: NDArray[np.uint16]) -> str:
     return hashlib.sha256(f"{labels.shape}".encode() + np.ascontiguousarray(labels, "<u2").tobytes()).hexdigest()
 
 
-def _label_map(source: str, labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint16]:
-    if labels.shape != shape:
+def _label_map(source: str, labels: LabelRaster, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """The ids of a label map as they are kept; errors name its file, where it has one."""
+    whole, file = np.asarray(labels.array), labels.path or source
+    if whole.shape != shape:
+        where = f" ({labels.path})" if labels.path else ""
         raise SceneError(
-            f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {labels.shape[0]} x {labels.shape[1]}"
+            f"{source}: the cube is {shape[0]} x {shape[1]} pixels, its labels {whole.shape[0]} x {whole.shape[1]}{where}"
         )
-    whole = np.asarray(labels)
     if whole.dtype.kind == "f" and (odd := np.argwhere(~np.isfinite(whole) | (whole != np.round(whole)))).size:
         row, column = odd[0]
-        raise SceneError(f"{source}: its labels are not whole numbers: {whole[row, column]:g} at row {row}, column {column}")
+        raise SceneError(f"{file}: its labels are not whole numbers: {whole[row, column]:g} at row {row}, column {column}")
     if whole.min() < 0 or whole.max() > 65535:
-        raise SceneError(f"{source}: its labels go from {whole.min()} to {whole.max()}; 0 to 65535 is allowed, 0 = unlabelled")
+        raise SceneError(f"{file}: its labels go from {whole.min()} to {whole.max()}; 0 to 65535 is allowed, 0 = unlabelled")
     if whole.max() == 0:
-        raise SceneError(f"{source}: no pixel is labelled")
+        raise SceneError(f"{file}: no pixel is labelled")
     return np.ascontiguousarray(whole, dtype=np.uint16)
 
 

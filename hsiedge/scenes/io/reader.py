@@ -42,6 +42,7 @@ class LabelRaster:
         nodata: the value that marks pixels without a label, besides 0.
         georeference: where its pixels lie; None where the file does not say.
         notes: what of the file is left out, a line each; for the user to read.
+        path: the file, as `read_labels` was given it; None where there is none.
     """
 
     array: NDArray[Any]
@@ -49,6 +50,7 @@ class LabelRaster:
     nodata: float | None = None
     georeference: Georeference | None = None
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
 
 class Reader:
@@ -180,7 +182,7 @@ def read_labels(path: Path, key: str | None = None, *, cube: Cube | None = None,
         nothing = np.isnan(array) if labels.nodata != labels.nodata else array == labels.nodata
         array = np.where(nothing, 0, array).astype(array.dtype)
     names = {label: name for label, name in labels.class_names.items() if label and label != labels.nodata}
-    return replace(labels, array=array, class_names=names)
+    return replace(labels, array=array, class_names=names, path=path)
 
 
 def unscaled(path: Path, scale: float, offset: float) -> None:
