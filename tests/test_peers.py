@@ -104,11 +104,15 @@ def test_the_page_says_what_the_results_say() -> None:
 
 
 def test_native_is_taken_unasked_only_where_it_was_measured_to_be_faster() -> None:
-    entries = [store["bars"]["7"] for store in (results.stored(), *results.elsewhere()) if "7" in store["bars"]]
-    assert [entry["kernels"] for entry in entries] == list(NATIVE_FIRST)
-    for entry in entries:
-        faster = {row["net"] for row in entry["rows"] if row["push"] == "whole" and row["low"] > 1}
-        assert set(NATIVE_FIRST[entry["kernels"]]) == {"dscnn" if net == "student" else net for net in faster}
+    """On each processor that was measured; on those with AMX it is never taken unasked."""
+    faster: dict[str, set[str]] = {}
+    for entry in (store["bars"]["7"] for store in (results.stored(), *results.elsewhere()) if "7" in store["bars"]):
+        if "amx_int8" in entry["device"]["instruction_sets"]:
+            continue
+        nets = {row["net"] for row in entry["rows"] if row["push"] == "whole" and row["low"] > 1}
+        faster[entry["kernels"]] = nets & faster.get(entry["kernels"], nets)
+    asked = {kernels: {"dscnn" if net == "student" else net for net in nets} for kernels, nets in faster.items()}
+    assert {kernels: set(nets) for kernels, nets in NATIVE_FIRST.items()} == asked
 
 
 def test_a_table_is_as_the_results_are() -> None:
@@ -149,7 +153,7 @@ def test_native_stands_side_by_side_too() -> None:
     stores = [store for store in (results.stored(), *results.elsewhere()) if "7" in store["bars"]]
     assert len(stores) > 1
     head, _, *rows = tables.native_processors(stores).splitlines()
-    assert head.count(" EPYC, ") == len(stores)
+    assert all(store["bars"]["7"]["kernels"] in title for title, store in zip(head.split(" | ")[2:], stores))
     (whole,) = [row.split(" | ") for row in rows if row.startswith("| student, a whole scene:")]
     for cell, store in zip(whole[2:], stores):
         verdict = store["bars"]["7"]["verdicts"][0]

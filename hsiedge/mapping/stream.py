@@ -270,7 +270,8 @@ def strip_size(model: Model, width: int, memory: int = MEMORY) -> StripSize:
     grown = _grown(model, width) if tile is None and not model.streams else 0.0
     in_pieces = card.kind == "scene" and tile is None and not model.streams
     prepared = (width + card.patch - 1) * card.scene.bands * model.prepared_dtype.itemsize
-    # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared. Of a row in pieces the engine takes less.
+    # Arenas of engines grow in leaps; rows are held as stored, filled, and prepared. Pieces of a row can be as narrow as need
+    # be; the prepared rows that they are cut from may take 4/6 of the memory, which leaves some for the engine.
     each = 4 * stored + (6 * prepared if in_pieces else 2 * grown)
     least = 1 if tile is None else tile[0]
     if each * (card.radius * 2 + least) > 4 * memory:

@@ -20,7 +20,7 @@ import pytest
 
 from hsiedge.card import Card
 from hsiedge.errors import HsiedgeError, ModelError, OptionError, SceneError
-from hsiedge.mapping import classify
+from hsiedge.mapping import classify, stream
 from hsiedge.mapping.stream import (
     ClassificationStats,
     ClassifyOptions,
@@ -417,6 +417,13 @@ def test_little_memory_takes_part_of_the_columns_and_not_few_rows() -> None:
     assert small.columns < width
     assert small.rows >= 16
     assert small.rows * width * 200 < 24 << 20  # what is held of it, a byte a value
+
+
+def test_an_engine_that_takes_much_a_pixel_gets_narrower_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime's exact mode does: a whole row of it would be more than the memory."""
+    monkeypatch.setattr(stream, "_grown", lambda model, width: 4 << 20)
+    size = strip_size(load(shipped("-int8-scene.onnx"), 1), 512, 8 << 20)
+    assert 1 < size.columns < 512
 
 
 def test_memory_that_holds_no_row_is_an_error(stored: Model) -> None:

@@ -78,11 +78,8 @@ def test_an_older_file_is_mended_as_it_is_opened(overflowing: None, old: Path, i
     """onnxruntime refuses it in exact mode as it is."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.x64quantprecision", "1")
     with pytest.raises(Exception, match="Attempt to replace the existing tensor"):
-        onnxruntime.InferenceSession(str(old), options)
+        onnxruntime.InferenceSession(str(old), _exactly())
     before, model = old.read_bytes(), load(old)
     assert model.session.exact_mode
     assert old.read_bytes() == before
@@ -96,13 +93,11 @@ def test_weights_without_zero_points_are_given_them(overflowing: None, tmp_path:
 
     from tests.native.quantized_nets import wide_first
 
-    path, options = wide_first(tmp_path / "net.onnx"), onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    path = wide_first(tmp_path / "net.onnx")
     model = load(path)
     rows = np.random.default_rng(0).integers(0, 256, (1, 30, 40, 37)).astype(np.uint8)
     with pytest.raises(Exception, match="x_zero_point must be null or 1D"):
-        onnxruntime.InferenceSession(str(path), options).run(None, {"counts": rows})
+        onnxruntime.InferenceSession(str(path), _exactly()).run(None, {"counts": rows})
     logits = model.session.run([rows])
     assert model.session.exact_mode
     expected = onnxruntime.InferenceSession(str(path), _unfused()).run(None, {"counts": rows})[0]
@@ -130,16 +125,23 @@ def test_layers_that_share_weights_are_given_their_own(overflowing: None, tmp_pa
     initializers = [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()]
     graph = helper.make_graph(nodes, "loop", shape[:1], shape[1:], initializers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.x64quantprecision", "1")
     rows = rng.normal(size=(5, 8)).astype(np.float32)
     with pytest.raises(Exception, match=r"Attempt to replace|AddInitializer"):
-        onnxruntime.InferenceSession(str(path), options)
+        onnxruntime.InferenceSession(str(path), _exactly())
     session = load(path).session
     assert session.exact_mode
     expected = onnxruntime.InferenceSession(str(path), _unfused()).run(None, {"y0": rows})[0]
     np.testing.assert_allclose(session.run([rows]), expected, atol=0.1)  # an integer may be rounded otherwise
+
+
+def _exactly() -> Any:
+    """Options of onnxruntime's exact mode, without a word on what it refuses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def _unfused() -> Any:
