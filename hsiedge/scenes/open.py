@@ -55,7 +55,7 @@ def open_scene(
     if isinstance(references, References) and (not _looks_like_file(text) or Path(text).is_dir()):
         raise OptionError("goes with a cube of your own, one file", option="dark")
     if labels is None and not _looks_like_file(text):
-        return _open_catalog(_entry(text), data_dir)
+        return dataclasses.replace(_open_catalog(_entry(text), data_dir), data_dir=data_dir)
     path = Path(text)
     if path.is_dir() and _looks_like_file(text):
         own = None if labels is None else Path(labels)

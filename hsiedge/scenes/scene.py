@@ -55,6 +55,7 @@ class Scene:
         left_out: bands of the file that its bad-band list rules out, by their place in it.
         flights: the scenes that it is joined of, as they were opened (`hsiedge.join_flights`); empty for one scene.
         roles: "train", "validate" or "test" for each flight that does so as a whole; "" for one that has no role.
+        data_dir: folder that was named for scenes of the catalog, where maps of published splits may lie, too.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Scene:
     left_out: tuple[int, ...] = ()
     flights: tuple[Scene, ...] = ()
     roles: tuple[str, ...] = ()
+    data_dir: Path | None = None
 
     @staticmethod
     def open(name: str | Path, labels: str | Path | None = None, data_dir: Path | None = None) -> Scene:

@@ -42,6 +42,14 @@ def test_hong(indian_pines: Scene, maps: Path) -> None:
     assert round(100 * splits.leaked(split, 3), 1) == 78.9
 
 
+def test_maps_lie_in_the_folder_that_was_named_for_scenes(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--data-dir` names it; the scene itself is the one that tensorly carries."""
+    pytest.importorskip("tensorly", reason="tensorly carries Indian Pines, and is not installed")
+    monkeypatch.delenv("HSIEDGE_DATA", raising=False)
+    scene = open_scene("indian_pines", data_dir=shared / "data")
+    assert scene.split("hong").facts.test == 9671
+
+
 def test_orders_of_classes_are_those_that_the_maps_show(indian_pines: Scene, maps: Path) -> None:
     """Where both label a pixel, they agree: all of Hong's, and all but ten of Paoletti's."""
     for name, differ, beyond in (("hong", 0, 256), ("paoletti", 10, 151)):

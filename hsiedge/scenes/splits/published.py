@@ -74,8 +74,9 @@ PUBLISHED: Registry[PublishedSplit] = Registry(
 def published_split(name: str, scene: Scene, seed: int = 0) -> Split:
     """A published split of a scene, with its own labels; a third of its training pixels validates, by a draw with `seed`.
 
-    Its maps are looked for beside the scene's file, in `$HSIEDGE_DATA` and in the user's cache, there and in a folder `splits`
-    of each; where they are not, they are downloaded from their publisher into the cache.
+    Its maps are looked for beside the scene's file, in the folder that was named for scenes of the catalog (`data_dir`), in
+    `$HSIEDGE_DATA` and in the user's cache, there and in a folder `splits` of each; where they are not, they are downloaded
+    from their publisher into the cache.
 
     Args:
         name: in the registry, or FILE.py:NAME of one's own.
@@ -121,7 +122,7 @@ def _translated(maps: PublishedMaps, file: RemoteFile, scene: Scene) -> NDArray[
 
 def _located(file: RemoteFile, scene: Scene) -> Path:
     """The map on this machine, downloaded where it is not there yet. Raises SplitError where it is not the published one."""
-    for folder in (Path(scene.source).parent, *search_path()):
+    for folder in (Path(scene.source).parent, *search_path(scene.data_dir)):
         for path in (folder / file.name, folder / "splits" / file.name):
             if path.is_file():
                 if file.sha256 is not None and files.digest(path) != file.sha256:
