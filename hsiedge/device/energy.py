@@ -22,6 +22,7 @@ from hsiedge.device.procfs import ROOT
 
 SAMPLE_SECONDS = 1.0
 LEAST_SAMPLES = 3
+RAPL_SECONDS = 60.0  # the smallest span, 65 kJ, lasts two minutes at 500 W
 
 
 class Meter(Protocol):
@@ -47,11 +48,18 @@ class _Zone:
 
 
 class Rapl:
-    """Counters of the CPU packages; memory has a counter of its own, which is left out."""
+    """Counters of the CPU packages; memory has a counter of its own, which is left out.
 
-    def __init__(self, zones: Sequence[_Zone]) -> None:
-        self._zones = zones
+    Args:
+        throughout: read within the interval, too, lest a counter starts again twice unseen.
+    """
+
+    def __init__(self, zones: Sequence[_Zone], *, throughout: bool = False) -> None:
+        self._zones, self._throughout = zones, throughout
         self._before: list[int | None] = []
+        self._counted: int | None = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread()
 
     @property
     def source(self) -> str:
@@ -60,17 +68,32 @@ class Rapl:
 
     def begin(self) -> None:
         """Reads the counters."""
-        self._before = [procfs.number(zone.counter) for zone in self._zones]
+        self._before, self._counted = [procfs.number(zone.counter) for zone in self._zones], 0
+        if self._throughout:
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._watch, args=(self._over,), daemon=True)
+            self._thread.start()
 
     def end(self, seconds: float) -> float | None:
-        """Joules since `begin`; a counter that has started again has done so once: it takes minutes at any power."""
-        total = 0
-        for zone, before in zip(self._zones, self._before):
-            after = procfs.number(zone.counter)
-            if before is None or after is None:
-                return None
-            total += after - before if after >= before else after - before + zone.span
-        return total / 1e6
+        """Joules since `begin`."""
+        if self._throughout:
+            self._over.set()
+            self._thread.join()
+        self._count()
+        return None if self._counted is None else self._counted / 1e6
+
+    def _count(self) -> None:
+        """Adds what came since the last look; a counter that has started again did so once: that takes minutes at any power."""
+        for place, (zone, before) in enumerate(zip(self._zones, self._before)):
+            after = self._before[place] = procfs.number(zone.counter)
+            if before is None or after is None or self._counted is None:
+                self._counted = None
+                return
+            self._counted += after - before if after >= before else after - before + zone.span
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(RAPL_SECONDS):
+            self._count()
 
 
 class Ina3221:
@@ -151,7 +174,7 @@ def find_meter(root: Path = ROOT, *, throughout: bool = False) -> Meter | None:
         and procfs.number(folder / "energy_uj") is not None
         and (span := procfs.number(folder / "max_energy_range_uj"))
     ]
-    return Rapl(zones) if zones else _find_jetson(root, throughout) or _find_pi(root)
+    return Rapl(zones, throughout=throughout) if zones else _find_jetson(root, throughout) or _find_pi(root)
 
 
 def mean_mj(joules: Sequence[float | None], pixels: int) -> float | None:

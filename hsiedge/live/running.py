@@ -98,17 +98,19 @@ class Run:
         if meter is not None:
             meter.begin()
         error: HsiedgeError | None = None
-        with _stopping(self.stop):
-            try:
+        try:
+            with _stopping(self.stop):
                 self._captures()
-            except HsiedgeError as raised:
-                error = raised
+        except HsiedgeError as raised:
+            error = raised
+        finally:  # whatever ends it, the meter's thread ends with it
+            seconds = time.perf_counter() - began
+            used = None if meter is None else (meter.source, meter.end(seconds))
         if self.stop.is_set():
             self.summary.ended = "stopped"
         elif error is not None:
             self.summary.ended = str(error)
-        seconds = time.perf_counter() - began
-        self._finish_summary(seconds, None if meter is None else (meter.source, meter.end(seconds)))
+        self._finish_summary(seconds, used)
         self.summary.warnings += _of_load(cpu, time.process_time() - spent, seconds, throttled)
         if error is not None:
             if isinstance(error, SourceError):

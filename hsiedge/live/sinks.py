@@ -129,10 +129,13 @@ class MapSink(Sink):
         elif spool is None:
             return []
         else:
-            with spool:
+            try:
                 if not self._lines:
                     return []
                 self._copy(spool, drift)
+            finally:
+                with suppress(OSError):
+                    spool.close()
             written = [self._place]
         return written + (self._mark(drift) if written else [])
 
@@ -156,7 +159,10 @@ class MapSink(Sink):
 
     def _copy(self, spool: BinaryIO, drift: Drifts) -> None:
         width, dtype = self._facts.shape[1], self._facts.dtype
-        spool.seek(0)
+        try:
+            spool.seek(0)  # what is buffered is written here
+        except OSError as error:
+            raise OutputError(f"cannot write {self._place}: {error.strerror}") from error
         with writer(self._place, replace(self._facts, shape=(self._lines, width), drift=drift)) as take:
             for first in range(0, self._lines, _COPIED_ROWS):
                 count = min(_COPIED_ROWS, self._lines - first) * width

@@ -53,7 +53,7 @@ class ClassCounts:
         """Counts `(n, 1 + classes)`, or sums of `values` `(n, width)`."""
         lines, size = len(strip.labels), len(self.names) + 1
         places = self._columns[strip.labels] + size * np.arange(lines)[:, None]
-        weights = None if values is None else values.ravel()
+        weights = None if values is None else np.nan_to_num(values.ravel(), posinf=0, neginf=0)
         return np.bincount(places.ravel(), weights, lines * size).reshape(lines, size).astype(np.float64)
 
     def shares(self, counts: NDArray[np.float64]) -> dict[str, float]:

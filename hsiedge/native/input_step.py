@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.native.library import KERNELS, address, code_of, is_available, load_library
+from hsiedge.errors import ModelError
+from hsiedge.native.library import KERNELS, address, code_of, is_available, load_library, wanted_kernels
 from hsiedge.native.program import Input
 
 _MOST_BANDS = 4096  # HS_MOST_CHANNELS
@@ -81,7 +82,7 @@ class ReferenceTables:
             np.ascontiguousarray(entry)
             for entry in (runs.astype(np.int32), elements, weights.T[order].astype(np.float32), fill.astype(np.uint16))
         )
-        self.kernels = os.environ.get(KERNELS, "").encode()
+        self.kernels = wanted_kernels().encode()
         self._part(0)
 
     def _part(self, begin: int) -> None:
@@ -105,9 +106,11 @@ class ReferenceTables:
         """Reflectance `(n, width, taken)` of raw rows, in steps of 0.0001; of `empty` pixels `(n, width)` the fill."""
         result = np.empty((*rows.shape[:2], self.taken), np.uint16) if out is None else out
         rows, raw = _raw(rows, empty)
-        load_library().hs_reflectance(
+        done = load_library().hs_reflectance(
             self.kernels, self.address, ctypes.addressof(raw), address(result), result.strides[0] // result.itemsize
         )
+        if done:
+            raise ModelError(f"the native engine makes no reflectance of rows of {rows.dtype} {rows.shape}")
         return result
 
     @staticmethod
@@ -169,5 +172,5 @@ def _raw(rows: NDArray[Any], empty: NDArray[np.bool_] | None) -> tuple[NDArray[A
 
 def dense_pixels(rows: NDArray[Any]) -> NDArray[Any]:
     """Rows `(n, width, bands)`, a copy of them unless their pixels lie behind each other."""
-    dense = rows.strides[1:] == (rows.shape[2] * rows.itemsize, rows.itemsize)
-    return rows if dense else np.ascontiguousarray(rows)
+    dense = rows.flags.aligned and rows.strides[1:] == (rows.shape[2] * rows.itemsize, rows.itemsize)
+    return rows if dense else rows.copy()

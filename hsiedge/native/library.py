@@ -95,6 +95,15 @@ def kernel_sets() -> list[str]:
     return names
 
 
+def wanted_kernels(kernels: str | None = None) -> str:
+    """Kernel set that is named here or by $HSIEDGE_NATIVE_KERNELS, else the best. Raises OptionError: not the processor's."""
+    sets = kernel_sets()
+    wanted = kernels or os.environ.get(KERNELS) or sets[0]
+    if wanted not in sets:
+        raise OptionError(f"this processor runs {', '.join(sets)}", option=KERNELS, value=wanted)
+    return wanted
+
+
 def peak_macs(kernels: str, rounds: int) -> float:
     """Multiply-accumulates that `rounds` rounds of a kernel set's own instruction do: timed, the processor's peak."""
     return float(load_library().hs_peak_macs(kernels.encode(), rounds))
@@ -113,11 +122,7 @@ class Network:
     """
 
     def __init__(self, program: Program, kernels: str | None = None) -> None:
-        sets = kernel_sets()
-        wanted = kernels or os.environ.get(KERNELS) or sets[0]
-        if wanted not in sets:
-            raise OptionError(f"this processor runs {', '.join(sets)}", option=KERNELS, value=wanted)
-        self.kernels = wanted
+        self.kernels = wanted = wanted_kernels(kernels)
         self.program = program
         self._library = load_library()
         content, message = program.to_bytes(), ctypes.create_string_buffer(_MESSAGE)
@@ -246,8 +251,8 @@ class Stream:
         if rows.flags.carray:
             place: Any = _BYTES(rows.data)
         else:
-            if rows.strides[1:] != (self._bands * rows.itemsize, rows.itemsize):
-                rows = np.ascontiguousarray(rows)
+            if not rows.flags.aligned or rows.strides[1:] != (self._bands * rows.itemsize, rows.itemsize):
+                rows = rows.copy()
             place = address(rows)
         if values:
             out: NDArray[Any] = np.empty((count, self._columns, self._values), np.int32)

@@ -14,6 +14,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from hsiedge.errors import ModelError
+
 _MAGIC, _VERSION = 0x314E5348, 1
 _HEADER_WORDS, _OP_WORDS = 16, 24
 
@@ -172,7 +174,10 @@ class Program:
             words += [tensor.positions, tensor.channels, tensor.shrink]
         for op in ops:
             words += _op_words(op, data)
-        return np.array(words, "<i4").tobytes() + bytes(data.content)
+        try:
+            return np.array(words, "<i4").tobytes() + bytes(data.content)
+        except OverflowError as error:
+            raise ModelError(f"the native engine takes numbers of 32 bits ({error})") from error
 
 
 class _Data:

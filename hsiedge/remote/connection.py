@@ -89,6 +89,7 @@ class Connection:
         os.set_blocking(self._stdin.fileno(), False)
         self._stdout = self._process.stdout.fileno()
         self._buffer = bytearray()
+        self._begun: agent.Facts | None = None
         self._deadline: float | None = None
         self._heard = time.monotonic()
         self._sending, self._over = threading.Lock(), threading.Event()
@@ -129,15 +130,17 @@ class Connection:
             Silence: nothing came in time.
         """
         self._deadline = None if within is None else time.monotonic() + within
-        facts: agent.Facts | None = {"kind": "beat"}
-        while facts is not None and facts["kind"] == "beat":
+        facts, self._begun = self._begun, None  # of a frame whose bytes Ctrl-C kept from being read
+        while facts is None or facts["kind"] == "beat":
             try:
                 facts = agent.read_frame(self, most)
             except (ValueError, RecursionError) as error:
                 raise RemoteError(f"{self.address}: its answer cannot be read ({error})") from error
-        if facts is None:
-            raise self._gone()
+            if facts is None:
+                raise self._gone()
+        self._begun = facts
         payload = self.read(facts["bytes"])
+        self._begun = None
         if len(payload) < facts["bytes"]:
             raise self._gone()
         if facts["kind"] == "cannot":
@@ -234,7 +237,7 @@ class Connection:
             if until < silent:
                 raise Silence
             raise self._silent()
-        block, self._heard = os.read(self._stdout, _BLOCK), now
+        block, self._heard = os.read(self._stdout, _BLOCK), time.monotonic()
         self._buffer += block
         return bool(block)
 

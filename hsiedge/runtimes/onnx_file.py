@@ -7,6 +7,7 @@ costs as many steps as it has nodes and tensors. Field numbers are those of onnx
 from __future__ import annotations
 
 import mmap
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def mapped(path: Path) -> Iterator[memoryview]:
             yield view
     except UnicodeDecodeError:
         raise
-    except ValueError as error:
+    except (ValueError, OverflowError, struct.error) as error:
         raise ModelError(f"{path}: not an ONNX file, or cut short ({error})") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error

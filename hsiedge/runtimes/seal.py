@@ -14,6 +14,7 @@ from pathlib import Path
 
 KEY = "hsiedge.sha256"
 _NEAR = 256  # bytes; an ORT file, a flatbuffer, has values and their keys a few bytes from each other, in either order
+_MOST_DIGESTS = 16  # that are looked at: each costs the whole file
 _DIGITS = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -41,9 +42,15 @@ def _holds(data: mmap.mmap, view: memoryview) -> bool | None:
     key = data.find(KEY.encode())
     if key < 0:
         return None
+    tried: set[int] = set()
     while key >= 0:
         first = max(0, key - _NEAR)
         for digits in _DIGITS.finditer(data[first : key + _NEAR]):
+            if first + digits.start() in tried:
+                continue
+            tried.add(first + digits.start())
+            if len(tried) > _MOST_DIGESTS:
+                return False
             if _digest(view, first + digits.start()) == digits[0].decode():
                 return True
         key = data.find(KEY.encode(), key + 1)

@@ -69,6 +69,20 @@ def test_packages_are_summed_and_counters_start_again(tmp_path: Path) -> None:
     assert meter.end(1.0) == 0
 
 
+def test_a_counter_that_starts_again_many_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """262 kJ are 44 minutes at 100 W: a long run reads its counters in between."""
+    monkeypatch.setattr(energy, "RAPL_SECONDS", 0.02)
+    counter = tmp_path / POWERCAP / "intel-rapl:0/energy_uj"
+    meter = find_meter(write(tmp_path, zone("intel-rapl:0", "package-0", 0)), throughout=True)
+    assert meter is not None
+    meter.begin()
+    for joules in range(100_000, 1_000_001, 100_000):
+        (tmp_path / "new").write_text(str(joules * 1_000_000 % 262143328850))
+        os.replace(tmp_path / "new", counter)
+        time.sleep(0.1)
+    assert meter.end(10_000.0) == pytest.approx(1_000_000)
+
+
 def test_the_whole_machine_and_a_second_way_to_the_package_are_not_added(tmp_path: Path) -> None:
     meter = find_meter(write(tmp_path, LAPTOP))
     assert meter is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -21,8 +22,10 @@ from hsiedge.live.buffer import LineBuffer
 from hsiedge.live.latency import Latencies
 from hsiedge.live.replay import Player
 from hsiedge.live.runner import run
+from hsiedge.live.sinks import MapSink, Sinks, Strip
 from hsiedge.live.source import SOURCES, Source, SourceOptions, line_cube, open_source
 from hsiedge.mapping import classify
+from hsiedge.mapping.writers import MapFacts
 from hsiedge.runtimes import ENGINES, Model, load
 from hsiedge.scenes.io.cube import Cube
 from hsiedge.scenes.scene import Scene
@@ -251,6 +254,26 @@ def test_a_sink_that_fails_is_left_out(model: Model, tiny_scene: Scene, expected
         assert any(f"went on without {address}" in text for text in summary.warnings)
         with pytest.raises(OutputError, match="tcp://"):
             run(model, Hangup(tiny_scene.cube), address, rows=1)
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_other_map(tmp_path: Path) -> None:
+    """What a map's spool still buffers is written as the run ends."""
+    sinks = Sinks()
+    for name in ("a.npy", "b.npy"):
+        sinks.add(MapSink(tmp_path / name))
+    sinks.begin(MapFacts((1, 50), {1: "x"}, None), "")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        for line in range(60):
+            sinks.take(Strip(line, np.ones((1, 50), np.uint16)))
+        sinks.end()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [text.partition(";")[0] for text in sinks.warnings] == [
+        f"cannot write {tmp_path / name}: File too large" for name in ("a.npy", "b.npy")
+    ]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sources_are_found(tmp_path: Path) -> None:

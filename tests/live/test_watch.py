@@ -65,6 +65,15 @@ def test_a_window_that_is_not_full_and_one_without_data_decide_nothing() -> None
     assert (first["lines"], rest) == ([0, 4], [])
 
 
+def test_a_pixel_whose_confidence_is_no_number_counts_as_none() -> None:
+    """A logit that overflows gives such a one; it must not stay in the sums once its line has left the window."""
+    labels = np.array([10, 10, 11, 11, 10, 10], np.uint16)[:, None].repeat(4, 1)
+    confidence = np.full(labels.shape, 0.9, np.float32)
+    confidence[1] = np.nan
+    first, _, second = events("tall grass > 20 % of 2 lines", labels, 1, confidence)
+    assert (first["confidence"], second["confidence"]) == (pytest.approx(0.45), pytest.approx(0.9))
+
+
 def test_names_of_classes() -> None:
     assert Condition.parse("tall GRASS<=5.5 % of 1 line", CLASSES).column == 2
     assert Condition.parse("12 > 1 % of 2 lines", CLASSES).column == 3

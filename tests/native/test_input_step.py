@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hsiedge.card import Affine
+from hsiedge.errors import OptionError
 from hsiedge.native import library
 from hsiedge.native.library import KERNELS, is_available, kernel_sets
 from hsiedge.runtimes.input_affine import InputAffine
@@ -61,6 +62,13 @@ def test_reflectance(kernels: str, dtype: str, monkeypatch: pytest.MonkeyPatch) 
     assert (expected[empty] == NODATA).all()
     assert (expected[:, [9, 30]] == NODATA).all()
     assert len(np.unique(expected)) > 60
+
+
+def test_an_unknown_kernel_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not leave the rows as the memory happened to be."""
+    monkeypatch.setenv(KERNELS, "sse9")
+    with pytest.raises(OptionError, match=r"this processor runs .*plain"):
+        calibration().apply(counts("u2"))
 
 
 @pytest.mark.parametrize("name", AFFINES)

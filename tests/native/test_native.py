@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hsiedge.errors import ModelError, OptionError  # noqa: E402
 from hsiedge.mapping.line_classifier import LineClassifier  # noqa: E402
 from hsiedge.native import library  # noqa: E402
 from hsiedge.native.library import KERNELS, LibraryMissingError, Network, Stream, is_available, kernel_sets  # noqa: E402
+from hsiedge.native.program import Kind, Op, Tensor  # noqa: E402
 from hsiedge.runtimes import load, require_card  # noqa: E402
 from hsiedge.runtimes.input_affine import InputAffine  # noqa: E402
 from hsiedge.runtimes.int8_weights import for_exact_mode  # noqa: E402
@@ -25,6 +27,7 @@ from hsiedge.runtimes.native_graph import lower  # noqa: E402
 from hsiedge.runtimes.native_lowering import UnsupportedNodeError  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.shipped import shipped  # noqa: E402
+from tests.native.programs import small  # noqa: E402
 from tests.native.quantized_nets import BANDS, CLASSES, NETS, NetBuilder, with_outputs  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the native library was not built: there was no C compiler")
@@ -192,6 +195,43 @@ def test_rows_of_another_kind_are_refused(nets: dict[str, Path]) -> None:
         stream.push(np.zeros((4, 30, BANDS), np.complex64))
     with pytest.raises(ModelError, match="takes no rows of 3 pixels"):
         Stream(Network(lower(nets["chain"], require_card(nets["chain"])).program), 3)
+
+
+def test_a_tensor_that_nobody_reads_does_not_look_far_back() -> None:
+    """Its circle would be longer than 32 bits count."""
+    program = small()
+    table = Op(Kind.TABLE, 4, (1,), rows=(4096,), channels=6, table=np.arange(256, dtype=np.uint8))
+    far = replace(program, tensors=[*program.tensors, Tensor(1, 6)], ops=[program.ops[0], table, *program.ops[1:]])
+    Network(program)
+    with pytest.raises(ModelError, match="looks back beyond the halo"):
+        Network(far)
+
+
+def test_numbers_beyond_32_bits_are_refused_in_a_line(nets: dict[str, Path], tmp_path: Path) -> None:
+    model = onnx.load(nets["chain"])
+    conv = next(node for node in model.graph.node if node.op_type == "Conv" and _sides(node) != [1, 1])
+    for attribute in [entry for entry in conv.attribute if entry.name == "dilations"]:
+        conv.attribute.remove(attribute)
+    conv.attribute.append(onnx.helper.make_attribute("dilations", [1 << 40] * 2))
+    onnx.save(model, tmp_path / "far.onnx")
+    with pytest.raises(ModelError, match="32 bits"):
+        load(tmp_path / "far.onnx", 1, "native")
+
+
+def _sides(node: onnx.NodeProto) -> list[int]:
+    return next((list(entry.ints) for entry in node.attribute if entry.name == "kernel_shape"), [])
+
+
+def test_rows_wherever_they_lie(nets: dict[str, Path]) -> None:
+    """Those of a buffer that begins at an odd byte are copied: C may not read them there."""
+    card = require_card(nets["chain"])
+    network = Network(lower(nets["chain"], card, np.dtype(np.uint16)).program)
+    rows = rows_for(card, card.patch, 30)
+    odd = np.ndarray(rows.shape, rows.dtype, bytearray(rows.nbytes + 1), 1)
+    odd[:] = rows
+    assert not odd.flags.aligned
+    labels = [Stream(network, 30).push(values) for values in (rows, odd)]
+    np.testing.assert_array_equal(*labels)
 
 
 def test_a_stream_ends_once(nets: dict[str, Path]) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import pytest
 
 import hsiedge
 from hsiedge.errors import OptionError, RemoteError
-from hsiedge.remote import agent, connection
+from hsiedge.remote import agent, connection, host
 from hsiedge.remote.address import parse_address
 from hsiedge.remote.connection import BOOTSTRAP, COMMAND, OPTIONS, first_line, printable
 from hsiedge.remote.host import Host, _extras, bench_on, run_on
@@ -268,6 +269,53 @@ def test_ctrl_c_in_a_sustained_run_loses_nothing(server: Server) -> None:
     assert data["sustained"][0]["model"] == "float.onnx"
     assert 1 <= len(data["sustained"][0]["windows"]) < 20
     assert_nothing_left(server)
+
+
+class Piped(connection.Connection):
+    """A connection whose other machine is what is written to a pipe."""
+
+    def __init__(self, stdout: int) -> None:
+        self.address, self._stdout, self._buffer, self._begun = parse_address("there"), stdout, bytearray(), None
+        self._deadline, self._heard = None, time.monotonic()
+        self.sent: list[str] = []
+
+    def send(self, kind: str, **facts: object) -> None:
+        self.sent.append(kind)
+
+
+def test_ctrl_c_while_a_result_arrives_loses_nothing() -> None:
+    """The first line of its frame has been read then, and its bytes have not."""
+    ours, theirs = os.pipe()
+    payload = b'{"result": 1}' * 20
+
+    def far_side() -> None:
+        os.write(theirs, agent.frame_line("done", len(payload), code=0) + payload[:10])
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        os.write(theirs, payload[10:])
+
+    piped, thread = Piped(ours), threading.Thread(target=far_side)
+    thread.start()
+    assert host._follow(piped, [], print, lambda share: None) == (0, payload)
+    thread.join()
+    assert piped.sent == ["interrupt"]
+
+
+def test_silence_counts_from_the_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SILENT", 0.8)
+    ours, theirs = os.pipe()
+
+    def far_side() -> None:
+        for _ in range(4):
+            time.sleep(0.5)
+            os.write(theirs, agent.frame_line("beat", 0))
+        os.write(theirs, agent.frame_line("say", 2) + b"hi")
+
+    thread = threading.Thread(target=far_side)
+    thread.start()
+    assert Piped(ours).receive(10)[1] == b"hi"
+    thread.join()
 
 
 @pytest.mark.slow

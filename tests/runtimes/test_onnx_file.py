@@ -10,6 +10,7 @@ import pytest
 from hsiedge.errors import HsiedgeError, ModelError
 from hsiedge.runtimes import load
 from hsiedge.runtimes.onnx_file import read_onnx_file
+from hsiedge.runtimes.onnx_graph import read_graph
 from hsiedge.runtimes.ort import read_metadata
 from hsiedge.shipped import shipped
 
@@ -137,6 +138,20 @@ def test_any_damage_is_an_error_of_ours(tmp_path: Path) -> None:
         except HsiedgeError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        field(1, field(4, b"Elu") + field(5, field(1, b"alpha") + field(2, b"12345"))),
+        field(5, varint(1 << 3) + varint(1) + varint(2 << 3) + varint(7) + varint(7 << 3) + varint((1 << 69) - 1)),
+    ],
+    ids=["a float of five bytes", "an integer beyond 64 bits"],
+)
+def test_a_value_that_is_none(graph: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(field(7, graph))
+    with pytest.raises(ModelError, match="not an ONNX file, or cut short"):
+        read_graph(tmp_path / "m.onnx")
 
 
 def test_nested_without_end(tmp_path: Path) -> None:

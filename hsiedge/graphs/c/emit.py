@@ -48,7 +48,7 @@ _STATE_INTEGERS, _STATE_POINTERS = 8, 3  # of hs_state, beside its arrays: net, 
 
 def checked_name(name: str) -> str:
     """The name as an identifier of C and C++ that no other of the file begins with. Raises OptionError where it is none."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) or name in _KEYWORDS or name.lower().startswith("hs_"):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) or name in _KEYWORDS or f"{name}_".lower().startswith("hs_"):
         raise OptionError("letters, digits and _ are expected, a letter first, and no word of C", option="name", value=name)
     return name
 
@@ -344,6 +344,7 @@ int {n}_finish_row({n}_state *state, uint16_t *labels)
         n, upper, (height, width, _) = self.name, self.name.upper(), rows.shape
         return f"""/* Rows in, labels out: {n}_test() gives the number of labels that differ, or a negative code. */
 #include "{n}.h"
+#include <math.h>
 #ifndef {upper}_NO_MAIN
 #include <stdio.h>
 #endif
@@ -414,15 +415,24 @@ def _braced(numbers: Iterable[int]) -> str:
 
 def _float(value: float | np.float32) -> str:
     """A float32 as C reads it back, to the bit."""
+    if not np.isfinite(value):
+        return _not_finite(value)
     text = f"{float(np.float32(value)):.9g}"
     return (text if any(mark in text for mark in ".en") else text + ".0") + "f"
+
+
+def _not_finite(value: float) -> str:
+    """NaN or an infinity, as math.h has them."""
+    return "NAN" if value != value else "INFINITY" if value > 0 else "-INFINITY"
 
 
 def _array(kind: str, name: str, values: object, *, static: bool = True) -> str:
     numbers = np.asarray(values).ravel()
     if numbers.dtype.kind == "f":
         words = (
-            [_float(value) for value in numbers] if numbers.dtype == np.float32 else [repr(float(value)) for value in numbers]
+            [_float(value) for value in numbers]
+            if numbers.dtype == np.float32
+            else [repr(float(value)) if np.isfinite(value) else _not_finite(value) for value in numbers]
         )
     else:
         mark = {"u4": "U", "u8": "ULL", "i8": "LL"}.get(numbers.dtype.str[1:], "")

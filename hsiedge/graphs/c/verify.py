@@ -172,7 +172,7 @@ def built(net: PackedNet, compiler: Compiler, folder: Path, *words: str, trace: 
     """The harness around a net, compiled; the program."""
     source, program = folder / "harness.c", folder / f"harness{'-trace' if trace else ''}{''.join(words)}"
     (folder / f"{net.name}.c").write_text(net.source(trace=trace))
-    source.write_text(re.sub("UPPER", net.name.upper(), _HARNESS.replace("NAME", net.name)))
+    source.write_text(re.sub("NAME|UPPER", lambda word: net.name if word[0] == "NAME" else net.name.upper(), _HARNESS))
     compiler.compile("-std=c99", *words, "-o", program, source)
     return program
 

@@ -274,6 +274,7 @@ static int check_op(const reader *r, hs_net *net, hs_op *op, int32_t index, cons
         if (op->kind == HS_EXTEND ? !within(op->position, 0, out->positions - filled) : in->positions < (out->positions - 1) * op->stride + places) return fail(r, "an op that reads beyond its positions", index);
         if (op->kind >= HS_TABLE && in->channels != op->channels && !is_view(net, op)) return fail(r, "channels that differ", index);
     }
+    if (lag > 2 * net->radius) return fail(r, "an op that looks back beyond the halo", index);
     const hs_tensor *in = &net->tensors[op->in[0]];
     const int plain = op->kernel[0] * op->kernel[1] * op->kernel[2] == 1;
     if (op->kind <= HS_DENSE_SUMS && (op->dilation[2] != 1 || op->channel || op->channels != out->channels)) return fail(r, "a convolution of no kind that there is", index);
@@ -516,10 +517,22 @@ HS_API const void *hs_packed_array(const void *net, int32_t index, int which, si
 
 typedef struct { model *m; void *state; } stream;
 
+/* Whether a size_t holds the bytes of a stream, by an upper bound: of 32 bits, it does not hold those of any net and width. */
+static int is_countable(const hs_net *net, int32_t columns)
+{
+    double bytes = 0;
+    for (int32_t i = 0; i < net->n_tensors; i++) {
+        const hs_tensor *t = &net->tensors[i];
+        bytes += 4.0 * ((double)t->positions * (t->channels + 64.0) + 64.0) * (columns + 2.0 * net->radius + 256.0) * (t->ring + 1.0);
+    }
+    return bytes < (double)(SIZE_MAX / 2);
+}
+
+/* Bytes of a stream of so many columns; 0 where they are none, or too many. */
 HS_API size_t hs_stream_bytes(const void *net, int32_t columns)
 {
     const model *m = net;
-    return columns < 1 || columns > 1 << 20 ? 0 : m->set->bytes(&m->net, columns);
+    return columns < 1 || columns > 1 << 20 || !is_countable(&m->net, columns) ? 0 : m->set->bytes(&m->net, columns);
 }
 /* A stream in memory of its own; NULL where there is none, or columns do not fit. The net must outlive it. */
 HS_API void *hs_stream_new(void *net, int32_t columns, int32_t left, int32_t right, int32_t above)

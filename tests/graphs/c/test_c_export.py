@@ -191,7 +191,9 @@ def test_a_float_model_and_an_unknown_target_are_errors(strip: Scene, tmp_path: 
         export.c_files(int8_scene, strip, tmp_path / "net.c", target="z80")
 
 
-@pytest.mark.parametrize("name", ["int", "class", "9net", "a-b", "hs_net", "HS_X", "ä", "", "_x", "a" * 64, "a;b", 'x"'])
+@pytest.mark.parametrize(
+    "name", ["int", "class", "9net", "a-b", "hs_net", "HS_X", "hs", "HS", "ä", "", "_x", "a" * 64, "a;b", 'x"']
+)
 def test_names_that_are_no_identifiers_are_errors(name: str) -> None:
     with pytest.raises(OptionError):
         emit.checked_name(name)
