@@ -147,12 +147,24 @@ def as_patches(source: str, net: nn.Module, patches: torch.Tensor, classes: int,
             continue
         if layout.order != (0, 1, 2, 3) or layout.squeezed or layout.unsqueezed:
             say(f"it takes {layout.text}: what makes this of patches stands in front")
+        candidates = [other for other in known_layouts(patches.shape[2]) if other.text != layout.text]
+        if others := [other.text for other in candidates if _runs(net, other, patches, classes)]:
+            say(f"it runs on {' and '.join(others)}, too: compare with the code that it was trained by")
         if not isinstance(output, torch.Tensor):
             wrapped.place = places[0]
             say(f"of its {len(_outputs(output))} outputs the one of {classes} classes counts, number {places[0] + 1}")
         return wrapped
     nearest = next((reason for reason in reasons if reason.startswith("gives")), reasons[0])
     raise ModelError(f"{source}: {nearest}; {len(reasons)} layouts were tried")
+
+
+def _runs(net: nn.Module, layout: Layout, patches: torch.Tensor, classes: int) -> bool:
+    try:
+        with torch.no_grad():
+            output = net(torch.from_numpy(layout(patches.numpy())))
+    except Exception:
+        return False
+    return sum(_is_logits(entry, len(patches), classes) for entry in _outputs(output)) == 1
 
 
 def _outputs(output: object) -> Sequence[object]:

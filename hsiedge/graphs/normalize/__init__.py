@@ -18,11 +18,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from hsiedge.graphs.normalize.compare import check_same, limit_of, outputs_one_by_one
+from hsiedge.errors import ModelError
+from hsiedge.graphs.normalize.compare import check_same, limit_of, outputs_one_by_one, run, session
 from hsiedge.graphs.normalize.einsum import einsums_to_products
 from hsiedge.graphs.normalize.fold import fold
 from hsiedge.graphs.normalize.head import choose_logits, drop_softmax, flatten, head_of, refuse_training
-from hsiedge.graphs.normalize.layout import Layout, layouts_of, put_in_front
+from hsiedge.graphs.normalize.layout import Layout, alternatives, layouts_of, put_in_front
 from hsiedge.graphs.normalize.versions import to_float32, to_our_opset
 from hsiedge.graphs.onnx_io import MAX_IR, name_nodes
 
@@ -64,6 +65,7 @@ def normalize(model: ModelProto, patches: NDArray[Any], *, logits: str | None = 
     refuse_training(chosen)
     layouts = layouts_of(chosen, patches.shape[1], patches.shape[2])
     expected = outputs_one_by_one(chosen, layouts, patches, limit_of(chosen))
+    changes += _other_layouts(chosen, layouts, patches)
     converted, conversions = to_our_opset(chosen)
     changes += conversions
     graph = ir.from_proto(converted)
@@ -91,3 +93,20 @@ def normalize(model: ModelProto, patches: NDArray[Any], *, logits: str | None = 
     normal.ir_version = min(max(normal.ir_version, 8), MAX_IR)
     check_same(normal, expected, patches, softmax=bool(without_softmax), limit=limit_of(chosen))
     return Normalized(normal, tuple(changes), head)
+
+
+def _other_layouts(model: ModelProto, layouts: list[Layout], patches: NDArray[Any]) -> list[str]:
+    """A line where a net of one input runs on another layout, too: its sizes do not say which it was trained on."""
+    if len(layouts) > 1:
+        return []
+    opened, others = None, []
+    for layout in alternatives(model, layouts[0], patches.shape[1], patches.shape[2]):
+        opened = opened or session(model)
+        try:
+            run(opened, {layout.name: layout(patches[:1])})
+        except ModelError:
+            continue
+        others.append(layout.text)
+    if not others:
+        return []
+    return [f"taken as {layouts[0].text}; it runs on {' and '.join(others)}, too: compare with the code that it was trained by"]

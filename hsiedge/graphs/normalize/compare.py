@@ -66,6 +66,11 @@ def outputs_one_by_one(
     opened = session(model)
     feeds = [{layout.name: layout(patches[place : place + 1]) for layout in layouts} for place in range(len(patches))]
     single = np.concatenate([run(opened, feed).reshape(1, -1) for feed in feeds])
+    if not np.isfinite(single).all():
+        raise ModelError(
+            "it gives numbers that are not finite for patches of the scene; look for NaN among its weights, and for bands that "
+            "it takes scaled"
+        )
     try:
         together = run(opened, {layout.name: layout(patches) for layout in layouts})
     except ModelError:  # a batch fixed at 1: there are no others

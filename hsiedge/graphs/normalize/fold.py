@@ -207,10 +207,20 @@ def _fix_squeezes(model: ir.Model, traces: Sequence[_Trace]) -> None:
         sizes = [value.shape for value in taken_values if value is not None]
         if len(sizes) == len(traces):
             axes = [axis for axis in range(len(sizes[0])) if all(size[axis] == 1 for size in sizes)]
+            if not axes:  # an empty list of axes is all that are 1, of one patch the batch, too
+                _bypass(model.graph, node)
+                continue
             named = ir.node("Squeeze", [taken(node), constant(model.graph, f"{node.name}_axes", np.array(axes, np.int64))],
                             outputs=[ir.Value(name=f"{node.outputs[0].name}_named")], name=f"{node.name}_named")  # fmt: skip
             model.graph.insert_before(node, named)
             node.outputs[0].replace_all_uses_with(named.outputs[0], replace_graph_outputs=True)
+
+
+def _bypass(graph: ir.Graph, node: ir.Node) -> None:
+    """Leaves a node out that gives what it takes."""
+    same = ir.node("Identity", [taken(node)], outputs=[ir.Value(name=f"{node.outputs[0].name}_same")], name=f"{node.name}_same")
+    graph.insert_before(node, same)
+    node.outputs[0].replace_all_uses_with(same.outputs[0], replace_graph_outputs=True)
 
 
 def _drop_zero_states(model: ir.Model, traces: Sequence[_Trace]) -> None:

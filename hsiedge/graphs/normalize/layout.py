@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,13 +93,25 @@ def layouts_of(model: ModelProto, bands: int, patch: int) -> list[Layout]:
     return layouts
 
 
+def alternatives(model: ModelProto, taken: Layout, bands: int, patch: int) -> list[Layout]:
+    """Layouts that fit the sizes of a model's one input as the one that was taken does: which it is, the sizes do not say."""
+    (entry,) = inputs_of(model)
+    sizes = [size.dim_value or None for size in entry.type.tensor_type.shape.dim]
+    fitting = [replace(layout, name=taken.name, dtype=taken.dtype) for layout in known_layouts(patch)]
+    return [layout for layout in fitting if layout.text != taken.text and _fits(layout, sizes, bands, patch)]
+
+
+def _fits(layout: Layout, sizes: Sequence[int | None], bands: int, patch: int) -> bool:
+    expected = layout(np.zeros((1, bands, patch, patch), np.uint8)).shape
+    return len(expected) == len(sizes) and all(size in (None, want) for size, want in zip(sizes[1:], expected[1:]))
+
+
 def _layout(name: str, sizes: Sequence[int | None], bands: int, patch: int, dtype: str, alone: bool) -> Layout:
     whole = [(entry, False) for entry in (*_KNOWN, *(_OF_A_SPECTRUM if patch == 1 else ()))]
     centre = [] if alone else [(entry, True) for entry in (*_OF_A_SPECTRUM, *_KNOWN)]
     for (text, order, squeezed, unsqueezed), of_centre in [*whole, *centre]:
         layout = Layout(name, text, order, squeezed, unsqueezed, of_centre, dtype)
-        expected = layout(np.zeros((1, bands, patch, patch), np.uint8)).shape
-        if len(expected) == len(sizes) and all(size in (None, want) for size, want in zip(sizes[1:], expected[1:])):
+        if _fits(layout, sizes, bands, patch):
             return layout
     known = ", ".join(text for text, *_ in (*_KNOWN, *_OF_A_SPECTRUM))
     taken = ", ".join("N" if not place else str(size or "?") for place, size in enumerate(sizes))

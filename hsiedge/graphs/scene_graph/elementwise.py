@@ -25,7 +25,9 @@ def pointwise(node: Node) -> list[Layout]:
 
 def binary(node: Node) -> list[Layout]:
     """An operator on two values, or a value and a constant, with numpy's broadcasting."""
-    first, second = node.operands[:2]
+    if len(node.operands) != 2:
+        raise UnfitError(f"it takes {len(node.operands)} values, where two are translated")
+    first, second = node.operands
     if isinstance(first, Layout) and isinstance(second, Layout):
         return [_both(node, first, second)]
     place = 0 if isinstance(first, Layout) else 1

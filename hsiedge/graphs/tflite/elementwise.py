@@ -38,7 +38,9 @@ def broadcast(constant: Array, value: TensorView) -> Array:
 
 def binary(operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], node: Node) -> TensorView:
     """An operation on two values, or on a value and a constant."""
-    first, second = node.operands[:2]
+    if len(node.operands) != 2:
+        raise UnfitError(f"it takes {len(node.operands)} values, where two are translated")
+    first, second = node.operands
     if isinstance(first, TensorView) and isinstance(second, TensorView):
         return _both(operation, first, second)
     if isinstance(first, TensorView):
@@ -72,6 +74,14 @@ def repeated(value: TensorView, shape: Sequence[int]) -> TensorView:
 
 def _volume(value: TensorView) -> int:
     return math.prod(size.count for size in value.sizes)
+
+
+def elu(node: Node) -> TensorView:
+    """Negative values x become `alpha` * (exp(x) - 1)."""
+    value, alpha = node.computed(), np.float32(node.number("alpha"))
+    if alpha == 1:
+        return value.of(tf.nn.elu(value.tensor))
+    return value.of(tf.nn.relu(value.tensor) + alpha * tf.nn.elu(-tf.nn.relu(-value.tensor)))
 
 
 def leaky_relu(node: Node) -> TensorView:

@@ -40,7 +40,7 @@ RULES = Rules[Node, Views](
         "Clip": elementwise.clip,
         "Conv": conv.conv,
         "Div": partial(elementwise.binary, tf.divide),
-        "Elu": partial(elementwise.pointwise, tf.nn.elu),
+        "Elu": elementwise.elu,
         "Erf": composed.erf,
         "Exp": partial(elementwise.pointwise, tf.exp),
         "Expand": composed.expand,

@@ -125,6 +125,15 @@ def test_a_squeeze_without_axes_leaves_the_batch(named: bool) -> None:
     np.testing.assert_allclose(ours[0], ours[1][:1], atol=1e-5)
 
 
+def test_a_squeeze_of_nothing_goes() -> None:
+    """`head(x).squeeze()`: an empty list of axes would be all that are 1, of one patch the batch, too."""
+    gemm = node("Gemm", "f w b", "z", transB=1)
+    constants = {**FIRST, **HEAD}
+    model = graph([node("Conv", "x k", "c"), node("Flatten", "c", "f"), gemm, node("Squeeze", "z", "y")], constants)
+    assert "Squeeze" not in kinds(normalize(model, PATCHES))
+    assert run(normalize(model, PATCHES).model, x=PATCHES[:1]).shape == (1, CLASSES)
+
+
 def test_an_if_of_squeeze_becomes_its_branch() -> None:
     """x.squeeze(1) as torch exports it: squeezed only if that axis is 1."""
     then = helper.make_graph([node("Squeeze", "deep axes", "t")], "then", [],
@@ -401,6 +410,25 @@ def test_a_graph_that_is_another_net_is_found_out() -> None:
     check_same(model, expected, PATCHES, softmax=False, limit=1e-4)
     with pytest.raises(CheckError, match="the normalized graph is not the net"):
         check_same(model, expected + np.arange(CLASSES), PATCHES, softmax=False, limit=1e-4)
+
+
+def test_weights_that_are_no_numbers_are_named_as_such() -> None:
+    model = graph(
+        [node("Flatten", "x", "h"), GEMM], {"w": np.full((CLASSES, BANDS * 9), np.nan, np.float32), "b": weight(CLASSES)}
+    )
+    with pytest.raises(ModelError, match="not finite"):
+        normalize(model, PATCHES)
+
+
+@pytest.mark.parametrize(("bands", "other"), [(PATCH, ["(N, p, p, bands)"]), (BANDS, [])])
+def test_a_layout_that_fits_twice_is_not_taken_without_a_word(bands: int, other: list[str]) -> None:
+    """Of as many bands as the patch is wide, sizes do not say which axis is which."""
+    patches = PATCHES[:, :bands]
+    constants = {"w": weight(CLASSES, bands * 9), "b": weight(CLASSES)}
+    model = graph([node("Flatten", "x", "h"), GEMM], constants, inputs={"x": ("N", bands, PATCH, PATCH)})
+    lines = [change for change in normalize(model, patches).changes if "too" in change]
+    expected = "taken as (N, bands, p, p); it runs on {}, too: compare with the code that it was trained by"
+    assert lines == [expected.format(text) for text in other]
 
 
 def test_the_argument_is_left_as_it_was() -> None:

@@ -189,6 +189,32 @@ def test_a_head_goes_before_the_pool_only_where_it_narrows() -> None:
     assert kinds(9) == ["AveragePool", "Conv"]
 
 
+def test_an_operator_of_a_later_opset_keeps_its_opset() -> None:
+    """Gelu is one of opset 20, and a graph of 18 that has it does not load."""
+    model = exported(
+        seeded(lambda: nn.Sequential(nn.Conv2d(BANDS, 4, 3), nn.ReLU(), nn.Conv2d(4, CLASSES, 3), nn.Flatten())), BANDS, 5
+    )
+    (relu,) = (node for node in model.graph.node if node.op_type == "Relu")
+    relu.op_type = "Gelu"
+    model.opset_import[0].version = 20
+    assert agree(model, 5).model.opset_import[0].version == 20
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_other_than_two_values_run_pixel_by_pixel(count: int) -> None:
+    """Of three, the third must not be left out."""
+    model = exported(
+        seeded(lambda: nn.Sequential(nn.Conv2d(BANDS, 4, 3), nn.ReLU(), nn.Conv2d(4, CLASSES, 3), nn.Flatten())), BANDS, 5
+    )
+    (relu,) = (node for node in model.graph.node if node.op_type == "Relu")
+    value, place = relu.input[0], list(model.graph.node).index(relu)
+    model.graph.node.insert(place, helper.make_node("Mul", [value, value], ["squared"], "squared"))
+    model.graph.node.insert(place, helper.make_node("Neg", [value], ["turned"], "turned"))
+    relu.op_type = "Max"
+    relu.input[:] = [value, "turned", "squared"][:count]
+    agree(model, 5)
+
+
 def test_an_even_patch_is_refused() -> None:
     with pytest.raises(ModelError, match="takes patches of 6 x 6"):
         densify(exported(nn.Sequential(nn.Conv2d(BANDS, 4, 6), nn.Flatten()), BANDS, 6))

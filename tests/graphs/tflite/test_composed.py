@@ -42,6 +42,7 @@ CASES = {
     "PRelu": ([node("PRelu", "x s")], {"s": RNG.normal(size=(4, 1, 1))}),
     "LeakyRelu": ([node("LeakyRelu", "x", alpha=0.3)], {}),
     "Elu": ([node("Elu", "x")], {}),
+    "Elu of another alpha": ([node("Elu", "x", alpha=0.5)], {}),
     "Softplus": ([node("Softplus", "x")], {}),
     "Softplus as torch has it": ([node("Greater", "x t", "g"), node("Softplus", "x", "s"), node("Where", "g x s")],
                                  {"t": np.float32(2)}),
