@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hsiedge.scenes.references import RawCounts
 
 _NO_UNIT = ("", "1", "none", "unitless", "dimensionless", "unknown", "n/a", "na", "-")
+_PERCENT = ("%", "percent", "per cent")
 _TO_NM = {
     ("nm", "nanometer", "nanometre", "nanometers", "nanometres"): 1.0,
     ("um", "\xb5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre", "micrometers", "micrometres"): 1e3,
@@ -121,7 +122,7 @@ class Cube:
         return np.flatnonzero(self.good) if self.good else np.arange(self.bands)
 
     def checked(self) -> Cube:
-        """The cube, facts of no use left out: a scale that changes nothing, band lists of another length.
+        """The cube, facts of no use left out: a scale that changes nothing, band lists of another length; percent as a scale.
 
         Raises:
             SceneError: a scale of zero, or scale or offset that is no number; every band is ruled out.
@@ -132,6 +133,9 @@ class Cube:
         if self.scale is not None and 0 in self.scale:
             raise SceneError(f"{self.path}: a scale of 0 makes all its values alike")
         scale, offset = self.scale or (1.0,) * self.bands, self.offset or (0.0,) * self.bands
+        percent = is_percent(self.units)
+        if percent:  # once: a checked cube has no such unit
+            scale, offset = tuple(value / 100 for value in scale), tuple(value / 100 for value in offset)
         same = set(scale) == {1.0} and set(offset) == {0.0}
         odd = tuple(
             f"its {len(values)} {noun} are not for {self.bands} bands, and are left out"
@@ -148,7 +152,7 @@ class Cube:
             nodata=self.nodata if len(self.nodata) == self.bands and self.nodata.count(None) < self.bands else (),
             wavelengths=self.wavelengths if len(self.wavelengths) == self.bands else (),
             widths=self.widths if len(self.widths) == self.bands else (),
-            units=named_unit(self.units),
+            units="" if percent else named_unit(self.units),
             notes=(*self.notes, *odd),
         )
 
@@ -196,6 +200,11 @@ def named_unit(text: str) -> str:
     """Unit of a text; "" where the text says that there is none, as "1" and "unitless" do."""
     text = " ".join(text.split())
     return "" if text.lower() in _NO_UNIT else text
+
+
+def is_percent(unit: str) -> bool:
+    """Whether a unit is that of hundredths."""
+    return " ".join(unit.lower().split()) in _PERCENT
 
 
 def quantity_of(*texts: str) -> str:

@@ -9,6 +9,7 @@ published structure, or from a wavelength list that is as long as one axis alone
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError, needs_extra
-from hsiedge.scenes.io.checks import MOST_BANDS, check_chunks, check_ends, check_hdf5, hdf5_arrays
+from hsiedge.scenes.io.checks import MOST_BANDS, check_chunks, check_ends, check_hdf5, hdf5_arrays, hdf5_number
 from hsiedge.scenes.io.cube import Cube, fits, named_unit, nanometres, number, quantity_of, unread, widths_like
 from hsiedge.scenes.io.georeference import Georeference, Transform, from_envi
 from hsiedge.scenes.io.reader import WAVELENGTHS, LabelRaster, Reader, unscaled
@@ -30,9 +31,20 @@ _SPECTRAL = (
 )
 _ROWS = r"(y|rows?|lines?|lat(itude)?|down_?track|along_?track|northing|y_?dim|height|number_of_lines)"
 _COLUMNS = r"(x|col(umn)?s?|samples?|pixels?|lon(gitude)?|cross_?track|across_?track|easting|x_?dim|width)"
+_NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n")
+_EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e")
 _WIDTHS = ("fwhm", "fwhms", "bandwidths", "band_widths")
 _GOOD = ("good_wavelengths", "good_wavelength", "bbl", "good_bands")
 _PLAIN = {"scale_factor": 1.0, "add_offset": 0.0}
+_DEFAULT_FILLS = {  # of netCDF's library, which fills what is not written; bytes have none (NUG, "Attribute Conventions")
+    "i2": -32767,
+    "u2": 65535,
+    "i4": -2147483647,
+    "u4": 4294967295,
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+}
+_LIMITS = ("valid_range", "valid_min", "valid_max")
 _NEON = re.compile(r"\w+/Reflectance/Reflectance_Data$")
 _PRISMA = re.compile(r"HDFEOS/SWATHS/PRS_L(\w+)/Data Fields/(VNIR|SWIR|Vnir|Swir)_Cube$")
 
@@ -73,6 +85,21 @@ class _Variable:
         value = self.attribute(name)
         values = [] if value is None else [number(part) for part in np.ravel(self.declared(value))]
         return [part for part in values if part is not None] if None not in values else []
+
+    def named(self, name: str) -> Any:
+        """The variable that an attribute names: by its path, beside the cube, or in a group above (CF 2.7); None for none."""
+        if not name:
+            return None
+        rooms = [""] if name.startswith("/") else _upwards(self.name.rpartition("/")[0])
+        places = [posixpath.normpath(f"{room}/{name}").strip("/") for room in rooms]
+        return next((self.others[place] for place in places if place in self.others), None)
+
+    def attribute_lists(self) -> Iterator[tuple[list[Any], str]]:
+        """Wavelengths that attributes of the cube, its group or the file list, and their unit."""
+        for attrs in (self.data.attrs, self.data.parent.attrs, self.data.file.attrs):
+            name = next((name for name in WAVELENGTHS if name in attrs), None)
+            if name is not None:
+                yield list(np.ravel(attrs[name])), _text(attrs.get("wavelength_units"))
 
     def near(self, names: tuple[str, ...], length: int | None = None) -> Any:
         """The list of one of these names that lies nearest: beside the cube, else elsewhere in the file; None without one.
@@ -123,9 +150,17 @@ class Hdf5(Reader):
             rest = [axis for axis in range(variable.data.ndim) if axis not in (rows, columns)]
             array = variable.declared(variable.data[()]).transpose(rows, columns, *rest).reshape(variable.data.shape[rows], -1)
             missing = _missing(variable)
-            array = np.where(np.isin(array, missing[1:]), 0, array).astype(array.dtype) if missing[1:] else array
-            nodata = missing[0] if missing else None
-            return LabelRaster(array, _class_names(variable), nodata, _place(variable, rows, columns))
+            low, high = _limits(variable)
+            outside = np.isin(array, missing[1:]) | (array < low) | (array > high)
+            array = np.where(outside, 0, array).astype(array.dtype) if outside.any() else array
+            nodata, place = missing[0] if missing else None, _place(variable, rows, columns)
+            return LabelRaster(array, _class_names(variable), nodata, place, _uneven(variable, place, (rows, columns)))
+
+
+def _upwards(room: str) -> list[str]:
+    """A group, and those that it lies in, the root last."""
+    parts = room.split("/") if room else []
+    return ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
 
 
 def _described(path: Path, key: str | None) -> None:
@@ -203,7 +238,7 @@ def _cube(variable: _Variable, file: Any) -> Cube:
     flags = () if good is None else tuple(bool(value) for value in np.asarray(good[()]) != 0)
     missing, units = _missing(variable)[:1], named_unit(variable.text("units"))
     place = _place(variable, rows, columns)
-    notes = () if place is not None else _sensor_geometry(variable, (height, width))
+    notes = _uneven(variable, place, axes[:2]) or (() if place is not None else _sensor_geometry(variable, (height, width)))
     cube = Cube(
         path=variable.path,
         shape=(height, width),
@@ -213,14 +248,14 @@ def _cube(variable: _Variable, file: Any) -> Cube:
         scale=_by_band(variable, "scale_factor", bands),
         offset=_by_band(variable, "add_offset", bands),
         nodata=tuple(missing) * bands,
-        valid=_in_range(variable, read, flags),
+        valid=_in_range(variable, read, flags, bands),
         good=flags,
         wavelengths=wavelengths,
         widths=() if widths is None else widths_like(list(widths[()]), stored, wavelengths),
         units=units,
         quantity=quantity_of(variable.text("standard_name"), variable.text("long_name"), units),
         georeference=place,
-        notes=(*notes, *unread(stored, unit, wavelengths)),
+        notes=(*notes, *unread(stored, unit, wavelengths), *(() if stored else _of_other_length(variable, bands))),
     )
     return _neon(cube, variable) if _NEON.search(variable.name) else cube
 
@@ -237,18 +272,39 @@ def _axes(variable: _Variable) -> tuple[int, int, int]:
     spectrum = named.get("bands")
     if spectrum is None:
         listed = variable.near(WAVELENGTHS)
-        fitting = [axis for axis in range(3) if listed is not None and shape[axis] == listed.shape[0]]
+        lengths = [len(values) for values, _ in variable.attribute_lists()] if listed is None else [listed.shape[0]]
+        length = next(iter(lengths), None)
+        fitting = [axis for axis in range(3) if shape[axis] == length]
         fitting = [axis for axis in fitting if axis not in named.values()]
         if len(fitting) > 1:
             raise SceneError(
-                f"{variable.path}: {variable.name} is {'x'.join(map(str, shape))}, and its {listed.shape[0]} wavelengths fit "
+                f"{variable.path}: {variable.name} is {'x'.join(map(str, shape))}, and its {length} wavelengths fit "
                 f"{len(fitting)} of its axes; name its dimensions (netCDF, or HDF5 dimension scales)"
             )
         unnamed = [axis for axis in range(3) if axis not in named.values()]
         spectrum = fitting[0] if fitting else unnamed[-1]
+        if not fitting and _is_time(variable, spectrum):
+            raise SceneError(f"{variable.path}: {variable.name} has an axis of time; rows, columns, bands are expected")
     rest = [axis for axis in range(3) if axis != spectrum]
     rows = named.get("rows", rest[1] if named.get("columns") == rest[0] else rest[0])
     return rows, rest[1] if rows == rest[0] else rest[0], spectrum
+
+
+def _is_time(variable: _Variable, axis: int) -> bool:
+    """Whether a dimension is one of time (CF 4.4), of more than one moment."""
+    _, scale = _dimension(variable, axis)
+    if scale is None or variable.data.shape[axis] == 1:
+        return False
+    standard, letter, unit = (_text(scale.attrs.get(name)).lower() for name in ("standard_name", "axis", "units"))
+    return standard == "time" or letter == "t" or " since " in unit
+
+
+def _of_other_length(variable: _Variable, bands: int) -> tuple[str, ...]:
+    """A note on wavelengths of which there are more or fewer than bands."""
+    lists = (item for place, item in variable.others.items() if place.rpartition("/")[2].lower() in WAVELENGTHS)
+    lengths = [item.shape[0] for item in lists if item.ndim == 1] + [len(values) for values, _ in variable.attribute_lists()]
+    other = next((length for length in lengths if length != bands), None)
+    return () if other is None else (f"its {other} wavelengths are not for {bands} bands, and are left out",)
 
 
 def _label_axes(variable: _Variable) -> tuple[int, int]:
@@ -266,7 +322,8 @@ def _label_axes(variable: _Variable) -> tuple[int, int]:
 def _class_names(variable: _Variable) -> dict[int, str]:
     """Id -> name, by CF's flag_values and flag_meanings; empty where they are not of one length."""
     flags = variable.attribute("flag_values")
-    values, names = () if flags is None else np.ravel(flags).tolist(), variable.text("flag_meanings").split()
+    values = () if flags is None else np.ravel(variable.declared(flags)).tolist()
+    names = variable.text("flag_meanings").split()
     whole = len(values) == len(names) and all(isinstance(value, int) for value in values)
     return dict(zip(values, names)) if whole else {}
 
@@ -279,12 +336,13 @@ def _named_axes(variable: _Variable, ndim: int) -> dict[str, int]:
         name, scale = _dimension(variable, axis)
         standard = "" if scale is None else _text(scale.attrs.get("standard_name"))
         unit = "" if scale is None else _text(scale.attrs.get("units")).lower()
+        letter = "" if scale is None else _text(scale.attrs.get("axis")).upper()
         matches = [kind for kind, pattern in kinds.items() if re.fullmatch(pattern, name.lower())]
         if "wavelength" in standard or unit in ("nm", "um", "micrometers", "nanometers"):
             matches = ["bands"]
-        elif standard in ("projection_y_coordinate", "latitude"):
+        elif standard in ("projection_y_coordinate", "latitude") or unit in _NORTH or letter == "Y":
             matches = ["rows"]
-        elif standard in ("projection_x_coordinate", "longitude"):
+        elif standard in ("projection_x_coordinate", "longitude") or unit in _EAST or letter == "X":
             matches = ["columns"]
         for kind in matches:
             if kind in named:
@@ -309,19 +367,28 @@ def _wavelengths(variable: _Variable, bands: int, spectrum: int) -> tuple[list[A
     """Wavelengths as stored, and their unit: those of the spectral dimension, else the list of that name."""
     name, scale = _dimension(variable, spectrum)
     listed = variable.near(WAVELENGTHS, bands)
-    if scale is not None and not re.match("wave|wl|wvl|lambda|radiation", name.lower()) and not scale.attrs.get("units"):
+    length = scale is not None and named_unit(_text(scale.attrs.get("units")))
+    if not length and not re.match("wave|wl|wvl|lambda|radiation", name.lower()):
         scale = None  # what numbers or names bands, as that of xarray's "band"
     if scale is not None and scale.shape == (bands,) and scale.dtype.kind in "uif":
         unit = _text(scale.attrs.get("units"))
-        if nanometres(list(scale[()]), unit or "x") or listed is None:
-            return list(scale[()]), unit
+        values = _numbers(scale)
+        if nanometres(values, unit or "x") or listed is None:
+            return values, unit
     if listed is None:
-        for attrs in (variable.data.attrs, variable.data.parent.attrs, variable.data.file.attrs):
-            values = next((list(np.ravel(attrs[name])) for name in WAVELENGTHS if name in attrs), [])
-            if len(values) == bands:
-                return values, _text(attrs.get("wavelength_units"))
-        return [], ""
-    return list(listed[()]), _text(listed.attrs.get("units"))
+        return next((entry for entry in variable.attribute_lists() if len(entry[0]) == bands), ([], ""))
+    return _numbers(listed), _text(listed.attrs.get("units"))
+
+
+def _unpacked(item: Any) -> NDArray[np.float64]:
+    """Values of coordinates or a list, by CF's scale_factor and add_offset."""
+    scale, offset = (hdf5_number(item.attrs.get(name, plain)) for name, plain in _PLAIN.items())
+    return np.asarray(item[()], np.float64) * (1.0 if scale is None else scale) + (offset or 0.0)
+
+
+def _numbers(item: Any) -> list[Any]:
+    """Values of a list, unpacked; as they stand where they are texts."""
+    return list(_unpacked(item)) if item.dtype.kind in "uif" else list(item[()])
 
 
 def _by_band(variable: _Variable, name: str, bands: int) -> tuple[float, ...] | None:
@@ -338,17 +405,26 @@ def _by_band(variable: _Variable, name: str, bands: int) -> tuple[float, ...] | 
 
 def _missing(variable: _Variable) -> list[float]:
     """Values that mark absent pixels, `_FillValue` and all of `missing_value`; words among them are none."""
-    values = [*variable.numbers("_FillValue")[:1], *variable.numbers("missing_value")]
+    values = [*(variable.numbers("_FillValue")[:1] or _default_fill(variable)), *variable.numbers("missing_value")]
     if variable.dtype.kind == "f":
         with np.errstate(over="ignore"):  # as the cube holds them: attributes are often of double precision
             values = [float(variable.dtype.type(value)) for value in values]
     return [value for place, value in enumerate(values) if str(value) not in map(str, values[:place])]
 
 
-def _in_range(variable: _Variable, read: Any, good: tuple[bool, ...]) -> Any:
-    """Mask of the pixels whose values, in good bands, all lie in CF's valid range and are no second missing value.
+def _default_fill(variable: _Variable) -> list[float]:
+    """The value with which netCDF's library fills what is not written, where the file was made so; else nothing."""
+    import h5py
 
-    Gives None where the file names neither.
+    data, dtype = variable.data, variable.data.dtype.newbyteorder("=")
+    fill, plan = _DEFAULT_FILLS.get(dtype.str[1:]), data.id.get_create_plist()
+    if fill is None or plan.fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED or data.fillvalue != dtype.type(fill):
+        return []
+    return [float(variable.declared(dtype.type(fill)))]
+
+
+def _limits(variable: _Variable) -> tuple[float, float]:
+    """Least and greatest valid value, in the values that `_are_unpacked` says; infinite where the file names none.
 
     Raises:
         SceneError: a range that is none.
@@ -356,15 +432,34 @@ def _in_range(variable: _Variable, read: Any, good: tuple[bool, ...]) -> Any:
     both = variable.numbers("valid_range")
     low = max([-np.inf, *both[:1], *variable.numbers("valid_min")[:1]])
     high = min([np.inf, *both[1:2], *variable.numbers("valid_max")[:1]])
-    others = _missing(variable)[1:]
-    if low == -np.inf and high == np.inf and not others:
-        return None
     if not low <= high:
         raise SceneError(f"{variable.path}: valid range of {variable.name} goes from {low:g} to {high:g}")
+    return low, high
+
+
+def _are_unpacked(variable: _Variable) -> bool:
+    """Whether valid limits are those of unpacked values: real numbers for packed integers (NUG, "valid_range")."""
+    limits = [np.asarray(variable.attribute(name)) for name in _LIMITS if variable.attribute(name) is not None]
+    packed = variable.dtype.kind in "iu" and any(variable.attribute(name) is not None for name in _PLAIN)
+    return packed and bool(limits) and all(limit.dtype.kind == "f" for limit in limits)
+
+
+def _in_range(variable: _Variable, read: Any, good: tuple[bool, ...], bands: int) -> Any:
+    """Mask of the pixels whose values, in good bands, all lie in CF's valid range and are no second missing value.
+
+    Gives None where the file names neither. Raises SceneError for a range that is none.
+    """
+    (low, high), others = _limits(variable), _missing(variable)[1:]
+    if low == -np.inf and high == np.inf and not others:
+        return None
+    unpacked = _are_unpacked(variable)
+    scale, offset = (np.array(_by_band(variable, name, bands) or plain) for name, plain in _PLAIN.items())
+    near = np.abs(scale) / 100 if unpacked else 0.0  # of a step: 3000 * 0.0001 is a little more than 0.3
 
     def valid(first: int, count: int) -> NDArray[np.bool_]:
         rows = read(first, count)
-        inside = (rows >= low) & (rows <= high) & ~np.isin(rows, others)
+        values = rows * scale + offset if unpacked else rows
+        inside = (values >= low - near) & (values <= high + near) & ~np.isin(rows, others)
         counted: NDArray[np.bool_] = (inside[:, :, list(good)] if good else inside).all(-1)
         return counted
 
@@ -373,9 +468,11 @@ def _in_range(variable: _Variable, read: Any, good: tuple[bool, ...]) -> Any:
 
 def _place(variable: _Variable, rows: int, columns: int) -> Georeference | None:
     """Georeference by CF: even coordinates of the two dimensions, and the variable that `grid_mapping` names."""
-    mapping = variable.others.get(variable.text("grid_mapping").split(":")[0].strip())
+    name = variable.text("grid_mapping").split(":")[0].strip()
+    mapping = variable.named(name)
     crs = "" if mapping is None else _text(mapping.attrs.get("crs_wkt")) or _text(mapping.attrs.get("spatial_ref"))
     lost = () if crs or mapping is None else ("its grid mapping, which is not given as WKT",)
+    lost = (f"its grid mapping {name}, which is not in the file",) if name and mapping is None else lost
     transform = _even(variable, rows, columns)
     if transform is None and mapping is not None and mapping.attrs.get("GeoTransform") is not None:
         numbers = [number(part) for part in _text(mapping.attrs["GeoTransform"]).split()]
@@ -393,15 +490,37 @@ def _even(variable: _Variable, rows: int, columns: int) -> Transform | None:
         size = variable.data.shape[axis]
         if scale is None or scale.shape != (size,) or scale.dtype.kind not in "uif" or size < 2:
             return None
-        values = np.asarray(scale[()], np.float64)
+        values = _unpacked(scale)
         step = (values[-1] - values[0]) / (size - 1)
-        if not np.isfinite(values).all() or step == 0 or np.abs(np.diff(values) - step).max() > 1e-3 * abs(step):
+        if not np.isfinite(values).all() or step == 0 or np.abs(np.diff(values) - step).max() > _rounding(scale, values, step):
             return None
         ends.append((float(values[0] - step / 2), float(step)))
     (x, across), (y, down) = ends
     if (x, across, y, down) == (-0.5, 1.0, -0.5, 1.0):  # netCDF's own numbering of a dimension is no place
         return None
     return across, 0.0, x, 0.0, down, y
+
+
+def _rounding(scale: Any, values: NDArray[np.float64], step: float) -> float:
+    """Tolerance of the steps between coordinates: a thousandth, or what float32 rounds away where that is little."""
+    held = float(np.finfo(scale.dtype).eps * np.abs(values).max()) if scale.dtype.kind == "f" else 0.0
+    return max(1e-3 * abs(step), held if held < 0.1 * abs(step) else 0.0)
+
+
+def _uneven(variable: _Variable, place: Georeference | None, axes: tuple[int, int]) -> tuple[str, ...]:
+    """A note where both dimensions have coordinates, and they give no transform."""
+    scales = [_dimension(variable, axis)[1] for axis in axes]
+    if (place is not None and place.transform is not None) or not all(map(_has_coordinates, scales)):
+        return ()
+    return ("its coordinates are not evenly spaced: its map has none, and labels are not compared with them",)
+
+
+def _has_coordinates(scale: Any) -> bool:
+    """Whether a scale holds more than netCDF's own numbering of a dimension."""
+    if scale is None or scale.ndim != 1 or scale.dtype.kind not in "uif" or scale.shape[0] < 2:
+        return False
+    own = _text(scale.attrs.get("NAME")).startswith("This is a netCDF dimension")
+    return not own and not np.array_equal(_unpacked(scale), np.arange(scale.shape[0]))
 
 
 def _sensor_geometry(variable: _Variable, shape: tuple[int, int]) -> tuple[str, ...]:
@@ -453,6 +572,7 @@ def _prisma(cube: Cube, variable: _Variable, file: Any) -> Cube:
 def _neon(cube: Cube, variable: _Variable) -> Cube:
     """A NEON cube with what its product says (Algorithm Theoretical Basis Document NEON.DOC.001288): ENVI's words, as HDF5."""
     factor, nodata = variable.numbers("Scale_Factor"), variable.numbers("Data_Ignore_Value")
+    bad = _bad_windows(variable, cube)
     words = {
         name: _text(item[()])
         for name, place in (("map info", "Map_Info"), ("coordinate system string", "Coordinate_System_String"))
@@ -464,9 +584,21 @@ def _neon(cube: Cube, variable: _Variable) -> Cube:
         scale=(1 / factor[0],) * cube.bands if factor and factor[0] else cube.scale,
         offset=(0.0,) * cube.bands,
         nodata=tuple(nodata[:1]) * cube.bands or cube.nodata,
+        good=tuple(not flag for flag in bad) if any(bad) else cube.good,
         quantity="reflectance" if factor else "",
         georeference=from_envi(words) or cube.georeference,
     )
+
+
+def _bad_windows(variable: _Variable, cube: Cube) -> list[bool]:
+    """Bands in the two windows of water vapour, from and to a wavelength in nm, that NEON names beside the data."""
+    windows: list[tuple[float, float]] = []
+    for attrs in (variable.data.attrs, variable.data.parent.attrs):
+        for place in (1, 2):
+            ends = [number(part) for part in np.ravel(attrs.get(f"Band_Window_{place}_Nanometers", []))]
+            low, high = ends if len(ends) == 2 else (None, None)
+            windows += [(low, high)] if low is not None and high is not None else []
+    return [any(low <= length <= high for low, high in windows) for length in cube.wavelengths]
 
 
 def _text(value: Any) -> str:

@@ -82,6 +82,16 @@ class TestLabels:
     def test_a_scale(self, tmp_path: Path, attribute: str) -> None:
         refused(write(tmp_path / "labels.nc", LABELS, **{attribute: 0.5}), "a label map with a scale of", ndim=2)
 
+    def test_ids_outside_of_the_valid_range(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "labels.nc", LABELS, valid_range=np.array([0, 1], np.uint8))
+        assert (read_labels(path).array == np.where(LABELS == 2, 0, LABELS)).all()
+
+    def test_flags_of_unsigned_ids(self, tmp_path: Path) -> None:
+        flags = np.array([1, -56], np.int8)
+        stored = np.where(LABELS == 2, -56, LABELS).astype(np.int8)
+        labels = read_labels(write(tmp_path / "labels.nc", stored, _Unsigned="true", flag_values=flags, flag_meanings="a b"))
+        assert labels.class_names == {1: "a", 200: "b"}
+
 
 class TestCubes:
     def test_unsigned_values_have_unsigned_marks(self, tmp_path: Path) -> None:
@@ -175,6 +185,114 @@ class TestCubes:
     def test_netcdf_of_version_3_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "cube.nc").write_bytes(b"CDF\x01" + bytes(100))
         refused(tmp_path / "cube.nc", "NetCDF of version 3 is not read; make it version 4: nccopy -k nc4")
+
+
+class TestConventions:
+    """What CF and the NetCDF User Guide let a file say in more than one way."""
+
+    @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<u2", "<i2"])
+    def test_default_fill_values(self, tmp_path: Path, dtype: str) -> None:
+        fill = np.array({"f4": 9.969209968386869e36, "u2": 65535, "i2": -32767}[dtype[1:]], dtype)
+        with h5py.File(tmp_path / "cube.nc", "w") as file:
+            data = file.create_dataset("data", CUBE.shape, dtype, chunks=(1, 6, 3), fillvalue=fill)
+            data[1:] = CUBE[1:]
+        assert without_data(tmp_path / "cube.nc").sum(1).tolist() == [6, 0, 0, 0]
+        with h5py.File(tmp_path / "plain.h5", "w") as file:
+            file["data"] = np.full(CUBE.shape, fill)
+        assert not without_data(tmp_path / "plain.h5").any()
+
+    def test_packed_coordinates_and_wavelengths(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.nc", CUBE, ("y", "x", "wavelength"))
+        packed = {"y": (-30.0, 5799985.0, 4), "x": (30.0, 500015.0, 6), "wavelength": (0.5, 400.0, 3)}
+        with h5py.File(path, "a") as file:
+            for name, (scale, offset, size) in packed.items():
+                file[name][:] = np.arange(size)
+                file[name].attrs.update(scale_factor=scale, add_offset=offset, units="nm" if size == 3 else "m")
+        cube = facts(path)
+        assert cube.wavelengths == (400, 400.5, 401)
+        assert cube.georeference is not None
+        assert cube.georeference.transform == (30, 0, 500000, 0, -30, 5800000)
+
+    @pytest.mark.parametrize(("step", "notes"), [(0.0003, 0), (0.00001, 1)])
+    def test_coordinates_of_single_precision(self, tmp_path: Path, step: float, notes: int) -> None:
+        path = write(tmp_path / "cube.nc", CUBE)
+        with h5py.File(path, "a") as file:
+            for name, start, size in (("lat", 48.1, 4), ("lon", 11.3, 6)):
+                file[name] = (start + step * np.arange(size)).astype(np.float32)
+                file[name].make_scale(name)
+                file["data"].dims[0 if name == "lat" else 1].attach_scale(file[name])
+        cube = facts(path)
+        assert len(cube.notes) == notes
+        assert (cube.georeference is None) == bool(notes)
+
+    @pytest.mark.parametrize("word", ["axis", "units"])
+    def test_axes_by_their_attributes(self, tmp_path: Path, word: str) -> None:
+        path = write(tmp_path / "cube.nc", CUBE.transpose(1, 0, 2), ("nlon", "nlat", "wavelength"))
+        with h5py.File(path, "a") as file:
+            for name, axis, unit in (("nlon", "X", "degrees_east"), ("nlat", "Y", "degrees_north")):
+                file[name].attrs[word] = axis if word == "axis" else unit
+        assert (read(path) == CUBE).all()
+
+    @pytest.mark.parametrize("scale", [0.0001, -0.0001])
+    def test_a_valid_range_of_unpacked_values(self, tmp_path: Path, scale: float) -> None:
+        stored = (CUBE * 90).astype(np.int16)
+        stored[0, 0, 0], stored[1, 1, 1], stored[2, 2, 2] = -1, 7001, 7000
+        limits = np.sort(np.array([0.0, 7000 * scale]))
+        path = write(tmp_path / "cube.nc", stored, scale_factor=scale, valid_range=limits)
+        assert np.argwhere(without_data(path)).tolist() == [[0, 0], [1, 1]]
+
+    def test_numbers_of_bands_without_a_unit(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.nc", CUBE, ("y", "x", "band"))
+        with h5py.File(path, "a") as file:
+            file["band"][:] = [10, 11, 12]
+            file["band"].attrs["units"] = "1"
+        assert (facts(path).wavelengths, facts(path).notes) == ((), ())
+
+    @pytest.mark.parametrize("place", ["data", "/"])
+    def test_a_list_in_attributes_says_which_axis_is_the_spectrum(self, tmp_path: Path, place: str) -> None:
+        path = write(tmp_path / "cube.h5", CUBE.transpose(2, 0, 1))
+        with h5py.File(path, "a") as file:
+            file[place].attrs["wavelength"] = [400.0, 500.0, 600.0]
+        assert (read(path) == CUBE).all()
+        assert facts(path).wavelengths == (400, 500, 600)
+
+    @pytest.mark.parametrize("attribute", [True, False])
+    def test_wavelengths_for_another_number_of_bands(self, tmp_path: Path, attribute: bool) -> None:
+        path = write(tmp_path / "cube.h5", CUBE)
+        with h5py.File(path, "a") as file:
+            (file["data"].attrs if attribute else file)["wavelength"] = np.arange(400.0, 405)
+        assert facts(path).notes == ("its 5 wavelengths are not for 3 bands, and are left out",)
+
+    @pytest.mark.parametrize("name", ["crs", "/maps/crs", "../maps/crs", "top"])
+    def test_a_grid_mapping_by_its_path(self, tmp_path: Path, name: str) -> None:
+        path = write(tmp_path / "cube.nc", CUBE, name="group/data", grid_mapping=name)
+        with h5py.File(path, "a") as file:
+            file[{"crs": "group/crs", "top": "top"}.get(name, "maps/crs")] = 0
+            file[{"crs": "group/crs", "top": "top"}.get(name, "maps/crs")].attrs["crs_wkt"] = "EPSG:32633"
+        place = facts(path).georeference
+        assert place is not None
+        assert place.crs == "EPSG:32633"
+
+    def test_an_axis_of_time_is_no_spectrum(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.nc", CUBE.transpose(2, 0, 1), ("time", "y", "x"))
+        with h5py.File(path, "a") as file:
+            file["time"].attrs["units"] = "days since 2000-01-01"
+        refused(path, "data has an axis of time; rows, columns, bands are expected")
+
+    def test_lines_that_have_times_are_rows(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "cube.nc", CUBE, ("line", "x", "wavelength"))
+        with h5py.File(path, "a") as file:
+            file["line"].attrs["units"] = "seconds since 2000-01-01"
+        assert (read(path) == CUBE).all()
+
+    @pytest.mark.parametrize("place", ["HARV/Reflectance", "HARV/Reflectance/Reflectance_Data"])
+    def test_bad_windows_of_neon(self, tmp_path: Path, place: str) -> None:
+        with h5py.File(tmp_path / "neon.h5", "w") as file:
+            room = file.create_group("HARV/Reflectance")
+            room["Reflectance_Data"], room["Metadata/Spectral_Data/Wavelength"] = CUBE, [1300.0, 1400.0, 1900.0]
+            windows = {"Band_Window_1_Nanometers": [1340, 1445], "Band_Window_2_Nanometers": [1790, 1955]}
+            file[place].attrs.update(windows)
+        assert facts(tmp_path / "neon.h5").good == (True, False, False)
 
 
 def without_data(path: Path) -> np.ndarray:
