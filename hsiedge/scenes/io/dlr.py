@@ -20,7 +20,7 @@ from hsiedge.errors import SceneError
 from hsiedge.scenes.io.checks import parse_xml
 from hsiedge.scenes.io.cube import Cube, number
 
-_NAME = re.compile(r"((?:ENMAP|DESIS).*[_-](L1B|L1C|L2A)[_-].*-)SPECTRAL_IMAGE(?:_COG)?\.tiff?", re.I)
+_NAME = re.compile(r"((?:ENMAP|DESIS).*[_-](L1B|L1C|L2A)[_-].*-)SPECTRAL_IMAGE(?:_COG|_VNIR|_SWIR)?\.tiff?", re.I)
 _LARGEST = 64 << 20  # bytes; that of DESIS holds the spectral response of each band
 _TAGS = ("wavelengthcenterofband", "fwhmofband|wavelengthwidthofband", "gainofband", "offsetofband")
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import SceneError
+from hsiedge.errors import MissingExtraError, SceneError
 from hsiedge.scenes.io.cube import (
     Cube,
     fits,
+    is_percent,
     lengths_of_names,
     named_unit,
     nanometres,
@@ -32,11 +33,13 @@ from hsiedge.scenes.io.cube import (
     widths_like,
 )
 from hsiedge.scenes.io.georeference import from_envi
+from hsiedge.scenes.io.geotiff import opened
 from hsiedge.scenes.io.pam import band_tags, tagged_wavelengths
-from hsiedge.scenes.io.reader import LabelRaster, Reader
+from hsiedge.scenes.io.reader import LabelRaster, Reader, unscaled
 
 _LARGEST_HEADER = 16 << 20  # bytes; that of a 400-band scene takes some 20 kB, and class tables may be long
 _DTYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
+_MASK = ".msk"  # what GDAL appends to a name for a mask of its own
 _AXES = {"bsq": (1, 2, 0), "bil": (0, 2, 1), "bip": (0, 1, 2)}
 _DATA_SUFFIXES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".hyspex", ".envi")
 _EXPOSURE = ("tint", "integration time", "exposure time", "exposure", "shutter")  # Specim, Headwall, others, Resonon
@@ -55,20 +58,63 @@ class Envi(Reader):
     def files(self, path: Path) -> tuple[Path, ...]:
         """Header, and what may be its data."""
         header = _header_of(path)
-        return (path,) if header is None else tuple(dict.fromkeys((path, header, *_candidates(header))))
+        if header is None:
+            return (path,)
+        data = dict.fromkeys((path, *_candidates(header)))
+        return tuple(dict.fromkeys((path, header, *data, *(part.with_name(part.name + _MASK) for part in data))))
 
     @contextmanager
     def open(self, path: Path, key: str | None = None) -> Iterator[Cube]:
         """Opens a cube. Raises SceneError."""
         header, where = _header(path)
-        yield _cube(path, where, header, *_mapped(path, where, header))
+        cube = _cube(path, where, header, *_mapped(path, where, header))
+        with _mask(_data_of(path, where), cube.shape) as (valid, notes):
+            yield replace(cube, valid=valid, notes=(*cube.notes, *notes))
 
     def labels(self, path: Path, key: str | None = None) -> LabelRaster:
         """Reads a label map, of one band, with the names of its classes. Raises SceneError."""
         header, where = _header(path)
         array, notes = _mapped(path, where, header)
+        scale, offset, _ = _scaling(where, header, array.shape[2])
+        unscaled(path, *(1.0 if scale is None else scale[0], 0.0 if offset is None else offset[0]))
         names = dict(enumerate(_listed(header.get("class names", ""))))
-        return LabelRaster(array, names, next(iter(_nodata(where, header, 1)), None), from_envi(header), notes)
+        with _mask(_data_of(path, where), array.shape[:2]) as (valid, left_out):
+            if valid is not None:
+                array = np.where(valid(0, len(array))[:, :, None], array, 0).astype(array.dtype)
+        nodata = next(iter(_nodata(where, header, 1)), None)
+        return LabelRaster(array, names, nodata, from_envi(header), (*notes, *left_out))
+
+
+Valid = Callable[[int, int], NDArray[np.bool_]]
+"""Pixels with data, of rows `(first, count)`, as bool `(count, width)`."""
+
+
+@contextmanager
+def _mask(data: Path, shape: tuple[int, int]) -> Iterator[tuple[Valid | None, tuple[str, ...]]]:
+    """The mask that GDAL keeps beside the data, in FILE.msk, None without one; and a note on one that is left out.
+
+    Raises:
+        SceneError: a mask that is no GeoTIFF.
+    """
+    place = data.with_name(data.name + _MASK)
+    notes: tuple[str, ...] = ()
+    with ExitStack() as stack:
+        try:
+            mask = stack.enter_context(opened(place)) if place.is_file() else None
+        except MissingExtraError as error:
+            mask, notes = None, (f"{place.name}, a mask, is left out: {error}",)
+        if mask is not None and (mask.count, mask.shape) != (1, shape):
+            notes = (f"{place.name} is no mask of {shape[0]} x {shape[1]} pixels, and is left out",)
+        yield None if mask is None or notes else _valid(mask), notes
+
+
+def _valid(mask: Any) -> Valid:
+    def valid(first: int, count: int) -> NDArray[np.bool_]:
+        rows: NDArray[Any] = mask.read(1, window=((first, min(first + count, mask.height)), (0, mask.width)))
+        with_data: NDArray[np.bool_] = rows != 0
+        return with_data
+
+    return valid
 
 
 @dataclass(frozen=True)
@@ -122,11 +168,21 @@ def _cube(path: Path, where: Path, header: Mapping[str, str], array: NDArray[Any
         good=_good(where, header, bands),
         wavelengths=wavelengths,
         widths=widths_like(_listed(header.get("fwhm", ""), numbers=True), stored, wavelengths),
-        units=unit,
+        units="" if quantity and is_percent(unit) else unit,  # of what is stored: a factor leads to reflectance of 0 to 1
         quantity=quantity or quantity_of(unit),
         georeference=from_envi(header),
         exposure=_exposure(header),
-        notes=(*notes, *unread(stored, length, wavelengths)),
+        notes=(*notes, *unread(stored, length, wavelengths), *_dark_lines(header, array.shape[0])),
+    )
+
+
+def _dark_lines(header: Mapping[str, str], lines: int) -> tuple[str, ...]:
+    """A note on lines at the end that a camera of Specim took with its shutter closed."""
+    start = number(header.get("autodarkstartline", "").strip("{} "))
+    if start is None or not 0 < start < lines:
+        return ()
+    return (
+        f"its lines from {start:g} on are dark ones (autodarkstartline): they are no part of the scene, and are not left out",
     )
 
 
@@ -306,11 +362,13 @@ def _scaling(where: Path, header: Mapping[str, str], bands: int) -> tuple[Any, A
     scales |= {name: _numbers(where, header, name, bands) for name in ("data gain values", "data reflectance gain values")}
     offsets = {name: _numbers(where, header, name, bands) for name in ("data offset values", "data reflectance offset values")}
     named = {name: values for name, values in scales.items() if values is not None and set(values) != {1.0}}
-    moved = [values for values in offsets.values() if values is not None and set(values) != {0.0}]
-    if len(named) > 1 or len(moved) > 1:
-        raise SceneError(f"{where}: two scales, {' and '.join(named)}: leave the one in that its values are to be read by")
+    moved = {name: values for name, values in offsets.items() if values is not None and set(values) != {0.0}}
+    both = [*named, *moved]
+    mixed = bool(named and moved) and both[0] != both[-1].replace("offset", "gain")
+    if len(named) > 1 or len(moved) > 1 or mixed:
+        raise SceneError(f"{where}: two scales, {' and '.join(both)}: leave the one in that its values are to be read by")
     quantity = "reflectance" if any("reflectance" in name for name in named) else ""
-    return next(iter(named.values()), None), next(iter(moved), None), quantity
+    return next(iter(named.values()), None), next(iter(moved.values()), None), quantity
 
 
 def _exposure(header: Mapping[str, str]) -> float | None:

@@ -136,7 +136,9 @@ def from_envi(header: Mapping[str, str]) -> Georeference | None:
     elif "map info" in words:
         lost.append("its map info, which is not whole")
     points = () if transform is not None else _geo_points(words.get("geo points", ""))
-    return Georeference(transform, crs or ("EPSG:4326" if points else ""), points, False, words, tuple(lost))
+    if points and not crs.upper().startswith("GEOGCS"):  # they are latitude and longitude, whatever the pixels' system
+        crs = "EPSG:4326"
+    return Georeference(transform, crs, points, False, words, tuple(lost))
 
 
 def _of_map_info(info: list[str]) -> Transform:

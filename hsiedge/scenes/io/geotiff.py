@@ -6,6 +6,7 @@ the default and IMAGERY domains of a band's tags, its description, and the file'
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from hsiedge.quiet import quiet
 from hsiedge.scenes.io.cube import (
     Cube,
     fits,
+    is_percent,
     lengths_of_names,
     named_unit,
     nanometres,
@@ -83,6 +85,7 @@ def cube_of(path: Path, data: Any) -> Cube:
     if len(dtypes) != 1 or not re.match("u?int|float", min(dtypes)):
         raise SceneError(f"{path}: its bands hold {', '.join(sorted(dtypes))}; numbers of one kind were expected")
     dtype = np.dtype(dtypes.pop())
+    _check_blocks(path, data)
 
     def read(first: int, count: int) -> NDArray[Any]:
         window = ((first, min(first + count, height)), (0, width))
@@ -90,13 +93,16 @@ def cube_of(path: Path, data: Any) -> Cube:
 
     tags = [_band_tags(data, band) for band in bands]
     stored, unit = _wavelengths(data, bands, tags)
+    file_tags = _file_tags(data)
+    if not stored:  # a list of another length, which is named in a note
+        stored, unit = _listed_wavelengths(file_tags)
     wavelengths = nanometres(stored, unit)
     units = named_unit(next((text for text in (data.units[band - 1] for band in bands) if text), ""))
-    file_tags = _file_tags(data)
     scales, offsets = ([values[band - 1] for band in bands] for values in (data.scales, data.offsets))
     factor, ignored = number(file_tags.get("reflectance scale factor")), number(file_tags.get("data ignore value"))
     if factor and set(scales) == {1.0}:  # ENVI's words, which GDAL copies into a GeoTIFF and does not heed
         scales = [1 / factor] * len(bands)
+        units = "" if is_percent(units) else units  # of what is stored: the factor leads to reflectance of 0 to 1
     nodata = [data.nodatavals[band - 1] for band in bands]
     return Cube(
         path=path,
@@ -127,6 +133,11 @@ def _check_pages(path: Path, data: Any) -> None:
         raise SceneError(f"{path}: a TIFF of {len(data.subdatasets)} pages; one page with all bands is expected")
 
 
+def _check_blocks(path: Path, data: Any) -> None:
+    """Raises SceneError where a block, which is unpacked whole, does not fit into the memory that is free."""
+    fits(path, max(data.block_shapes, key=math.prod), max(np.dtype(name).itemsize for name in data.dtypes))
+
+
 def labels_of(path: Path, data: Any) -> LabelRaster:
     """Label map of an open file of one band, with the class names of its side-car; 0 where its mask says so."""
     bands = _image_bands(data)
@@ -138,6 +149,7 @@ def labels_of(path: Path, data: Any) -> LabelRaster:
         raise SceneError(f"{path}: packed with loss (JPEG), which changes ids; write it anew with a compression without loss")
     unscaled(path, data.scales[bands[0] - 1], data.offsets[bands[0] - 1])
     fits(path, data.shape, np.dtype(data.dtypes[bands[0] - 1]).itemsize)
+    _check_blocks(path, data)
     array = data.read(bands[0])
     mask = _mask(data, bands)
     if mask is not None:
@@ -211,9 +223,9 @@ def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, st
     tagged, unit = tagged_wavelengths(tags, file_tags.get("wavelength units", ""))
     if tagged:
         return tagged, unit
-    listed = _listed(file_tags.get("wavelength", file_tags.get("wavelengths", "")))
+    listed, unit = _listed_wavelengths(file_tags)
     if len(listed) == data.count:
-        return [listed[band - 1] for band in bands], file_tags.get("wavelength units", "")
+        return [listed[band - 1] for band in bands], unit
     for texts in (
         [data.descriptions[band - 1] or "" for band in bands],
         [file_tags.get(f"band {band}", "") for band in bands],
@@ -222,6 +234,11 @@ def _wavelengths(data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, st
         if lengths:
             return list(lengths), "nm"
     return [], ""
+
+
+def _listed_wavelengths(file_tags: Mapping[str, str]) -> tuple[list[Any], str]:
+    """Wavelengths in the file's own tags, as many as there are, and their unit."""
+    return _listed(file_tags.get("wavelength", file_tags.get("wavelengths", ""))), file_tags.get("wavelength units", "")
 
 
 def _partial(tags: Sequence[Mapping[str, str]], stored: Sequence[Any]) -> tuple[str, ...]:
@@ -243,9 +260,12 @@ def _widths(tags: Sequence[Mapping[str, str]], stored: Sequence[Any], wavelength
 
 
 def _good(path: Path, data: Any, bands: Sequence[int], tags: Sequence[Mapping[str, str]]) -> tuple[bool, ...]:
-    """Bands that the bad-band list (`bbl`), of each band or of the file, lets be."""
-    listed = _listed(_file_tags(data).get("bbl", ""))
-    flags = [listed[band - 1] for band in bands] if len(listed) == data.count else [entry.get("bbl", "1") for entry in tags]
+    """Bands that the bad-band list (`bbl`), of each band or of the file, lets be; a list of another length as it stands."""
+    listed, tagged = _listed(_file_tags(data).get("bbl", "")), any("bbl" in entry for entry in tags)
+    if len(listed) == data.count:
+        flags = [listed[band - 1] for band in bands]
+    else:
+        flags = listed if listed and not tagged else [entry.get("bbl", "1") for entry in tags]
     values = [number(flag) for flag in flags]
     if None in values:
         raise SceneError(f"{path}: its bad-band list (bbl) holds {flags[values.index(None)]!r}, which is no number")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hsiedge.errors import SceneError
 from hsiedge.scenes.io.cube import Cube, fits
+from hsiedge.scenes.io.dlr import described
 from hsiedge.scenes.io.georeference import Georeference, Transform, same_crs
 from hsiedge.scenes.io.geotiff import READER, SUFFIXES, cube_of, opened
 from hsiedge.scenes.io.pam import category_names
@@ -73,7 +74,8 @@ def read_mosaic(folder: Path) -> Mosaic:
     first = tiles[0]
     for tile in tiles[1:]:
         if _meaning(tile) != _meaning(first):
-            raise SceneError(f"{tile.path}: has other bands, another dtype, scale or nodata value than {first.path.name}")
+            other = "other bands or wavelengths, another dtype, scale or nodata value"
+            raise SceneError(f"{tile.path}: has {other} than {first.path.name}")
     grid = _covering(folder, tiles)
     places = {tile.path.stem: grid.place(tile) for tile in tiles}
     fits(folder, (*grid.shape, first.bands), first.dtype.itemsize)
@@ -83,8 +85,9 @@ def read_mosaic(folder: Path) -> Mosaic:
             raise SceneError(f"{folder}: has gaps between its tiles, and they name no nodata value to fill them with")
         array[~covered] = np.array(first.nodata).astype(first.dtype)
     place = Georeference(grid.transform, grid.crs)
-    facts = {name: getattr(first, name) for name in (*_MEANING, "wavelengths", "widths")}
-    return Mosaic(Cube.of_array(array, folder, georeference=place, **facts), grid, places)
+    facts = {name: getattr(first, name) for name in _MEANING}
+    notes = tuple(dict.fromkeys(note for tile in tiles for note in tile.notes))
+    return Mosaic(Cube.of_array(array, folder, georeference=place, notes=notes, **facts), grid, places)
 
 
 def read_label_tiles(folder: Path, grid: Grid) -> LabelRaster:
@@ -142,20 +145,27 @@ def _tiles(folder: Path) -> list[Path]:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise SceneError(f"{folder}: holds no GeoTIFF tiles (.tif)")
+    names: dict[str, Path] = {}
+    for path in paths:
+        if names.setdefault(path.stem, path) != path:
+            raise SceneError(f"{path}: a tile of the same name as {names[path.stem].name}: leave one of them in")
     return paths
 
 
 def _header(path: Path) -> Cube:
     """Cube of a tile by its header; its rows are not to be read."""
     with opened(path) as data:
-        return cube_of(path, data).checked()
+        return described(cube_of(path, data)).checked()
 
 
-_MEANING = ("scale", "offset", "nodata", "good", "units", "quantity")
+_MEANING = ("scale", "offset", "nodata", "good", "units", "quantity", "wavelengths", "widths")
 
 
 def _meaning(tile: Cube) -> tuple[Any, ...]:
-    return tile.bands, tile.dtype, *(getattr(tile, name) for name in _MEANING)
+    facts = {name: getattr(tile, name) for name in _MEANING}
+    facts["nodata"] = tuple(map(str, tile.nodata))  # NaN is NaN
+    facts["wavelengths"], facts["widths"] = (tuple(round(value, 2) for value in facts[name]) for name in _MEANING[-2:])
+    return tile.bands, tile.dtype, *facts.values()
 
 
 def _name(crs: str) -> str:
@@ -183,7 +193,8 @@ def _composed(
     depth: tuple[int, ...],
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Pixels of all tiles `(height, width, *depth)`, and which of them a tile covers."""
-    array, covered = np.zeros((*grid.shape, *depth), tiles[0].dtype), np.zeros(grid.shape, bool)
+    dtype = np.result_type(*(tile.dtype for tile in tiles))  # label tiles of few ids may be narrower than others
+    array, covered = np.zeros((*grid.shape, *depth), dtype), np.zeros(grid.shape, bool)
     for tile in tiles:
         rows, columns = places[tile.path.stem]
         if rows.start < 0 or columns.start < 0 or rows.stop > grid.shape[0] or columns.stop > grid.shape[1]:
@@ -209,4 +220,7 @@ def _pixels(tile: Cube) -> NDArray[Any]:
 
 def _ids(tile: Cube) -> NDArray[Any]:
     labels = READER.labels(tile.path)
-    return labels.array if labels.nodata is None else np.where(labels.array == labels.nodata, 0, labels.array)
+    if labels.nodata is None:
+        return labels.array
+    nothing = np.isnan(labels.array) if labels.nodata != labels.nodata else labels.array == labels.nodata
+    return np.where(nothing, 0, labels.array)

@@ -118,3 +118,16 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "flight-METADATA.XML").write_text("no XML")
     cube = facts(product(tmp_path, "flight-", None))
     assert (cube.scale, cube.notes) == (None, ())
+
+
+def test_a_product_as_a_folder(tmp_path: Path) -> None:
+    product(tmp_path, ENMAP, enmap(), nodata=-32768)
+    scene = open_scene(tmp_path)
+    assert (scene.wavelengths, scene.scale, scene.quantity) == (CENTRES, (0.0001,) * 4, "reflectance")
+
+
+def test_one_detector_of_level_1b(tmp_path: Path) -> None:
+    path = product(
+        tmp_path, ENMAP.replace("L2A", "L1B"), enmap().replace("<bandID", "<bandID/><bandID", 1), "SPECTRAL_IMAGE_VNIR.TIF"
+    )
+    assert "tells of 5 bands, not of its 4, and is left out" in facts(path).notes[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from hsiedge.errors import HsiedgeError
-from hsiedge.scenes.io.reader import read_labels
+from hsiedge.scenes.io.reader import open_cube, read_labels
 from tests.scenes.io.files import facts, read, refused, write_envi
 
 CUBE = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 251
@@ -225,3 +226,49 @@ def test_a_header_that_begins_with_an_empty_line(tmp_path: Path) -> None:
     header = write_envi(tmp_path, CUBE)
     header.write_text("\n\n" + header.read_text())
     assert (read(header) == CUBE).all()
+
+
+def test_a_label_map_with_a_gain(tmp_path: Path) -> None:
+    path = write_envi(tmp_path, LABELS[:, :, None], extra="data gain values = {10}")
+    refused(path, "a label map with a scale of 10 and an offset of 0", ndim=2)
+
+
+def test_a_scale_and_an_offset_of_two_calibrations(tmp_path: Path) -> None:
+    mixed = "reflectance scale factor = 10000\ndata offset values = {5, 5, 5}"
+    refused(write_envi(tmp_path, CUBE, extra=mixed), "two scales, reflectance scale factor and data offset values")
+    pair = "data reflectance gain values = {2, 2, 2}\ndata reflectance offset values = {5, 5, 5}"
+    assert facts(write_envi(tmp_path, CUBE, extra=pair)).offset == (5, 5, 5)
+
+
+@pytest.mark.parametrize("scale", [None, 100])
+def test_percent_is_a_scale(tmp_path: Path, scale: int | None) -> None:
+    """A factor leads to reflectance of 0 to 1, whatever is stored."""
+    factor = "" if scale is None else f"\nreflectance scale factor = {scale}"
+    cube = facts(write_envi(tmp_path, CUBE, extra=f"data units = %{factor}"))
+    assert (cube.scale, cube.units) == ((0.01,) * 3, "")
+
+
+def test_dark_lines_at_the_end_are_named(tmp_path: Path) -> None:
+    assert "its lines from 3 on are dark ones" in facts(write_envi(tmp_path, CUBE, extra="autodarkstartline = 3")).notes[0]
+    assert facts(write_envi(tmp_path, CUBE, extra="autodarkstartline = 0")).notes == ()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_the_mask_that_gdal_keeps_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="rasterio writes the mask, and is not installed")
+    for name, array in (("cube", CUBE), ("labels", LABELS[:, :, None])):
+        write_envi(tmp_path, array)
+        for part in (".hdr", ".img"):
+            (tmp_path / f"flight{part}").rename(tmp_path / f"{name}{part}")
+        with rasterio.open(tmp_path / f"{name}.img", "r+") as data:
+            data.write_mask(np.repeat(np.array([0, 255, 255, 255], np.uint8)[:, None], 6, 1))
+    with open_cube(tmp_path / "cube.hdr") as cube:
+        assert cube.without_data(cube.read(0, 4), 0)[:, 0].tolist() == [True, False, False, False]
+    assert read_labels(tmp_path / "labels.hdr").array[:2].tolist() == [[0] * 6, LABELS[1].tolist()]
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert "cube.img.msk, a mask, is left out" in facts(tmp_path / "cube.hdr").notes[0]
+    monkeypatch.undo()
+    (tmp_path / "labels.img.msk").rename(tmp_path / "cube.img.msk")
+    with rasterio.open(tmp_path / "cube.img.msk", "w", driver="GTiff", width=3, height=3, count=1, dtype="uint8") as mask:
+        mask.write(np.zeros((1, 3, 3), np.uint8))
+    assert facts(tmp_path / "cube.hdr").notes == ("cube.img.msk is no mask of 4 x 6 pixels, and is left out",)

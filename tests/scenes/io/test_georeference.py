@@ -159,6 +159,10 @@ def test_geo_points_of_envi(tmp_path: Path) -> None:
     with quiet(prints=False), rasterio.open(path.with_suffix(".img")) as data:
         gdal = [(point.col, point.row, point.x, point.y) for point in data.gcps[0]]
     assert [point[:4] for point in source.points] == gdal
+    system = "coordinate system string = {" + rasterio.CRS.from_epsg(32633).to_wkt() + "}"
+    other = place(write_envi(tmp_path, CUBE, extra=f"geo points = {{1, 1, 52, 13, 4, 4, 51, 14}}\n{system}"))
+    assert other is not None
+    assert other.crs == "EPSG:4326"
 
 
 def test_pixel_is_point(tmp_path: Path) -> None:

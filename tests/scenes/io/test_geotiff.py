@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from hsiedge.scenes.open import open_scene  # noqa: E402
 from hsiedge.scenes.pack import pack  # noqa: E402
 from hsiedge.scenes.scene import Scene  # noqa: E402
 from hsiedge.scenes.splits import TEST, TRAIN, VALIDATION, draw  # noqa: E402
+from tests.scenes.io.files import facts, refused  # noqa: E402
 
 SIDE, BANDS, NODATA = 16, 4, -9999.0
 ORIGIN = (500000.0, 6000000.0)
@@ -428,3 +431,55 @@ def test_what_is_shown_of_a_mosaic(tiles) -> None:
     assert "WGS 84 / UTM zone 33N, pixels of 30 x 30" in text
     assert "lists: train/val/test" in text
     assert "lists leaks: " in text
+
+
+def test_lists_of_another_length_are_named(tmp_path) -> None:
+    path = write(tmp_path / "a.tif", cube(0, 0))
+    with rasterio.open(path, "r+") as data:
+        data.update_tags(wavelength="{450, 550, 650}", wavelength_units="nm", bbl="{1, 0}")
+    notes = (
+        "its 3 wavelengths are not for 4 bands, and are left out",
+        "its 2 bad-band flags are not for 4 bands, and are left out",
+    )
+    assert facts(path).notes == notes
+
+
+def test_a_block_too_large_for_the_memory(tmp_path, monkeypatch) -> None:
+    path = write(tmp_path / "a.tif", cube(0, 0), tiled=True, blockxsize=256, blockysize=256)
+    write(tmp_path / "labels.tif", labels(0, 0), tiled=True, blockxsize=256, blockysize=256)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=60_000))
+    refused(path, "needs 0 MiB, 0 MiB are free")
+    refused(tmp_path / "labels.tif", "needs 0 MiB, 0 MiB are free", ndim=2)
+
+
+class TestTilesThatDiffer:
+    def test_ids_that_only_some_tiles_can_hold(self, tiles) -> None:
+        write(tiles / "labels/t_16_16.tif", np.full((1, SIDE, SIDE), 300, np.uint16), 16, 16)
+        assert set(np.unique(open_scene(tiles).labels)) == {0, 1, 2, 3, 300}
+
+    def test_wavelengths_in_another_order(self, tmp_path) -> None:
+        for column, lengths in ((0, (450, 550, 650, 750)), (16, (750, 650, 550, 450))):
+            tags = {band: {"wavelength": str(length)} for band, length in enumerate(lengths, 1)}
+            write(tmp_path / "tiles" / f"t_{column}.tif", cube(0, column), 0, column, tags=tags)
+        with pytest.raises(SceneError, match=r"t_16\.tif: has other bands or wavelengths"):
+            open_scene(tmp_path / "tiles")
+
+    def test_nan_is_no_data_in_all(self, tmp_path) -> None:
+        for column in (0, 16):
+            write(tmp_path / "images" / f"t_{column}.tif", cube(0, column), 0, column, nodata=np.nan)
+            ids = np.where(labels(0, column) == 3, np.nan, labels(0, column)).astype(np.float32)
+            write(tmp_path / "labels" / f"t_{column}.tif", ids, 0, column, nodata=np.nan)
+        assert np.unique(open_scene(tmp_path).labels).tolist() == [0, 1, 2]
+
+    def test_notes_of_each_are_kept(self, tmp_path) -> None:
+        for column in (0, 16):
+            path = write(tmp_path / "tiles" / f"t_{column}.tif", cube(0, column), 0, column)
+        with rasterio.open(path, "r+") as data:
+            data.update_tags(bbl="{1, 0}")
+        with pytest.warns(SceneWarning, match="its 2 bad-band flags are not for 4 bands"):
+            open_scene(tmp_path / "tiles")
+
+    def test_two_of_one_name(self, tiles) -> None:
+        shutil.copy(tiles / "images/t_0_0.tif", tiles / "images/t_0_0.tiff")
+        with pytest.raises(SceneError, match=r"t_0_0\.tiff: a tile of the same name as t_0_0\.tif"):
+            open_scene(tiles)
