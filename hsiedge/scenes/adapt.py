@@ -20,7 +20,7 @@ from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError
 from hsiedge.native.input_step import ReferenceTables
 from hsiedge.scenes.cubes import CubeLike, StackedCube
-from hsiedge.scenes.io.cube import Cube, number, quantity_of
+from hsiedge.scenes.io.cube import Cube, is_percent, number, quantity_of
 from hsiedge.scenes.patches import check_patch
 from hsiedge.scenes.scene import Scene
 
@@ -201,10 +201,15 @@ def _of_cube(cube: Cube, bands: NDArray[np.intp]) -> Meaning | None:
 
 
 def _of_card(card: Card) -> Meaning | None:
-    """Scale and offset of what the model takes, by the same rule; hsiedge 0.1 kept a scale as the unit "counts of 0.0001"."""
+    """Scale and offset of what the model takes, by the same rule; hsiedge 0.1 kept a scale as the unit "counts of 0.0001".
+
+    Cards of older models have percent as a unit, which is a scale of 0.01 in a cube.
+    """
     facts, bands = card.scene, card.scene.bands
-    if facts.scales:
-        return np.array(facts.scales), np.array(facts.offsets or [0.0] * bands)
+    part = 0.01 if is_percent(facts.units) else 1.0
+    if facts.scales or part != 1.0:
+        scales, offsets = facts.scales or [1.0] * bands, facts.offsets or [0.0] * bands
+        return np.array(scales) * part, np.array(offsets) * part
     old = re.fullmatch(r"counts of ([\d.eE+-]+)", facts.units)
     if old and (scale := number(old[1])):
         return np.full(bands, scale), np.zeros(bands)
@@ -221,11 +226,14 @@ def _compared(
     quantities = cube.quantity or quantity_of(cube.units), facts.quantity or quantity_of(facts.units)
     if (named and expected and named != expected) or (all(quantities) and quantities[0] != quantities[1]):
         raise ModelError(f"{cube.path} is in {cube.units or cube.quantity!r}, {taker} takes {facts.units or facts.quantity!r}")
+    names = str(cube.path), f"{taker}'s Card" if taker == _MODEL else taker
+    if quantities == ("radiance", "radiance") and bool(named) != bool(expected):
+        one, other = names if named else reversed(names)
+        raise ModelError(f"{one} names the unit of its radiance, {other} does not", use=use)
     cube_tells, card_tells = theirs is not None, ours is not None
     if not (cube_tells or card_tells):  # raw counts are called so, or not at all
         cube_tells, card_tells = (bool(text) and quantity_of(text) != "counts" for text in (named, expected))
     if cube_tells != card_tells:
-        names = str(cube.path), f"{taker}'s Card" if taker == _MODEL else taker
         one, other = names if cube_tells else reversed(names)
         raise ModelError(f"{one} says what its values mean, {other} does not", use=use)
     if theirs is None and wanted.kind == "f" and cube.dtype.kind in "iu":
@@ -234,7 +242,7 @@ def _compared(
 
 
 def _unit(text: str) -> str:
-    return "" if text.startswith("counts of ") else text
+    return "" if text.startswith("counts of ") or is_percent(text) else text
 
 
 def _bands(card: Card, cube: Cube, taker: str) -> NDArray[np.intp] | None:

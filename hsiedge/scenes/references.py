@@ -30,6 +30,7 @@ STEP = 1e-4
 """Reflectance that a stored integer is worth."""
 LARGEST, NODATA = 32767, 65535
 _DARK, _WHITE = "DARKREF_", "WHITEREF_"
+_SAME_NM = 1.0  # by which wavelengths of a reference may differ: cameras are calibrated anew
 _MOST_LINES = 512  # that are averaged: more are taken evenly spaced
 _MEMORY = 8 << 20
 _CACHED = 1 << 16  # values that are worked on at a time
@@ -307,6 +308,9 @@ def _mean_line(path: Path, cube: Cube) -> tuple[NDArray[np.float64], float | Non
         if (reference.shape[1], reference.bands) != (width, bands):
             theirs = f"{reference.shape[1]} columns and {reference.bands} bands"
             raise SceneError(f"{path}: has {theirs}, {cube.path.name} has {width} and {bands}")
+        both = cube.wavelengths and reference.wavelengths
+        if both and not np.allclose(cube.wavelengths, reference.wavelengths, rtol=0, atol=_SAME_NM):
+            raise SceneError(f"{path}: its wavelengths are not those of {cube.path.name}")
         if _meaning(reference):
             raise SceneError(f"{path}: holds {_meaning(reference)}; a reference is raw counts")
         if (reference.scale, reference.offset) != (cube.scale, cube.offset):

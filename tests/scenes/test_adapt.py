@@ -112,6 +112,22 @@ class TestUnits:
     def test_a_card_of_hsiedge_01_keeps_its_scale_as_a_unit(self, card: Card) -> None:
         assert (rows(takes(card, units="counts of 0.1"), cube(scale=(0.2,) * BANDS)) == 2 * COUNTS).all()
 
+    def test_percent_is_a_scale_on_both_sides(self, card: Card) -> None:
+        """Cards of older models name it as a unit."""
+        percent, part = COUNTS.astype(np.float32), (COUNTS / 100).astype(np.float32)
+        np.testing.assert_allclose(
+            rows(takes(card, "float32", quantity="reflectance"), cube(percent, units="%")), part, rtol=1e-6
+        )
+        assert (rows(takes(card, "float32", units="%"), cube(percent, units="%")) == percent).all()
+
+    def test_radiance_whose_unit_only_one_names(self, card: Card) -> None:
+        facts, source = {"quantity": "radiance", "units": "W/m2/sr/um"}, cube(COUNTS * 0.1, quantity="radiance")
+        with pytest.raises(
+            ModelError, match=r"the model's Card names the unit of its radiance, flight\.hdr does not"
+        ) as caught:
+            adapt(takes(card, "float64", **facts), source)
+        assert caught.value.use == {"units": "stored|physical"}
+
     def test_counts_are_no_unit(self, card: Card) -> None:
         assert (rows(takes(card, units="counts"), cube()) == COUNTS).all()
         assert (rows(takes(card), cube(units="DN")) == COUNTS).all()

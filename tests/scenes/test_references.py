@@ -191,6 +191,14 @@ def test_references_that_do_not_fit(spoil: Any, message: str, capture: Path, ref
         calibrated(capture, references)
 
 
+def test_wavelengths_of_another_camera(capture: Path, references: References, counts: np.ndarray) -> None:
+    for path, first in ((capture, 400), (references.dark, 400.5), (references.white, 600)):
+        header = path.read_text() + "wavelength = {" + ", ".join(str(first + 10 * band) for band in range(BANDS)) + "}\n"
+        path.write_text(header)
+    with pytest.raises(SceneError, match=r"white\.hdr: its wavelengths are not those of flight\.hdr"):
+        calibrated(capture, references)
+
+
 def test_options_that_do_not_go_together(capture: Path, references: References) -> None:
     with pytest.raises(OptionError, match="panel=0"):
         replace(references, panel=0)

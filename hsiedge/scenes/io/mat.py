@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.errors import needs_extra
+from hsiedge.errors import SceneError, needs_extra
 from hsiedge.scenes.io.checks import check_chunks, check_hdf5, hdf5_arrays
 from hsiedge.scenes.io.cube import Cube, fits
 from hsiedge.scenes.io.mat5 import check_mat5
@@ -72,7 +72,13 @@ def _read_hdf(path: Path, key: str | None, ndim: int) -> NDArray[Any]:
     with needs_extra(f"reading {path.name} (MATLAB v7.3)", "hdf"):
         import h5py
     with h5py.File(path, "r") as file:
-        arrays = {name: item for name, item in hdf5_arrays(file) if "/" not in name}
+        every = dict(hdf5_arrays(file))
+        arrays = {name: item for name, item in every.items() if "/" not in name}
+        sparse = [name[:-3] for name in every if name.endswith("/jc") and "MATLAB_sparse" in file[name[:-3]].attrs]
+        if key in sparse or (key is None and sparse and not any(item.ndim == ndim for item in arrays.values())):
+            raise SceneError(
+                f"{path}: {key or sparse[0]} is sparse, which is not read of v7.3; save it as full(...), or with -v7"
+            )
         name = choose(path, {name: item.shape for name, item in arrays.items()}, key, ndim)
         check_hdf5(path, name, arrays[name])
         fits(path, arrays[name].shape, arrays[name].dtype.itemsize)

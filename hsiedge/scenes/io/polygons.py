@@ -103,14 +103,25 @@ def _of_json(path: Path, key: str | None, class_field: str | None) -> _Features:
     ):
         raise SceneError(f"{path}: not a GeoJSON FeatureCollection")
     features = content["features"]
+    if not all(isinstance(feature, dict) for feature in features):
+        raise SceneError(f"{path}: not a GeoJSON FeatureCollection: one of its features is none")
     properties = [feature.get("properties") or {} for feature in features]
     _check_field(path, class_field, sorted({name for entry in properties for name in entry}))
-    crs = content.get("crs", {"properties": {"name": _LONGITUDE_LATITUDE}})
     return _Features(
-        [None if feature["geometry"] is None else shape(feature["geometry"]) for feature in features],
+        [None if feature.get("geometry") is None else shape(feature["geometry"]) for feature in features],
         [entry.get(class_field) for entry in properties],
-        "" if crs is None else str(crs["properties"]["name"]),
+        _crs_of_json(path, content.get("crs", {"properties": {"name": _LONGITUDE_LATITUDE}})),
     )
+
+
+def _crs_of_json(path: Path, crs: Any) -> str:
+    """Reference system by the `crs` member, "" where that is null. Raises SceneError where it is no name, but a link."""
+    try:
+        return "" if crs is None else str(crs["properties"]["name"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise SceneError(
+            f"{path}: its crs names no coordinate reference system; a name such as EPSG:32633 is expected"
+        ) from error
 
 
 def _of_layer(path: Path, key: str | None, class_field: str | None) -> _Features:
@@ -193,6 +204,9 @@ def _in_pixels(path: Path, shapes: NDArray[Any], crs: str, cube: Cube) -> NDArra
         raise SceneError(f"{path if own else cube.path}: does not say in which coordinate reference system it is")
     other = bool(own) and not same_crs(crs, own)
 
+    if other:
+        shapes = _with_short_edges(path, shapes, crs)
+
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = points.T
         if other:
@@ -202,6 +216,20 @@ def _in_pixels(path: Path, shapes: NDArray[Any], crs: str, cube: Cube) -> NDArra
         return np.stack([back[0] * x + back[1] * y + back[2], back[3] * x + back[4] * y + back[5]], 1)
 
     return np.asarray(shapely.transform(shapely.force_2d(shapes), place), object)
+
+
+def _with_short_edges(path: Path, shapes: NDArray[Any], crs: str) -> NDArray[Any]:
+    """The polygons with points along their edges, for an edge that is straight in one reference system is bent in another.
+
+    Edges become 0.01 degrees or 1000 units long, where they bend by centimetres; of huge polygons a thousandth of their extent.
+    """
+    import shapely
+    from rasterio.crs import CRS
+
+    west, south, east, north = shapely.bounds(shapes).T
+    longest = np.maximum(0.01 if CRS.from_user_input(crs).is_geographic else 1000.0, np.fmax(east - west, north - south) / 1024)
+    fits(path, (int(np.nansum(shapely.length(shapes) / longest)),), 4 * 16)
+    return np.asarray(shapely.segmentize(shapes, longest), object)
 
 
 def _burnt(path: Path, shapes: NDArray[Any], ids: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.uint16]:

@@ -232,7 +232,14 @@ def listed_wavelengths(
     names = [name for name, shape in shapes.items() if name.lower() in WAVELENGTHS and math.prod(shape) in shape]
     name = next((name for name in names if math.prod(shapes[name]) == array.shape[-1]), None) if array.ndim else None
     if name is None:
-        return {}
+        if array.ndim != 3:
+            return {}
+        lengths = {name: math.prod(shapes[name]) for name in names}
+        return {
+            "notes": tuple(
+                f"its {lengths[name]} {name} are not for {array.shape[-1]} bands, and are left out" for name in names
+            )
+        }
     stored = np.ravel(read(name)).tolist()
     return {"wavelengths": nanometres(stored), "notes": unread(stored, "", nanometres(stored))}
 

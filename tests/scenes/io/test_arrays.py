@@ -283,3 +283,17 @@ def test_wavelengths_beside_the_cube(tmp_path: Path, suffix: str, shape: tuple[i
         write_mat73(pytest.importorskip("h5py", reason="h5py writes .mat v7.3, and is not installed"), path, **arrays)
     assert facts(path).wavelengths == pytest.approx((700, 550, 400))
     assert (read(path) == CUBE).all()
+
+
+def test_wavelengths_of_another_length_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", cube=CUBE, wavelengths=np.arange(400, 406))
+    assert facts(tmp_path / "a.npz").notes == ("its 6 wavelengths are not for 3 bands, and are left out",)
+
+
+def test_sparse_labels_of_v73_are_refused(tmp_path: Path, h5py: Any) -> None:
+    path = write_mat73(h5py, tmp_path / "a.mat", cube=CUBE)
+    with h5py.File(path, "a") as file:
+        file.create_group("gt").attrs["MATLAB_sparse"] = np.uint64(4)
+        for part in ("data", "ir", "jc"):
+            file[f"gt/{part}"] = [0, 1]
+    refused(path, "gt is sparse, which is not read of v7.3", ndim=2)

@@ -235,3 +235,30 @@ def test_a_scene_with_polygons(tmp_path: Path) -> None:
     scene = open_scene(cube, path, class_field="crop")
     assert scene.classes == {1: "barley", 2: "maize", 3: "wheat"}
     assert (scene.labelled() == expected(3, 2, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("features", "crs", "says"),
+    [
+        ([None], {}, "one of its features is none"),
+        ([{"properties": {"crop": 1}}], {}, "no feature has a class and a geometry"),
+        ([], {"crs": {"type": "link", "properties": {"href": "crs.wkt"}}}, "its crs names no coordinate reference system"),
+        ([], {"crs": "EPSG:32633"}, "its crs names no coordinate reference system"),
+    ],
+)
+def test_geojson_that_lacks_something(tmp_path: Path, features: list[Any], crs: dict[str, Any], says: str) -> None:
+    known = {"type": "Feature", "properties": {"crop": 0}, "geometry": None}
+    path = tmp_path / "fields.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [known, *features], **crs}))
+    with pytest.raises(SceneError, match=says):
+        burnt(path)
+
+
+def test_long_edges_bend_in_another_reference_system(tmp_path: Path) -> None:
+    """A parallel of latitude, which lies kilometres north of a straight line between points 3 degrees from each other."""
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32633", [16.5], [50.0])
+    cube = grid(Georeference((30, 0, x - 150, 0, -30, y + 180), "EPSG:32633"))
+    path = write(tmp_path / "strip.gpkg", [shapely.box(15, 50, 18, 51)], "EPSG:4326", crop=[1])
+    labelled = burnt(path, cube=cube).array
+    assert labelled[:5].all()
+    assert not labelled[7:].any()
