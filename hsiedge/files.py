@@ -124,6 +124,13 @@ def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
         raise OutputError(f"cannot write {path}: {place} is no folder that can be written to; choose another place")
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths name one file, whether it is there yet or not."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all; into a pipe or device as it stands. Raises OutputError."""
     if _is_special(path):

@@ -63,9 +63,9 @@ def bench_command(
     from hsiedge.report.terminal.bench import bench_tables
 
     lasting = parse_duration(duration) if duration is not None else None
-    console.check_json(json)
     host = remote.host_of(on, python, wheelhouse)
     chosen = models or choose.bench_models(runtime if runtime != ALL else None)
+    console.check_json(json, [*chosen, net])
     if host is not None:
         if net is not None:
             raise OptionError("a net of your own is measured on this machine alone: export the checkpoint", option="net")
@@ -106,7 +106,7 @@ def compare_command(
     from hsiedge.benchmark.across_devices import compare_devices
     from hsiedge.report.terminal.compare import compare_tables
 
-    console.check_json(json)
+    console.check_json(json, results)
     comparison = compare_devices(results)
     console.show(compare_tables(comparison, flag), comparison.to_dict(), json)
 

@@ -115,8 +115,9 @@ def classify_command(
         check_suffix(path, probabilities=True)
     limit, known = files.parse_size(memory, "memory"), references.references
     asked = ClassifyOptions(reject, probabilities is not None, units)
-    console.check_json(json)
-    check_places([*chain(*places), *chain(*likely)], [model, *cubes, *filter(None, (references.dark, references.white))])
+    read, written = [model, *cubes, *references.files], [*chain(*places), *chain(*likely)]
+    console.check_json(json, [*read, *written, net, cube_reader, map_writer])
+    check_places(written, read)
     for cube in cubes:
         check_file(cube)
     engine = engine_for_rows(model, runtime, provider, fast_int8=fast_int8)

@@ -319,7 +319,7 @@ def compress_command(
         from hsiedge.compression.budget import Budget, compress
         from hsiedge.training.checkpoint import load_checkpoint
     budget = Budget(files.parse_size(max_size, "max_size"), max_drop, min_oa)
-    files.check_writable(output or Path("model.onnx"))
+    files.check_writable(output or Path("model.onnx"), [] if teacher is None else [teacher])
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)
         split = split_options.draw_one(opened, seed)

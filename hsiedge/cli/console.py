@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -71,15 +71,38 @@ def show_warning(
     say(f"hsiedge: warning: {shown(' '.join(str(message).split()), LONGEST_LINE)}")
 
 
-def check_json(target: str | None) -> None:
-    """Raises OutputError before the work whose result `write_json` could not write."""
+def check_json(target: str | None, taken: Iterable[Path | str | None] = ()) -> None:
+    """Raises OutputError before the work whose result `write_json` could not write.
+
+    Args:
+        taken: what the command reads or writes besides, whose place the result must not take: files and folders, names of
+            scenes, FILE.py:NAME.
+    """
     from hsiedge import files
     from hsiedge.errors import OutputError
 
-    if target is not None and target != "-":
-        if not Path(target).parent.is_dir():
-            raise OutputError(f"--json {target}: there is no folder {Path(target).parent}")
-        files.check_writable(Path(target))
+    if target is None or target == "-":
+        return
+    place = Path(target)
+    if not place.parent.is_dir():
+        raise OutputError(f"--json {target}: there is no folder {place.parent}")
+    files.check_writable(place)
+    special = place.exists() and not place.is_file()
+    if not special and any(files.same_file(place, path) for path in _all_files(taken)):
+        raise OutputError(f"--json {target}: this command reads or writes that file besides; choose another place")
+
+
+def _all_files(taken: Iterable[Path | str | None]) -> Iterator[Path]:
+    """Each file of cubes, models and maps: of ENVI its header and data, of a folder its tiles, of FILE.py:NAME the file."""
+    from hsiedge.mapping import writers
+    from hsiedge.scenes.io import reader
+
+    for entry in taken:
+        if entry is None or entry == "-":
+            continue
+        text = str(entry)
+        path = Path(f"{text.partition('.py:')[0]}.py" if ".py:" in text else text)
+        yield from (path.glob("*.tif*") if path.is_dir() else {path, *reader.files_of(path), *writers.files_of(path)})
 
 
 def show(tables: Sequence[RenderableType], data: dict[str, Any], json: str | None) -> None:

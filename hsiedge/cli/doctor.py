@@ -35,7 +35,11 @@ def doctor_command(
 
     It changes nothing. The exit code is 1 if no model can run.
     """
-    console.check_json(json)
+    from hsiedge import files
+
+    console.check_json(json, [model, config])
+    if config is not None and model is not None:
+        files.check_writable(config, [model])
     host = remote.host_of(on, python, wheelhouse)
     if host is not None:
         remote.doctor(host, model, config, json)

@@ -46,7 +46,8 @@ def eval_command(
     from hsiedge.report.terminal.model import accuracy_tables, fold_lines
     from hsiedge.runtimes import check_engine
 
-    console.check_json(json)
+    paths = list(models) if models else [choose.any_model(runtime)]
+    console.check_json(json, [*paths, scene, net, *scene_options.files, *masks.files])
     for model in models or (None,):
         check_engine(runtime, model, provider)
 
@@ -63,7 +64,6 @@ def eval_command(
     evaluations: list[Evaluation] = []
     warnings: dict[str, None] = {}
     engines: dict[tuple[str, str], None] = {}
-    paths = list(models) if models else [choose.any_model(runtime)]
     for path in paths:  # one at a time: a fold's model is let go before the next is opened
         loaded = load(path, threads=threads, runtime=runtime, provider=provider, fast_int8=fast_int8, net=net)
         evaluations.append(judged(loaded))

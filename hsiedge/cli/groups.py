@@ -60,6 +60,11 @@ class ReferenceOptions:
     ] = False
 
     @property
+    def files(self) -> list[Path | str | None]:
+        """Files that are read."""
+        return [self.dark, self.white]
+
+    @property
     def references(self) -> References | str | None:
         """References that are named; "beside" for those that lie beside the cube; None for none. Raises OptionError."""
         from hsiedge.errors import OptionError
@@ -126,6 +131,11 @@ class FileOptions(ReferenceOptions):
     ] = None
     data_dir: options.DataDirOption = None
 
+    @property
+    def files(self) -> list[Path | str | None]:
+        """Files that are read, but for the cube's; readers as FILE.py:NAME."""
+        return [*super().files, *(self.labels or ()), self.class_names, self.cube_reader, self.labels_reader]
+
     def load_readers(self) -> None:
         """Makes readers of the user's own known to this process. Raises OptionError where one cannot be loaded."""
         from hsiedge.scenes.io.reader import CUBE_READERS, LABEL_READERS
@@ -184,6 +194,11 @@ class SceneOptions(FileOptions):
             " of tiles; or a list of flights, flights.toml. Repeat it for several flights.",
         ),
     ] = None
+
+    @property
+    def files(self) -> list[Path | str | None]:
+        """Files that are read; readers as FILE.py:NAME."""
+        return [*super().files, *(self.cube or ())]
 
     def open(self, names: str | Sequence[str] | None = None, classes: dict[int, str] | None = None) -> Scene:
         """The scene that a name or the options name; several are flights.
@@ -252,6 +267,11 @@ class MaskOptions:
     def named(self) -> bool:
         """Whether there is a mask."""
         return self.train_mask is not None or self.test_mask is not None
+
+    @property
+    def files(self) -> list[Path | str | None]:
+        """Files that are read."""
+        return [self.train_mask, self.test_mask]
 
     @property
     def maps(self) -> dict[str, Any]:

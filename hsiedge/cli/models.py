@@ -23,6 +23,7 @@ def show_command(
     from hsiedge.report.terminal.model import card_table
     from hsiedge.runtimes import require_card
 
+    console.check_json(json, [file])
     card = require_card(file)
     console.show([card_table(card, file)], codec.loads(card.to_json()), json)
 
@@ -138,7 +139,7 @@ def try_command(
 
     if ".py:" not in model and (weights is not None or arg):
         raise OptionError("--weights and --arg go with a net of your own, FILE.py:FACTORY")
-    console.check_json(json)
+    console.check_json(json, [model, weights, scene, *scene_options.files])
     opened = scene_options.open(scene)
     with console.waiting("trying"):
         steps = try_net(model, opened, patch, weights=weights, arguments=factory_arguments(arg or []))

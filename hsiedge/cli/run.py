@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,7 +121,7 @@ def run_command(
     if cube_reader is not None:
         CUBE_READERS.name_of(cube_reader)
     check_engine(runtime, model, provider)
-    console.check_json(json)
+    console.check_json(json, [model, net, cube_reader, *references.files, *_source_files(source), *_sink_files(output or ())])
     if json == "-" and "-" in (output or ()):
         raise OptionError("stdout holds the labels, or the summary: write one of them to a file", option="json", value="-")
     seconds, known = parse_duration(idle, "idle"), references.references
@@ -169,3 +170,16 @@ def run_command(
             show(error.summary)
         raise
     show(summary)
+
+
+def _source_files(source: str) -> list[str]:
+    """The file that a source names, of a replay without its rate."""
+    return [source.removeprefix("replay:").rpartition("@")[0] if source.startswith("replay:") else source]
+
+
+def _sink_files(outputs: Sequence[str]) -> list[Path]:
+    """Files that sinks write, and the maps of drift beside them."""
+    from hsiedge.live.sinks import drift_place
+
+    places = [Path(text) for text in outputs if text != "-" and not text.startswith("tcp://")]
+    return [*places, *(drift_place(place) for place in places if place.suffix)]

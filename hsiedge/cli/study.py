@@ -103,7 +103,7 @@ def report_command(
     path = study / NAME if study.is_dir() else study
     page = output or path.parent / "report.html"
     if kind in ("terminal", "html") or output is not None:
-        files.check_writable(page)
+        files.check_writable(page, [path])
     with Store(path, make=False) as store:
         rows = store.rows()
         failures = [f"{cell.title}: {reason}" for cell, reason in store.failures()]

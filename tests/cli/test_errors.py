@@ -191,3 +191,52 @@ def test_a_missing_extra_is_named(hsiedge: Hsiedge, own: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "scipy", None)
     (own / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 200)
     assert "pip install 'hsiedge[mat]'" in hsiedge("scenes", "show", "--cube", "a.mat").error
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        ("classify model.onnx cube.npy -o map.npy", "cube.npy"),
+        ("classify model.onnx cube.npy -o map.npy", "map.npy"),
+        ("classify model.onnx envi.hdr -o map.npy", "envi.img"),
+        ("classify model.onnx cube.npy -o map.hdr", "map.img"),
+        ("classify model.onnx cube.npy -o map.npy --probabilities likely.npy", "./likely.npy"),
+        ("classify model.onnx cube.npy -o map.npy --dark dark.npy --white dark.npy", "dark.npy"),
+        ("run model.onnx --from replay:cube.npy@1000", "cube.npy"),
+        ("run model.onnx --from replay:cube.npy@1000 -o map.npy", "map-drift.npy"),
+        ("eval model.onnx --cube cube.npy --labels labels.npy", "labels.npy"),
+        ("eval model.onnx --cube cube.npy --labels labels.npy", "model.onnx"),
+        ("eval model.onnx --cube cube.npy --labels labels.npy --train-mask a.npy --test-mask b.npy", "b.npy"),
+        ("show model.onnx", "model.onnx"),
+        ("show model.onnx", "linked.onnx"),
+        ("doctor model.onnx", "model.onnx"),
+        ("doctor model.onnx --config new.config", "new.config"),
+        ("bench model.onnx --seconds 0.01 --runs 1", "model.onnx"),
+        ("compare a.json b.json", "b.json"),
+        ("try model.onnx --patch 3 --cube cube.npy --labels labels.npy", "cube.npy"),
+    ],
+)
+def test_json_takes_no_other_files_place(hsiedge: Hsiedge, tmp_path: Path, words: str, target: str) -> None:
+    if words.startswith("try"):
+        pytest.importorskip("onnx_ir", reason="trying a net needs onnx-ir")
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "cube.npy", rng.integers(0, 1000, (20, 30, 5), np.uint16))
+    np.save(tmp_path / "labels.npy", rng.choice(np.array([1, 10, 11, 14], np.uint8), (20, 30)))
+    (tmp_path / "envi.hdr").write_text(
+        "ENVI\nsamples = 30\nlines = 20\nbands = 5\ndata type = 12\ninterleave = bip\nbyte order = 0\nheader offset = 0\n"
+    )
+    (tmp_path / "envi.img").write_bytes(np.load(tmp_path / "cube.npy").tobytes())
+    (tmp_path / "model.onnx").write_bytes((DATA / "scene.onnx").read_bytes())
+    (tmp_path / "linked.onnx").hardlink_to(tmp_path / "model.onnx")
+    for name in ("a.json", "b.json", "dark.npy", "a.npy", "b.npy"):
+        (tmp_path / name).write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert f"--json {target}: this command reads or writes that file besides" in hsiedge(*words.split(), "--json", target).error
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_configuration_takes_no_models_place(hsiedge: Hsiedge, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes((DATA / "float.onnx").read_bytes())
+    assert "it is a file that is read" in hsiedge("doctor", model, "--config", model).error
+    assert model.read_bytes() == (DATA / "float.onnx").read_bytes()
