@@ -136,7 +136,10 @@ def evaluate(predict: Predict, scene: Scene, split: Split | None, *, names: Mapp
 
     Raises:
         SceneError: the scene has no labels.
+        SplitError: a split of another scene.
     """
+    if split is not None:
+        split.check_scene(scene)
     labels = (scene.labelled() if split is None else split.labels_on(scene)).ravel()
     pixels = np.flatnonzero(labels) if split is None else split.pixels(splits.TEST)
     dropped = split.dropped if split else ()

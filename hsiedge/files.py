@@ -265,19 +265,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Number of bytes that "16KiB", "20kB", "1GiB" or "16384" stand for. Raises OptionError, of the option that it is."""
-    units = {
-        "": 1,
-        "B": 1,
-        "kB": 1000,
-        "KB": 1000,
-        "MB": 1000**2,
-        "GB": 1000**3,
-        "KiB": 1 << 10,
-        "MiB": 1 << 20,
-        "GiB": 1 << 30,
-    }
-    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMG]?i?B?)", text.strip())
+    """Number of bytes that "16KiB", "20kB", "1gib" or "16384" stand for. Raises OptionError, of the option that it is."""
+    units = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?i?b?)", text.strip().lower())
     if size is None or size[2] not in units or float(size[1]) * units[size[2]] < 1:
         raise OptionError("not a size; write it as 16KiB, 20kB or 16384", option=option, value=text)
     return int(float(size[1]) * units[size[2]])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hsiedge import files, runtimes
 from hsiedge.api.model import Model
 from hsiedge.api.resolve import SceneLike, check_split, scene_for, scene_of
-from hsiedge.arguments import PathLike, path_of
+from hsiedge.arguments import PathLike, number, path_of, whole_number, wrong_type
 from hsiedge.card import Card
 from hsiedge.errors import ModelError, OptionError, needs_extra
 from hsiedge.progress import Progress, silent
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from hsiedge.training.fit import FitSettings
 
 _LOG = logging.getLogger(__name__)
+_ELSEWHERE = {
+    "seed": "the split's seed is that of training, too: scene.split(seed=...)",
+    "output": "a checkpoint writes itself: checkpoint.save(path)",
+    "path": "a checkpoint writes itself: checkpoint.save(path)",
+}
+"""Where to say what is no option of training."""
 
 
 class Checkpoint:
@@ -135,6 +142,8 @@ class Checkpoint:
             raise OptionError(f"no method is called {method!r}; there are structured and magnitude")
         if method == "magnitude" and criterion is not None:
             raise OptionError("goes with structured pruning; magnitude prunes by the weights' sizes alone", option="criterion")
+        number(ratio, "ratio")
+        whole_number(epochs, "epochs")
         trained = self._loaded()
         own = self._scene_and_split(scene, split)
         with needs_extra("pruning", "train"):
@@ -181,6 +190,9 @@ class Checkpoint:
                 maps that cannot be compared.
             ModelError: a scene or split that is not the teacher's.
         """
+        if "net" in options:
+            raise OptionError("the student's net is called otherwise here", option="net", use={"student": options["net"]})
+        _check_numbers(patch, epochs, temperature=temperature, weight=weight)
         trained = self._loaded()
         own = self._scene_and_split(scene, split)
         from hsiedge.compression.distill import distill
@@ -230,6 +242,8 @@ class Checkpoint:
             ModelError: a scene or split that is not the checkpoint's, or an operator that is not known.
             CheckError: onnxruntime gives other labels than were simulated.
         """
+        whole_number(bits, "bits")
+        whole_number(epochs, "epochs")
         trained, place = self._loaded(), path_of(path, "path")
         kept = None if checkpoint is None else check_place(path_of(checkpoint, "checkpoint"), "checkpoint")
         scene, split = own = self._scene_and_split(scene, split)
@@ -295,11 +309,34 @@ def check_place(path: Path, option: str = "path", inputs: Sequence[Path] = ()) -
     return path
 
 
+def _check_numbers(patch: int | None, epochs: int | None, **numbers: float) -> None:
+    """Raises OptionError for arguments that are no numbers."""
+    for option, value in (("patch", patch), ("epochs", epochs)):
+        if value is not None:
+            whole_number(value, option)
+    for option, entry in numbers.items():
+        number(entry, option)
+
+
+def _check_options(net: str, build: Callable[..., object], options: Mapping[str, Any]) -> None:
+    """Raises OptionError for an option that a net does not take; it names those that it does."""
+    parameters = inspect.signature(build).parameters
+    own = [option for option in parameters if option not in ("bands", "classes", "patch")]
+    unknown = next((option for option in options if option not in own), None)
+    if unknown is None or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    takes = f"{net} takes {' and '.join(own)}" if own else f"{net} takes none of its own"
+    raise OptionError(f"no option is called so; {_ELSEWHERE.get(unknown, takes)}", option=unknown)
+
+
 def _checked_net(net: str, scene: Scene, patch: int | None, **options: Any) -> str:
     """Name of a net; one that is not hsiedge's own is checked before it is trained. Raises OptionError, CheckError."""
     from hsiedge import nets
 
+    if not isinstance(net, str):
+        raise wrong_type("net", net, "a net's name")
     name = nets.NETS.name_of(net)
+    _check_options(name, nets.spec(name).build, options)
     origin = nets.NETS.origin(name)
     if origin is not None:
         from hsiedge.testing import check_net
@@ -342,13 +379,14 @@ def train(
     Raises:
         OptionError: net, patch or options that do not go together, no such device, or an argument of another type.
         SceneError: no such scene, or a patch wider than it.
-        SplitError: labels that cannot be divided so, or a net that sees farther than the split's guard.
+        SplitError: labels that cannot be divided so, a split of another scene, or a net that sees farther than its guard.
         CheckError: a net of your own that does not do what a net must do.
         MissingExtraError: torch is not installed.
     """
     opened = scene_of(scene)
     drawn = opened.split(split) if split is None or isinstance(split, str) else split
     check_split(drawn)
+    _check_numbers(patch, epochs)
     sleeping_threads()
     with needs_extra("training", "train"):
         from hsiedge.nets import spec

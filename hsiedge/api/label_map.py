@@ -52,7 +52,8 @@ class LabelMap:
         """Writes the labels as .tif, .hdr (ENVI), .png or .npy, whole or not at all; gives the map back.
 
         Args:
-            probabilities: .tif or .npy to write those to.
+            probabilities: .tif or .npy to write those to: a band for each class, or `(height, width, classes)`, the classes
+                last, unlike in `LabelMap.probabilities`.
 
         Raises:
             OptionError: a suffix of no known format, or probabilities that were not kept.

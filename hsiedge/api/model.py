@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hsiedge import evaluation, files, notebook, runtimes
 from hsiedge.api.label_map import LabelMap, classified
 from hsiedge.api.resolve import SceneLike, check_recipe, check_split, scene_for
-from hsiedge.arguments import PathLike, path_of
+from hsiedge.arguments import PathLike, number, path_of, whole_number
 from hsiedge.errors import needs_extra
 from hsiedge.evaluation import Evaluation
 from hsiedge.mapping.stream import MEMORY
@@ -116,6 +116,9 @@ class Model(runtimes.Model):
             OutputError: `path` cannot be written.
             MissingExtraError: onnx (or TensorFlow, for .tflite) is not installed.
         """
+        number(max_drop, "max_drop")
+        whole_number(patches, "patches")
+        whole_number(seed, "seed")
         output = self._output(path, "-int8")
         scene = scene_for(self.known, scene, self.own_scene, units)
         quantize = _quantize()
@@ -229,7 +232,7 @@ class Model(runtimes.Model):
         *,
         reject: float = 0.0,
         probabilities: bool = False,
-        memory: int = MEMORY,
+        memory: int | str = MEMORY,
         cube_key: str | None = None,
         units: str | None = None,
         references: ReferencesLike = BESIDE,
@@ -242,7 +245,7 @@ class Model(runtimes.Model):
                 `(height, width, bands)` in the stored dtype.
             reject: pixels whose likeliest class is less likely than this get 0.
             probabilities: keep those of each class, too.
-            memory: bytes that strips may take, more or less; the map itself comes on top.
+            memory: bytes that strips may take, more or less, or a text as "64MiB"; the map itself comes on top.
             cube_key: variable in a .mat, .npz or HDF5 file with more than one cube.
             units: "stored" where stored values are to be taken as they are, "physical" where what they mean is; by default cube
                 and Card must tell.
@@ -254,7 +257,9 @@ class Model(runtimes.Model):
             SceneError: no cube, or one that cannot be read.
             OptionError: a probability that is none, too little memory, or an argument of another type.
         """
-        return classified(self, cube, reject, probabilities, memory, cube_key, units, references, progress)
+        number(reject, "reject")
+        size = files.parse_size(memory, "memory") if isinstance(memory, str) else whole_number(memory, "memory")
+        return classified(self, cube, reject, probabilities, size, cube_key, units, references, progress)
 
     def bench(self, **options: Any) -> Report:
         """Measures it on this machine, in the runtime that opened it; options are those of `hsiedge.bench`."""
@@ -324,4 +329,6 @@ def load(
             another type.
         MissingExtraError: the engine is not installed.
     """
-    return Model.of(runtimes.load(path_of(path, "path"), threads, runtime, provider, fast_int8=fast_int8, net=net))
+    place = path_of(path, "path")
+    whole_number(threads, "threads")
+    return Model.of(runtimes.load(place, threads, runtime, provider, fast_int8=fast_int8, net=net))

@@ -53,13 +53,17 @@ def classify_command(
     ] = None,
     probabilities: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File for the probabilities of all classes, .tif or .npy, float32; or a folder."),
+        typer.Option(
+            metavar="FILE",
+            help="File for the probabilities of all classes, float32: .tif, a band for each class; or .npy, (rows, columns, "
+            "classes). Or a folder.",
+        ),
     ] = None,
     reject: Annotated[
         float,
         typer.Option(
             metavar="SHARE",
-            help="Threshold between 0 and 1: a pixel whose likeliest class has a lower probability gets label 0, unknown.",
+            help="Threshold, 0 or more and below 1: a pixel whose likeliest class has a lower probability gets label 0, unknown.",
         ),
     ] = 0.0,
     memory: Annotated[

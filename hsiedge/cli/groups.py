@@ -330,11 +330,13 @@ class SplitOptions(MaskOptions):
         ),
     ] = 0.1
     guard: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--guard", metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks)."
+            "--guard",
+            metavar="PIXELS",
+            help="Least distance of test pixels from training pixels, in pixels (for blocks). Default: 6.",
         ),
-    ] = 6
+    ] = None
     folds: Annotated[
         int | None,
         typer.Option(

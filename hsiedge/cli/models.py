@@ -52,8 +52,11 @@ def card_command(
         float, typer.Option(metavar="SHARE", help="Share of each class that the net was trained on, between 0 and 1.")
     ] = 0.1,
     guard: Annotated[
-        int, typer.Option(metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks).")
-    ] = 6,
+        int | None,
+        typer.Option(
+            metavar="PIXELS", help="Least distance of test pixels from training pixels, in pixels (for blocks). Default: 6."
+        ),
+    ] = None,
     masks: groups.MaskOptions,
     seed: options.SeedOption = 0,
     logits: Annotated[
@@ -100,6 +103,8 @@ def card_command(
     if patch is None:
         raise OptionError(f"{model}: give --patch P, for its input (N, bands, P, P)")
     opened = scene_options.open(scene)
+    if guard is not None and split is None:
+        raise OptionError("goes with a split that is drawn", option="guard", value=guard, use={"split": "blocks"})
     drawn = masks.split(opened, seed)
     if drawn is None and split is not None:
         drawn = opened.split(split, train=train_fraction, seed=seed, guard=guard)

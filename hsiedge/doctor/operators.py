@@ -79,8 +79,7 @@ def operators_of(model: str | Path) -> Operators:
         MissingExtraError: of a TFLite file, LiteRT is not installed.
     """
     path = Path(model)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+    check_is_file(path)
     if path.suffix == ".tflite":
         operators = sorted(_tflite(path), key=lambda entry: (entry.name, entry.version))
         return Operators(path.name, operators, operators, "", arena_bytes=_arena(path))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsiedge.arguments import PathLike, path_of
-from hsiedge.errors import ModelError
+from hsiedge.arguments import PathLike, path_of, whole_number, wrong_type
+from hsiedge.errors import ModelError, OptionError
 from hsiedge.mapping.model_rows import ModelRows
 from hsiedge.mapping.stream import class_probabilities
 from hsiedge.runtimes import Model, load_for_rows
@@ -42,6 +42,7 @@ class LineClassifier:
         CardError: the model has no Card.
         SceneError: its patch is wider than a row.
         ModelError: the cube does not fit the model.
+        OptionError: a width below 1, or an argument of another type.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class LineClassifier:
         raw: bool = False,
         confident: bool = False,
     ) -> None:
+        if whole_number(width, "width") < 1:
+            raise OptionError("1 or more was expected", option="width", value=width)
         model = model if isinstance(model, Model) else load_for_rows(path_of(model, "model"))
         card = model.known
         check_patch(card.patch, (width, width))
@@ -72,6 +75,9 @@ class LineClassifier:
         self._confident = confident
         self.confidence: NDArray[np.float32] | None = None
 
+    def __repr__(self) -> str:
+        return f"LineClassifier({str(self._model.path)!r}, {self._width} pixels a line, {self._received} lines taken)"
+
     def push(self, rows: NDArray[Any]) -> NDArray[np.uint16]:
         """Takes rows `(n, width, bands)` in the stored dtype; gives the label ids `(m, width)` of the rows that are due.
 
@@ -80,14 +86,18 @@ class LineClassifier:
 
         Raises:
             ModelError: rows of another size or dtype than the model takes, or some after the end.
+            OptionError: no array.
         """
+        if not isinstance(rows, np.ndarray):
+            raise wrong_type("rows", rows, "an array (n, width, bands)")
         if self._ended:
             raise ModelError("the scene has ended; another one takes another LineClassifier")
         facts = self._card.scene if self._source is None else self._source.stored
         if rows.ndim != 3 or rows.shape[1:] != (self._width, facts.bands) or rows.dtype != np.dtype(facts.dtype):
             takes = f"{facts.dtype} (n, {self._width}, {facts.bands})"
             whose = "the model takes" if self._source is None else "the cube stores"
-            raise ModelError(f"rows are {rows.dtype} {rows.shape}, {whose} {takes}")
+            one = "; one line is line[None]" if rows.shape == (self._width, facts.bands) else ""
+            raise ModelError(f"rows are {rows.dtype} {rows.shape}, {whose} {takes}{one}")
         empty = np.zeros(rows.shape[:2], bool)
         pushed: tuple[NDArray[Any], ...] = (rows,)
         if self._source is not None:

@@ -119,7 +119,7 @@ class ClassifyOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.reject < 1:
-            raise OptionError("a probability from 0 to 1 was expected", option="reject", value=f"{self.reject:g}")
+            raise OptionError("a probability of 0 or more and below 1 was expected", option="reject", value=f"{self.reject:g}")
 
 
 def classify_rows(

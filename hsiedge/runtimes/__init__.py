@@ -231,8 +231,7 @@ def engine_of(path: Path, runtime: str | None = None, provider: str | None = Non
         OptionError: see `check_engine`.
     """
     check_engine(runtime, path, provider)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+    check_is_file(path)
     if runtime is not None:
         return ENGINES.name_of(runtime)
     _check_suffix(path)
@@ -357,8 +356,7 @@ def require_card(path: Path) -> Card:
 def _safetensors_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors header: 8 bytes of length, little-endian, then that much JSON. No tensor is read."""
     wrong = ModelError(f"{path}: not a safetensors file; hsiedge reads no pickled checkpoints")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+    check_is_file(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -377,9 +375,14 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
     return {str(key): value for key, value in metadata.items() if isinstance(value, str)}
 
 
-def _check_suffix(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Raises ModelError where there is no file, or a folder in its place."""
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        raise ModelError(f"{path}: a folder; a file is expected" if path.is_dir() else f"{path}: no such file")
+
+
+def _check_suffix(path: Path) -> None:
+    check_is_file(path)
     if path.suffix not in SUFFIXES and not any(path.suffix in engine.suffixes for engine in _theirs()):
         hint, use = "", {}
         if path.suffix in ENGINES["torch"].suffixes:

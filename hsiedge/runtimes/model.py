@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,10 @@ class Model:
     def __fspath__(self) -> str:
         """The file, so that a model can stand wherever a path can."""
         return str(self.path)
+
+    def __reduce__(self) -> NoReturn:
+        """Raises ModelError: an engine's session stays in its process."""
+        raise ModelError(f"{self.path}: a model that is opened cannot be pickled; pickle its path, and open it there")
 
     def __repr__(self) -> str:
         card = self.card

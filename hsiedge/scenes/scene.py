@@ -121,11 +121,16 @@ class Scene:
     def digest(self) -> str:
         """SHA-256 of all that decides labels and accuracy: cube and its meaning, label map, classes and lists of pixels."""
         sha = hashlib.sha256(f"{self.sha256} {self.nodata} {sorted(self.classes.items())}".encode())
-        sha.update(b"unlabelled" if self.labels is None else labels_digest(self.labels).encode())
+        sha.update((self.labels_sha256 or "unlabelled").encode())
         sha.update(b"no lists" if self.parts is None else np.ascontiguousarray(self.parts).tobytes())
         if self.scale is not None or self.valid is not None:
             sha.update(f"{self.scale} {self.offset}".encode() + (b"" if self.valid is None else self.valid.tobytes()))
         return sha.hexdigest()
+
+    @cached_property
+    def labels_sha256(self) -> str:
+        """SHA-256 of the label map's size and ids; "" of an unlabelled cube."""
+        return "" if self.labels is None else labels_digest(self.labels)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Scene) and self.digest == other.digest)
@@ -149,7 +154,7 @@ class Scene:
         *,
         train: float = 0.1,
         seed: int = 0,
-        guard: int = 6,
+        guard: int | None = None,
         train_mask: str | Path | NDArray[Any] | None = None,
         test_mask: str | Path | NDArray[Any] | None = None,
         mask_labels: bool = False,
@@ -163,14 +168,15 @@ class Scene:
                 "flights", whole flights by their roles; "masks", given as two maps; a published split by name ("hong",
                 "paoletti", or FILE.py:NAME of one's own). Left out, "flights" where flights have roles, else "random".
             train: share of each class's pixels that trains; half as many validate, the rest test.
-            guard: pixels, for "blocks".
+            guard: pixels, for "blocks", which keeps 6 where it is left out; no other kind keeps any.
             train_mask, test_mask: maps `(height, width)`, or their files, nonzero where a pixel trains or tests. They make
                 the split one of kind "masks".
             mask_labels: the masks' values, ids of the scene, are the labels, whatever the scene's own say.
             folds, fold: for "blocks": how many parts the scene's blocks are dealt into, and which of them tests, from 1.
 
         Raises:
-            OptionError: no such kind, a share outside 0..1, a scene without lists, or one mask without the other.
+            OptionError: no such kind, a share outside 0..1, a guard of a kind that keeps none, a scene without lists, one mask
+                without the other, or an argument of another type.
             SplitError: the labels cannot be divided so.
             SceneError: the scene has no labels, or a mask cannot be read.
         """
@@ -179,6 +185,7 @@ class Scene:
         if train_mask is not None or test_mask is not None or kind == "masks":
             if train_mask is None or test_mask is None:
                 raise OptionError("the two masks of a published split go together", use={"train_mask": "", "test_mask": ""})
+            seed = splits.check_drawn("masks", seed, train, guard)
             maps = _mask(self, train_mask), _mask(self, test_mask)
             return splits.masks_split(self, *maps, seed, mask_labels=mask_labels)
         if mask_labels:

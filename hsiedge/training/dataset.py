@@ -69,10 +69,11 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
 
     Raises:
         SceneError: a patch wider than the scene, or training pixels that are all alike.
-        SplitError: a patch that sees farther than the split's guard.
+        SplitError: a split of another scene, or a patch that sees farther than its guard.
     """
     for flight in scene.flights or (scene,):
         check_patch(patch, flight.shape)
+    split.check_scene(scene)
     split.check_radius(patch // 2)
     splits.check_nodata(scene, patch // 2)
     titles = {label: title for label, title in scene.classes.items() if label not in split.dropped}

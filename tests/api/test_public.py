@@ -37,7 +37,7 @@ SIGNATURES = {
     "Report.rows": "(self)",
     "Report.to_frame": "(self)",
     "Report.to_json": "(self, indent=2)",
-    "Scene.split": "(self, kind=None, *, train=0.1, seed=0, guard=6, train_mask=None, test_mask=None, "
+    "Scene.split": "(self, kind=None, *, train=0.1, seed=0, guard=None, train_mask=None, test_mask=None, "
     "mask_labels=False, folds=None, fold=None)",
     "bench": "(models, *, runtime=None, provider=None, fast_int8=False, net=None, batches=(1, 256), threads=None, runs=20, "
     "seconds=2.0, duration=None, ops=False, shapes=(), seed=0, progress=silent)",

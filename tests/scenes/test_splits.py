@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 
 import numpy as np
@@ -18,6 +19,11 @@ MASK64 = 2**64 - 1
 def scene_of(labels: np.ndarray) -> Scene:
     present = [int(label) for label in np.unique(labels) if label]
     return Scene("made", np.zeros((*labels.shape, 1), np.uint16), labels.astype(np.uint16), {i: f"class {i}" for i in present})
+
+
+def guard_of(kind: str) -> int | None:
+    """The guard that blocks of a small scene have room for; no other kind keeps one."""
+    return 2 if kind == "blocks" else None
 
 
 def nearest(split: Split) -> float:
@@ -76,7 +82,7 @@ GOLDEN_INDIAN_PINES = {
 
 @pytest.mark.parametrize(("kind", "seed"), GOLDEN_TINY)
 def test_golden_digests(tiny_scene: Scene, kind: str, seed: int) -> None:
-    assert splits.draw(kind, tiny_scene, seed, guard=2).digest == GOLDEN_TINY[kind, seed]
+    assert splits.draw(kind, tiny_scene, seed, guard=guard_of(kind)).digest == GOLDEN_TINY[kind, seed]
 
 
 @pytest.mark.parametrize("kind", GOLDEN_INDIAN_PINES)
@@ -162,7 +168,7 @@ def test_random_drops_what_is_too_small() -> None:
 
 @pytest.mark.parametrize("kind", ["random", "blocks"])
 def test_digest_knows_the_pixels(tiny_scene: Scene, kind: str) -> None:
-    drawn = [splits.draw(kind, tiny_scene, seed, guard=2) for seed in (0, 0, 1)]
+    drawn = [splits.draw(kind, tiny_scene, seed, guard=guard_of(kind)) for seed in (0, 0, 1)]
     assert drawn[0].digest == drawn[1].digest != drawn[2].digest
     assert (drawn[0].parts == drawn[1].parts).all()
     reshaped = dataclasses.replace(drawn[0], parts=drawn[0].parts.reshape(30, 40))
@@ -203,7 +209,7 @@ def test_facts_count_the_parts(tiny_scene: Scene) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "blocks"])
 def test_redraw(tiny_scene: Scene, kind: str) -> None:
-    split = splits.draw(kind, tiny_scene, 4, 0.2, 2)
+    split = splits.draw(kind, tiny_scene, 4, 0.2, guard_of(kind))
     assert (splits.redraw(tiny_scene, split.facts).parts == split.parts).all()
     labels = tiny_scene.labelled().copy()
     row, column = np.argwhere(split.parts == TEST)[0]
@@ -322,3 +328,69 @@ def test_dilate_is_chebyshev() -> None:
 
 def test_facts_are_what_a_card_keeps(tiny_scene: Scene) -> None:
     assert isinstance(splits.draw("random", tiny_scene).facts, SplitFacts)
+
+
+def test_a_split_is_known_on_its_own_scene_alone() -> None:
+    labels = np.repeat(np.arange(1, 5), 25)[None, :].repeat(40, 0)
+    scene, other = scene_of(labels), dataclasses.replace(scene_of(labels[::-1, ::-1]), name="other")
+    wide = dataclasses.replace(scene_of(np.repeat(labels, 2, axis=1)), name="wide")
+    masks = [np.where(np.arange(40)[:, None] % 2 == odd, labels, 0) for odd in (0, 1)]
+    drawn = [scene.split("random"), scene.split("blocks", guard=2), scene.split("blocks", guard=1, folds=2, fold=1)]
+    drawn += [scene.split(train_mask=masks[0], test_mask=masks[1], mask_labels=own) for own in (False, True)]
+    for split in [*drawn, pickle.loads(pickle.dumps(drawn[0]))]:
+        split.check_scene(scene)
+        split.check_scene(dataclasses.replace(scene, name="renamed"))
+        with pytest.raises(SplitError, match="a split of made was drawn on other labels than other has"):
+            split.check_scene(other)
+        with pytest.raises(SplitError, match="a split of made has 40 x 100 pixels, wide has 40 x 200"):
+            split.check_scene(wide)
+        assert "labels_sha256" not in dataclasses.asdict(split.facts)
+
+
+def test_a_split_made_by_hand_is_taken_where_its_pixels_are_labelled() -> None:
+    scene = scene_of(np.repeat(np.arange(0, 4), 25)[None, :].repeat(40, 0))
+    drawn = scene.split("random")
+    by_hand = Split("random", drawn.parts)
+    by_hand.check_scene(scene)
+    by_hand.check_scene(dataclasses.replace(scene, labels=(4 - scene.labelled()) * (scene.labelled() > 0)))
+    old = pickle.loads(pickle.dumps(drawn))
+    for name in ("scene", "labels_sha256"):
+        vars(old).pop(name)
+    old.check_scene(scene)
+    with pytest.raises(SplitError, match="this split has 1000 pixels in its parts that made leaves unlabelled"):
+        Split("random", np.full(scene.shape, TEST, np.uint8)).check_scene(scene)
+
+
+@pytest.mark.parametrize("guard", [6, -5, 1000])
+@pytest.mark.parametrize("kind", ["random", "lists", "flights", "hong", "masks"])
+def test_only_blocks_keep_a_guard(tiny_scene: Scene, kind: str, guard: int) -> None:
+    masks = {"train_mask": tiny_scene.labelled(), "test_mask": tiny_scene.labelled()} if kind == "masks" else {}
+    with pytest.raises(OptionError, match=f"guard={guard}: a {kind} split keeps no guard; use split=blocks"):
+        tiny_scene.split(kind, guard=guard, **masks)  # type: ignore[arg-type]
+
+
+def test_blocks_keep_the_default_guard() -> None:
+    scene = scene_of(np.kron(np.arange(1, 5).reshape(2, 2), np.ones((60, 60), int)))
+    assert scene.split("blocks").guard == splits.DEFAULT_GUARD
+    assert scene.split("random").guard is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seed": 1.5}, "seed=1.5: a whole number is expected"),
+        ({"seed": "a"}, "seed='a': a whole number is expected"),
+        ({"seed": None}, "seed: a whole number is expected, not NoneType"),
+        ({"train": "x"}, "train='x': a number is expected"),
+        ({"kind": "blocks", "guard": "a"}, "guard='a': a whole number is expected"),
+        ({"kind": "blocks", "folds": 2.5, "fold": 1}, "folds=2.5: a whole number is expected"),
+        ({"kind": 3}, "kind: the name of a kind of split is expected, not int"),
+    ],
+)
+def test_arguments_of_another_type(tiny_scene: Scene, options: dict[str, object], says: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(says)):
+        tiny_scene.split(**options)  # type: ignore[arg-type]
+
+
+def test_seeds_of_numpy_are_whole_numbers(tiny_scene: Scene) -> None:
+    assert tiny_scene.split(seed=np.int64(3)).facts == tiny_scene.split(seed=3).facts  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def test_another_seed_is_another_net() -> None:
 def test_only_training_pixels_are_looked_at() -> None:
     """Every other pixel's spectrum and label is replaced: a net of single pixels must come out the same, to the bit."""
     scene = workstation.corner()
-    split = draw("random", scene, 0)
+    split = dataclasses.replace(draw("random", scene, 0), labels_sha256="")  # the labels' digest would refuse other ones
     other = split.parts != TRAIN
     cube = np.array(scene.cube)
     cube[other] = np.random.default_rng(0).integers(0, 60000, (int(other.sum()), scene.bands))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hsiedge.arguments import number, whole_number, wrong_type
 from hsiedge.card import SplitFacts
 from hsiedge.errors import OptionError, SplitError
 from hsiedge.scenes.scene import Scene
@@ -56,6 +57,7 @@ __all__ = [
     "Split",
     "balanced",
     "blocks_split",
+    "check_drawn",
     "check_nodata",
     "dilate",
     "draw",
@@ -80,7 +82,7 @@ def draw(
     scene: Scene,
     seed: int = 0,
     fraction: float = DEFAULT_FRACTION,
-    guard: int = DEFAULT_GUARD,
+    guard: int | None = None,
     *,
     folds: int | None = None,
     fold: int | None = None,
@@ -89,19 +91,50 @@ def draw(
     """Draws a `random` or `blocks` split, or takes the scene's own `lists`, the roles of its `flights`, or a published one.
 
     Args:
+        guard: pixels that test pixels keep from all others; left out, DEFAULT_GUARD. For `blocks` only.
         folds: parts into which the blocks of the scene are dealt; fold: the one that tests, from 1. For `blocks` only.
         roles: of the flights, for `flights`; left out, the scene's own.
 
     Raises:
-        OptionError: no such kind, a fraction outside 0..1, a scene without lists, or folds of another kind.
+        OptionError: no such kind, a fraction outside 0..1, a scene without lists, a guard or folds of another kind, or an
+            argument of another type.
         SplitError: the scene's labels cannot be divided so.
     """
+    seed = check_drawn(kind, seed, fraction, guard)
+    guard = DEFAULT_GUARD if guard is None else guard
+    split = _drawn(kind, scene, seed, fraction, guard, folds, fold, roles)
+    return split.drawn_on(scene)
+
+
+def check_drawn(kind: str, seed: int, fraction: float, guard: int | None) -> int:
+    """The seed, where it is one. Raises OptionError for arguments of another type, or a guard of a kind that keeps none."""
+    if not isinstance(kind, str):
+        raise wrong_type("kind", kind, "the name of a kind of split")
+    number(fraction, "train")
+    if guard is not None:
+        whole_number(guard, "guard")
+    if guard is not None and (kind in {"masks", *KINDS, *PUBLISHED} - {"blocks"} or ".py:" in kind):
+        raise OptionError(f"a {kind} split keeps no guard", option="guard", value=guard, use={"split": "blocks"})
+    return whole_number(seed, "seed")
+
+
+def _drawn(
+    kind: str,
+    scene: Scene,
+    seed: int,
+    fraction: float,
+    guard: int,
+    folds: int | None,
+    fold: int | None,
+    roles: Sequence[str],
+) -> Split:
+    """The split, of arguments that are what they must be."""
     if (folds is None) != (fold is None):
         raise OptionError("folds, and which of them tests, go together", use={"folds": "K", "fold": "1 to K"})
     if folds is not None and fold is not None:
         if kind != "blocks":
             raise OptionError(f"a {kind} split has no folds", use={"split": "blocks"})
-        if not 1 <= fold <= folds:
+        if not 1 <= whole_number(fold, "fold") <= whole_number(folds, "folds"):
             raise OptionError(f"it must lie between 1 and {folds}", option="fold", value=fold)
         return folds_split(scene, seed, fraction, guard, folds)[fold - 1]
     if kind == "flights":
@@ -160,12 +193,14 @@ def redraw(scene: Scene, facts: SplitFacts, masks: Split | None = None) -> Split
             f"the model's split {facts.kind!r} is not known here; if it is one of yours, give it again",
             use={"split": "FILE.py:NAME"},
         )
+    if masks is not None:
+        masks.check_scene(scene)
     split = masks or draw(
         facts.kind,
         replace(scene, roles=()),
         facts.seed,
         facts.fraction or 0,
-        facts.guard or 0,
+        (facts.guard or 0) if facts.kind == "blocks" else None,
         folds=facts.folds,
         fold=facts.fold,
         roles=facts.roles,

@@ -31,7 +31,7 @@ def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int
     if mask_labels:
         own = merged_labels(scene, train, test)
         _warn_of_another_order(scene, own)
-        return divided(scene, "masks", own, train != 0, test != 0, seed, own=True)
+        return divided(scene, "masks", own, train != 0, test != 0, seed, own=True).drawn_on(scene)
     labels = scene.labelled()
     for name, mask in (("training", train), ("test", test)):
         inside = mask != 0
@@ -42,7 +42,7 @@ def masks_split(scene: Scene, train: NDArray[Any], test: NDArray[Any], seed: int
         if len(np.unique(mask[inside])) > 1 and (mask[inside] != labels[inside]).any():
             reason = f"the {name} mask gives pixels other labels than the scene does; its own are not taken"
             raise SplitError(reason, use={"mask_labels": True})
-    return divided(scene, "masks", labels, train != 0, test != 0, seed, own=False)
+    return divided(scene, "masks", labels, train != 0, test != 0, seed, own=False).drawn_on(scene)
 
 
 def merged_labels(scene: Scene, train: NDArray[Any], test: NDArray[Any]) -> NDArray[np.uint16]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ DEFAULT_FRACTION = 0.1
 DEFAULT_GUARD = 6
 NODATA_GUARD = 6  # pixels: what lies nearer to nodata is in no part, so that no patch of 13 holds any
 MIN_TRAIN = 3  # of each class: what the smallest classes of Indian Pines can spare
+_AGAIN = "draw the split on the scene that it is used with"
 VALIDATION_SHARE = 0.5  # validation pixels for each training pixel
 
 
@@ -36,6 +37,7 @@ class Split:
         fold, folds: of `blocks` in folds, which of how many tests, from 1.
         published: maps of a published split.
         roles: of the flights, where whole flights train, validate or test.
+        scene, labels_sha256: name and `Scene.labels_sha256` of the scene that it was drawn on; "" of a split made by hand.
     """
 
     kind: str
@@ -49,6 +51,29 @@ class Split:
     folds: int | None = None
     published: PublishedFacts | None = None
     roles: tuple[str, ...] = ()
+    scene: str = ""
+    labels_sha256: str = ""
+
+    def drawn_on(self, scene: Scene) -> Split:
+        """The split with the mark of the scene that it was drawn on."""
+        return replace(self, scene=scene.name, labels_sha256=scene.labels_sha256)
+
+    def check_scene(self, scene: Scene) -> None:
+        """Raises SplitError for another scene than its own: of another size, with other labels, or without labels in its parts.
+
+        Of a split made by hand, whose scene is not known, only size and labelled pixels can tell.
+        """
+        whose = f"a split of {self.scene}" if self.scene else "this split"
+        if self.parts.shape != scene.shape:
+            sizes = " x ".join(map(str, self.parts.shape)), " x ".join(map(str, scene.shape))
+            raise SplitError(f"{whose} has {sizes[0]} pixels, {scene.name} has {sizes[1]}: {_AGAIN}")
+        if self.labels_sha256 and scene.labels_sha256 not in ("", self.labels_sha256):
+            raise SplitError(f"{whose} was drawn on other labels than {scene.name} has: {_AGAIN}")
+        known = np.zeros(1 << 16, bool)
+        known[list(scene.classes)] = True
+        unknown = int((~known[self.labels_on(scene)[self.parts != 0]]).sum())
+        if unknown:
+            raise SplitError(f"{whose} has {unknown} pixels in its parts that {scene.name} leaves unlabelled: {_AGAIN}")
 
     def labels_on(self, scene: Scene) -> NDArray[np.uint16]:
         """The label map that counts, `(height, width)`: the split's own, or else the scene's. Raises SceneError without any."""
