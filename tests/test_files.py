@@ -137,6 +137,15 @@ def test_sizes(text, size) -> None:
     assert files.parse_size(text, "memory") == size
 
 
+def test_units_are_read_in_any_case() -> None:
+    assert [files.parse_size(text, "memory") for text in ("64mib", "64MIB", "2kb", "1gib")] == [
+        64 << 20,
+        64 << 20,
+        2000,
+        1 << 30,
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "KiB", "16 elephants", "-1", "0", "nan", "1e3", "1..5kB"])
 def test_sizes_that_are_none(text) -> None:
     with pytest.raises(OptionError, match="not a size"):

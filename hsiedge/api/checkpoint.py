@@ -97,12 +97,16 @@ class Checkpoint:
         """Exports the net to ONNX, which takes the sensor's own values; verified against PyTorch on real patches.
 
         Raises:
+            OptionError: another suffix.
             ModelError: the scene is not the checkpoint's.
             CheckError: labels differ, or logits by more than 1e-4 of their range.
             MissingExtraError: torch is not installed.
             OutputError: `path` cannot be written.
         """
-        trained, place = self._loaded(), path_of(path, "path")
+        place = path_of(path, "path")
+        if place.suffix != ".onnx":
+            raise OptionError("a model is written as .onnx", option="path", value=str(place))
+        trained = self._loaded()
         with needs_extra("exporting", "train"):
             from hsiedge.graphs.export.checkpoint import export
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,16 @@ def _rows(cube: SceneLike | NDArray[Any], key: str | None) -> AbstractContextMan
         return nullcontext(Cube.of_array(cube))
     if isinstance(cube, Scene):
         cube.check_single("a map is made of one flight, open_cube or open_scene of its file")
-        return nullcontext(cube.as_cube())
+        return nullcontext(_named(cube))
     if not isinstance(cube, (str, os.PathLike)):
         raise wrong_type("cube", cube, "a path, a Scene or an array")
     path = Path(cube)
     if path.suffix or path.exists():
         return open_cube(path, key)
-    return nullcontext(open_scene(path.name).as_cube())
+    return nullcontext(_named(open_scene(path.name)))
+
+
+def _named(scene: Scene) -> Cube:
+    """The cube of a scene under its file's name, or its own where it is of no file: a folder of the catalog says nothing."""
+    cube = scene.as_cube()
+    return cube if cube.path.is_file() else replace(cube, path=Path(scene.name))

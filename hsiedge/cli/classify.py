@@ -63,7 +63,8 @@ def classify_command(
         float,
         typer.Option(
             metavar="SHARE",
-            help="Threshold, 0 or more and below 1: a pixel whose likeliest class has a lower probability gets label 0, unknown.",
+            help="Threshold, 0 or more and below 1: a pixel whose likeliest class has a lower probability gets label 0, "
+            "unknown.",
         ),
     ] = 0.0,
     memory: Annotated[
@@ -103,13 +104,14 @@ def classify_command(
     from hsiedge.cli import names
     from hsiedge.mapping.stream import ClassifyOptions
     from hsiedge.mapping.writers import WRITERS, check_places, check_suffix
-    from hsiedge.runtimes import check_engine, engine_for_rows, load
+    from hsiedge.runtimes import check_engine, check_is_model, engine_for_rows, load
     from hsiedge.scenes.io.reader import CUBE_READERS, check_file, open_cube
 
     if cube_reader is not None:
         CUBE_READERS.name_of(cube_reader)
     if map_writer is not None:
         WRITERS.name_of(map_writer)
+    check_is_model(model, cubes)
     check_engine(runtime, model, provider)
     places = names.map_places(cubes, output or [], "map", format_ or [])
     likely = names.map_places(cubes, [probabilities], "probabilities", []) if probabilities is not None else [[]] * len(cubes)

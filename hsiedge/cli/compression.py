@@ -311,7 +311,7 @@ def compress_command(
     """
     from hsiedge import files
     from hsiedge.cli.names import stem
-    from hsiedge.errors import CheckError, needs_extra
+    from hsiedge.errors import CheckError, OptionError, needs_extra
     from hsiedge.training import sleeping_threads
 
     sleeping_threads()
@@ -319,6 +319,8 @@ def compress_command(
         from hsiedge.compression.budget import Budget, compress
         from hsiedge.training.checkpoint import load_checkpoint
     budget = Budget(files.parse_size(max_size, "max_size"), max_drop, min_oa)
+    if output is not None and output.suffix != ".onnx":
+        raise OptionError("a model is written as .onnx", option="output", value=str(output))
     files.check_writable(output or Path("model.onnx"), [] if teacher is None else [teacher])
     with console.waiting("reading, and drawing the split"):
         opened = scene_options.open(scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,7 @@ def eval_command(
     from hsiedge.report.terminal.model import accuracy_tables, fold_lines
     from hsiedge.runtimes import check_engine
 
+    _check_models(models or ())
     paths = list(models) if models else [choose.any_model(runtime)]
     console.check_json(json, [*paths, scene, net, *scene_options.files, *masks.files])
     for model in models or (None,):
@@ -76,3 +78,13 @@ def eval_command(
     facts = {**result.to_json(name), **engine, "warnings": list(warnings)}
     console.show([*lines, *accuracy_tables(result, name)], facts, json)
     console.warn(list(warnings))
+
+
+def _check_models(paths: Sequence[Path]) -> None:
+    """Raises ModelError where the name of a scene stands among the models."""
+    from hsiedge.errors import ModelError
+    from hsiedge.scenes.catalog import CATALOG
+
+    for path in paths:
+        if str(path) in CATALOG and not path.exists():
+            raise ModelError(f"{path}: a scene of the catalog, and no model", use={"scene": str(path)})

@@ -85,8 +85,9 @@ def export_command(
     from hsiedge.runtimes import require_card
 
     if model is not None and ".py:" in model:
-        if to not in (None, "onnx"):
-            raise OptionError(f"a net of your own becomes ONNX first; then hsiedge card, then --to {to}")
+        kind = options.file_kind(to, output)
+        if kind != "onnx":
+            raise OptionError(f"a net of your own becomes ONNX first; then hsiedge card, then --to {kind}")
         _factory(model, weights, (bands, patch, classes), factory_arguments(arg or []), scene_graph, output)
         return
     if (weights, bands, patch, classes) != (None,) * 4 or arg:

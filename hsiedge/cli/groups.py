@@ -300,8 +300,12 @@ class ModelSplitOptions(MaskOptions):
     def split_for(self, card: Card, scene: Scene) -> Split | None:
         """The split of the two mask files, with the seed of the split in a Card; None where neither is given."""
         if self.split_file is not None:
+            from hsiedge.errors import OptionError
             from hsiedge.scenes.splits import PUBLISHED
 
+            if ".py:" not in self.split_file and self.split_file not in PUBLISHED:
+                reason = "FILE.py:NAME is expected, a published split of your own; any other one is told by the model's Card"
+                raise OptionError(reason, option="split", value=self.split_file)
             PUBLISHED.name_of(self.split_file)
         return self.split(scene, card.split.seed if card.split else 0)
 
@@ -407,7 +411,8 @@ class RunOptions:
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
     """The command, each parameter that is a group of options in its place taken apart into them.
 
-    A group is a dataclass whose fields are annotated as options; its own fields come before those that it inherits.
+    A group is a dataclass whose fields are annotated as options; its own fields come before those that it inherits, of its
+    bases in their order.
     """
     signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {}
@@ -418,8 +423,8 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_shown(group, parameter.name)))
             continue
         groups[parameter.name] = group
-        hints, own = get_type_hints(group, include_extras=True), vars(group)["__annotations__"]
-        for entry in sorted(fields(group), key=lambda field: field.name not in own):
+        hints, places = get_type_hints(group, include_extras=True), _places(group)
+        for entry in sorted(fields(group), key=lambda field: places[field.name]):
             parameters.append(
                 inspect.Parameter(
                     entry.name,
@@ -439,6 +444,13 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {}
     run.__doc__ = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.__doc__ or ""))  # help wraps paragraphs itself
     return run
+
+
+def _places(group: type[Any]) -> dict[str, int]:
+    """Place of the class that declares each option, among a group and its bases."""
+    return {
+        name: place for place, kind in reversed([*enumerate(group.__mro__)]) for name in vars(kind).get("__annotations__", {})
+    }
 
 
 def _heading(group: type[Any], name: str) -> str | None:

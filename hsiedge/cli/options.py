@@ -148,7 +148,9 @@ def file_kind(to: str | None, output: Path | None) -> str:
     from hsiedge.errors import OptionError
 
     ending = output.suffix.removeprefix(".") if output is not None else ""
-    kind = to or (ending if ending in _KINDS else "onnx")
+    if to is None and output is not None and ending not in _KINDS:
+        raise OptionError("a model is written as .onnx, .ort, .tflite or .c", option="output", value=str(output))
+    kind = to or ending or "onnx"
     if kind not in _KINDS:
         raise OptionError(f"--to {kind}: choose {', '.join(_KINDS)}")
     if to is not None and output is not None and ending != kind:

@@ -20,7 +20,7 @@ from typing import Any
 from hsiedge import files
 from hsiedge.errors import MissingExtraError, ModelError, OptionError, needs_extra
 from hsiedge.quiet import quiet
-from hsiedge.runtimes import import_engine, load
+from hsiedge.runtimes import check_is_file, import_engine, load
 from hsiedge.runtimes.onnx_file import check_whole
 
 SCHEMA = 1

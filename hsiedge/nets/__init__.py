@@ -81,7 +81,9 @@ def build(name: str, bands: int, classes: int, patch: int, **options: Any) -> Ne
     from torch import nn
 
     entry = spec(name)
-    if patch % 2 == 0 or patch < entry.min_patch:
+    if patch % 2 == 0 or patch < 1:
+        raise OptionError("an odd number of pixels, 1 or more, is expected", option="patch", value=patch)
+    if patch < entry.min_patch:
         raise OptionError(f"patch {patch}: {name} takes odd patches from {entry.min_patch} up")
     # torch's own errors, where nothing is left of the spectrum or the patch; any, of a net whose author we are not
     expected = (TypeError, RuntimeError) if NETS.origin(name) is None else Exception

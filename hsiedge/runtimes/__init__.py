@@ -8,7 +8,7 @@ import json
 import os
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -373,6 +373,12 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
     if not isinstance(metadata, dict):
         raise wrong
     return {str(key): value for key, value in metadata.items() if isinstance(value, str)}
+
+
+def check_is_model(path: Path, cubes: Sequence[Path]) -> None:
+    """Raises ModelError where a model was named among the cubes, and a cube in its place."""
+    if path.suffix not in SUFFIXES and any(cube.suffix in SUFFIXES for cube in cubes):
+        raise ModelError(f"{path}: not a model; the model comes first", run=("classify", "MODEL", "CUBE"))
 
 
 def check_is_file(path: Path) -> None:

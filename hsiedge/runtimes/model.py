@@ -340,7 +340,7 @@ class Model:
             SceneError: the patch is wider than the scene.
         """
         self.check_fits(scene)
-        check_patch(self.known.patch, scene.shape)
+        check_patch(self.known.patch, scene.shape, scene.name)
         logits = np.zeros((len(pixels), len(self.known.classes)), np.float32)
         done = 0
         pieces = self._strips(scene, pixels) if self.known.kind == "scene" else self._batches(scene, pixels)

@@ -187,7 +187,7 @@ def _open(
 ) -> onnxruntime.InferenceSession:
     """A session of a file, or of the bytes `source` that were made of it; `skipped` are optimizers by name."""
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        raise ModelError(f"{path}: a folder; a file is expected" if path.is_dir() else f"{path}: no such file")
     if path.suffix == ".onnx":
         check_whole(path)
     model = source if isinstance(source, bytes) else str(path)

@@ -117,7 +117,7 @@ def adapt(card: Card, cube: Cube, units: str | None = None, *, taker: str = _MOD
     """
     if units not in (None, *UNITS):
         raise OptionError(f"one of {', '.join(UNITS)} was expected", option="units", value=units)
-    check_patch(card.patch, cube.shape)
+    check_patch(card.patch, cube.shape, cube.path.name or "the cube")
     bands = _bands(card, cube, taker)
     conversion = _conversion(card, cube, np.arange(cube.bands) if bands is None else bands, units, taker)
     factor, addend = conversion or (None, None)

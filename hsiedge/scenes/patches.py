@@ -13,12 +13,12 @@ from hsiedge.scenes.cubes import CubeLike, reflected, spans_of
 from hsiedge.scenes.scene import Scene
 
 
-def check_patch(patch: int, shape: tuple[int, int]) -> None:
-    """Raises SceneError unless `patch` is odd and no wider than the scene."""
+def check_patch(patch: int, shape: tuple[int, int], place: str = "the scene") -> None:
+    """Raises SceneError unless `patch` is odd and no wider than the scene or file, whose name is `place`."""
     if patch < 1 or patch % 2 == 0:
-        raise SceneError(f"patch {patch}: it must be odd, so that it has a centre")
+        raise SceneError("an odd number of pixels, 1 or more, is expected", option="patch", value=patch)
     if patch > min(shape):
-        raise SceneError(f"patch {patch} is wider than the scene ({shape[0]} x {shape[1]} pixels)")
+        raise SceneError(f"patch {patch} is wider than {place} ({shape[0]} x {shape[1]} pixels)")
 
 
 def extract(cube: CubeLike, pixels: NDArray[np.integer], patch: int) -> NDArray[Any]:

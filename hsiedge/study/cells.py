@@ -143,7 +143,9 @@ def _open(name: str, places: Places) -> Scene:
 @functools.lru_cache(maxsize=16)
 def _draw(scene: str, kind: str, seed: int, fraction: float, guard: int, fold: int, folds: int, places: Places) -> Split:
     """Draws one split for all nets of a scene, kind, seed and fold."""
-    return draw(kind, _open(scene, places), seed, fraction, guard if kind == "blocks" else None, fold=fold or None, folds=folds or None)
+    return draw(
+        kind, _open(scene, places), seed, fraction, guard if kind == "blocks" else None, fold=fold or None, folds=folds or None
+    )
 
 
 def _material(cell: Cell, places: Places) -> tuple[Scene, Split]:

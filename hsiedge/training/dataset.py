@@ -72,7 +72,7 @@ def prepare(scene: Scene, split: Split, patch: int, affine: BandAffine | None = 
         SplitError: a split of another scene, or a patch that sees farther than its guard.
     """
     for flight in scene.flights or (scene,):
-        check_patch(patch, flight.shape)
+        check_patch(patch, flight.shape, flight.name)
     split.check_scene(scene)
     split.check_radius(patch // 2)
     splits.check_nodata(scene, patch // 2)

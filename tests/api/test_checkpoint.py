@@ -91,3 +91,23 @@ def test_quantization_aware_training_writes_both_files(trained: he.Checkpoint, t
     assert "control_oa" in model.known.lineage[-1].options
     assert he.Checkpoint.open(tmp_path / "q.safetensors").card.lineage[-1].step == "qat"
     assert model.evaluate().n == trained.card.split.test
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"sizes": (8,)}, "sizes: no option is called so; cnn2d takes widths"),
+        ({"seed": 0}, "seed: no option is called so; the split's seed is that of training, too: scene.split(seed=...)"),
+        ({"output": "a"}, "output: no option is called so; a checkpoint writes itself: checkpoint.save(path)"),
+    ],
+)
+def test_an_option_that_no_net_takes_is_named(tiny_scene: he.Scene, options: dict[str, object], says: str) -> None:
+    with pytest.raises(he.errors.OptionError) as caught:
+        he.train(tiny_scene, **options)
+    assert str(caught.value) == says
+
+
+def test_a_model_is_written_as_onnx(trained: he.Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(he.errors.OptionError, match="a model is written as .onnx"):
+        trained.export(tmp_path / "x.txt")
+    assert list(tmp_path.iterdir()) == []

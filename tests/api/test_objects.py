@@ -205,6 +205,28 @@ def test_a_map_is_saved_with_probabilities(tiny_scene: he.Scene, model: he.Model
         (lambda model, scene: model.quantize(scene, recipe=3), "recipe: a name or a Recipe is expected, not int"),
         (lambda model, scene: model.to_scene_graph(3), "path: a path is expected, not int"),
         (lambda model, scene: he.LineClassifier(3, 10), "model: a path is expected, not int"),
+        (lambda model, scene: he.LineClassifier(model, "86"), "width='86': a whole number is expected"),
+        (lambda model, scene: he.LineClassifier(model, -5), "width=-5: 1 or more was expected"),
+        (
+            lambda model, scene: he.LineClassifier(model, 30).push(None),
+            "rows: an array (n, width, bands) is expected, not NoneType",
+        ),
+        (lambda model, scene: he.LineClassifier(model, 30).push([]), "rows: an array (n, width, bands) is expected, not list"),
+        (lambda model, scene: he.train(scene, epochs=1.5), "epochs=1.5: a whole number is expected"),
+        (lambda model, scene: he.train(scene, epochs="3"), "epochs='3': a whole number is expected"),
+        (lambda model, scene: he.train(scene, patch="a"), "patch='a': a whole number is expected"),
+        (lambda model, scene: he.train(scene, patch=[5]), "patch: a whole number is expected, not list"),
+        (
+            lambda model, scene: he.Checkpoint(model.known).distill(net="nope"),
+            "net: the student's net is called otherwise here; use student=nope",
+        ),
+        (lambda model, scene: he.load(model, threads="a"), "threads='a': a whole number is expected"),
+        (lambda model, scene: model.quantize(scene, max_drop="a"), "max_drop='a': a number is expected"),
+        (lambda model, scene: model.quantize(scene, patches=9.5), "patches=9.5: a whole number is expected"),
+        (lambda model, scene: model.classify(scene, reject="a"), "reject='a': a number is expected"),
+        (lambda model, scene: model.classify(scene, reject=1), "reject=1: a probability of 0 or more and below 1 was expected"),
+        (lambda model, scene: model.classify(scene, memory="x"), "memory=x: not a size; write it as 16KiB, 20kB or 16384"),
+        (lambda model, scene: model.classify(scene, memory=1e9), "memory=1000000000.0: a whole number is expected"),
         (lambda model, scene: he.Checkpoint.open(3), "path: a path is expected, not int"),
     ],
 )
@@ -222,3 +244,36 @@ def test_errors_carry_their_fields_across_processes() -> None:
     for original in (error, he.errors.MissingExtraError("the study", "study"), he.errors.SceneError("gone")):
         copy = pickle.loads(pickle.dumps(original))
         assert (type(copy), str(copy), vars(copy)) == (type(original), str(original), vars(original))
+
+
+def test_memory_is_written_as_on_the_command_line(tiny_scene: he.Scene, model: he.Model) -> None:
+    assert (model.classify(tiny_scene, memory="64mib").labels == model.classify(tiny_scene).labels).all()
+
+
+def test_an_opened_model_is_not_pickled(model: he.Model) -> None:
+    with pytest.raises(he.errors.ModelError, match="cannot be pickled; pickle its path, and open it there"):
+        pickle.dumps(model)
+
+
+def test_one_line_is_an_array_of_lines(tiny_scene: he.Scene, model: he.Model) -> None:
+    lines = he.LineClassifier(model, 30)
+    with pytest.raises(he.errors.ModelError, match=r"one line is line\[None\]"):
+        lines.push(tiny_scene.cube[0])
+    assert lines.push(tiny_scene.cube[0][None]).shape == (0, 30)
+    assert repr(lines) == f"LineClassifier({str(model.path)!r}, 30 pixels a line, 1 lines taken)"
+
+
+def test_a_map_of_a_scene_without_a_file_has_its_name(tiny_scene: he.Scene, model: he.Model, tmp_path: Path) -> None:
+    assert model.classify(dataclasses.replace(tiny_scene, source=str(tmp_path))).source == Path("tiny")
+
+
+def test_a_cube_smaller_than_the_patch_is_named(tiny_scene: he.Scene, model: he.Model, tmp_path: Path) -> None:
+    np.save(tmp_path / "narrow.npy", tiny_scene.cube[:, :2])
+    with pytest.raises(he.errors.SceneError, match=r"^patch 3 is wider than narrow\.npy \(40 x 2 pixels\)$"):
+        model.classify(tmp_path / "narrow.npy")
+
+
+def test_another_scenes_split_is_not_evaluated_on(tiny_scene: he.Scene, model: he.Model) -> None:
+    other = dataclasses.replace(tiny_scene, name="other", labels=tiny_scene.labelled()[::-1])
+    with pytest.raises(he.errors.SplitError, match="a split of other was drawn on other labels than tiny has"):
+        he.evaluate(model, tiny_scene, other.split())

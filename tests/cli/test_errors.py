@@ -46,6 +46,17 @@ def own(tmp_path: Path) -> Path:
         ("classify model.onnx cube.npy --memory much", "--memory much: not a size"),
         ("eval --scene", "Option '--scene' requires an argument. (see hsiedge eval --help)"),
         ("eval gone.onnx", "no such file"),
+        ("eval folder", "folder: a folder; a file is expected"),
+        ("show folder.safetensors", "a folder; a file is expected"),
+        ("doctor folder", "folder: a folder; a file is expected"),
+        ("show model.onnx --json none/card.json", "--json none/card.json: there is no folder none"),
+        ("eval model.onnx indian_pines", "indian_pines: a scene of the catalog, and no model; use --scene indian_pines"),
+        (
+            "eval model.onnx --cube cube.npy --labels labels.npy --split blocks",
+            "--split blocks: FILE.py:NAME is expected, a published split of your own",
+        ),
+        ("classify cube.npy model.onnx", "cube.npy: not a model; the model comes first; hsiedge classify MODEL CUBE"),
+        ("classify model.onnx cube.npy --reject 1", "--reject 1: a probability of 0 or more and below 1 was expected"),
         ("eval model.onnx --threads -1", "--threads -1: 0 or more was expected"),
         ("eval garbage.onnx", "not an ONNX file, or cut short"),
         ("eval cube.npy", "not a model"),
@@ -69,6 +80,8 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
     (own / "model.onnx").write_bytes((DATA / "float.onnx").read_bytes())
     for name in ("text.mat", "text.npy"):
         (own / name).write_text("words")
+    for name in ("folder", "folder.safetensors"):
+        (own / name).mkdir()
     (own / "cut.npy").write_bytes((own / "cube.npy").read_bytes()[:900])
     (own / "cut.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 105 + b"\x00\x01IM" + b"\x0f\x00\x00\x00\xff\xff\x00\x00")
     (own / "garbage.onnx").write_bytes(b"\x08\x07garbage" * 30)
@@ -85,8 +98,9 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
         ("train", "name one scene"),
         ("train --cube cube.npy", "has no labels"),
         ("train --cube cube.npy --labels labels.npy --net resnet", "no net is called 'resnet'"),
-        ("train --cube cube.npy --labels labels.npy --net cnn1d --patch 4", "must be odd"),
-        ("train --cube cube.npy --labels labels.npy --patch 21", "wider than the scene"),
+        ("train --cube cube.npy --labels labels.npy --net cnn1d --patch 4", "--patch 4: an odd number of pixels, 1 or more"),
+        ("train --cube cube.npy --labels labels.npy --patch -1", "--patch -1: an odd number of pixels, 1 or more"),
+        ("train --cube cube.npy --labels labels.npy --patch 21", "patch 21 is wider than cube (20 x 30 pixels)"),
         ("train --cube cube.npy --labels labels.npy --widths 8,x", "whole numbers with commas"),
         ("train --cube cube.npy --labels labels.npy --train-fraction 0.9", "training fraction 0.9"),
         (
@@ -94,6 +108,8 @@ def test_device_commands(hsiedge: Hsiedge, own: Path, words: str, says: str) -> 
             "or one that papers use, hong, paoletti; one that has no name here is given as two maps; use --train-mask",
         ),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 30", "guard"),
+        ("train --cube cube.npy --labels labels.npy --guard 6", "--guard 6: a random split keeps no guard; use --split blocks"),
+        ("export FILE.py:net --bands 3 --patch 3 --classes 2 -o x.txt", "-o x.txt: a model is written as .onnx"),
         ("train --cube cube.npy --labels labels.npy --split blocks --guard 2", "keeps only 2"),
         ("train --cube cube.npy --labels labels.npy --train-mask labels.npy", "go together"),
         (

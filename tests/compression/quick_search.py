@@ -55,7 +55,7 @@ def teacher() -> Checkpoint:
 
 @functools.cache
 def masks() -> Split:
-    """The same parts, as masks: other kinds are drawn again by quantize, from the labels, whose digest would refuse other ones."""
+    """The same parts, as masks: other kinds are drawn again by quantize, from the labels; other labels are taken."""
     return dataclasses.replace(split(), kind="masks", fraction=None, labels_sha256="")
 
 

@@ -279,7 +279,7 @@ class TestWhatIsNoModel:
         for name in ("a.onnx", "a.ort", "a.safetensors", "a.pt"):
             refused(ModelError, "no such file", tmp_path / name)
         (tmp_path / "folder.onnx").mkdir()
-        refused(ModelError, "no such file", tmp_path / "folder.onnx")
+        refused(ModelError, "folder.onnx: a folder; a file is expected", tmp_path / "folder.onnx")
         (tmp_path / "a.pt").write_bytes(b"x")
         refused(ModelError, r"not a model that hsiedge runs \(.onnx, .ort, .tflite\)", tmp_path / "a.pt")
 

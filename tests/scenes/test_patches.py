@@ -72,7 +72,7 @@ def test_check_patch() -> None:
     for patch in (1, 3, 9):
         check_patch(patch, (9, 13))
     for patch in (0, 2, 8, -1, -3):
-        with pytest.raises(SceneError, match=f"patch {patch}: it must be odd"):
+        with pytest.raises(SceneError, match=f"patch={patch}: an odd number of pixels, 1 or more, is expected"):
             check_patch(patch, (9, 13))
     for shape in ((9, 13), (13, 9)):
         with pytest.raises(SceneError, match="patch 11 is wider than the scene"):

@@ -139,5 +139,7 @@ def test_errors() -> None:
     with pytest.raises(SceneError, match="odd"):
         train(scene, split, patch=4)
     whole = workstation.scene()
+    with pytest.raises(SplitError, match="draw the split on the scene that it is used with"):
+        train(whole, split)
     with pytest.raises(SplitError, match="use patch=13 or less"):
         train(whole, draw("blocks", whole, 0), patch=15)
