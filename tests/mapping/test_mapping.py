@@ -154,7 +154,7 @@ def test_lines_that_do_not_fit(stored: Model, tiny_scene: Scene) -> None:
 
 def test_scenes_that_do_not_fit(stored: Model, tiny_scene: Scene) -> None:
     for cube in (tiny_scene.cube[:2], tiny_scene.cube[:, :2]):
-        with pytest.raises(SceneError, match="patch 3 is wider than the scene"):
+        with pytest.raises(SceneError, match="patch 3 is wider than the cube"):
             classify(stored, cube)
     with pytest.raises(SceneError, match="patch 3 is wider"):
         LineClassifier(stored, 2)
