@@ -121,7 +121,8 @@ def classify_command(
         check_suffix(path, probabilities=True)
     limit, known = files.parse_size(memory, "memory"), references.references
     asked = ClassifyOptions(reject, probabilities is not None, units)
-    read, written = [model, *cubes, *references.files], [*chain(*places), *chain(*likely)]
+    read = [model, *cubes, *filter(None, (references.dark, references.white))]
+    written = [*chain(*places), *chain(*likely)]
     console.check_json(json, [*read, *written, net, cube_reader, map_writer])
     check_places(written, read)
     for cube in cubes:

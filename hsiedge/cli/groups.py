@@ -423,7 +423,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_shown(group, parameter.name)))
             continue
         groups[parameter.name] = group
-        hints, places = get_type_hints(group, include_extras=True), _places(group)
+        hints, places = get_type_hints(group, include_extras=True), _places(groups[parameter.name])
         for entry in sorted(fields(group), key=lambda field: places[field.name]):
             parameters.append(
                 inspect.Parameter(

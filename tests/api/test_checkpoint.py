@@ -108,6 +108,6 @@ def test_an_option_that_no_net_takes_is_named(tiny_scene: he.Scene, options: dic
 
 
 def test_a_model_is_written_as_onnx(trained: he.Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(he.errors.OptionError, match="a model is written as .onnx"):
+    with pytest.raises(he.errors.OptionError, match=r"a model is written as \.onnx"):
         trained.export(tmp_path / "x.txt")
     assert list(tmp_path.iterdir()) == []
