@@ -416,7 +416,7 @@ def _braced(numbers: Iterable[int]) -> str:
 def _float(value: float | np.float32) -> str:
     """A float32 as C reads it back, to the bit."""
     if not np.isfinite(value):
-        return _not_finite(value)
+        return _not_finite(float(value))
     text = f"{float(np.float32(value)):.9g}"
     return (text if any(mark in text for mark in ".en") else text + ".0") + "f"
 
@@ -432,7 +432,7 @@ def _array(kind: str, name: str, values: object, *, static: bool = True) -> str:
         words = (
             [_float(value) for value in numbers]
             if numbers.dtype == np.float32
-            else [repr(float(value)) if np.isfinite(value) else _not_finite(value) for value in numbers]
+            else [repr(float(value)) if np.isfinite(value) else _not_finite(float(value)) for value in numbers]
         )
     else:
         mark = {"u4": "U", "u8": "ULL", "i8": "LL"}.get(numbers.dtype.str[1:], "")

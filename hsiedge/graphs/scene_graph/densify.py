@@ -222,4 +222,4 @@ class _Walk:
         versions = (
             [] if self._original is None else [entry.version for entry in self._original.opset_import if not entry.domain]
         )
-        return max([OPSET, *versions])
+        return int(max([OPSET, *versions]))
