@@ -372,6 +372,7 @@ def _answers(path: Path) -> None:
     connection._stdout = os.open(path, os.O_RDONLY)
     connection._stdin = open(os.devnull, "wb", buffering=0)  # noqa: SIM115
     connection._buffer, connection._deadline, connection._heard = bytearray(), None, time.monotonic()
+    connection._begun = None
     connection._sending = threading.Lock()
     connection._process = SimpleNamespace(wait=lambda within: 1)  # type: ignore[assignment]
     connection._stderr = SimpleNamespace(text=lambda: "")  # type: ignore[assignment]
