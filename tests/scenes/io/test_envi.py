@@ -253,7 +253,7 @@ def test_dark_lines_at_the_end_are_named(tmp_path: Path) -> None:
     assert facts(write_envi(tmp_path, CUBE, extra="autodarkstartline = 0")).notes == ()
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 def test_the_mask_that_gdal_keeps_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rasterio = pytest.importorskip("rasterio", reason="rasterio writes the mask, and is not installed")
     for name, array in (("cube", CUBE), ("labels", LABELS[:, :, None])):
